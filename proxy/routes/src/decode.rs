@@ -1,0 +1,464 @@
+//! The vocabulary of the decoders: an [`Item`] is a node of the tree with its field path, an [`Object`] hands out fields
+//! by name and reports those that nobody asked for, a [`Report`] collects what is wrong with one document.
+//!
+//! A decoder returns [`Decoded`]; its error can only be made by reporting a problem, so none gives up silently. It reads
+//! all fields before it gives up, so that all problems are reported at once.
+
+mod scalar;
+
+pub(crate) use scalar::{one_of, quoted};
+
+use crate::problem::{DocumentName, Problem, Severity};
+use crate::yaml::{Entry, Node, Position, Scalar, Value};
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+/// A value, or the certainty that a problem has been reported.
+pub(crate) type Decoded<T> = Result<T, Reported>;
+
+/// A problem of the severity `Error` has been reported.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reported(());
+
+/// The problems of one document.
+#[derive(Debug)]
+pub(crate) struct Report<'a> {
+    source: &'a str,
+    document: DocumentName,
+    problems: RefCell<Vec<Problem>>,
+}
+
+/// A node with its field path.
+#[derive(Clone, Debug)]
+pub(crate) struct Item<'a> {
+    node: &'a Node,
+    key: Option<Position>,
+    path: String,
+    report: &'a Report<'a>,
+}
+
+/// A mapping whose fields are known by name.
+#[derive(Debug)]
+pub(crate) struct Object<'a> {
+    item: Item<'a>,
+    entries: &'a [Entry],
+    known: Vec<&'static str>,
+    dealt_with: Vec<&'static str>,
+}
+
+/// One step of a field path.
+#[derive(Clone, Copy)]
+enum Step<'n> {
+    Key(&'n str),
+    Index(usize),
+}
+
+impl<'a> Report<'a> {
+    pub(crate) fn new(source: &'a str, document: DocumentName) -> Self {
+        Self { source, document, problems: RefCell::default() }
+    }
+
+    pub(crate) fn into_problems(self) -> Vec<Problem> {
+        self.problems.into_inner()
+    }
+
+    /// The document as a whole.
+    pub(crate) fn root(&'a self, node: &'a Node) -> Item<'a> {
+        Item { node, key: None, path: String::new(), report: self }
+    }
+
+    /// Reports every key that is there twice and every merge key, wherever it stands.
+    pub(crate) fn check_keys(&self, node: &Node) {
+        self.check_keys_below(node, &mut Vec::new());
+    }
+
+    fn check_keys_below<'n>(&self, node: &'n Node, path: &mut Vec<Step<'n>>) {
+        match &node.value {
+            Value::Scalar(_) => {}
+            Value::Sequence(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    path.push(Step::Index(index));
+                    self.check_keys_below(item, path);
+                    path.pop();
+                }
+            }
+            Value::Mapping(entries) => {
+                let mut first_positions = HashMap::new();
+                for entry in entries {
+                    path.push(Step::Key(&entry.key.text));
+                    let first = *first_positions.entry(entry.key.text.as_str()).or_insert(entry.position);
+                    self.check_key(entry, first, path);
+                    self.check_keys_below(&entry.value, path);
+                    path.pop();
+                }
+            }
+        }
+    }
+
+    fn check_key(&self, entry: &Entry, first: Position, path: &[Step<'_>]) {
+        let (message, advice) = if is_merge_key(entry) {
+            ("merge keys (<<) are not supported".to_owned(), "write the fields out")
+        } else if first != entry.position {
+            (format!("this key is there twice, first on line {}", first.line), "leave one of them out")
+        } else {
+            return;
+        };
+        let path = path.iter().fold(String::new(), |path, step| step.below(&path));
+        self.push(Severity::Error, path, entry.position, message, Some(advice.to_owned()));
+    }
+
+    fn push(&self, severity: Severity, path: String, position: Position, message: String, advice: Option<String>) {
+        self.problems.borrow_mut().push(Problem {
+            severity,
+            source: self.source.to_owned(),
+            document: Some(self.document.clone()),
+            path,
+            line: position.line,
+            column: position.column,
+            message,
+            advice,
+        });
+    }
+}
+
+fn is_merge_key(entry: &Entry) -> bool {
+    entry.key.plain && entry.key.text == "<<"
+}
+
+impl Step<'_> {
+    fn below(self, path: &str) -> String {
+        match self {
+            Self::Index(index) => format!("{path}[{index}]"),
+            Self::Key(key) if !is_plain_name(key) => format!("{path}[{}]", quoted(key)),
+            Self::Key(key) if path.is_empty() => key.to_owned(),
+            Self::Key(key) => format!("{path}.{key}"),
+        }
+    }
+}
+
+/// Whether a key needs no quotes in a path.
+fn is_plain_name(key: &str) -> bool {
+    (1..=64).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+}
+
+impl<'a> Item<'a> {
+    /// Where the field is: its key for a list, a mapping or nothing, its text for a scalar.
+    pub(crate) fn position(&self) -> Position {
+        match &self.node.value {
+            Value::Scalar(Scalar { text, plain }) if !(*plain && text.is_empty()) => self.node.position,
+            _ => self.key.unwrap_or(self.node.position),
+        }
+    }
+
+    /// Whether it is this very text.
+    pub(crate) fn is_text(&self, text: &str) -> bool {
+        matches!(&self.node.value, Value::Scalar(scalar) if scalar.text == text)
+    }
+
+    /// Whether YAML takes it for nothing.
+    pub(crate) fn is_null(&self) -> bool {
+        matches!(&self.node.value, Value::Scalar(scalar) if scalar::is_null(scalar))
+    }
+
+    /// Reports what is wrong.
+    pub(crate) fn error(&self, message: impl Into<String>) -> Reported {
+        self.report.push(Severity::Error, self.path.clone(), self.position(), message.into(), None);
+        Reported(())
+    }
+
+    /// Reports what is wrong and what to write instead.
+    pub(crate) fn advise(&self, message: impl Into<String>, advice: impl Into<String>) -> Reported {
+        let advice = Some(advice.into());
+        self.report.push(Severity::Error, self.path.clone(), self.position(), message.into(), advice);
+        Reported(())
+    }
+
+    /// Reports what is doubtful.
+    pub(crate) fn warn(&self, message: impl Into<String>, advice: impl Into<String>) {
+        let advice = Some(advice.into());
+        self.report.push(Severity::Warning, self.path.clone(), self.position(), message.into(), advice);
+    }
+
+    /// Reports a field that Istio has and the gateway does not.
+    pub(crate) fn unsupported(&self) -> Reported {
+        self.advise("not supported by the gateway", "use Istio mode")
+    }
+
+    /// Reports a value that Istio has and the gateway does not.
+    pub(crate) fn unsupported_value(&self, value: &str) -> Reported {
+        self.advise(format!("{} is not supported by the gateway", quoted(value)), "use Istio mode")
+    }
+
+    /// A mapping with named fields.
+    pub(crate) fn object(&self) -> Decoded<Object<'a>> {
+        let entries = self.mapping()?;
+        Ok(Object { item: self.clone(), entries, known: Vec::new(), dealt_with: Vec::new() })
+    }
+
+    /// Every entry of a mapping with free keys, as labels have; all are decoded, even after one failed. A key that some
+    /// reader of YAML takes for something else than a text is a problem.
+    pub(crate) fn each_entry<T>(&self, mut decode: impl FnMut(&'a str, &Item<'a>) -> Decoded<T>) -> Decoded<Vec<T>> {
+        let entries = self.mapping()?.iter().filter(|entry| !is_merge_key(entry)).map(|entry| {
+            let item = self.child(entry);
+            let key = item.require_text(&entry.key, entry.position);
+            let value = decode(&entry.key.text, &item);
+            key.and(value)
+        });
+        all(entries.collect())
+    }
+
+    /// Every item of a list; all are decoded, even after one failed.
+    pub(crate) fn each<T>(&self, mut decode: impl FnMut(&Item<'a>) -> Decoded<T>) -> Decoded<Vec<T>> {
+        let Value::Sequence(items) = &self.node.value else {
+            return Err(self.is_not("a list"));
+        };
+        let items = items.iter().enumerate().map(|(index, node)| {
+            let path = Step::Index(index).below(&self.path);
+            decode(&Item { node, key: None, path, report: self.report })
+        });
+        all(items.collect())
+    }
+
+    /// A text. As Kubernetes, refuses what a YAML reader takes for something else.
+    pub(crate) fn string(&self) -> Decoded<&'a str> {
+        let scalar = self.scalar("a text")?;
+        if scalar::is_boolean_letter(scalar) {
+            // Few readers do; those that do refuse it here, so none reads another text.
+            let message = format!("{} without quotes is a boolean to some readers of YAML", scalar.text);
+            self.warn(message, format!("write {}", quoted(&scalar.text)));
+            return Ok(&scalar.text);
+        }
+        self.require_text(scalar, self.position())?;
+        Ok(&scalar.text)
+    }
+
+    /// A text; an empty one counts as none, as everywhere in Istio's API.
+    pub(crate) fn filled(&self) -> Decoded<Option<&'a str>> {
+        Ok(Some(self.string()?).filter(|text| !text.is_empty()))
+    }
+
+    /// `true` or `false`.
+    pub(crate) fn boolean(&self) -> Decoded<bool> {
+        let scalar = self.scalar("true or false")?;
+        match scalar.text.as_str() {
+            "true" | "True" | "TRUE" if scalar.plain => Ok(true),
+            "false" | "False" | "FALSE" if scalar.plain => Ok(false),
+            text => Err(self.advise(
+                format!("{} is neither true nor false", quoted(text)),
+                "write true or false, without quotes",
+            )),
+        }
+    }
+
+    /// A whole number.
+    pub(crate) fn integer(&self, range: RangeInclusive<i64>) -> Decoded<i64> {
+        let advice = format!("write a number from {} to {}", range.start(), range.end());
+        let scalar = self.scalar("a number")?;
+        let Some(number) = scalar::decimal(&scalar.text) else {
+            let kind = if scalar::is_number(&scalar.text) { "a whole number in plain decimal" } else { "a number" };
+            return Err(self.advise(format!("{} is not {kind}", quoted(&scalar.text)), advice));
+        };
+        if !scalar.plain {
+            return Err(self.advise(format!("{} is a text", quoted(&scalar.text)), "write the number without quotes"));
+        }
+        match i64::try_from(number) {
+            Ok(number) if range.contains(&number) => Ok(number),
+            _ if number < i128::from(*range.start()) => {
+                Err(self.advise(format!("{number} is below {}", range.start()), advice))
+            }
+            _ => Err(self.advise(format!("{} is above {}", scalar.text, range.end()), advice)),
+        }
+    }
+
+    /// A whole number of an unsigned type; the type's own range is the widest that makes sense.
+    pub(crate) fn unsigned<T: TryFrom<i64>>(&self, range: RangeInclusive<i64>) -> Decoded<T> {
+        let end = *range.end();
+        T::try_from(self.integer(range)?).map_err(|_| self.error(format!("the range up to {end} is too wide")))
+    }
+
+    /// A port number; 0 is not one.
+    pub(crate) fn port(&self) -> Decoded<u16> {
+        self.unsigned(1..=i64::from(u16::MAX))
+    }
+
+    /// A port number; 0 counts as none, as everywhere in Istio's API.
+    pub(crate) fn port_or_none(&self) -> Decoded<Option<u16>> {
+        let port: u16 = self.unsigned(0..=i64::from(u16::MAX))?;
+        Ok(Some(port).filter(|port| *port != 0))
+    }
+
+    /// A duration in Go's notation: at least 1 ms, in whole milliseconds, as Istio has it.
+    pub(crate) fn duration(&self) -> Decoded<Duration> {
+        const ADVICE: &str = "write a number with its unit, such as 1.5s, 100ms or 1m30s";
+        let text = &self.scalar("a duration")?.text;
+        let Some(nanoseconds) = scalar::go_duration(text) else {
+            return Err(self.advise(format!("{} is not a duration", quoted(text)), ADVICE));
+        };
+        if nanoseconds < 1_000_000 {
+            let advice = "write at least 1ms, or leave the field out";
+            return Err(self.advise(format!("{text} is shorter than 1 ms"), advice));
+        }
+        if nanoseconds % 1_000_000 != 0 {
+            return Err(self.advise(format!("{text} is finer than milliseconds"), "round it to whole milliseconds"));
+        }
+        Ok(Duration::from_millis(nanoseconds.unsigned_abs() / 1_000_000))
+    }
+
+    /// One of the names in `known`; those in `unsupported` are Istio's alone.
+    pub(crate) fn choice<T: Copy>(&self, known: &[(&str, T)], unsupported: &[&str]) -> Decoded<T> {
+        let text = self.string()?;
+        if let Some((_, value)) = known.iter().find(|(name, _)| *name == text) {
+            return Ok(*value);
+        }
+        let advice = format!("write {}", one_of(known.iter().map(|(name, _)| *name)));
+        if unsupported.contains(&text) {
+            let message = format!("{text} is not supported by the gateway");
+            return Err(self.advise(message, format!("{advice}, or use Istio mode")));
+        }
+        Err(self.advise(format!("{} is not known", quoted(text)), advice))
+    }
+
+    fn child(&self, entry: &'a Entry) -> Item<'a> {
+        Item {
+            node: &entry.value,
+            key: Some(entry.position),
+            path: Step::Key(&entry.key.text).below(&self.path),
+            report: self.report,
+        }
+    }
+
+    fn mapping(&self) -> Decoded<&'a [Entry]> {
+        match &self.node.value {
+            Value::Mapping(entries) => Ok(entries),
+            _ => Err(self.is_not("a mapping")),
+        }
+    }
+
+    fn scalar(&self, wanted: &str) -> Decoded<&'a Scalar> {
+        match &self.node.value {
+            Value::Scalar(scalar) if !scalar::is_null(scalar) => Ok(scalar),
+            _ => Err(self.is_not(wanted)),
+        }
+    }
+
+    fn is_not(&self, wanted: &str) -> Reported {
+        match &self.node.value {
+            Value::Scalar(scalar) if scalar::is_null(scalar) => {
+                self.advise("is empty", format!("write {wanted}, or leave the field out"))
+            }
+            Value::Scalar(scalar) => {
+                self.advise(format!("{} is not {wanted}", quoted(&scalar.text)), format!("write {wanted}"))
+            }
+            Value::Sequence(_) => self.advise(format!("a list is not {wanted}"), format!("write {wanted}")),
+            Value::Mapping(_) => self.advise(format!("a mapping is not {wanted}"), format!("write {wanted}")),
+        }
+    }
+
+    fn require_text(&self, scalar: &Scalar, position: Position) -> Decoded<()> {
+        let Some(kind) = scalar::taken_for(scalar) else {
+            return Ok(());
+        };
+        let message = format!("{} without quotes is {kind} to readers of YAML, not a text", scalar.text);
+        let advice = Some(format!("write {}", quoted(&scalar.text)));
+        self.report.push(Severity::Error, self.path.clone(), position, message, advice);
+        Err(Reported(()))
+    }
+}
+
+impl<'a> Object<'a> {
+    /// The field, if it is there.
+    pub(crate) fn optional(&mut self, name: &'static str) -> Option<Item<'a>> {
+        self.known.push(name);
+        self.find(name)
+    }
+
+    /// The field; that it is missing is a problem.
+    pub(crate) fn required(&mut self, name: &'static str) -> Decoded<Item<'a>> {
+        self.optional(name).ok_or_else(|| self.missing(name, "required"))
+    }
+
+    /// The field's value, if it is there.
+    pub(crate) fn field<T>(
+        &mut self,
+        name: &'static str,
+        decode: impl FnOnce(&Item<'a>) -> Decoded<T>,
+    ) -> Decoded<Option<T>> {
+        self.optional(name).map(|item| decode(&item)).transpose()
+    }
+
+    /// The field's value, or its type's default where it is missing.
+    pub(crate) fn field_or_default<T: Default>(
+        &mut self,
+        name: &'static str,
+        decode: impl FnOnce(&Item<'a>) -> Decoded<T>,
+    ) -> Decoded<T> {
+        Ok(self.field(name, decode)?.unwrap_or_default())
+    }
+
+    /// Reports that a field is missing.
+    pub(crate) fn missing(&self, name: &str, message: impl Into<String>) -> Reported {
+        let path = Step::Key(name).below(&self.item.path);
+        self.item.report.push(Severity::Error, path, self.item.position(), message.into(), None);
+        Reported(())
+    }
+
+    /// Reports each of these fields that is there: Istio has them, the gateway does not. None if none is.
+    pub(crate) fn refuse(&mut self, names: &[&'static str]) -> Option<Reported> {
+        self.dealt_with.extend(names);
+        let mut reported = None;
+        for item in names.iter().filter_map(|name| self.find(name)) {
+            reported = Some(item.unsupported());
+        }
+        reported
+    }
+
+    /// Knows these fields and does nothing with them.
+    pub(crate) fn read_over(&mut self, names: &[&'static str]) {
+        self.dealt_with.extend(names);
+    }
+
+    /// Whether there is no field at all.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Whether the field is there.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.find(name).is_some()
+    }
+
+    /// Reports every field that nobody asked for.
+    pub(crate) fn finish(self) {
+        let mut reported = HashSet::new();
+        for entry in self.entries {
+            let name = entry.key.text.as_str();
+            let asked_for = self.known.contains(&name) || self.dealt_with.contains(&name);
+            if asked_for || is_merge_key(entry) || !reported.insert(name) {
+                continue;
+            }
+            let advice = match scalar::nearest(name, &self.known) {
+                Some(near) => format!("did you mean {near}?"),
+                None => format!("known here: {}", self.known.join(", ")),
+            };
+            let path = Step::Key(name).below(&self.item.path);
+            let message = "unknown field".to_owned();
+            self.item.report.push(Severity::Error, path, entry.position, message, Some(advice));
+        }
+    }
+
+    fn find(&self, name: &str) -> Option<Item<'a>> {
+        self.entries.iter().find(|entry| entry.key.text == name).map(|entry| self.item.child(entry))
+    }
+}
+
+/// Both, or the first that failed; each has already been decoded.
+pub(crate) fn both<A, B>(a: Decoded<A>, b: Decoded<B>) -> Decoded<(A, B)> {
+    Ok((a?, b?))
+}
+
+/// All of them, or the first that failed; each has already been decoded.
+fn all<T>(decoded: Vec<Decoded<T>>) -> Decoded<Vec<T>> {
+    decoded.into_iter().collect()
+}

@@ -1,0 +1,153 @@
+//! The documents of a routes file: Istio's `Gateway`, `VirtualService`, `DestinationRule` and `ServiceEntry`, as types
+//! that cannot hold what Istio would refuse. Whoever has a [`Document`] checks nothing again; [`parse`](crate::parse)
+//! makes them from YAML and reports every problem at once, [`render`](crate::render) writes them back so that
+//! `parse(render(x)) == x`.
+//!
+//! One file here holds one kind: its types first, then what of Istio is refused by name, how the types are decoded from
+//! the positioned tree of `yaml`, and how they are encoded again.
+
+mod base64;
+mod destination_rule;
+mod gateway;
+mod header_changes;
+mod host;
+mod metadata;
+mod service_entry;
+mod string_match;
+mod virtual_service;
+
+use crate::decode::{Decoded, Item, Object, Reported, quoted};
+use crate::render::Fields;
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+
+pub use crate::re2::PatternError;
+pub use destination_rule::{DestinationRule, Subset, TrafficPolicy};
+pub use gateway::{ClientAuth, Credential, Gateway, NamespaceScope, Server, ServerHost, ServerTransport, TlsVersion};
+pub use header_changes::{
+    FormatError, HeaderChanges, HeaderFormat, HeaderKey, HeaderOperations, OrderedName, Segment,
+};
+pub use host::{HostError, HostPattern};
+pub use metadata::Metadata;
+pub(crate) use metadata::DEFAULT_NAMESPACE;
+pub use service_entry::{EndpointAddress, Protocol, Resolution, ServiceEndpoint, ServiceEntry, ServicePort};
+pub use string_match::{Pattern, StringMatch, ValueMatch};
+pub use virtual_service::{
+    Action, Destination, Destinations, DirectResponse, Forward, GatewayRef, HeaderSelector, HttpRule, Match, PathRewrite, Redirect,
+    RedirectPath, RedirectPort, RegexRewrite, Retries, RetryCondition, Rewrite, Scheme, VirtualService, WeightError,
+    WeightedDestination,
+};
+
+/// One document of a routes file.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Document {
+    /// Which ports and hosts the gateway serves.
+    Gateway(Gateway),
+    /// What happens with the requests for some hosts.
+    VirtualService(VirtualService),
+    /// Subsets and connection settings of one service.
+    DestinationRule(DestinationRule),
+    /// The ports and endpoints of one service.
+    ServiceEntry(ServiceEntry),
+}
+
+/// The API of the documents, in its versions; they differ in nothing that the gateway reads.
+const API_VERSIONS: [&str; 3] =
+    ["networking.istio.io/v1", "networking.istio.io/v1beta1", "networking.istio.io/v1alpha3"];
+const KINDS: [&str; 4] = ["Gateway", "VirtualService", "DestinationRule", "ServiceEntry"];
+/// The two lists above for people.
+const ACCEPTED: &str = "the gateway reads Gateway, VirtualService, DestinationRule and ServiceEntry \
+                        of networking.istio.io/v1, v1beta1 and v1alpha3";
+/// The document for what Istio cannot say: its name is taken, its fields are not settled.
+const RESERVED: (&str, &str) = ("turnout.dev/v1alpha1", "SplitPolicy");
+
+impl Document {
+    /// As in `kind`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Gateway(_) => "Gateway",
+            Self::VirtualService(_) => "VirtualService",
+            Self::DestinationRule(_) => "DestinationRule",
+            Self::ServiceEntry(_) => "ServiceEntry",
+        }
+    }
+
+    /// Name, namespace, age and labels.
+    pub fn metadata(&self) -> &Metadata {
+        match self {
+            Self::Gateway(document) => &document.metadata,
+            Self::VirtualService(document) => &document.metadata,
+            Self::DestinationRule(document) => &document.metadata,
+            Self::ServiceEntry(document) => &document.metadata,
+        }
+    }
+
+    pub(crate) fn decode(item: &Item<'_>) -> Decoded<Self> {
+        let mut object = item.object()?;
+        let api_version = object.required("apiVersion").and_then(|item| item.string());
+        let kind = object.required("kind").and_then(|item| item.string());
+        let (api_version, kind) = (api_version?, kind?);
+        if !API_VERSIONS.contains(&api_version) || !KINDS.contains(&kind) {
+            return Err(refuse_kind(&mut object, api_version, kind));
+        }
+        let metadata = object.required("metadata").and_then(|item| {
+            let metadata = Metadata::decode(&item)?;
+            match item.object()?.optional("name") {
+                Some(name) if kind == "Gateway" && metadata.name.contains('.') => {
+                    Err(name.advise("the name of a Gateway must not have a dot", "write letters, digits and inner -"))
+                }
+                _ => Ok(metadata),
+            }
+        });
+        let spec = object.required("spec");
+        object.read_over(&["status"]);
+        object.finish();
+        // The rest is read even without its metadata, so that all problems are reported at once.
+        let known = metadata.clone().unwrap_or_default();
+        let document = spec.and_then(|spec| match kind {
+            "Gateway" => Gateway::decode(&spec, known).map(Self::Gateway),
+            "VirtualService" => VirtualService::decode(&spec, known).map(Self::VirtualService),
+            "DestinationRule" => DestinationRule::decode(&spec, known).map(Self::DestinationRule),
+            _ => ServiceEntry::decode(&spec, known).map(Self::ServiceEntry),
+        });
+        metadata.and(document)
+    }
+
+    pub(crate) fn encode(&self) -> Value {
+        let spec = match self {
+            Self::Gateway(document) => document.encode(),
+            Self::VirtualService(document) => document.encode(),
+            Self::DestinationRule(document) => document.encode(),
+            Self::ServiceEntry(document) => document.encode(),
+        };
+        Fields::new()
+            .field("apiVersion", API_VERSIONS[0])
+            .field("kind", self.kind())
+            .field("metadata", self.metadata().encode())
+            .field("spec", spec)
+            .into()
+    }
+}
+
+/// As the API has it, in its newest version.
+impl Serialize for Document {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.encode().serialize(serializer)
+    }
+}
+
+/// Refuses a document that is none of the four kinds, and reads nothing else of it.
+fn refuse_kind(object: &mut Object<'_>, api_version: &str, kind: &str) -> Reported {
+    let is_kind_known = KINDS.contains(&kind);
+    let item = object.required(if is_kind_known { "apiVersion" } else { "kind" });
+    item.map_or_else(std::convert::identity, |item| {
+        if (api_version, kind) == RESERVED {
+            return item.advise("SplitPolicy is reserved and not supported by the gateway yet", "leave the document out");
+        }
+        if kind == "List" {
+            return item.advise("a List is not a document", "write its items one by one, with --- between them");
+        }
+        let refused = if is_kind_known { api_version } else { kind };
+        item.advise(format!("{} is not known", quoted(refused)), ACCEPTED)
+    })
+}

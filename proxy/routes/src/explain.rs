@@ -1,0 +1,161 @@
+//! Where a request would go, and why: what the admin port and `turnout explain` say.
+
+use crate::router::{Found, RequestHead, Router, RuleAction, Transport, https_location, normalise_path};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use serde::Serialize;
+
+/// A request that is asked about, and not sent.
+#[derive(Clone, Debug)]
+pub struct Inquiry {
+    method: Method,
+    authority: String,
+    path: String,
+    query: Option<String>,
+    https: bool,
+    port: u16,
+    headers: HeaderMap,
+}
+
+/// What is wrong with an inquiry.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InquiryError {
+    /// Not a method.
+    #[error("`{0}` is not a method")]
+    Method(String),
+    /// Not a URL, or its path would be refused.
+    #[error("`{0}` is not a URL: {1}")]
+    Url(String, String),
+    /// Not `name: value`.
+    #[error("`{0}` is not `name: value`")]
+    Header(String),
+}
+
+/// Where a request would go.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Explanation {
+    /// To one of these backends.
+    Forward {
+        /// The rule, as `namespace/name spec.http[i]`.
+        route: String,
+        /// The path and query that the backend gets.
+        target: String,
+        /// In the document's order; shares add up to 1.
+        backends: Vec<Share>,
+    },
+    /// A redirect of a rule, or of a server that is for TLS only.
+    Redirect {
+        /// The rule; none for `httpsRedirect`.
+        route: Option<String>,
+        /// The status.
+        status: u16,
+        /// Where it leads.
+        location: String,
+    },
+    /// A fixed answer.
+    DirectResponse {
+        /// The rule.
+        route: String,
+        /// The status.
+        status: u16,
+    },
+    /// 404: no host, or none of the host's rules, matches.
+    NoRoute,
+}
+
+/// A backend's share of the requests.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Share {
+    /// `host:port` or `host:port/subset`.
+    pub backend: String,
+    /// 0 to 1.
+    pub share: f64,
+    /// Why its requests get 503, if they do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub missing: Option<String>,
+}
+
+impl Inquiry {
+    /// A request for `url`, which may be a path alone; each header is `name: value`. The Gateway port is the URL's, else
+    /// its scheme's default.
+    pub fn new<'h>(
+        method: &str,
+        url: &str,
+        headers: impl IntoIterator<Item = &'h str>,
+    ) -> Result<Self, InquiryError> {
+        let bad_url = |why: &dyn std::fmt::Display| InquiryError::Url(url.to_owned(), why.to_string());
+        let method = method.parse().map_err(|_| InquiryError::Method(method.to_owned()))?;
+        let uri: Uri = url.parse().map_err(|error: http::uri::InvalidUri| bad_url(&error))?;
+        let https = uri.scheme_str() == Some("https");
+        let path = normalise_path(uri.path()).map_err(|error| bad_url(&error))?.into_owned();
+        let mut lines = HeaderMap::new();
+        for header in headers {
+            let bad = || InquiryError::Header(header.to_owned());
+            let (name, value) = header.split_once(':').ok_or_else(bad)?;
+            let name: HeaderName = name.trim().parse().map_err(|_| bad())?;
+            lines.append(name, HeaderValue::from_str(value.trim()).map_err(|_| bad())?);
+        }
+        let host = lines.get("host").and_then(|host| host.to_str().ok()).map(str::to_owned);
+        let authority = uri.authority().map(ToString::to_string).or(host).unwrap_or_else(|| "localhost".to_owned());
+        let port = uri.port_u16().unwrap_or(if https { 443 } else { 80 });
+        Ok(Self { method, authority, path, query: uri.query().map(str::to_owned), https, port, headers: lines })
+    }
+
+    /// Asks about another Gateway port than the URL's.
+    #[must_use]
+    pub fn on_port(self, port: u16) -> Self {
+        Self { port, ..self }
+    }
+}
+
+/// Explains where the router sends a request.
+pub fn explain(router: &Router, inquiry: &Inquiry) -> Explanation {
+    let host = inquiry.authority.rsplit_once(':').map_or(inquiry.authority.as_str(), |(host, _)| host).to_lowercase();
+    let request = RequestHead {
+        port: inquiry.port,
+        transport: if inquiry.https { Transport::Tls { server_name: Some(&host) } } else { Transport::Plain },
+        method: inquiry.method.as_str(),
+        authority: &inquiry.authority,
+        path: &inquiry.path,
+        query: inquiry.query.as_deref(),
+        headers: &inquiry.headers,
+    };
+    match router.find(&request) {
+        Found::None => Explanation::NoRoute,
+        Found::HttpsRedirect => {
+            Explanation::Redirect { route: None, status: 301, location: https_location(&request) }
+        }
+        Found::Route(route) => {
+            let origin = route.rule.origin.to_string();
+            match &route.rule.action {
+                RuleAction::DirectResponse(direct) => {
+                    Explanation::DirectResponse { route: origin, status: direct.status.as_u16() }
+                }
+                RuleAction::Redirect(redirect) => Explanation::Redirect {
+                    status: redirect.status().as_u16(),
+                    location: route.location(redirect, &request),
+                    route: Some(origin),
+                },
+                RuleAction::Forward(split) => Explanation::Forward {
+                    route: origin,
+                    target: route.rewrite(request.path, request.query).unwrap_or_else(|| match request.query {
+                        Some(query) => format!("{}?{query}", request.path),
+                        None => request.path.to_owned(),
+                    }),
+                    backends: shares(router, split),
+                },
+            }
+        }
+    }
+}
+
+fn shares(router: &Router, split: &crate::router::Split) -> Vec<Share> {
+    let targets = split.targets().iter();
+    let shares = targets.map(|target| match target.backend {
+        Ok(id) => Share { backend: router.backends()[id.0].to_string(), share: split.share(target), missing: None },
+        Err(missing) => {
+            Share { backend: target.host.clone(), share: split.share(target), missing: Some(missing.to_string()) }
+        }
+    });
+    shares.collect()
+}

@@ -1,0 +1,21 @@
+//! The route language of Turnout: Istio's documents in ([`parse`]), a validated model ([`documents`]), the same documents
+//! out ([`render`]), and the router that a gateway asks for every request ([`router`]).
+//!
+//! The crate is pure: no I/O, no clock, no randomness, no async. The gateway, the command line and the controller share
+//! it, so that all of them mean the same by a routes file.
+
+mod decode;
+pub mod documents;
+pub mod explain;
+mod parse;
+mod problem;
+mod re2;
+mod render;
+mod revision;
+pub mod router;
+mod yaml;
+
+pub use parse::{MAX_SOURCE_BYTES, Parsed, Source, parse};
+pub use problem::{DocumentName, Problem, Problems, Severity};
+pub use render::render;
+pub use revision::revision;

@@ -1,0 +1,178 @@
+//! Documents in: from the bytes of a routes file, or of every key of a mounted ConfigMap, to the model. All problems of
+//! all sources are reported at once; the limits hold before anything is interpreted.
+
+use crate::decode::Report;
+use crate::documents::Document;
+use crate::problem::{DocumentName, Problem, Problems, Severity};
+use crate::yaml::{self, Budget, Node, Position, SyntaxError};
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+
+/// How large a source may be, and all of them together.
+pub const MAX_SOURCE_BYTES: usize = 1024 * 1024;
+/// How many values (scalars, lists, mappings) the sources may hold together, with aliases expanded.
+const MAX_VALUES: usize = 100_000;
+
+/// Where problems of a whole source are.
+const START: Position = Position { line: 1, column: 1 };
+
+/// One file, or one key of a ConfigMap.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    /// What problems call it.
+    pub name: &'a str,
+    /// The text, in UTF-8.
+    pub bytes: &'a [u8],
+}
+
+/// What the sources hold.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parsed {
+    /// At least one, in the order of the sources; no two of one kind, namespace and name.
+    pub documents: Vec<Document>,
+    /// What is doubtful about them.
+    pub warnings: Vec<Problem>,
+}
+
+/// Reads and validates documents; refuses all of them if any has a problem of the severity `Error`.
+pub fn parse(sources: &[Source<'_>]) -> Result<Parsed, Problems> {
+    let mut reader = Reader {
+        budget: Budget::new(MAX_VALUES, MAX_SOURCE_BYTES),
+        bytes_left: MAX_SOURCE_BYTES,
+        documents: Vec::new(),
+        first_places: HashMap::new(),
+        problems: Vec::new(),
+        is_empty: true,
+    };
+    for source in sources {
+        let before = reader.problems.len();
+        reader.read(source);
+        reader.problems[before..].sort_by_key(|problem| (problem.line, problem.column));
+    }
+    if reader.is_empty {
+        let name = sources.first().map_or("routes", |source| source.name);
+        let message = "holds no documents".to_owned();
+        let advice = Some("write at least one VirtualService");
+        reader.problems.push(unreadable(name, SyntaxError { position: START, message, advice }));
+    }
+    let Reader { documents, mut problems, .. } = reader;
+    // An alias can show one text, and its problem, in several places.
+    let mut seen = HashSet::new();
+    problems.retain(|problem| {
+        seen.insert((problem.source.clone(), problem.line, problem.column, problem.message.clone()))
+    });
+    if problems.iter().all(|problem| problem.severity == Severity::Warning) {
+        return Ok(Parsed { documents, warnings: problems });
+    }
+    match Problems::new(problems) {
+        Some(problems) => Err(problems),
+        None => Ok(Parsed { documents, warnings: Vec::new() }),
+    }
+}
+
+struct Reader<'a> {
+    budget: Budget,
+    bytes_left: usize,
+    documents: Vec<Document>,
+    /// Where each kind, namespace and name stands.
+    first_places: HashMap<(&'static str, String, String), (&'a str, usize)>,
+    problems: Vec<Problem>,
+    /// Whether nothing has been seen, not even something wrong.
+    is_empty: bool,
+}
+
+impl<'a> Reader<'a> {
+    fn read(&mut self, source: &Source<'a>) {
+        let documents = self.check_text(source).and_then(|text| yaml::read(text, &mut self.budget));
+        match documents {
+            Ok(documents) => {
+                let filled = documents.iter().filter(|node| !node.is_empty());
+                for (index, node) in filled.enumerate() {
+                    self.is_empty = false;
+                    self.read_document(source.name, index + 1, node);
+                }
+            }
+            Err(error) => {
+                self.is_empty = false;
+                self.problems.push(unreadable(source.name, error));
+            }
+        }
+    }
+
+    fn check_text(&mut self, source: &Source<'a>) -> Result<&'a str, SyntaxError> {
+        let length = source.bytes.len();
+        if length > MAX_SOURCE_BYTES {
+            let message = format!("{length} bytes are too many: at most {MAX_SOURCE_BYTES} are allowed");
+            return Err(SyntaxError { position: START, message, advice: Some("split the routes between gateways") });
+        }
+        let Some(bytes_left) = self.bytes_left.checked_sub(length) else {
+            let message = format!("from here on all sources together have more than {MAX_SOURCE_BYTES} bytes");
+            return Err(SyntaxError { position: START, message, advice: Some("split the routes between gateways") });
+        };
+        self.bytes_left = bytes_left;
+        let text = str::from_utf8(source.bytes)
+            .map_err(|error| at_byte(source.bytes, error.valid_up_to(), "not UTF-8"))?;
+        match text.find('\0') {
+            None => Ok(text),
+            Some(at) => Err(at_byte(source.bytes, at, "a NUL byte")),
+        }
+    }
+
+    fn read_document(&mut self, source: &'a str, index: usize, node: &Rc<Node>) {
+        let report = Report::new(source, name_of(node, index));
+        report.check_keys(node);
+        let root = report.root(node);
+        if let Ok(document) = Document::decode(&root) {
+            let metadata = document.metadata();
+            let key = (document.kind(), metadata.namespace.clone(), metadata.name.clone());
+            match self.first_places.get(&key) {
+                None => {
+                    self.first_places.insert(key, (source, node.position.line));
+                }
+                Some((source, line)) => {
+                    let message = format!("this document is there twice, first in {source}:{line}");
+                    root.advise(message, "leave one of them out");
+                }
+            }
+            self.documents.push(document);
+        }
+        self.problems.extend(report.into_problems());
+    }
+}
+
+/// What the document calls itself, as far as that can be read.
+fn name_of(node: &Node, index: usize) -> DocumentName {
+    let metadata = node.field("metadata");
+    let text = |name| metadata.and_then(|metadata| metadata.field(name)?.text()).map(str::to_owned);
+    DocumentName {
+        index,
+        kind: node.field("kind").and_then(Node::text).map(str::to_owned),
+        namespace: text("namespace").unwrap_or_else(|| crate::documents::DEFAULT_NAMESPACE.to_owned()),
+        name: text("name"),
+    }
+}
+
+/// A source that is refused as a whole.
+fn unreadable(source: &str, error: SyntaxError) -> Problem {
+    Problem {
+        severity: Severity::Error,
+        source: source.to_owned(),
+        document: None,
+        path: String::new(),
+        line: error.position.line,
+        column: error.position.column,
+        message: error.message,
+        advice: error.advice.map(str::to_owned),
+    }
+}
+
+/// What is wrong with a byte; everything before it is UTF-8.
+fn at_byte(bytes: &[u8], at: usize, message: &str) -> SyntaxError {
+    let before = String::from_utf8_lossy(&bytes[..at]);
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    let position = Position {
+        line: before.matches('\n').count() + 1,
+        column: before[line_start..].chars().count() + 1,
+    };
+    SyntaxError { position, message: message.to_owned(), advice: Some("save the file as plain text in UTF-8") }
+}

@@ -1,0 +1,151 @@
+//! Header operations, compiled to one list that is applied from front to back. The order depends on the number of
+//! destinations, as observed on Istio: one destination's operations are merged with the rule's, several keep two levels
+//! of which the rule's comes last.
+
+use crate::documents::{HeaderChanges, HeaderFormat, Segment};
+use http::{HeaderMap, HeaderName, HeaderValue, Version};
+use std::fmt::Write;
+use std::net::IpAddr;
+
+/// Changes to one message's headers, in order.
+#[derive(Clone, Debug, Default)]
+pub struct HeaderChangeList(Vec<HeaderChange>);
+
+#[derive(Clone, Debug)]
+enum HeaderChange {
+    Remove(HeaderName),
+    Set(HeaderName, HeaderValueSource),
+    Add(HeaderName, HeaderValueSource),
+}
+
+/// A header value that is known, or that is put together for each request.
+#[derive(Clone, Debug)]
+pub enum HeaderValueSource {
+    /// Known when the table was compiled.
+    Fixed(HeaderValue),
+    /// Names parts of the request.
+    Format(HeaderFormat),
+}
+
+/// What a [`HeaderFormat`] may name.
+#[derive(Clone, Copy, Debug)]
+pub struct FormatContext<'a> {
+    /// The client's protocol.
+    pub protocol: Version,
+    /// The status of the response; 0 while there is none.
+    pub response_code: u16,
+    /// The client's address.
+    pub client: IpAddr,
+    /// The request's headers, where the message that is changed is the response.
+    pub request_headers: Option<&'a HeaderMap>,
+}
+
+impl HeaderChangeList {
+    /// The rule's and its only destination's operations, merged: where both set a header the destination's value wins;
+    /// added values are the rule's, then the destination's; what either level sets or adds survives a remove.
+    pub(super) fn merged(rule: &HeaderChanges, destination: &HeaderChanges) -> Self {
+        let mut set = rule.set.clone();
+        set.extend(destination.set.iter().map(|(name, value)| (name.clone(), value.clone())));
+        let removed = rule.remove.iter().chain(&destination.remove).cloned().map(HeaderChange::Remove);
+        let set = set.iter().filter_map(|(name, value)| Some(HeaderChange::Set(name.0.clone(), source(value)?)));
+        let add = rule.add.iter().chain(&destination.add);
+        let add = add.filter_map(|(name, value)| Some(HeaderChange::Add(name.0.clone(), source(value)?)));
+        Self(removed.chain(set).chain(add).collect())
+    }
+
+    /// The operations of one of several destinations, then the rule's.
+    pub(super) fn layered(rule: &HeaderChanges, destination: &HeaderChanges) -> Self {
+        let none = HeaderChanges::default();
+        let mut list = Self::merged(&none, destination);
+        list.0.extend(Self::merged(rule, &none).0);
+        list
+    }
+
+    /// Whether the request's headers must be kept for [`FormatContext::request_headers`].
+    pub fn needs_request_headers(&self) -> bool {
+        self.0.iter().any(|change| match change {
+            HeaderChange::Set(_, HeaderValueSource::Format(format))
+            | HeaderChange::Add(_, HeaderValueSource::Format(format)) => {
+                format.segments().iter().any(|segment| matches!(segment, Segment::RequestHeader(_)))
+            }
+            _ => false,
+        })
+    }
+
+    /// Applies the changes to a message's headers.
+    pub fn apply(&self, headers: &mut HeaderMap, context: &FormatContext<'_>) {
+        for change in &self.0 {
+            match change {
+                HeaderChange::Remove(name) => {
+                    headers.remove(name);
+                }
+                HeaderChange::Set(name, value) => {
+                    if let Some(value) = value.resolve(headers, context) {
+                        headers.insert(name, value);
+                    }
+                }
+                HeaderChange::Add(name, value) => {
+                    if let Some(value) = value.resolve(headers, context) {
+                        headers.append(name, value);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// An empty value does nothing (observed on Istio), so it is no change at all.
+fn source(format: &HeaderFormat) -> Option<HeaderValueSource> {
+    match format.segments() {
+        [] => None,
+        [Segment::Literal(text)] => HeaderValue::from_str(text).ok().map(HeaderValueSource::Fixed),
+        _ => Some(HeaderValueSource::Format(format.clone())),
+    }
+}
+
+impl HeaderValueSource {
+    pub(super) fn compile(format: &HeaderFormat) -> Option<Self> {
+        source(format)
+    }
+
+    /// The value for one request; `headers` are those of the message that is changed. None if what the request holds
+    /// makes no header value.
+    pub fn resolve(&self, headers: &HeaderMap, context: &FormatContext<'_>) -> Option<HeaderValue> {
+        match self {
+            Self::Fixed(value) => Some(value.clone()),
+            Self::Format(format) => expand(format, context.request_headers.unwrap_or(headers), context),
+        }
+    }
+}
+
+fn expand(format: &HeaderFormat, request_headers: &HeaderMap, context: &FormatContext<'_>) -> Option<HeaderValue> {
+    let mut bytes = Vec::new();
+    for segment in format.segments() {
+        match segment {
+            Segment::Literal(text) => bytes.extend_from_slice(text.as_bytes()),
+            Segment::RequestHeader(name) => {
+                bytes.extend_from_slice(request_headers.get(name).map_or(&b"-"[..], HeaderValue::as_bytes));
+            }
+            Segment::Protocol => bytes.extend_from_slice(protocol_name(context.protocol).as_bytes()),
+            Segment::ResponseCode => append_display(&mut bytes, &context.response_code),
+            Segment::ClientAddress => append_display(&mut bytes, &context.client),
+        }
+    }
+    HeaderValue::from_bytes(&bytes).ok()
+}
+
+fn append_display(bytes: &mut Vec<u8>, value: &dyn std::fmt::Display) {
+    let mut text = String::new();
+    if write!(text, "{value}").is_ok() {
+        bytes.extend_from_slice(text.as_bytes());
+    }
+}
+
+/// As Envoy's `%PROTOCOL%` writes it.
+fn protocol_name(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2",
+        _ => "HTTP/1.1",
+    }
+}

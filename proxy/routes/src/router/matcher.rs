@@ -1,0 +1,206 @@
+//! One compiled `match` entry: all its conditions must hold. Rules of comparison are those observed on Istio's gateway
+//! (repeated header lines are matched one by one, a missing header counts as empty under `withoutHeaders`, only the
+//! first of repeated query parameters counts, nothing is percent-decoded).
+
+use super::RequestHead;
+use crate::documents::{HeaderSelector, Match, StringMatch, ValueMatch};
+use http::{HeaderMap, HeaderName};
+use std::borrow::Cow;
+
+/// A compiled match. Conditions on the gateway itself (`gateways`, `sourceLabels`, `sourceNamespace`) were decided when
+/// the table was compiled.
+#[derive(Debug)]
+pub(super) struct Matcher {
+    path: PathMatcher,
+    port: Option<u16>,
+    method: Option<StringMatch>,
+    scheme: Option<StringMatch>,
+    authority: Option<StringMatch>,
+    headers: Vec<HeaderMatcher>,
+    query: Vec<(String, ValueMatch)>,
+}
+
+#[derive(Debug)]
+enum PathMatcher {
+    Any,
+    Exact(String),
+    Prefix(String),
+    /// In lower case.
+    ExactIgnoringCase(String),
+    /// In lower case.
+    PrefixIgnoringCase(String),
+    Regex(crate::documents::Pattern),
+}
+
+#[derive(Debug)]
+struct HeaderMatcher {
+    selector: HeaderSelector,
+    value: ValueMatch,
+    /// From `withoutHeaders`: the request must not match.
+    inverted: bool,
+}
+
+impl Matcher {
+    /// `listener` is the port of the table that it is for, where that is known: a condition on it is then decided.
+    pub(super) fn compile(entry: &Match, listener: Option<u16>) -> Self {
+        let header = |inverted| {
+            move |(selector, value): &(HeaderSelector, ValueMatch)| HeaderMatcher {
+                selector: selector.clone(),
+                value: value.clone(),
+                inverted,
+            }
+        };
+        Self {
+            path: PathMatcher::compile(entry.uri.as_ref(), entry.ignore_uri_case),
+            port: entry.port.filter(|_| listener.is_none()),
+            method: entry.method.clone(),
+            scheme: entry.scheme.clone(),
+            authority: entry.authority.clone(),
+            headers: entry
+                .headers
+                .values()
+                .map(header(false))
+                .chain(entry.without_headers.values().map(header(true)))
+                .collect(),
+            query: entry.query_params.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
+        }
+    }
+
+    pub(super) fn matches(&self, request: &RequestHead<'_>) -> bool {
+        self.path.matches(request.path)
+            && self.port.is_none_or(|port| port == request.port)
+            && self.method.as_ref().is_none_or(|method| matches_text(method, request.method.as_bytes()))
+            && self
+                .scheme
+                .as_ref()
+                .is_none_or(|scheme| matches_text(scheme, request.transport.scheme().as_str().as_bytes()))
+            && self.authority.as_ref().is_none_or(|authority| matches_text(authority, request.authority.as_bytes()))
+            && self.headers.iter().all(|header| header.matches(request))
+            && self.query.iter().all(|(key, value)| matches_query(request.query, key, value))
+    }
+
+    /// Whether it takes every request, in Istio's sense (`isCatchAllRoute`): such routes go last when several
+    /// VirtualServices share a host, and end the list of rules of their own.
+    pub(super) fn is_catch_all(&self) -> bool {
+        let whole_path = match &self.path {
+            PathMatcher::Any => true,
+            PathMatcher::Prefix(prefix) | PathMatcher::PrefixIgnoringCase(prefix) => prefix == "/",
+            PathMatcher::Regex(pattern) => pattern.source() == ".*",
+            PathMatcher::Exact(_) | PathMatcher::ExactIgnoringCase(_) => false,
+        };
+        whole_path
+            && self.port.is_none()
+            && self.method.is_none()
+            && self.scheme.is_none()
+            && self.authority.is_none()
+            && self.headers.is_empty()
+            && self.query.is_empty()
+    }
+
+    /// How much of a matching path a rewrite replaces: the prefix; `/` where no path is given; all of it otherwise.
+    pub(super) fn path_prefix_len(&self) -> usize {
+        match &self.path {
+            PathMatcher::Any => 1,
+            PathMatcher::Prefix(prefix) | PathMatcher::PrefixIgnoringCase(prefix) => prefix.len(),
+            PathMatcher::Exact(_) | PathMatcher::ExactIgnoringCase(_) | PathMatcher::Regex(_) => usize::MAX,
+        }
+    }
+}
+
+impl PathMatcher {
+    fn compile(uri: Option<&StringMatch>, ignore_case: bool) -> Self {
+        match (uri, ignore_case) {
+            (None, _) => Self::Any,
+            (Some(StringMatch::Prefix(prefix)), _) if prefix.is_empty() => Self::Any,
+            (Some(StringMatch::Exact(path)), false) => Self::Exact(path.clone()),
+            (Some(StringMatch::Exact(path)), true) => Self::ExactIgnoringCase(path.to_ascii_lowercase()),
+            (Some(StringMatch::Prefix(prefix)), false) => Self::Prefix(prefix.clone()),
+            (Some(StringMatch::Prefix(prefix)), true) => Self::PrefixIgnoringCase(prefix.to_ascii_lowercase()),
+            (Some(StringMatch::Regex(pattern)), _) => Self::Regex(pattern.clone()),
+        }
+    }
+
+    fn matches(&self, path: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Exact(exact) => path == exact,
+            Self::Prefix(prefix) => path.starts_with(prefix.as_str()),
+            Self::ExactIgnoringCase(exact) => path.eq_ignore_ascii_case(exact),
+            Self::PrefixIgnoringCase(prefix) => {
+                path.as_bytes().get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
+            }
+            Self::Regex(pattern) => pattern.matches(path.as_bytes()),
+        }
+    }
+}
+
+impl HeaderMatcher {
+    fn matches(&self, request: &RequestHead<'_>) -> bool {
+        match &self.selector {
+            HeaderSelector::Authority => match &self.value {
+                ValueMatch::Present => !self.inverted,
+                ValueMatch::Value(value) => matches_text(value, request.authority.as_bytes()) != self.inverted,
+            },
+            HeaderSelector::Name(name) => match &self.value {
+                ValueMatch::Present => request.headers.contains_key(name) != self.inverted,
+                ValueMatch::Value(value) => self.matches_lines(name, value, request.headers),
+            },
+        }
+    }
+
+    fn matches_lines(&self, name: &HeaderName, value: &StringMatch, headers: &HeaderMap) -> bool {
+        let mut lines = headers.get_all(name).iter().peekable();
+        if lines.peek().is_none() {
+            return self.inverted && !matches_text(value, b"");
+        }
+        let any = match joined(name, headers) {
+            Some(line) => matches_text(value, &line),
+            None => lines.any(|line| matches_text(value, line.as_bytes())),
+        };
+        any != self.inverted
+    }
+}
+
+/// Envoy keeps one line of each of these and joins repeated ones with a comma; every other header keeps its lines.
+const JOINED: [HeaderName; 12] = [
+    http::header::ACCEPT,
+    http::header::ACCEPT_ENCODING,
+    http::header::ACCESS_CONTROL_REQUEST_HEADERS,
+    http::header::ACCESS_CONTROL_REQUEST_METHOD,
+    http::header::AUTHORIZATION,
+    http::header::CACHE_CONTROL,
+    http::header::CONTENT_TYPE,
+    http::header::ORIGIN,
+    http::header::TE,
+    http::header::UPGRADE,
+    http::header::USER_AGENT,
+    http::header::VIA,
+];
+
+/// The joined lines, if there are several of a header that is joined.
+fn joined<'h>(name: &HeaderName, headers: &'h HeaderMap) -> Option<Cow<'h, [u8]>> {
+    let mut lines = headers.get_all(name).iter();
+    let (first, second) = (lines.next()?, lines.next()?);
+    if !JOINED.contains(name) {
+        return None;
+    }
+    let rest = [first, second].into_iter().chain(lines);
+    Some(Cow::Owned(rest.map(http::HeaderValue::as_bytes).collect::<Vec<_>>().join(&b","[..])))
+}
+
+fn matches_query(query: Option<&str>, key: &str, expected: &ValueMatch) -> bool {
+    let mut parameters = query.unwrap_or("").split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    match (parameters.find(|(name, _)| *name == key), expected) {
+        (None, _) => false,
+        (Some(_), ValueMatch::Present) => true,
+        (Some((_, value)), ValueMatch::Value(expected)) => matches_text(expected, value.as_bytes()),
+    }
+}
+
+fn matches_text(expected: &StringMatch, text: &[u8]) -> bool {
+    match expected {
+        StringMatch::Exact(exact) => text == exact.as_bytes(),
+        StringMatch::Prefix(prefix) => text.starts_with(prefix.as_bytes()),
+        StringMatch::Regex(pattern) => pattern.matches(text),
+    }
+}

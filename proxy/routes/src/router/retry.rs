@@ -1,0 +1,117 @@
+//! When a failed try is made again: Istio's default policy, or the rule's own.
+
+use crate::documents::{Retries, RetryCondition};
+use http::{HeaderMap, StatusCode};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// Why a try brought no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// No connection.
+    Connect,
+    /// The connection ended, and nothing of the request was written to it.
+    BeforeRequest,
+    /// The connection ended after some of the request was written.
+    AfterRequest,
+    /// The try's own time ran out.
+    PerTryTimeout,
+    /// What came was not HTTP, or its head was too large. Never tried again.
+    Protocol,
+}
+
+/// How often and when to try again.
+#[derive(Clone, Debug)]
+pub struct RetryPolicy {
+    /// Tries after the first.
+    pub retries: u32,
+    /// For each try.
+    pub per_try_timeout: Option<Duration>,
+    /// Base of the exponential back-off.
+    pub backoff: Duration,
+    /// Whether a try goes to an endpoint that has not failed, while there is one.
+    pub avoid_previous_endpoints: bool,
+    conditions: BTreeSet<RetryCondition>,
+}
+
+/// Istio's default: 2 retries on what cannot have reached the application.
+const DEFAULT_RETRIES: u32 = 2;
+const DEFAULT_CONDITIONS: [RetryCondition; 5] = [
+    RetryCondition::ConnectFailure,
+    RetryCondition::RefusedStream,
+    RetryCondition::Grpc(14),
+    RetryCondition::Grpc(1),
+    RetryCondition::RetriableStatusCodes,
+];
+const DEFAULT_BACKOFF: Duration = Duration::from_millis(25);
+
+impl RetryPolicy {
+    pub(super) fn compile(retries: Option<&Retries>) -> Self {
+        let default = Self {
+            retries: DEFAULT_RETRIES,
+            per_try_timeout: None,
+            backoff: DEFAULT_BACKOFF,
+            avoid_previous_endpoints: true,
+            conditions: DEFAULT_CONDITIONS.into(),
+        };
+        match retries {
+            None => default,
+            Some(Retries::Off) => Self { retries: 0, ..default },
+            Some(Retries::On { attempts, per_try_timeout, retry_on, backoff, ignore_previous_hosts }) => Self {
+                retries: attempts.get(),
+                per_try_timeout: *per_try_timeout,
+                backoff: backoff.unwrap_or(DEFAULT_BACKOFF),
+                avoid_previous_endpoints: ignore_previous_hosts.unwrap_or(true),
+                conditions: if retry_on.is_empty() { default.conditions } else { retry_on.clone() },
+            },
+        }
+    }
+
+    /// Whether a try that brought no answer is made again.
+    pub fn covers_failure(&self, failure: Failure) -> bool {
+        use RetryCondition as On;
+        let any_reset = self.has_any(&[On::ServerError, On::GatewayError, On::Reset]);
+        match failure {
+            Failure::Protocol => false,
+            Failure::Connect => any_reset || self.has_any(&[On::ConnectFailure, On::ResetBeforeRequest]),
+            Failure::BeforeRequest => any_reset || self.has_any(&[On::ResetBeforeRequest]),
+            Failure::AfterRequest | Failure::PerTryTimeout => any_reset,
+        }
+    }
+
+    /// Whether an answer is thrown away for another try.
+    pub fn covers_response(&self, status: StatusCode, headers: &HeaderMap) -> bool {
+        let code = status.as_u16();
+        self.conditions.iter().any(|condition| match condition {
+            RetryCondition::ServerError => status.is_server_error(),
+            RetryCondition::GatewayError => (502..=504).contains(&code),
+            RetryCondition::Retriable4xx => code == 409,
+            RetryCondition::Status(wanted) => code == *wanted,
+            RetryCondition::EnvoyRatelimited => headers.contains_key("x-envoy-ratelimited"),
+            RetryCondition::Grpc(wanted) => {
+                let grpc = headers.get("grpc-status").and_then(|value| value.to_str().ok()?.parse::<u8>().ok());
+                grpc == Some(*wanted)
+            }
+            _ => false,
+        })
+    }
+
+    /// Whether a try may be made again after it was given to a connection, so that what was given must be kept. gRPC
+    /// statuses are left out: they can only come to a gRPC request, which `grpc` says.
+    pub fn may_send_again(&self, grpc: bool) -> bool {
+        let only_before_sending = |condition: &RetryCondition| match condition {
+            RetryCondition::ConnectFailure
+            | RetryCondition::RefusedStream
+            | RetryCondition::RetriableStatusCodes
+            | RetryCondition::RetriableHeaders
+            | RetryCondition::Http3PostConnectFailure => true,
+            RetryCondition::Grpc(_) => !grpc,
+            _ => false,
+        };
+        self.retries > 0 && !self.conditions.iter().all(only_before_sending)
+    }
+
+    fn has_any(&self, conditions: &[RetryCondition]) -> bool {
+        conditions.iter().any(|condition| self.conditions.contains(condition))
+    }
+}
