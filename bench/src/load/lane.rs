@@ -1,0 +1,177 @@
+//! A lane: one request after the other, over a connection of its own or a stream of a shared one.
+//!
+//! It takes a turn, waits until it is due, sends, reads the whole response and records exactly one outcome for every request that
+//! it began. It ends when there are no more turns or the run is over, never in the middle of a request.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::time::timeout;
+
+use super::connection::{Connection, Loss, Slot, read_body};
+use super::run::Shared;
+use super::{Answer, Variant};
+use crate::failure::{Failure, FailureKind};
+
+/// How long a lane rests when it cannot connect, so that a server that is down is not hammered.
+const REST_AFTER_CONNECT_FAILURE: Duration = Duration::from_millis(10);
+
+/// How late the timer may wake a lane that was waiting for its turn without the delay counting as latency: tokio's timer has a
+/// resolution of a millisecond, and a millisecond too much would hide what is measured.
+const TIMER_SLACK: Duration = Duration::from_millis(2);
+
+/// A turn that is due.
+struct DueTurn {
+    variant: usize,
+    /// Where the latency counts from, unless that is the moment of sending.
+    counts_from: Option<Instant>,
+}
+
+/// A complete response.
+struct Exchange {
+    sent_at: Instant,
+    received_at: Instant,
+    head: http::response::Parts,
+    body: Bytes,
+}
+
+pub(super) struct Lane {
+    shared: Arc<Shared>,
+    slot: Arc<Slot>,
+    connection: Option<Connection>,
+}
+
+impl Lane {
+    pub(super) fn new(shared: Arc<Shared>, slot: Arc<Slot>) -> Self {
+        Self {
+            shared,
+            slot,
+            connection: None,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        while let Some(turn) = self.next_turn().await {
+            let shared = Arc::clone(&self.shared);
+            let limit = shared.load.timeout;
+            match timeout(limit, self.exchange(turn.variant)).await {
+                Ok(Ok(exchange)) => record_answer(&shared, &turn, &exchange),
+                Ok(Err(failure)) => self.give_up(turn.variant, &failure).await,
+                Err(_elapsed) => {
+                    let failure = Failure::new(
+                        FailureKind::Timeout,
+                        format!("no complete response within {limit:?}"),
+                    );
+                    self.give_up(turn.variant, &failure).await;
+                }
+            }
+        }
+    }
+
+    /// The next turn once it is due, or none when this lane is done. A turn that is not due before the end is never sent.
+    async fn next_turn(&self) -> Option<DueTurn> {
+        if self.shared.is_ending() {
+            return None;
+        }
+        let turn = self.shared.take_turn()?;
+        let Some(due) = turn.due else {
+            return Some(DueTurn {
+                variant: turn.variant,
+                counts_from: None,
+            });
+        };
+        let due = self.shared.started + due;
+        if Instant::now() >= due {
+            return Some(DueTurn {
+                variant: turn.variant,
+                counts_from: Some(due),
+            });
+        }
+        tokio::select! {
+            () = tokio::time::sleep_until(due.into()) => {}
+            () = self.shared.ending() => return None,
+        }
+        let counts_from = Instant::now().min(due + TIMER_SLACK);
+        Some(DueTurn {
+            variant: turn.variant,
+            counts_from: Some(counts_from),
+        })
+    }
+
+    /// Sends a request and reads its whole response, on a new connection if the server has closed the old one between requests.
+    async fn exchange(&mut self, variant: usize) -> Result<Exchange, Failure> {
+        loop {
+            let mut connection = match self.connection.take() {
+                Some(connection) => connection,
+                None => {
+                    self.slot
+                        .connection(|| self.shared.count_connection())
+                        .await?
+                }
+            };
+            match self.exchange_over(&mut connection, variant).await {
+                Ok(exchange) => {
+                    connection.set_answered();
+                    self.connection = Some(connection);
+                    return Ok(exchange);
+                }
+                Err(Loss::Failed(failure)) => return Err(failure),
+                Err(Loss::NotSent(failure)) => {
+                    connection.set_over();
+                    if !connection.has_answered() {
+                        return Err(failure);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn exchange_over(
+        &self,
+        connection: &mut Connection,
+        variant: usize,
+    ) -> Result<Exchange, Loss> {
+        connection.ready().await?;
+        let request = self.shared.requests[variant].clone();
+        let sent_at = Instant::now();
+        let (head, body) = connection.send(request).await?.into_parts();
+        let body = read_body(body, self.shared.keeps_bodies)
+            .await
+            .map_err(Loss::Failed)?;
+        Ok(Exchange {
+            sent_at,
+            received_at: Instant::now(),
+            head,
+            body,
+        })
+    }
+
+    async fn give_up(&mut self, variant: usize, failure: &Failure) {
+        self.shared.record_failure(variant, failure);
+        if matches!(
+            failure.kind,
+            FailureKind::Refused | FailureKind::Unreachable
+        ) {
+            tokio::time::sleep(REST_AFTER_CONNECT_FAILURE).await;
+        }
+    }
+}
+
+fn record_answer(shared: &Shared, turn: &DueTurn, exchange: &Exchange) {
+    let variant: &Variant = &shared.load.variants[turn.variant];
+    let answer = Answer {
+        variant: &variant.name,
+        sent_at: exchange.sent_at,
+        received_at: exchange.received_at,
+        status: exchange.head.status,
+        headers: &exchange.head.headers,
+        body: &exchange.body,
+    };
+    if let Some(hook) = &shared.load.on_response {
+        hook(&answer);
+    }
+    let label = shared.load.label.of(&answer);
+    let latency = exchange.received_at - turn.counts_from.unwrap_or(exchange.sent_at);
+    shared.record_answer(turn.variant, answer.status, label.as_deref(), latency);
+}
