@@ -1,0 +1,69 @@
+//! Asks the gateway what a real Istio was asked, and compares every answer: `cases/README.md` says where the cases come
+//! from.
+//!
+//! Each case has its own gateway process and echo backends. What is different on purpose stands in [`deliberate`]; that
+//! list may neither miss a difference nor hold one that is gone.
+
+mod compare;
+mod deliberate;
+mod expectation;
+mod family;
+mod observation;
+mod runner;
+
+use runner::check_family;
+
+#[tokio::test]
+async fn destinations_resolve_as_in_istio() {
+    check_family("destination").await;
+}
+
+#[tokio::test]
+async fn direct_responses_are_those_of_istio() {
+    check_family("direct-response").await;
+}
+
+#[tokio::test]
+async fn header_operations_are_those_of_istio() {
+    check_family("headers").await;
+}
+
+#[tokio::test]
+async fn matches_are_those_of_istio() {
+    check_family("match").await;
+}
+
+#[tokio::test]
+async fn age_and_name_order_documents_as_in_istio() {
+    check_family("order").await;
+}
+
+#[tokio::test]
+async fn redirects_are_those_of_istio() {
+    check_family("redirect").await;
+}
+
+#[tokio::test]
+async fn retries_are_those_of_istio() {
+    check_family("retry").await;
+}
+
+#[tokio::test]
+async fn rewrites_are_those_of_istio() {
+    check_family("rewrite").await;
+}
+
+#[tokio::test]
+async fn the_stages_of_a_rollout_serve_as_in_istio() {
+    check_family("seed-scenario").await;
+}
+
+#[tokio::test]
+async fn timeouts_are_those_of_istio() {
+    check_family("timeout").await;
+}
+
+#[tokio::test]
+async fn weights_split_as_in_istio() {
+    check_family("weights").await;
+}

@@ -1,0 +1,217 @@
+//! Runs the cases of a family, several at a time, and fails with the list of every difference.
+
+use anyhow::Context as _;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use turnout_tests::echo::{Backends, NAMES};
+use turnout_tests::gateway::{Gateway, GatewayCommand, proxy_binary};
+use turnout_tests::mount::KubeletMount;
+
+use crate::compare::{Difference, compare};
+use crate::deliberate::{DELIBERATE, Deliberate, REFUSED, Refused};
+use crate::family::{Case, Family, Placeholders};
+use crate::observation::{Ports, perform};
+
+/// How many cases run at a time, over all families.
+static RUNNING: Semaphore = Semaphore::const_new(4);
+
+/// The Gateway ports that documents and expectations name. No socket is bound to them: each stands for a listener on a
+/// free port, as the port of a Service stands for one in a cluster.
+const GATEWAY_PORTS: [(&str, u16); 2] = [("GATEWAY", 18_080), ("GATEWAY2", 18_081)];
+
+/// Runs every case of `cases/NAME.yaml` and panics with what differs from Istio and is not deliberate. The environment
+/// variable `PARITY_ONLY` limits the run to the cases whose `family/case` contains it.
+pub(crate) async fn check_family(name: &str) {
+    let family = Family::load(name).unwrap_or_else(|error| panic!("{error:#}"));
+    if let Err(error) = proxy_binary() {
+        panic!("{error:#}");
+    }
+    let only = std::env::var("PARITY_ONLY").unwrap_or_default();
+    let mut running = JoinSet::new();
+    for (index, case) in family.cases.into_iter().enumerate() {
+        if case.name.contains(&only) {
+            running.spawn(async move {
+                let _turn = RUNNING
+                    .acquire()
+                    .await
+                    .expect("the semaphore is never closed");
+                (index, run(case).await)
+            });
+        }
+    }
+    let mut outcomes = running.join_all().await;
+    outcomes.sort_by_key(|(index, _)| *index);
+    let outcomes: Vec<_> = outcomes.into_iter().map(|(_, outcome)| outcome).collect();
+    let problems = judge(&outcomes, DELIBERATE);
+    assert!(
+        problems.is_empty(),
+        "{} problems in {} cases:\n{}",
+        problems.len(),
+        outcomes.len(),
+        problems.join("\n")
+    );
+}
+
+/// What came of one case.
+#[derive(Debug)]
+struct Outcome {
+    case: String,
+    /// The differences found, or why the case could not be run.
+    found: anyhow::Result<Vec<Found>>,
+}
+
+/// A difference and the request in which it was found.
+#[derive(Debug)]
+struct Found {
+    /// From 1.
+    request: usize,
+    /// Method and path.
+    sent: String,
+    difference: Difference,
+}
+
+async fn run(case: Case) -> Outcome {
+    let refused = REFUSED.iter().find(|refused| refused.case == case.name);
+    let found = match refused {
+        Some(refused) => run_refused(&case, refused).await.map(|()| Vec::new()),
+        None => run_served(&case).await,
+    };
+    Outcome {
+        case: case.name,
+        found,
+    }
+}
+
+/// Asks the gateway everything that the case asks.
+async fn run_served(case: &Case) -> anyhow::Result<Vec<Found>> {
+    let backends = Backends::start().await?;
+    let placeholders = placeholders(&backends);
+    let requests = case.requests(&placeholders)?;
+    let routes = KubeletMount::new(&[("routes.yaml", case.documents(&placeholders).as_bytes())])?;
+    let gateway = command(case, &routes).start().await?;
+    let ports = ports(case, &gateway);
+    let mut found = Vec::new();
+    for (index, request) in requests.iter().enumerate() {
+        let seen = perform(request, &ports, &backends).await?;
+        let sent = match &request.send.raw {
+            Some(raw) => raw.lines().next().unwrap_or_default().to_owned(),
+            None => format!("{} {}", request.send.method, request.send.path),
+        };
+        for difference in compare(&request.expect, &seen) {
+            found.push(Found {
+                request: index + 1,
+                sent: sent.clone(),
+                difference,
+            });
+        }
+    }
+    Ok(found)
+}
+
+/// Sees the gateway refuse the documents and say which field it does not support.
+async fn run_refused(case: &Case, refused: &Refused) -> anyhow::Result<()> {
+    let backends = Backends::start().await?;
+    let documents = case.documents(&placeholders(&backends));
+    let routes = KubeletMount::new(&[("routes.yaml", documents.as_bytes())])?;
+    let gateway = command(case, &routes).spawn().await?;
+    let rejected = gateway.wait_for_rejection().await;
+    let rejected =
+        rejected.with_context(|| format!("{} is in the list of refused cases", case.name))?;
+    let named = rejected.reason.contains(refused.field);
+    anyhow::ensure!(
+        named,
+        "the reason does not name the field {}: {}",
+        refused.field,
+        rejected.reason
+    );
+    Ok(())
+}
+
+fn placeholders(backends: &Backends) -> Placeholders {
+    let mut placeholders = Placeholders::from([
+        ("DEAD", backends.refusing_address().port().to_string()),
+        ("CLIENT_IP", "127.0.0.1".to_owned()),
+    ]);
+    let upper = ["GREEN", "BLUE", "RED", "MIRROR", "MIRROR2"];
+    for (placeholder, name) in upper.into_iter().zip(NAMES) {
+        placeholders.insert(placeholder, backends.address(name).port().to_string());
+    }
+    for (placeholder, port) in GATEWAY_PORTS {
+        placeholders.insert(placeholder, port.to_string());
+    }
+    placeholders
+}
+
+/// The Gateway ports that the documents of a case name.
+fn named_ports(case: &Case) -> impl Iterator<Item = (&'static str, u16)> {
+    let named = |(name, _): &(&str, u16)| case.documents.contains(&format!("${{{name}}}"));
+    GATEWAY_PORTS.into_iter().filter(named)
+}
+
+fn command(case: &Case, routes: &KubeletMount) -> GatewayCommand {
+    let arguments = [
+        "--workers",
+        "2",
+        "--envoy-headers",
+        "--namespace",
+        "istio-system",
+    ];
+    let command = GatewayCommand::new(routes.path()).args(&arguments);
+    named_ports(case).fold(command, |command, (_, port)| command.listen(port))
+}
+
+fn ports(case: &Case, gateway: &Gateway) -> Ports {
+    named_ports(case)
+        .map(|(name, port)| (name, gateway.address(port)))
+        .collect()
+}
+
+/// Everything that is wrong: cases that could not be run, differences that are not deliberate, and deliberate ones (of
+/// the cases that ran) that are gone.
+fn judge(outcomes: &[Outcome], deliberate: &[Deliberate]) -> Vec<String> {
+    let mut problems = Vec::new();
+    for Outcome { case, found } in outcomes {
+        let found = match found {
+            Ok(found) => found,
+            Err(error) => {
+                problems.push(format!("{case}: {error:#}"));
+                continue;
+            }
+        };
+        for Found {
+            request,
+            sent,
+            difference,
+        } in found
+        {
+            if !deliberate
+                .iter()
+                .any(|entry| entry.covers(case, *request, &difference.field))
+            {
+                problems.push(format!("{case} request {request} ({sent}): {difference}"));
+            }
+        }
+        for entry in deliberate.iter().filter(|entry| entry.case == case) {
+            let differs =
+                |found: &Found| entry.covers(case, found.request, &found.difference.field);
+            if !found.iter().any(differs) {
+                problems.push(stale(entry));
+            }
+        }
+    }
+    problems
+}
+
+fn stale(entry: &Deliberate) -> String {
+    let Deliberate {
+        case,
+        request,
+        field,
+        reason,
+    } = entry;
+    let request = request.map_or_else(String::new, |request| format!(" request {request}"));
+    format!("{case}{request}: {field} no longer differs: take it off the list ({reason})")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,361 @@
+//! Echo backends: HTTP/1.1 servers that answer with what they received, and misbehave when asked to.
+//!
+//! They speak raw HTTP over TCP, since no HTTP library closes, resets or lies on demand. Every request is recorded when
+//! its head has arrived, before anything is answered. The request header `x-echo: item; item=value` (see
+//! [`instruction`]) says how one request is to be answered.
+
+mod answer;
+pub mod instruction;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::task::JoinSet;
+
+use crate::wire::{HeaderLines, WireReader, latin1};
+use instruction::{Instruction, Item};
+
+/// The names of the backends that [`Backends::start`] starts.
+pub const NAMES: [&str; 5] = ["green", "blue", "red", "mirror", "mirror2"];
+
+/// The response header that names the backend.
+pub const BACKEND_HEADER: &str = "x-backend";
+
+/// Bodies above this are answered as their length alone.
+const ECHOED_BODY_LIMIT: usize = 4096;
+
+/// How long an answer that breaks off lies on the wire before its connection goes, so that its first part is not lost with it.
+const BREAK_AFTER: Duration = Duration::from_millis(50);
+
+/// The `sec-websocket-accept` that belongs to the key of RFC 6455 1.3, the only one that test clients send.
+const WEBSOCKET_ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+
+/// A request as a backend received it.
+#[derive(Clone, Debug)]
+pub struct Received {
+    /// The backend's name.
+    pub backend: String,
+    /// Which connection to this backend it came on, from 1.
+    pub connection: usize,
+    /// Which request to any backend it is since [`Backends::clear`], from 1.
+    pub attempt: usize,
+    /// The method.
+    pub method: String,
+    /// The request target: path and query as a rule.
+    pub target: String,
+    /// `HTTP/1.1` as a rule.
+    pub version: String,
+    /// The header lines.
+    pub headers: HeaderLines,
+    /// The body; empty until all of it has arrived.
+    pub body: Vec<u8>,
+    /// The trailers of a chunked body.
+    pub trailers: HeaderLines,
+    /// Whether all of the body has arrived.
+    pub body_complete: bool,
+}
+
+impl Received {
+    /// The Host header.
+    pub fn authority(&self) -> Option<&str> {
+        self.headers.first("host")
+    }
+
+    /// The body, one character for each byte, or its length if it is long.
+    pub fn body_text(&self) -> String {
+        if self.body.len() <= ECHOED_BODY_LIMIT {
+            latin1(&self.body)
+        } else {
+            format!("{} bytes", self.body.len())
+        }
+    }
+}
+
+/// Running echo backends, one for each name, and a port that refuses connections. Dropping them closes everything.
+#[derive(Debug)]
+pub struct Backends {
+    log: Arc<Log>,
+    servers: BTreeMap<String, Server>,
+    refusing: TcpSocket,
+}
+
+impl Backends {
+    /// Starts one backend for each of [`NAMES`].
+    pub async fn start() -> io::Result<Self> {
+        Self::start_named(&NAMES).await
+    }
+
+    /// Starts one backend for each of these names.
+    pub async fn start_named(names: &[&str]) -> io::Result<Self> {
+        let log = Arc::new(Log::default());
+        let mut servers = BTreeMap::new();
+        for name in names {
+            servers.insert((*name).to_owned(), Server::start(name, &log).await?);
+        }
+        let refusing = TcpSocket::new_v4()?;
+        refusing.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+        Ok(Self {
+            log,
+            servers,
+            refusing,
+        })
+    }
+
+    /// Where the backend listens, or listened until it was stopped. Panics if there is none of that name.
+    pub fn address(&self, name: &str) -> SocketAddr {
+        self.servers
+            .get(name)
+            .unwrap_or_else(|| panic!("no backend {name:?}"))
+            .address
+    }
+
+    /// A port that is bound and refuses connections.
+    pub fn refusing_address(&self) -> SocketAddr {
+        self.refusing
+            .local_addr()
+            .expect("a bound socket has an address")
+    }
+
+    /// What all backends received since [`Backends::clear`], in the order of arrival.
+    pub fn received(&self) -> Vec<Received> {
+        self.log.lock().clone()
+    }
+
+    /// Forgets what was received, and counts attempts from 1 again.
+    pub fn clear(&self) {
+        self.log.lock().clear();
+    }
+
+    /// Stops listening and closes this backend's connections, as a pod that is gone. Panics if there is none of that
+    /// name.
+    pub async fn stop(&mut self, name: &str) {
+        let server = self.servers.get_mut(name);
+        let server = server.unwrap_or_else(|| panic!("no backend {name:?}"));
+        server.accepting.shutdown().await;
+    }
+}
+
+#[derive(Debug, Default)]
+struct Log {
+    received: Mutex<Vec<Received>>,
+}
+
+impl Log {
+    fn lock(&self) -> MutexGuard<'_, Vec<Received>> {
+        self.received.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Records a request and returns its attempt.
+    fn record(&self, mut received: Received) -> usize {
+        let mut log = self.lock();
+        received.attempt = log.len() + 1;
+        log.push(received);
+        log.len()
+    }
+
+    /// Adds the body to a request that was recorded, unless the log was cleared since.
+    fn complete(&self, received: &Received) {
+        let mut log = self.lock();
+        let own = log.get_mut(received.attempt - 1);
+        let own = own
+            .filter(|own| own.backend == received.backend && own.connection == received.connection);
+        if let Some(own) = own {
+            own.clone_from(received);
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Server {
+    address: SocketAddr,
+    accepting: JoinSet<()>,
+}
+
+impl Server {
+    async fn start(name: &str, log: &Arc<Log>) -> io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
+        let mut accepting = JoinSet::new();
+        accepting.spawn(accept(listener, name.to_owned(), Arc::clone(log)));
+        Ok(Self { address, accepting })
+    }
+}
+
+/// Serves every connection until it is aborted, which ends the connections too.
+async fn accept(listener: TcpListener, name: String, log: Arc<Log>) {
+    let mut connections = 0;
+    let mut serving = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                let Ok((stream, _)) = accepted else { return };
+                connections += 1;
+                serving.spawn(Connection::new(stream, name.clone(), connections, Arc::clone(&log)).serve());
+            }
+            Some(_) = serving.join_next() => {}
+        }
+    }
+}
+
+/// What becomes of a connection after an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    KeepAlive,
+    Close,
+    Reset,
+}
+
+struct Connection {
+    reader: WireReader<TcpStream>,
+    backend: String,
+    number: usize,
+    log: Arc<Log>,
+}
+
+impl Connection {
+    fn new(stream: TcpStream, backend: String, number: usize, log: Arc<Log>) -> Self {
+        Self {
+            reader: WireReader::new(stream),
+            backend,
+            number,
+            log,
+        }
+    }
+
+    /// A request that cannot be read, or a client that is gone, ends the connection without a word.
+    async fn serve(mut self) {
+        loop {
+            match self.exchange().await {
+                Ok(Next::KeepAlive) => {}
+                Ok(Next::Close) | Err(_) => return,
+                Ok(Next::Reset) => {
+                    // Closing with a linger time of zero sends RST in place of FIN.
+                    let _ = self.reader.stream_mut().set_zero_linger();
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn exchange(&mut self) -> io::Result<Next> {
+        let mut received = self.receive_head().await?;
+        let header = received.headers.first("x-echo").unwrap_or_default();
+        let instruction = Instruction::parse(header, &received.backend, received.attempt);
+        let instruction = match instruction {
+            Ok(instruction) => instruction,
+            Err(unknown) => return self.refuse(&unknown).await,
+        };
+        if received.headers.has_token("expect", "100-continue")
+            && !instruction.has(&Item::NoContinue)
+        {
+            self.write(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
+        }
+        self.receive_body(&mut received).await?;
+        tokio::time::sleep(instruction.delay()).await;
+        if instruction.has(&Item::Close) {
+            return Ok(Next::Close);
+        }
+        if instruction.has(&Item::Reset) {
+            return Ok(Next::Reset);
+        }
+        if instruction.has(&Item::Garbage) {
+            self.write(b"this is not HTTP\r\n\r\n").await?;
+            return Ok(Next::Close);
+        }
+        let websocket = received.headers.has_token("upgrade", "websocket");
+        if websocket && !instruction.has(&Item::RefuseUpgrade) {
+            return self.tunnel().await;
+        }
+        self.answer(&received, &instruction).await
+    }
+
+    async fn receive_head(&mut self) -> io::Result<Received> {
+        let head = self.reader.head().await?;
+        let mut words = head.start_line.splitn(3, ' ');
+        let mut word = || words.next().unwrap_or_default().to_owned();
+        let mut received = Received {
+            backend: self.backend.clone(),
+            connection: self.number,
+            attempt: 0,
+            method: word(),
+            target: word(),
+            version: word(),
+            headers: head.headers,
+            body: Vec::new(),
+            trailers: HeaderLines::default(),
+            body_complete: false,
+        };
+        received.attempt = self.log.record(received.clone());
+        Ok(received)
+    }
+
+    async fn receive_body(&mut self, received: &mut Received) -> io::Result<()> {
+        let length = received
+            .headers
+            .first("content-length")
+            .and_then(|length| length.parse().ok());
+        if received.headers.has_token("transfer-encoding", "chunked") {
+            received.trailers = self.reader.chunked_body(&mut received.body).await?;
+        } else if let Some(length) = length {
+            self.reader.sized_body(length, &mut received.body).await?;
+        }
+        received.body_complete = true;
+        self.log.complete(received);
+        Ok(())
+    }
+
+    async fn answer(&mut self, received: &Received, instruction: &Instruction) -> io::Result<Next> {
+        let payload = answer::payload(received, instruction);
+        let mut bytes = answer::head(&self.backend, instruction, payload.len());
+        if received.method == "HEAD" {
+            self.write(&bytes).await?;
+            return Ok(Next::KeepAlive);
+        }
+        answer::push_body(&mut bytes, &payload, instruction);
+        self.write(&bytes).await?;
+        if instruction.breaks_off() {
+            tokio::time::sleep(BREAK_AFTER).await;
+            let reset = instruction.has(&Item::ResetMidBody);
+            return Ok(if reset { Next::Reset } else { Next::Close });
+        }
+        let last = instruction.has(&Item::UntilClose) || instruction.has(&Item::CloseAfter);
+        let close = last || received.headers.has_token("connection", "close");
+        Ok(if close { Next::Close } else { Next::KeepAlive })
+    }
+
+    /// Accepts a WebSocket upgrade and returns every byte as it comes.
+    async fn tunnel(&mut self) -> io::Result<Next> {
+        let head = format!(
+            "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
+             sec-websocket-accept: {WEBSOCKET_ACCEPT}\r\n{BACKEND_HEADER}: {}\r\n\r\n",
+            self.backend
+        );
+        self.write(head.as_bytes()).await?;
+        loop {
+            let bytes = self.reader.some().await?;
+            self.write(&bytes).await?;
+        }
+    }
+
+    /// A test that asks for something unknown is told so, rather than served as if it had not asked.
+    async fn refuse(&mut self, unknown: &str) -> io::Result<Next> {
+        let length = unknown.len();
+        let answer = format!(
+            "HTTP/1.1 599 Unknown\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{unknown}"
+        );
+        self.write(answer.as_bytes()).await?;
+        Ok(Next::Close)
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.reader.stream_mut().write_all(bytes).await
+    }
+}
+
+#[cfg(test)]
+mod tests;
