@@ -1,0 +1,241 @@
+//! Start, run, end: binds what is to be bound, starts the threads, and takes them down in order.
+//!
+//! | thread | runs |
+//! |---|---|
+//! | `control` (the first) | reload, DNS, status and admin ports, signals |
+//! | `accept` | every listener's accept loop |
+//! | `worker-N` | connections and requests |
+//! | `access-log` | writes the access log, if there is one |
+
+use crate::access_log::AccessLog;
+use crate::admin::{self, Control};
+use crate::drain::{Drain, Phase};
+use crate::listener::{self, Acceptor, Listener, Places};
+use crate::metrics::{Metrics, SourceNames};
+use crate::reload::Reloader;
+use crate::settings::{AccessLogForm, DrainSettings, Settings};
+use crate::tls::Credentials;
+use crate::upstream::{Registry, Resolver};
+use crate::worker::{Shared, WorkerHandle};
+use serde_json::json;
+use std::io;
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use turnout_routes::router::Identity;
+
+/// How long an idle HTTP/1 connection is left open after the gateway has stopped accepting, so that a request that is
+/// on its way still finds it.
+const IDLE_GRACE: Duration = Duration::from_secs(2);
+/// How often the end looks whether the connections are gone.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Why the gateway did not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// An address, thread or file that is needed was not to be had.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// Metrics could not be set up.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// The routes directory cannot be watched.
+    #[error("cannot watch the routes: {0}")]
+    Watch(#[from] notify::Error),
+}
+
+/// Runs the gateway until it is told to end. Returns once every connection is over.
+pub(crate) fn run(settings: Settings) -> Result<(), AppError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(App::start(settings)?.run())
+}
+
+/// What is bound and started.
+struct App {
+    settings: Settings,
+    shared: Shared,
+    workers: Vec<WorkerHandle>,
+    worker_threads: Vec<JoinHandle<()>>,
+    log_thread: Option<JoinHandle<()>>,
+    listeners: Vec<Listener>,
+    status: TcpListener,
+    admin: TcpListener,
+    places: Arc<Places>,
+}
+
+impl App {
+    /// Binds everything first: a gateway that cannot have its ports has started nothing.
+    fn start(settings: Settings) -> Result<Self, AppError> {
+        let listeners: Vec<Listener> = settings.listeners.iter().map(listener::bind).collect::<Result<_, _>>()?;
+        let status = listener::bind_socket(settings.status)?;
+        let admin = listener::bind_socket(settings.admin)?;
+        if let Some(path) = &settings.addresses_file {
+            write_addresses(path, &listeners, &status, &admin)?;
+        }
+        let names = SourceNames { workload: settings.workload.clone(), namespace: settings.namespace.clone() };
+        let metrics = Arc::new(Metrics::new(names)?);
+        let (access_log, log_thread) = match settings.access_log {
+            AccessLogForm::Off => (AccessLog::off(metrics.access_log_dropped.clone()), None),
+            AccessLogForm::Json | AccessLogForm::Text => {
+                let (log, thread) = AccessLog::start(metrics.access_log_dropped.clone())?;
+                (log, Some(thread))
+            }
+        };
+        let shared = Shared {
+            snapshots: Arc::default(),
+            credentials: Arc::new(Credentials::new(settings.credentials.clone())),
+            drain: Arc::new(Drain::new()),
+            requests: Arc::new(settings.requests.clone()),
+            connections: Arc::new(settings.connections.clone()),
+            metrics,
+            access_log,
+        };
+        let started: io::Result<Vec<_>> =
+            (0..settings.workers.get()).map(|number| WorkerHandle::start(number, shared.clone())).collect();
+        let (workers, worker_threads) = started?.into_iter().unzip();
+        let places = Places::new(&shared.metrics);
+        Ok(Self { settings, shared, workers, worker_threads, log_thread, listeners, status, admin, places })
+    }
+
+    async fn run(self) -> Result<(), AppError> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let control = Arc::new(Control {
+            snapshots: Arc::clone(&self.shared.snapshots),
+            metrics: Arc::clone(&self.shared.metrics),
+            workers: self.workers.clone(),
+            drain: Arc::clone(&self.shared.drain),
+        });
+        tokio::spawn(serve("status", self.status, admin::status_routes(&control))?);
+        tokio::spawn(serve("admin", self.admin, admin::admin_routes(&control))?);
+        let reloader = reloader(&self.settings, &self.shared, &self.listeners);
+        let acceptor = Acceptor {
+            workers: self.workers,
+            metrics: Arc::clone(&self.shared.metrics),
+            settings: Arc::clone(&self.shared.connections),
+            drain: Arc::clone(&self.shared.drain),
+            places: Arc::clone(&self.places),
+        };
+        let accept_thread = accept(acceptor, self.listeners)?;
+
+        tokio::select! {
+            ended = reloader.run() => ended?,
+            () = told_to_end(&mut terminate, &mut interrupt) => {}
+        }
+        // From here on nothing reloads: the table that serves sees the gateway out.
+        tokio::select! {
+            () = leave(&self.shared.drain, &self.settings.drain, &self.places) => {}
+            () = told_to_end(&mut terminate, &mut interrupt) => tracing::warn!("told twice: ending at once"),
+        }
+        self.shared.drain.advance(Phase::Ended);
+        let cut = self.places.taken();
+        if cut > 0 {
+            tracing::warn!(connections = cut, "connections were cut");
+        }
+        join("accept", accept_thread);
+        for thread in self.worker_threads {
+            join("worker", thread);
+        }
+        // With the workers' clones gone, the log's writer ends after the last entry.
+        drop(self.shared);
+        if let Some(thread) = self.log_thread {
+            join("access-log", thread);
+        }
+        Ok(())
+    }
+}
+
+fn reloader(settings: &Settings, shared: &Shared, listeners: &[Listener]) -> Reloader {
+    Reloader {
+        path: settings.routes.clone(),
+        identity: Identity { labels: settings.labels.clone(), namespace: settings.namespace.clone() },
+        registry: Registry::new(Resolver::new(settings.dns_server)),
+        snapshots: Arc::clone(&shared.snapshots),
+        credentials: Arc::clone(&shared.credentials),
+        metrics: Arc::clone(&shared.metrics),
+        served_ports: listeners.iter().map(|listener| listener.gateway_port).collect(),
+        last_read: None,
+    }
+}
+
+/// Starts the thread that accepts for every listener.
+fn accept(acceptor: Acceptor, listeners: Vec<Listener>) -> io::Result<JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::Builder::new().name("accept".to_owned()).spawn(move || {
+        let local = tokio::task::LocalSet::new();
+        let acceptor = std::rc::Rc::new(acceptor);
+        for listener in listeners {
+            tracing::info!(address = %listener.address, gateway_port = listener.gateway_port, "listening");
+            let acceptor = std::rc::Rc::clone(&acceptor);
+            local.spawn_local(async move {
+                if let Err(error) = acceptor.run(listener).await {
+                    tracing::error!(%error, "a listener failed");
+                }
+            });
+        }
+        runtime.block_on(local);
+    })
+}
+
+fn serve(
+    name: &'static str,
+    listener: TcpListener,
+    routes: axum::Router,
+) -> io::Result<impl Future<Output = ()> + use<>> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    Ok(async move {
+        if let Err(error) = axum::serve(listener, routes).await {
+            tracing::error!(%error, name, "port failed");
+        }
+    })
+}
+
+async fn told_to_end(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+/// The phases of the end; returns when no connection is left, or when the time is over.
+async fn leave(drain: &Drain, settings: &DrainSettings, places: &Places) {
+    tracing::info!(delay = ?settings.delay, "leaving: not ready any more, still accepting");
+    drain.advance(Phase::Leaving);
+    tokio::time::sleep(settings.delay).await;
+
+    tracing::info!(connections = places.taken(), timeout = ?settings.timeout, "draining");
+    drain.advance(Phase::Draining);
+    let since = Instant::now();
+    let close_idle_after = IDLE_GRACE.min(settings.timeout / 2);
+    while places.taken() > 0 && since.elapsed() < settings.timeout {
+        if since.elapsed() >= close_idle_after {
+            drain.advance(Phase::ClosingIdle);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Tells those who asked for port 0 which ports they got. Written whole or not at all.
+fn write_addresses(path: &Path, listeners: &[Listener], status: &TcpListener, admin: &TcpListener) -> io::Result<()> {
+    let listeners: Vec<_> = listeners
+        .iter()
+        .map(|l| json!({ "gateway_port": l.gateway_port, "address": l.address.to_string() }))
+        .collect();
+    let addresses = json!({
+        "listeners": listeners,
+        "status": status.local_addr()?.to_string(),
+        "admin": admin.local_addr()?.to_string(),
+    });
+    let unfinished = path.with_extension("tmp");
+    let written = std::fs::write(&unfinished, addresses.to_string()).and_then(|()| std::fs::rename(&unfinished, path));
+    written.map_err(|error| io::Error::new(error.kind(), format!("cannot write {}: {error}", path.display())))
+}
+
+fn join(name: &str, thread: JoinHandle<()>) {
+    if thread.join().is_err() {
+        tracing::error!(name, "a thread had panicked");
+    }
+}

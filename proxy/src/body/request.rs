@@ -1,0 +1,282 @@
+//! Request bodies. One try at a time reads the client's body; a later try reads first what was kept of it. What an
+//! earlier try still holds is cut off, so that two connections never share one stream.
+
+use crate::error::GatewayError;
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use std::cell::{Cell, RefCell};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use tokio::sync::Notify;
+use tower_http::timeout::{TimeoutBody, TimeoutError};
+
+/// What a client sends; a pause between two pieces that is too long is an error.
+pub(crate) type ClientBody = TimeoutBody<Incoming>;
+
+/// How much of a body is taken, and how much of it is held.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BodyLimits {
+    /// None is without limit.
+    pub(crate) max_bytes: Option<u64>,
+    /// Read before an upstream connection is taken.
+    pub(crate) read_ahead_bytes: usize,
+    /// Kept so that a try can be made again; 0 keeps nothing beyond what was read ahead.
+    pub(crate) replay_bytes: usize,
+}
+
+/// A request's body, ready to be sent by one try after the other.
+pub(crate) enum RequestBody {
+    /// There is none, or it was read whole.
+    Whole(Bytes),
+    /// It is larger than what is read ahead.
+    Streamed(Rc<SharedStream>),
+}
+
+/// The part of a streamed body that outlives a try.
+pub(crate) struct SharedStream {
+    state: RefCell<Stream>,
+    ended: Notify,
+    /// Bytes received so far, for the record of the request.
+    received: Rc<Cell<u64>>,
+    /// By Content-Length.
+    length: Option<u64>,
+}
+
+struct Stream {
+    source: Pin<Box<ClientBody>>,
+    /// The pieces from the beginning; all of them as long as `complete_from_start`.
+    kept: Vec<Bytes>,
+    kept_bytes: usize,
+    complete_from_start: bool,
+    /// The try that may read; older ones are cut off.
+    current_try: u32,
+    outcome: Option<Result<(), GatewayError>>,
+    limits: BodyLimits,
+}
+
+impl RequestBody {
+    /// Reads a body ahead, as far as the limits say. `received` counts its bytes.
+    pub(crate) async fn read(
+        body: ClientBody,
+        limits: BodyLimits,
+        received: &Rc<Cell<u64>>,
+    ) -> Result<Self, GatewayError> {
+        let length = body.size_hint().exact();
+        let too_large = |bytes: u64| limits.max_bytes.is_some_and(|max| bytes > max);
+        if length == Some(0) || body.is_end_stream() {
+            return Ok(Self::Whole(Bytes::new()));
+        }
+        if length.is_some_and(too_large) {
+            return Err(GatewayError::BodyTooLarge);
+        }
+        let mut source = Box::pin(body);
+        let mut kept: Vec<Bytes> = Vec::new();
+        let mut kept_bytes = 0;
+        let reads_ahead = length.is_none_or(|length| length <= limits.read_ahead_bytes as u64);
+        while reads_ahead && kept_bytes <= limits.read_ahead_bytes {
+            let Some(frame) = source.frame().await else { return Ok(Self::Whole(joined(kept))) };
+            let Ok(data) = frame.map_err(|error| client_error(&*error))?.into_data() else { continue };
+            kept_bytes += data.len();
+            received.set(received.get() + data.len() as u64);
+            if too_large(received.get()) {
+                return Err(GatewayError::BodyTooLarge);
+            }
+            kept.push(data);
+        }
+        let state = Stream {
+            source,
+            kept,
+            kept_bytes,
+            complete_from_start: true,
+            current_try: 0,
+            outcome: None,
+            limits,
+        };
+        let stream =
+            SharedStream { state: RefCell::new(state), ended: Notify::new(), received: Rc::clone(received), length };
+        Ok(Self::Streamed(Rc::new(stream)))
+    }
+
+    /// The body for the next try; earlier tries get nothing more.
+    pub(crate) fn next_try(&self) -> TryBody {
+        match self {
+            Self::Whole(bytes) => TryBody::Whole(bytes.clone()),
+            Self::Streamed(stream) => {
+                let mut state = stream.state.borrow_mut();
+                state.current_try += 1;
+                TryBody::Streamed { stream: Rc::clone(stream), number: state.current_try, next_piece: 0, given: 0 }
+            }
+        }
+    }
+
+    /// Whether another try can send all of it.
+    pub(crate) fn is_replayable(&self) -> bool {
+        match self {
+            Self::Whole(_) => true,
+            Self::Streamed(stream) => stream.state.borrow().complete_from_start,
+        }
+    }
+
+    /// Whether all of it has been read from the client.
+    pub(crate) fn is_received(&self) -> bool {
+        match self {
+            Self::Whole(_) => true,
+            Self::Streamed(stream) => stream.state.borrow().outcome == Some(Ok(())),
+        }
+    }
+
+    /// Returns when all of it has been read from the client.
+    pub(crate) async fn received(&self) {
+        if let Self::Streamed(stream) = self {
+            while stream.state.borrow().outcome.is_none() {
+                stream.ended.notified().await;
+            }
+        }
+    }
+
+    /// What went wrong on the client's side, if something did.
+    pub(crate) fn failure(&self) -> Option<GatewayError> {
+        match self {
+            Self::Whole(_) => None,
+            Self::Streamed(stream) => stream.state.borrow().outcome.and_then(Result::err),
+        }
+    }
+
+    /// Whether its length is unknown, so that it must be sent in chunks.
+    pub(crate) fn is_chunked(&self) -> bool {
+        matches!(self, Self::Streamed(stream) if stream.length.is_none())
+    }
+}
+
+impl Clone for RequestBody {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Whole(bytes) => Self::Whole(bytes.clone()),
+            Self::Streamed(stream) => Self::Streamed(Rc::clone(stream)),
+        }
+    }
+}
+
+fn joined(mut pieces: Vec<Bytes>) -> Bytes {
+    match pieces.len() {
+        1 => pieces.remove(0),
+        _ => pieces.concat().into(),
+    }
+}
+
+fn client_error(error: &(dyn std::error::Error + Send + Sync + 'static)) -> GatewayError {
+    if error.is::<TimeoutError>() { GatewayError::BodyTimeout } else { GatewayError::BodyAborted }
+}
+
+/// The body as one try sends it.
+pub(crate) enum TryBody {
+    Whole(Bytes),
+    Streamed { stream: Rc<SharedStream>, number: u32, next_piece: usize, given: u64 },
+}
+
+/// Why a try's body ended early.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TryBodyError {
+    #[error("another try has taken over the body")]
+    Superseded,
+    #[error(transparent)]
+    Client(GatewayError),
+}
+
+impl Body for TryBody {
+    type Data = Bytes;
+    type Error = TryBodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, TryBodyError>>> {
+        match &mut *self {
+            Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::Streamed { stream, number, next_piece, given } => {
+                let piece = ready!(stream.poll_piece(context, *number, next_piece));
+                if let Some(Ok(piece)) = &piece {
+                    *given += piece.len() as u64;
+                }
+                Poll::Ready(piece.map(|piece| piece.map(Frame::data)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Whole(bytes) if bytes.is_empty())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Streamed { stream, given, .. } => {
+                stream.length.map_or_else(SizeHint::default, |length| SizeHint::with_exact(length.saturating_sub(*given)))
+            }
+        }
+    }
+}
+
+impl SharedStream {
+    /// The next piece for a try: a kept one, else one from the client. Trailers are dropped.
+    fn poll_piece(
+        &self,
+        context: &mut Context<'_>,
+        number: u32,
+        next_piece: &mut usize,
+    ) -> Poll<Option<Result<Bytes, TryBodyError>>> {
+        let mut state = self.state.borrow_mut();
+        if state.current_try != number {
+            return Poll::Ready(Some(Err(TryBodyError::Superseded)));
+        }
+        if let Some(piece) = state.kept.get(*next_piece) {
+            *next_piece += 1;
+            return Poll::Ready(Some(Ok(piece.clone())));
+        }
+        loop {
+            let outcome = match ready!(state.source.as_mut().poll_frame(context)) {
+                None => Ok(()),
+                Some(Err(error)) => Err(client_error(&*error)),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Err(_) => continue,
+                    Ok(data) => match self.count(&data, state.limits.max_bytes) {
+                        Ok(()) => {
+                            *next_piece += 1;
+                            state.keep(&data);
+                            return Poll::Ready(Some(Ok(data)));
+                        }
+                        Err(error) => Err(error),
+                    },
+                },
+            };
+            state.outcome = Some(outcome);
+            self.ended.notify_waiters();
+            return Poll::Ready(outcome.err().map(|error| Err(TryBodyError::Client(error))));
+        }
+    }
+
+    fn count(&self, data: &Bytes, max_bytes: Option<u64>) -> Result<(), GatewayError> {
+        let received = self.received.get() + data.len() as u64;
+        self.received.set(received);
+        if max_bytes.is_some_and(|max| received > max) { Err(GatewayError::BodyTooLarge) } else { Ok(()) }
+    }
+}
+
+impl Stream {
+    fn keep(&mut self, data: &Bytes) {
+        let fits = self.kept_bytes + data.len() <= self.limits.replay_bytes;
+        if self.complete_from_start && fits {
+            self.kept_bytes += data.len();
+            self.kept.push(data.clone());
+        } else {
+            // What was kept is of no use without this piece: no other try can be made, so let it go.
+            self.complete_from_start = false;
+            self.kept = Vec::new();
+            self.kept_bytes = 0;
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! Why the gateway answers a request itself: one closed list, each with its status, reason and Envoy response flag. The
+//! answer, the access log and the metrics all read it here; nothing else maps an error to a status.
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use turnout_routes::router::{Missing, PathRefusal};
+
+/// Whose doing an error is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The client's.
+    Downstream,
+    /// The model's, or the way to it.
+    Upstream,
+    /// The documents', or the gateway's own limits.
+    Gateway,
+}
+
+/// Why the gateway answers by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum GatewayError {
+    /// The path cannot be normalised.
+    #[error("{0}")]
+    Path(#[from] PathRefusal),
+    /// Host or `:authority` is missing, repeated, or no authority.
+    #[error("the request needs exactly one valid Host")]
+    Host,
+    /// Something else of the head cannot be acted on.
+    #[error("{0}")]
+    BadRequest(&'static str),
+    /// The target is an `https:` URL on a clear-text connection.
+    #[error("an https target came over a clear-text connection")]
+    HttpsTargetOnPlain,
+    /// CONNECT and TRACE.
+    #[error("the method is not allowed here")]
+    Method,
+    /// The target is too long.
+    #[error("the request target is too long")]
+    TargetTooLong,
+    /// The body is larger than the setting allows.
+    #[error("the request body is too large")]
+    BodyTooLarge,
+    /// The client stopped sending its body.
+    #[error("the request body came too slowly")]
+    BodyTimeout,
+    /// The client broke off its body; nobody sees the answer.
+    #[error("the request body ended early")]
+    BodyAborted,
+    /// `Expect` asks for something else than `100-continue`.
+    #[error("the expectation cannot be met")]
+    Expectation,
+    /// A transfer coding other than `chunked`.
+    #[error("the transfer coding is not supported")]
+    TransferCoding,
+    /// No host or no rule matches.
+    #[error("no route matches the request")]
+    NoRoute,
+    /// No routes file has been accepted yet.
+    #[error("the gateway has no routes yet")]
+    NoRoutes,
+    /// The destination cannot be resolved.
+    #[error("the backend does not exist: {0}")]
+    BackendMissing(Missing),
+    /// The destination has no endpoints.
+    #[error("the backend has no endpoints")]
+    NoEndpoints,
+    /// No connection to the backend could be made.
+    #[error("the backend cannot be connected to")]
+    Connect,
+    /// The backend ended the connection before it answered.
+    #[error("the backend ended the connection before it answered")]
+    UpstreamReset,
+    /// What the backend sent is not HTTP, or too large a head.
+    #[error("the backend's answer is not valid HTTP")]
+    UpstreamProtocol,
+    /// The rule's time-out, or that of a try.
+    #[error("the backend did not answer in time")]
+    Timeout,
+}
+
+impl Fault {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Downstream => "downstream",
+            Self::Upstream => "upstream",
+            Self::Gateway => "gateway",
+        }
+    }
+}
+
+impl GatewayError {
+    /// The status of the answer.
+    pub(crate) fn status(self) -> StatusCode {
+        match self {
+            Self::Path(_) | Self::Host | Self::BadRequest(_) | Self::BodyAborted => StatusCode::BAD_REQUEST,
+            Self::HttpsTargetOnPlain => StatusCode::FORBIDDEN,
+            Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TargetTooLong => StatusCode::URI_TOO_LONG,
+            Self::Expectation => StatusCode::EXPECTATION_FAILED,
+            Self::TransferCoding => StatusCode::NOT_IMPLEMENTED,
+            Self::UpstreamProtocol => StatusCode::BAD_GATEWAY,
+            Self::NoRoutes | Self::BackendMissing(_) | Self::NoEndpoints | Self::Connect | Self::UpstreamReset => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    /// One word for clients, logs and metrics.
+    pub(crate) fn reason(self) -> &'static str {
+        match self {
+            Self::Path(_) => "bad_path",
+            Self::Host => "bad_host",
+            Self::BadRequest(_) => "bad_request",
+            Self::HttpsTargetOnPlain => "https_target_on_plain",
+            Self::Method => "method_not_allowed",
+            Self::TargetTooLong => "target_too_long",
+            Self::BodyTooLarge => "body_too_large",
+            Self::BodyTimeout => "body_timeout",
+            Self::BodyAborted => "body_aborted",
+            Self::Expectation => "expectation_failed",
+            Self::TransferCoding => "transfer_coding",
+            Self::NoRoute => "no_route",
+            Self::NoRoutes => "no_routes",
+            Self::BackendMissing(_) | Self::NoEndpoints => "backend_absent",
+            Self::Connect => "connect_failure",
+            Self::UpstreamReset => "upstream_reset",
+            Self::UpstreamProtocol => "upstream_protocol",
+            Self::Timeout => "timeout",
+        }
+    }
+
+    /// Envoy's response flag for it, as Istio's dashboards and Kiali read it.
+    pub(crate) fn flag(self) -> Flag {
+        match self {
+            Self::NoRoute => Flag::NoRoute,
+            Self::NoRoutes | Self::BackendMissing(_) => Flag::NoCluster,
+            Self::NoEndpoints => Flag::NoEndpoints,
+            Self::Connect => Flag::ConnectFailure,
+            Self::UpstreamReset => Flag::UpstreamReset,
+            Self::UpstreamProtocol => Flag::UpstreamProtocol,
+            Self::Timeout => Flag::Timeout,
+            Self::BodyAborted => Flag::DownstreamGone,
+            _ => Flag::DownstreamProtocol,
+        }
+    }
+
+    /// Whose doing it is.
+    pub(crate) fn fault(self) -> Fault {
+        match self {
+            Self::NoRoute | Self::NoRoutes | Self::BackendMissing(_) => Fault::Gateway,
+            Self::NoEndpoints | Self::Connect | Self::UpstreamReset | Self::UpstreamProtocol | Self::Timeout => {
+                Fault::Upstream
+            }
+            _ => Fault::Downstream,
+        }
+    }
+
+    /// The answer: `{"error", "reason", "request_id"}` and the reason as a header. Nothing of the upstream is in it.
+    pub(crate) fn response(self, request_id: &str) -> Response<Bytes> {
+        let body = serde_json::json!({
+            "error": self.to_string(),
+            "reason": self.reason(),
+            "request_id": request_id,
+        });
+        let mut response = Response::new(Bytes::from(body.to_string()));
+        *response.status_mut() = self.status();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(REASON, HeaderValue::from_static(self.reason()));
+        if self == Self::Method {
+            headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+        }
+        response
+    }
+}
+
+const REASON: http::HeaderName = http::HeaderName::from_static("x-turnout-reason");
+
+/// Envoy's response flags, as far as the gateway has a use for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Flag {
+    /// `-`
+    None,
+    /// `NR`
+    NoRoute,
+    /// `NC`
+    NoCluster,
+    /// `UH`
+    NoEndpoints,
+    /// `UF`
+    ConnectFailure,
+    /// `UC`
+    UpstreamReset,
+    /// `UPE`
+    UpstreamProtocol,
+    /// `UT`
+    Timeout,
+    /// `DC`
+    DownstreamGone,
+    /// `DPE`
+    DownstreamProtocol,
+}
+
+/// The flags of one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Flags {
+    /// What went wrong.
+    pub(crate) flag: Flag,
+    /// `URX`: all tries were used up.
+    pub(crate) retries_exhausted: bool,
+}
+
+impl Flags {
+    /// Nothing went wrong.
+    pub(crate) const NONE: Self = Self { flag: Flag::None, retries_exhausted: false };
+
+    /// As in Envoy's access log.
+    pub(crate) fn as_str(self) -> &'static str {
+        match (self.flag, self.retries_exhausted) {
+            (Flag::None, false) => "-",
+            (Flag::None, true) => "URX",
+            (Flag::NoRoute, _) => "NR",
+            (Flag::NoCluster, _) => "NC",
+            (Flag::NoEndpoints, _) => "UH",
+            (Flag::ConnectFailure, false) => "UF",
+            (Flag::ConnectFailure, true) => "URX,UF",
+            (Flag::UpstreamReset, false) => "UC",
+            (Flag::UpstreamReset, true) => "URX,UC",
+            (Flag::UpstreamProtocol, _) => "UPE",
+            (Flag::Timeout, false) => "UT",
+            (Flag::Timeout, true) => "URX,UT",
+            (Flag::DownstreamGone, _) => "DC",
+            (Flag::DownstreamProtocol, _) => "DPE",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_names_the_reason_and_the_request_and_nothing_of_the_upstream() {
+        let response = GatewayError::Connect.response("id-1");
+        assert_eq!(response.status(), 503);
+        assert_eq!(response.headers()["x-turnout-reason"], "connect_failure");
+        let body: serde_json::Value = serde_json::from_slice(response.body()).expect("JSON");
+        let expected = serde_json::json!({
+            "error": "the backend cannot be connected to", "reason": "connect_failure", "request_id": "id-1",
+        });
+        assert_eq!(body, expected);
+    }
+
+    #[test]
+    fn status_flag_and_fault_agree() {
+        let check = |error: GatewayError, status: u16, flag: &str, fault| {
+            let flags = Flags { flag: error.flag(), retries_exhausted: false };
+            assert_eq!((error.status().as_u16(), flags.as_str(), error.fault()), (status, flag, fault), "{error:?}");
+        };
+        check(GatewayError::NoRoute, 404, "NR", Fault::Gateway);
+        check(GatewayError::BackendMissing(Missing::Port), 503, "NC", Fault::Gateway);
+        check(GatewayError::NoEndpoints, 503, "UH", Fault::Upstream);
+        check(GatewayError::Connect, 503, "UF", Fault::Upstream);
+        check(GatewayError::UpstreamReset, 503, "UC", Fault::Upstream);
+        check(GatewayError::UpstreamProtocol, 502, "UPE", Fault::Upstream);
+        check(GatewayError::Timeout, 504, "UT", Fault::Upstream);
+        check(GatewayError::Host, 400, "DPE", Fault::Downstream);
+        check(GatewayError::BodyTooLarge, 413, "DPE", Fault::Downstream);
+    }
+}

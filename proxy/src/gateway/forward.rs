@@ -1,0 +1,171 @@
+//! Forwarding: from a target of the split to the request that its backend gets, and from the backend's answer to the
+//! one that the client gets.
+
+use super::exchange::{Answer, Exchange};
+use super::{Gateway, Incoming, WorkerSnapshot};
+use crate::body::{BodyLimits, ClientBody, Deadline, RequestBody, ResponseBody, UpstreamBody};
+use crate::error::{Flags, GatewayError};
+use crate::headers::{self, EnvoyRequestHeaders, Forwarded};
+use crate::record::Record;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Request, Response, Uri, Version, header};
+use std::time::Duration;
+use turnout_routes::router::{Route, Target};
+
+impl Gateway {
+    /// Sends the request to the target and passes the answer on.
+    pub(super) async fn forward(
+        &self,
+        snapshot: &WorkerSnapshot,
+        route: &Route,
+        target: &Target,
+        mut incoming: Incoming<'_>,
+        body: ClientBody,
+        mut record: Record,
+    ) -> Response<ResponseBody> {
+        let result = self.exchange(snapshot, route, target, &mut incoming, body, &mut record).await;
+        match result {
+            Ok(answer) => self.pass_on(answer, target, &incoming, record),
+            Err((error, retries_exhausted)) => {
+                let mut answer = self.local_error(error, &incoming.request_id).with_rule_headers(route, &incoming);
+                answer.flags = Flags { flag: error.flag(), retries_exhausted };
+                answer.into_response(record)
+            }
+        }
+    }
+
+    /// The exchange with the backend, within the rule's time-out. In an error, whether all tries were used up.
+    async fn exchange(
+        &self,
+        snapshot: &WorkerSnapshot,
+        route: &Route,
+        target: &Target,
+        incoming: &mut Incoming<'_>,
+        body: ClientBody,
+        record: &mut Record,
+    ) -> Result<Answer, (GatewayError, bool)> {
+        let backend_id = target.backend.map_err(|missing| (GatewayError::BackendMissing(missing), false))?;
+        let upstream = &snapshot.upstreams[backend_id.0];
+        let policy = snapshot.shared.router.backends()[backend_id.0].policy;
+        record.workload = Some(std::sync::Arc::clone(&upstream.shared.workload));
+        record.grpc = is_grpc(&incoming.parts.headers);
+
+        let rule = &route.rule;
+        let keeps_head = rule.retry.may_send_again(record.grpc);
+        let limits = BodyLimits {
+            max_bytes: self.settings.max_body_bytes,
+            read_ahead_bytes: self.settings.buffer_bytes,
+            replay_bytes: if keeps_head { self.settings.retry_buffer_bytes } else { 0 },
+        };
+        let body = RequestBody::read(body, limits, &record.request_bytes).await.map_err(|error| (error, false))?;
+        let request = self.upstream_request(route, target, incoming, &body).map_err(|error| (error, false))?;
+        let exchange = Exchange { gateway: self, upstream, policy, retry: &rule.retry, body: body.clone(), keeps_head };
+        let Some(timeout) = rule.timeout else {
+            return exchange.run(request, record).await;
+        };
+        let mut deadline: Deadline = Box::pin(expired(body, timeout));
+        tokio::select! {
+            biased;
+            result = exchange.run(request, record) => result.map(|answer| Answer { deadline: Some(deadline), ..answer }),
+            () = &mut deadline => Err((GatewayError::Timeout, false)),
+        }
+    }
+
+    /// The request as the backend gets it, without its body. The client's headers are used up.
+    fn upstream_request(
+        &self,
+        route: &Route,
+        target: &Target,
+        incoming: &mut Incoming<'_>,
+        body: &RequestBody,
+    ) -> Result<Request<()>, GatewayError> {
+        let settings = &self.settings.headers;
+        let keeps_headers =
+            target.response_headers.needs_request_headers() || route.rule.local_response_headers.needs_request_headers();
+        let mut headers = if keeps_headers {
+            incoming.parts.headers.clone()
+        } else {
+            std::mem::take(&mut incoming.parts.headers)
+        };
+        let (head, client) = (&incoming.head, incoming.connection.peer.ip().to_canonical());
+        let rewritten = route.rewrite(&head.path, head.query.as_deref());
+        let context = incoming.format_context(0, None);
+
+        headers.remove(header::CONTENT_LENGTH);
+        let scheme = incoming.connection.transport().scheme();
+        let (trusted, request_id) = (incoming.trusted, &incoming.request_id);
+        headers::add_forwarded(&mut headers, &Forwarded { client, scheme, trusted, request_id });
+        let authority = target.authority.as_ref().and_then(|authority| authority.resolve(&headers, &context));
+        if settings.envoy_headers {
+            let original_path = rewritten.as_ref().map(|_| head.target());
+            let envoy = EnvoyRequestHeaders {
+                client,
+                original_path: original_path.as_deref(),
+                original_host: authority.as_ref().map(|_| head.authority.as_str()),
+                timeout_ms: route.rule.timeout.map(|timeout| timeout.as_millis()),
+            };
+            headers::add_envoy_request_headers(&mut headers, &envoy);
+        }
+        target.request_headers.apply(&mut headers, &context);
+        headers.insert(header::HOST, authority.map_or_else(|| host_value(&head.authority), Ok)?);
+        if body.is_chunked() {
+            headers::set_chunked(&mut headers);
+        }
+
+        let mut request = Request::new(());
+        *request.method_mut() = incoming.parts.method.clone();
+        *request.uri_mut() = target_uri(rewritten.unwrap_or_else(|| head.target()))?;
+        *request.version_mut() = Version::HTTP_11;
+        *request.headers_mut() = headers;
+        Ok(request)
+    }
+
+    /// The backend's answer as the client gets it.
+    fn pass_on(
+        &self,
+        answer: Answer,
+        target: &Target,
+        incoming: &Incoming<'_>,
+        mut record: Record,
+    ) -> Response<ResponseBody> {
+        let (mut parts, upstream_body) = answer.response.into_parts();
+        // The client's protocol is its own connection's.
+        parts.version = incoming.parts.version;
+        headers::sanitise_response(&mut parts.headers);
+        if self.settings.headers.envoy_headers {
+            headers::set_service_time(&mut parts.headers, record.started().elapsed().as_millis());
+        }
+        let context = incoming.format_context(parts.status.as_u16(), Some(&incoming.parts.headers));
+        target.response_headers.apply(&mut parts.headers, &context);
+        record.answer(parts.status, answer.flags);
+        let body = UpstreamBody {
+            incoming: upstream_body,
+            lease: Some(answer.lease),
+            policy: answer.policy,
+            idle_timeout: self.settings.upstream_idle_timeout,
+            request_body: answer.request_body,
+            deadline: answer.deadline,
+        };
+        Response::from_parts(parts, ResponseBody::upstream(body, record))
+    }
+}
+
+/// A rule's time-out counts from the moment that the request has come whole, as Envoy's does.
+async fn expired(body: RequestBody, timeout: Duration) {
+    body.received().await;
+    tokio::time::sleep(timeout).await;
+}
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
+fn host_value(authority: &str) -> Result<HeaderValue, GatewayError> {
+    HeaderValue::from_str(authority).map_err(|_| GatewayError::Host)
+}
+
+fn target_uri(target: String) -> Result<Uri, GatewayError> {
+    let target = PathAndQuery::try_from(target)
+        .map_err(|_| GatewayError::BadRequest("the rewritten target is not a valid one"))?;
+    Ok(Uri::from(target))
+}

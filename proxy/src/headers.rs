@@ -1,0 +1,319 @@
+//! Headers on the way through: what belongs to one connection is taken off, what the client may not say of itself is
+//! dropped, and what the backend should know of the client is put on. The order matters and is fixed here: nominated and
+//! hop-by-hop headers go first, so that a client cannot make the gateway drop what it adds.
+
+use crate::error::GatewayError;
+use crate::settings::HeaderSettings;
+use http::header::{self, Entry};
+use http::{HeaderMap, HeaderName, HeaderValue, Version};
+use std::net::IpAddr;
+use turnout_routes::documents::Scheme;
+
+/// Belong to one connection (RFC 9110, 7.6.1), or say how a message is framed, which hyper does anew. `te` is among
+/// them: trailers are dropped, so none may be promised. `expect` was answered by the gateway.
+const HOP_BY_HOP: [HeaderName; 9] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHENTICATE,
+    header::TE,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::EXPECT,
+    HeaderName::from_static("http2-settings"),
+];
+
+/// Say who the client is; only a trusted proxy may.
+const FORWARDED: [HeaderName; 6] = [
+    FORWARDED_FOR,
+    FORWARDED_PROTO,
+    HeaderName::from_static("x-forwarded-host"),
+    HeaderName::from_static("x-forwarded-port"),
+    header::FORWARDED,
+    HeaderName::from_static("x-real-ip"),
+];
+
+/// Never taken from a client: `proxy` becomes HTTP_PROXY under CGI, the certificate header is the gateway's to write.
+const DROPPED: [HeaderName; 3] = [
+    HeaderName::from_static("proxy"),
+    HeaderName::from_static("proxy-authorization"),
+    HeaderName::from_static("x-forwarded-client-cert"),
+];
+
+/// Naming these in `Connection` would make the gateway drop what it or the backend relies on.
+const NEVER_NOMINATED: [&str; 4] = ["host", "content-length", "authorization", "x-api-version"];
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
+const ORIGINAL_HOST: HeaderName = HeaderName::from_static("x-envoy-original-host");
+const EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
+const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
+const EXTERNAL_ADDRESS: HeaderName = HeaderName::from_static("x-envoy-external-address");
+const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
+
+/// The longest request id that is taken over from a trusted proxy, in bytes.
+const MAX_REQUEST_ID_BYTES: usize = 128;
+
+/// Takes off the request what must not reach matching or the backend.
+pub(crate) fn sanitise_request(
+    headers: &mut HeaderMap,
+    trusted: bool,
+    settings: &HeaderSettings,
+) -> Result<(), GatewayError> {
+    remove_nominated(headers)?;
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
+    for name in &DROPPED {
+        headers.remove(name);
+    }
+    if !trusted {
+        for name in &FORWARDED {
+            headers.remove(name);
+        }
+    }
+    remove_reserved(headers, settings.keep_underscores);
+    Ok(())
+}
+
+/// Removes what `Connection` names.
+fn remove_nominated(headers: &mut HeaderMap) -> Result<(), GatewayError> {
+    if !headers.contains_key(header::CONNECTION) {
+        return Ok(());
+    }
+    let nominated: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok())
+        .collect();
+    for name in nominated {
+        if NEVER_NOMINATED.contains(&name.as_str()) || name.as_str().starts_with("x-forwarded-") {
+            return Err(GatewayError::BadRequest("Connection names a header that is not the connection's"));
+        }
+        headers.remove(&name);
+    }
+    Ok(())
+}
+
+/// `x-turnout-*` and Envoy's own are the gateway's to set; names with `_` become those with `-` in WSGI servers, so a
+/// client could say in them what it may not say otherwise.
+fn remove_reserved(headers: &mut HeaderMap, keep_underscores: bool) {
+    let reserved = |name: &str| {
+        name.starts_with("x-turnout-")
+            || (name.starts_with("x-envoy-") && ENVOY_OWN.contains(&&name["x-envoy-".len()..]))
+            || (!keep_underscores && name.contains('_'))
+    };
+    if headers.keys().any(|name| reserved(name.as_str())) {
+        let names: Vec<HeaderName> = headers.keys().filter(|name| reserved(name.as_str())).cloned().collect();
+        for name in names {
+            headers.remove(name);
+        }
+    }
+}
+
+/// What Istio's gateway drops of a client's `x-envoy-*`, without that prefix (observed); others pass.
+const ENVOY_OWN: [&str; 22] = [
+    "attempt-count",
+    "decorator-operation",
+    "downstream-service-cluster",
+    "downstream-service-node",
+    "expected-rq-timeout-ms",
+    "external-address",
+    "force-trace",
+    "hedge-on-per-try-timeout",
+    "internal",
+    "ip-tags",
+    "max-retries",
+    "original-host",
+    "original-path",
+    "peer-metadata",
+    "peer-metadata-id",
+    "retriable-header-names",
+    "retriable-status-codes",
+    "retry-grpc-on",
+    "retry-on",
+    "upstream-alt-stat-name",
+    "upstream-rq-per-try-timeout-ms",
+    "upstream-rq-timeout-ms",
+];
+
+/// What the backend should know of a request.
+pub(crate) struct Forwarded<'a> {
+    pub(crate) client: IpAddr,
+    pub(crate) scheme: Scheme,
+    pub(crate) trusted: bool,
+    pub(crate) request_id: &'a HeaderValue,
+}
+
+/// Puts on what every backend is told.
+pub(crate) fn add_forwarded(headers: &mut HeaderMap, forwarded: &Forwarded<'_>) {
+    headers.insert(FORWARDED_FOR, forwarded_for(headers, forwarded));
+    if !forwarded.trusted || !headers.contains_key(FORWARDED_PROTO) {
+        headers.insert(FORWARDED_PROTO, HeaderValue::from_static(forwarded.scheme.as_str()));
+    }
+    headers.insert(REQUEST_ID, forwarded.request_id.clone());
+}
+
+/// The client's address, behind what a trusted proxy said before.
+fn forwarded_for(headers: &HeaderMap, forwarded: &Forwarded<'_>) -> HeaderValue {
+    let lines: Vec<&[u8]> = headers.get_all(FORWARDED_FOR).iter().map(HeaderValue::as_bytes).collect();
+    let client = forwarded.client.to_string();
+    let value = if lines.is_empty() { client.into_bytes() } else { [&lines.join(&b","[..])[..], b",", client.as_bytes()].concat() };
+    // Both parts came from header values or an address, so the joined bytes are a header value too.
+    HeaderValue::from_bytes(&value).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+}
+
+/// The id of a trusted proxy if it is safe to log, else a new one (UUID version 4, RFC 9562).
+pub(crate) fn request_id(headers: &HeaderMap, trusted: bool, random: impl FnOnce() -> u128) -> HeaderValue {
+    let given = headers.get(REQUEST_ID).filter(|value| {
+        let safe = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':' | b'/' | b'+' | b'=');
+        trusted && !value.is_empty() && value.len() <= MAX_REQUEST_ID_BYTES && value.as_bytes().iter().all(safe)
+    });
+    given.cloned().unwrap_or_else(|| new_request_id(random()))
+}
+
+fn new_request_id(random: u128) -> HeaderValue {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let mut bytes = random.to_be_bytes();
+    bytes[6] = (bytes[6] & 0x0f) | 0x40;
+    bytes[8] = (bytes[8] & 0x3f) | 0x80;
+    let mut text = [b'-'; 36];
+    let mut at = 0;
+    for (index, byte) in bytes.iter().enumerate() {
+        if matches!(index, 4 | 6 | 8 | 10) {
+            at += 1;
+        }
+        text[at] = HEX[usize::from(byte >> 4)];
+        text[at + 1] = HEX[usize::from(byte & 15)];
+        at += 2;
+    }
+    // Hex digits and hyphens are always a header value.
+    HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+}
+
+/// What Istio's gateway tells backends beside that, with `--envoy-headers`.
+pub(crate) struct EnvoyRequestHeaders<'a> {
+    pub(crate) client: IpAddr,
+    /// Path and query before a rewrite.
+    pub(crate) original_path: Option<&'a str>,
+    /// Authority before a rewrite.
+    pub(crate) original_host: Option<&'a str>,
+    pub(crate) timeout_ms: Option<u128>,
+}
+
+pub(crate) fn add_envoy_request_headers(headers: &mut HeaderMap, envoy: &EnvoyRequestHeaders<'_>) {
+    let mut insert = |name: HeaderName, value: Option<String>| {
+        if let Some(value) = value.and_then(|text| HeaderValue::from_str(&text).ok()) {
+            headers.insert(name, value);
+        }
+    };
+    insert(EXTERNAL_ADDRESS, Some(envoy.client.to_string()));
+    insert(ORIGINAL_PATH, envoy.original_path.map(str::to_owned));
+    insert(ORIGINAL_HOST, envoy.original_host.map(str::to_owned));
+    insert(EXPECTED_TIMEOUT, envoy.timeout_ms.map(|ms| ms.to_string()));
+}
+
+/// The number of the try, from 1, with `--envoy-headers`.
+pub(crate) fn set_attempt_count(headers: &mut HeaderMap, attempt: u32) {
+    headers.insert(ATTEMPT_COUNT, HeaderValue::from(attempt));
+}
+
+/// Takes off the backend's answer what belongs to its connection. What `Connection` names there stays, as observed on
+/// Istio: a backend is trusted with its own headers.
+pub(crate) fn sanitise_response(headers: &mut HeaderMap) {
+    for name in &HOP_BY_HOP {
+        if *name != header::TE {
+            headers.remove(name);
+        }
+    }
+}
+
+/// Time until the backend answered, with `--envoy-headers`.
+pub(crate) fn set_service_time(headers: &mut HeaderMap, elapsed_ms: u128) {
+    if let Ok(value) = HeaderValue::from_str(&elapsed_ms.to_string()) {
+        headers.insert(SERVICE_TIME, value);
+    }
+}
+
+/// Puts on what every answer carries, whoever made it. A rule cannot set `server`; it can set `date`.
+pub(crate) fn finish_response(headers: &mut HeaderMap, settings: &HeaderSettings, closing: bool, version: Version) {
+    headers.insert(header::SERVER, HeaderValue::from_static(if settings.envoy_headers { "istio-envoy" } else { "turnout" }));
+    if closing && version != Version::HTTP_2 {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+}
+
+/// The body's length is unknown to the encoder: it must be told to chunk, or it would send none for some methods.
+pub(crate) fn set_chunked(headers: &mut HeaderMap) {
+    if let Entry::Vacant(entry) = headers.entry(header::TRANSFER_ENCODING) {
+        entry.insert(HeaderValue::from_static("chunked"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(lines: &[(&str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            let name: HeaderName = name.parse().expect("a name");
+            headers.append(name, value.parse().expect("a value"));
+        }
+        headers
+    }
+
+    fn sanitised(lines: &[(&str, &str)], trusted: bool) -> Result<HeaderMap, GatewayError> {
+        let mut headers = map(lines);
+        sanitise_request(&mut headers, trusted, &HeaderSettings::default()).map(|()| headers)
+    }
+
+    #[test]
+    fn hop_by_hop_and_nominated_headers_go() {
+        let check = |lines: &[(&str, &str)], left: &[(&str, &str)]| {
+            assert_eq!(sanitised(lines, false), Ok(map(left)), "{lines:?}");
+        };
+        check(&[("connection", "x-secret, keep-alive"), ("x-secret", "1"), ("keep-alive", "5"), ("x-a", "1")], &[("x-a", "1")]);
+        check(&[("te", "trailers"), ("upgrade", "h2c"), ("http2-settings", "x"), ("expect", "100-continue")], &[]);
+        check(&[("proxy", "http://evil"), ("proxy-authorization", "x"), ("proxy-connection", "x")], &[]);
+        check(&[("x-forwarded-for", "1.2.3.4"), ("forwarded", "for=x"), ("x-real-ip", "1"), ("x-forwarded-host", "h")], &[]);
+        check(&[("content_length", "5"), ("x_api_version", "blue"), ("x-api-version", "green")], &[("x-api-version", "green")]);
+        check(&[("x-turnout-reason", "x"), ("x-envoy-retry-on", "5xx"), ("x-envoy-custom", "c")], &[("x-envoy-custom", "c")]);
+    }
+
+    #[test]
+    fn a_client_cannot_nominate_what_others_rely_on() {
+        for name in ["host", "Content-Length", "x-forwarded-for", "authorization", "x-api-version"] {
+            assert!(sanitised(&[("connection", name)], false).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_trusted_proxy_is_believed_and_appended_to() {
+        let mut headers = sanitised(&[("x-forwarded-for", "1.1.1.1"), ("x-forwarded-for", "2.2.2.2"), ("x-forwarded-proto", "https")], true)
+            .expect("nothing to refuse");
+        let id = HeaderValue::from_static("id");
+        let client = IpAddr::from([10, 0, 0, 1]);
+        add_forwarded(&mut headers, &Forwarded { client, scheme: Scheme::Http, trusted: true, request_id: &id });
+        assert_eq!(headers["x-forwarded-for"], "1.1.1.1,2.2.2.2,10.0.0.1");
+        assert_eq!(headers["x-forwarded-proto"], "https");
+    }
+
+    #[test]
+    fn a_request_id_is_a_version_4_uuid_unless_a_trusted_proxy_gave_a_safe_one() {
+        let check = |given: Option<&str>, trusted, expected: &str| {
+            let headers = given.map(|id| map(&[("x-request-id", id)])).unwrap_or_default();
+            assert_eq!(request_id(&headers, trusted, || u128::MAX), expected, "{given:?}");
+        };
+        let new = "ffffffff-ffff-4fff-bfff-ffffffffffff";
+        check(None, false, new);
+        check(Some("mine"), false, new);
+        check(Some("mine"), true, "mine");
+        check(Some("two words"), true, new);
+        check(Some(&"x".repeat(128)), true, &"x".repeat(128));
+        check(Some(&"x".repeat(129)), true, new);
+    }
+}

@@ -1,0 +1,74 @@
+//! TLS on the client's side: which server a client means, by the name it asks for, and that server's certificate.
+//! Certificates are loaded off the request path, when a table or a file changes; one that cannot be loaded leaves the
+//! older one in use, and where there is none, only the handshakes of its own server fail.
+
+mod credentials;
+
+pub(crate) use credentials::Credentials;
+
+use crate::connection::ConnectionError;
+use crate::snapshot::Snapshot;
+use rustls::server::Acceptor;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
+
+/// Protocols offered, the better first.
+const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
+
+/// A worker's side of TLS.
+pub(crate) struct TlsAcceptor {
+    credentials: Arc<Credentials>,
+    handshakes: Rc<Semaphore>,
+}
+
+/// A finished handshake.
+pub(crate) struct Handshake {
+    pub(crate) stream: TlsStream<TcpStream>,
+    /// The name that the client asked for, in lower case.
+    pub(crate) server_name: Option<String>,
+    /// Whether HTTP/2 was agreed on.
+    pub(crate) http2: bool,
+}
+
+impl TlsAcceptor {
+    pub(crate) fn new(credentials: &Arc<Credentials>, max_handshakes: usize) -> Self {
+        Self { credentials: Arc::clone(credentials), handshakes: Rc::new(Semaphore::new(max_handshakes)) }
+    }
+
+    /// Shakes hands. Beyond the limit of handshakes at a time clients wait, within the same time-out.
+    pub(crate) async fn accept(
+        &self,
+        stream: TcpStream,
+        snapshot: Option<&Snapshot>,
+        gateway_port: u16,
+        timeout: Duration,
+    ) -> Result<Handshake, ConnectionError> {
+        let shaken = async {
+            let _turn = self.handshakes.acquire().await.map_err(|_| ConnectionError::TlsTimeout)?;
+            self.shake_hands(stream, snapshot, gateway_port).await
+        };
+        tokio::time::timeout(timeout, shaken).await.map_err(|_| ConnectionError::TlsTimeout)?
+    }
+
+    async fn shake_hands(
+        &self,
+        stream: TcpStream,
+        snapshot: Option<&Snapshot>,
+        gateway_port: u16,
+    ) -> Result<Handshake, ConnectionError> {
+        let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await.map_err(ConnectionError::Tls)?;
+        let server_name = start.client_hello().server_name().map(str::to_ascii_lowercase);
+        let server = snapshot.and_then(|snapshot| snapshot.router.tls_server(gateway_port, server_name.as_deref()));
+        let Some(config) = server.and_then(|server| self.credentials.server_config(server)) else {
+            return Err(ConnectionError::TlsName(server_name));
+        };
+        let stream = start.into_stream(config).await.map_err(ConnectionError::Tls)?;
+        let http2 = stream.get_ref().1.alpn_protocol() == Some(ALPN[0]);
+        Ok(Handshake { stream, server_name, http2 })
+    }
+}

@@ -1,0 +1,142 @@
+//! Upstreams: what a reload must not forget. The registry outlives every route snapshot and is keyed by destination;
+//! snapshots name upstreams, upstreams hold their endpoints (which have a life of their own, by DNS) and their counters.
+//! Connections are not here but per worker, in `pool`.
+
+mod dns;
+mod endpoint;
+mod pool;
+
+pub(crate) use dns::Resolver;
+pub(crate) use endpoint::{Endpoint, EndpointSet};
+pub(crate) use pool::{Lease, LeaseError, SendFailure, WorkerUpstream, WorkerUpstreams};
+
+use arc_swap::ArcSwap;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+use turnout_routes::documents::EndpointAddress;
+use turnout_routes::router::{Backend, EndpointSource, Workload};
+
+/// All upstreams of the process, by the name of their backend (`host:port` or `host:port/subset`).
+pub(crate) struct Registry {
+    resolver: Arc<Resolver>,
+    upstreams: Mutex<HashMap<String, Arc<Upstream>>>,
+}
+
+/// One backend: its endpoints and what is counted of it.
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    /// Tells upstreams apart without comparing names.
+    pub(crate) id: u64,
+    pub(crate) name: String,
+    pub(crate) workload: Arc<Workload>,
+    endpoints: ArcSwap<EndpointSet>,
+    /// Where the endpoints come from, by the newest table. A change wakes the look-up of names.
+    sources: watch::Sender<Vec<EndpointSource>>,
+    /// Whether every name has been answered for once.
+    warm: watch::Sender<bool>,
+    in_flight: AtomicU64,
+}
+
+impl Registry {
+    pub(crate) fn new(resolver: Resolver) -> Self {
+        Self { resolver: Arc::new(resolver), upstreams: Mutex::default() }
+    }
+
+    /// The upstreams of a table's backends, in their order: those that are known with their new endpoints, the others
+    /// made anew, and all that the table does not name forgotten. Must run inside the control runtime.
+    pub(crate) fn update(&self, backends: &[Backend]) -> Vec<Arc<Upstream>> {
+        let mut known = self.upstreams.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = HashMap::with_capacity(backends.len());
+        let upstreams = backends.iter().map(|backend| {
+            let name = backend.to_string();
+            let upstream = match known.remove(&name) {
+                Some(upstream) if upstream.workload == backend.workload => {
+                    upstream.use_sources(&backend.endpoints);
+                    upstream
+                }
+                _ => Upstream::start(backend, &self.resolver),
+            };
+            kept.insert(name, Arc::clone(&upstream));
+            upstream
+        });
+        let upstreams = upstreams.collect();
+        *known = kept;
+        upstreams
+    }
+}
+
+impl Upstream {
+    fn start(backend: &Backend, resolver: &Arc<Resolver>) -> Arc<Self> {
+        static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+        let upstream = Arc::new(Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            name: backend.to_string(),
+            workload: Arc::clone(&backend.workload),
+            endpoints: ArcSwap::default(),
+            sources: watch::Sender::new(Vec::new()),
+            warm: watch::Sender::new(false),
+            in_flight: AtomicU64::new(0),
+        });
+        upstream.use_sources(&backend.endpoints);
+        tokio::spawn(dns::keep_resolved(Arc::downgrade(&upstream), upstream.sources.subscribe(), Arc::clone(resolver)));
+        upstream
+    }
+
+    fn use_sources(&self, sources: &[EndpointSource]) {
+        let changed = self.sources.send_if_modified(|current| {
+            let changed = current.as_slice() != sources;
+            if changed {
+                sources.clone_into(current);
+            }
+            changed
+        });
+        // Without names there is nothing to wait for: the endpoints change together with the table.
+        let needs_dns = sources.iter().any(|source| matches!(source.address, EndpointAddress::Name(_)));
+        if !needs_dns {
+            self.use_endpoints(EndpointSet::from_sources(sources, |_| Vec::new()));
+        } else if changed {
+            self.warm.send_replace(false);
+        }
+    }
+
+    fn use_endpoints(&self, endpoints: EndpointSet) {
+        self.endpoints.rcu(|current| Arc::new(endpoints.clone().keeping(current)));
+        self.warm.send_replace(true);
+    }
+
+    /// Returns when every name of the upstream has been answered for, or after `limit`: a table is published only once
+    /// its backends can be used, but a name that does not resolve must not keep a table away.
+    pub(crate) async fn warmed(&self, limit: Duration) {
+        let mut warm = self.warm.subscribe();
+        let _ = tokio::time::timeout(limit, warm.wait_for(|warm| *warm)).await;
+    }
+
+    pub(crate) fn endpoints(&self) -> arc_swap::Guard<Arc<EndpointSet>> {
+        self.endpoints.load()
+    }
+
+    /// Requests that were sent, or are about to be, and not answered to their end.
+    pub(crate) fn in_flight(&self) -> u64 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+}
+
+/// Counts a request as in flight at its upstream until it is dropped.
+#[derive(Debug)]
+pub(crate) struct InFlight(Arc<Upstream>);
+
+impl InFlight {
+    pub(crate) fn at(upstream: &Arc<Upstream>) -> Self {
+        upstream.in_flight.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(upstream))
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}

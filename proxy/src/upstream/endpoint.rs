@@ -1,0 +1,241 @@
+//! Endpoints and the choice among them: two at random, the one with fewer requests in flight (Istio's default,
+//! LEAST_REQUEST). An endpoint that could not be connected to is avoided for a while, never excluded: when all are
+//! avoided, all are tried.
+
+use rand::RngExt;
+use rand::rngs::SmallRng;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
+use turnout_routes::documents::EndpointAddress;
+use turnout_routes::router::{EndpointSource, Workload};
+
+/// How long an endpoint is avoided after a connection to it failed.
+const AVOIDED_FOR: Duration = Duration::from_secs(5);
+
+/// One socket address of an upstream. Its counters are shared by all workers.
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    pub(crate) id: u64,
+    pub(crate) address: SocketAddr,
+    pub(crate) workload: Arc<Workload>,
+    in_flight: AtomicU32,
+    /// Milliseconds on [`clock_ms`]; 0 is never.
+    avoided_until_ms: AtomicU64,
+    /// No set holds it any more: connections to it are not kept.
+    retired: AtomicBool,
+}
+
+/// The endpoints of an upstream at one time.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct EndpointSet {
+    endpoints: Vec<Arc<Endpoint>>,
+}
+
+/// Milliseconds since the first call, plus one, so that 0 stands for never.
+fn clock_ms() -> u64 {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1
+}
+
+impl EndpointSet {
+    /// The endpoints that the sources stand for; names are looked up by `resolve`. An address that is named twice counts
+    /// once.
+    pub(crate) fn from_sources(sources: &[EndpointSource], resolve: impl Fn(&str) -> Vec<IpAddr>) -> Self {
+        let mut set = Self::default();
+        for source in sources {
+            let addresses = match &source.address {
+                EndpointAddress::Ip(address) => vec![*address],
+                EndpointAddress::Name(name) => resolve(name),
+            };
+            for address in addresses {
+                let address = SocketAddr::new(address, source.port);
+                if !set.endpoints.iter().any(|known| known.address == address) {
+                    set.endpoints.push(Arc::new(Endpoint::new(address, &source.workload)));
+                }
+            }
+        }
+        set
+    }
+
+    /// Takes over from the older set the endpoints that are in both, with their counters and connections, and retires
+    /// the others.
+    pub(crate) fn keeping(mut self, older: &Self) -> Self {
+        for endpoint in &mut self.endpoints {
+            let same = |old: &&Arc<Endpoint>| old.address == endpoint.address && old.workload == endpoint.workload;
+            if let Some(old) = older.endpoints.iter().find(same) {
+                *endpoint = Arc::clone(old);
+            }
+        }
+        for old in &older.endpoints {
+            let kept = self.endpoints.iter().any(|endpoint| Arc::ptr_eq(endpoint, old));
+            old.retired.store(!kept, Ordering::Relaxed);
+        }
+        self
+    }
+
+    pub(crate) fn as_slice(&self) -> &[Arc<Endpoint>] {
+        &self.endpoints
+    }
+
+    /// The index of the endpoint to use, if there is any. `tried` are those that have failed this request.
+    pub(crate) fn pick(&self, random: &mut SmallRng, tried: &[SocketAddr]) -> Option<usize> {
+        match self.endpoints.len() {
+            0 => None,
+            1 => Some(0),
+            _ if tried.is_empty() && self.endpoints.iter().all(|endpoint| endpoint.is_preferred()) => {
+                Some(self.least_loaded_of_two(random, self.endpoints.len(), |index| index))
+            }
+            _ => self.pick_preferred(random, tried),
+        }
+    }
+
+    /// The endpoints in order of preference: neither tried nor avoided, not tried, any.
+    fn pick_preferred(&self, random: &mut SmallRng, tried: &[SocketAddr]) -> Option<usize> {
+        let fresh = |endpoint: &Endpoint| !tried.contains(&endpoint.address);
+        let classes: [&dyn Fn(&Endpoint) -> bool; 3] = [&|e| fresh(e) && e.is_preferred(), &|e| fresh(e), &|_| true];
+        classes.into_iter().find_map(|class| {
+            let indexes: Vec<usize> = (0..self.endpoints.len()).filter(|index| class(&self.endpoints[*index])).collect();
+            match indexes.len() {
+                0 => None,
+                1 => Some(indexes[0]),
+                several => Some(self.least_loaded_of_two(random, several, |index| indexes[index])),
+            }
+        })
+    }
+
+    fn least_loaded_of_two(&self, random: &mut SmallRng, of: usize, index: impl Fn(usize) -> usize) -> usize {
+        let first = random.random_range(0..of);
+        let second = (first + random.random_range(1..of)) % of;
+        let (first, second) = (index(first), index(second));
+        let load = |index: usize| self.endpoints[index].in_flight.load(Ordering::Relaxed);
+        if load(second) < load(first) { second } else { first }
+    }
+}
+
+impl Endpoint {
+    fn new(address: SocketAddr, workload: &Arc<Workload>) -> Self {
+        static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+        Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            address,
+            workload: Arc::clone(workload),
+            in_flight: AtomicU32::new(0),
+            avoided_until_ms: AtomicU64::new(0),
+            retired: AtomicBool::new(false),
+        }
+    }
+
+    fn is_preferred(&self) -> bool {
+        let until = self.avoided_until_ms.load(Ordering::Relaxed);
+        until == 0 || until <= clock_ms()
+    }
+
+    /// A connection could not be made.
+    pub(crate) fn avoid_for_a_while(&self) {
+        let until = clock_ms() + u64::try_from(AVOIDED_FOR.as_millis()).unwrap_or(u64::MAX / 2);
+        self.avoided_until_ms.store(until, Ordering::Relaxed);
+    }
+
+    /// A connection was made.
+    pub(crate) fn prefer_again(&self) {
+        if self.avoided_until_ms.load(Ordering::Relaxed) != 0 {
+            self.avoided_until_ms.store(0, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Relaxed)
+    }
+}
+
+/// Counts a request as in flight at its endpoint until it is dropped.
+#[derive(Debug)]
+pub(crate) struct EndpointLoad(Arc<Endpoint>);
+
+impl EndpointLoad {
+    pub(crate) fn at(endpoint: &Arc<Endpoint>) -> Self {
+        endpoint.in_flight.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(endpoint))
+    }
+}
+
+impl Drop for EndpointLoad {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+
+    fn set(ports: &[u16]) -> EndpointSet {
+        let workload = Arc::new(Workload {
+            service: "model".into(),
+            service_name: "model".into(),
+            namespace: "default".into(),
+            workload: "model".into(),
+            app: "model".into(),
+            version: "blue".into(),
+        });
+        let source = |port: &u16| EndpointSource {
+            address: EndpointAddress::Ip(IpAddr::from([127, 0, 0, 1])),
+            port: *port,
+            workload: Arc::clone(&workload),
+        };
+        EndpointSet::from_sources(&ports.iter().map(source).collect::<Vec<_>>(), |_| Vec::new())
+    }
+
+    fn picks(set: &EndpointSet, tried: &[SocketAddr]) -> Vec<usize> {
+        let mut random = SmallRng::seed_from_u64(7);
+        let mut counts = vec![0; set.as_slice().len()];
+        for _ in 0..1000 {
+            counts[set.pick(&mut random, tried).expect("there are endpoints")] += 1;
+        }
+        counts
+    }
+
+    #[test]
+    fn an_idle_endpoint_beats_a_busy_one() {
+        let set = set(&[1, 2]);
+        let _load = EndpointLoad::at(&set.as_slice()[0]);
+        assert_eq!(picks(&set, &[]), [0, 1000]);
+    }
+
+    #[test]
+    fn equal_endpoints_share_alike() {
+        let counts = picks(&set(&[1, 2, 3, 4]), &[]);
+        assert!(counts.iter().all(|count| (200..300).contains(count)), "{counts:?}");
+    }
+
+    #[test]
+    fn a_failed_endpoint_is_avoided_until_nothing_else_is_left() {
+        let set = set(&[1, 2]);
+        set.as_slice()[0].avoid_for_a_while();
+        assert_eq!(picks(&set, &[]), [0, 1000]);
+        assert_eq!(picks(&set, &[set.as_slice()[1].address]), [1000, 0]);
+        set.as_slice()[1].avoid_for_a_while();
+        assert!(picks(&set, &[]).iter().all(|count| *count > 0));
+        set.as_slice()[0].prefer_again();
+        assert_eq!(picks(&set, &[]), [1000, 0]);
+    }
+
+    #[test]
+    fn endpoints_survive_a_change_of_the_set() {
+        let old = set(&[1, 2]);
+        let new = set(&[2, 3]).keeping(&old);
+        assert!(Arc::ptr_eq(&old.as_slice()[1], &new.as_slice()[0]));
+        assert!(old.as_slice()[0].is_retired());
+        assert!(!new.as_slice()[0].is_retired());
+        let back = set(&[1]).keeping(&new);
+        assert!(!Arc::ptr_eq(&old.as_slice()[0], &back.as_slice()[0]), "a retired endpoint does not come back");
+    }
+
+    #[test]
+    fn no_endpoints_is_no_pick() {
+        assert_eq!(set(&[]).pick(&mut SmallRng::seed_from_u64(1), &[]), None);
+    }
+}

@@ -1,0 +1,236 @@
+//! One worker's connections to the upstreams. Nothing here is shared between threads: a connection is made, used and
+//! kept by one worker, so taking one costs no lock.
+
+use super::endpoint::EndpointLoad;
+use super::{Endpoint, EndpointSet, InFlight, Upstream};
+use crate::body::TryBody;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use rand::rngs::SmallRng;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::net::TcpStream;
+use turnout_routes::router::{BackendPolicy, Failure};
+
+/// A backend's answer head may be this large; Envoy's limit.
+const MAX_RESPONSE_HEADER_BYTES: usize = 60 << 10;
+const MAX_RESPONSE_HEADERS: usize = 100;
+/// Connections that one worker keeps to one endpoint while nothing is sent.
+const MAX_IDLE_PER_ENDPOINT: usize = 1024;
+
+/// A worker's side of all upstreams.
+#[derive(Default)]
+pub(crate) struct WorkerUpstreams {
+    by_id: RefCell<HashMap<u64, Rc<WorkerUpstream>>>,
+}
+
+/// A worker's side of one upstream.
+pub(crate) struct WorkerUpstream {
+    pub(crate) shared: Arc<Upstream>,
+    /// The newest set that this worker has seen, with its connections to each endpoint, index by index.
+    current: RefCell<(Arc<EndpointSet>, Vec<Rc<WorkerEndpoint>>)>,
+}
+
+/// A worker's side of one endpoint.
+struct WorkerEndpoint {
+    shared: Arc<Endpoint>,
+    /// Most recently used last.
+    idle: RefCell<Vec<IdleConnection>>,
+}
+
+struct IdleConnection {
+    sender: SendRequest<TryBody>,
+    requests: u32,
+    expires: Instant,
+}
+
+impl WorkerUpstreams {
+    /// This worker's side of an upstream, made when it is first asked for.
+    pub(crate) fn of(&self, upstream: &Arc<Upstream>) -> Rc<WorkerUpstream> {
+        let mut by_id = self.by_id.borrow_mut();
+        Rc::clone(by_id.entry(upstream.id).or_insert_with(|| Rc::new(WorkerUpstream::new(upstream))))
+    }
+
+    /// Closes connections that have been idle for too long, or whose endpoint is gone, and forgets upstreams that no
+    /// table names. Called about once a second.
+    pub(crate) fn sweep(&self) {
+        let now = Instant::now();
+        let mut by_id = self.by_id.borrow_mut();
+        by_id.retain(|_, upstream| {
+            upstream.sweep(now);
+            // One for the registry or a request; without it, this worker is the last to know the upstream.
+            Rc::strong_count(upstream) > 1 || Arc::strong_count(&upstream.shared) > 1
+        });
+    }
+}
+
+impl WorkerUpstream {
+    fn new(upstream: &Arc<Upstream>) -> Self {
+        Self { shared: Arc::clone(upstream), current: RefCell::default() }
+    }
+
+    /// Takes up the newest endpoints if they have changed.
+    fn refresh(&self) {
+        let newest = self.shared.endpoints();
+        let mut current = self.current.borrow_mut();
+        if Arc::ptr_eq(&newest, &current.0) {
+            return;
+        }
+        let endpoints = newest.as_slice().iter().map(|endpoint| {
+            let known = current.1.iter().find(|known| known.shared.id == endpoint.id);
+            known.map_or_else(|| Rc::new(WorkerEndpoint::new(endpoint)), Rc::clone)
+        });
+        let endpoints = endpoints.collect();
+        *current = (Arc::clone(&newest), endpoints);
+    }
+
+    /// Chooses an endpoint and takes a connection to it: one that is idle, or a new one.
+    pub(crate) async fn lease(
+        &self,
+        random: &RefCell<SmallRng>,
+        tried: &[SocketAddr],
+        policy: &BackendPolicy,
+    ) -> Result<Lease, LeaseError> {
+        self.refresh();
+        let endpoint = {
+            let current = self.current.borrow();
+            let picked = current.0.pick(&mut random.borrow_mut(), tried);
+            picked.and_then(|index| current.1.get(index).cloned()).ok_or(LeaseError::NoEndpoints)?
+        };
+        let counted = (InFlight::at(&self.shared), EndpointLoad::at(&endpoint.shared));
+        let (sender, requests, reused) = match endpoint.take_idle() {
+            Some(idle) => (idle.sender, idle.requests, true),
+            None => match endpoint.connect(policy.connect_timeout).await {
+                Ok(sender) => (sender, 0, false),
+                Err(error) => {
+                    tracing::debug!(endpoint = %endpoint.shared.address, %error, "connect failed");
+                    endpoint.shared.avoid_for_a_while();
+                    return Err(LeaseError::Connect(endpoint.shared.address));
+                }
+            },
+        };
+        Ok(Lease { sender, requests: requests + 1, reused, endpoint, _counted: counted })
+    }
+
+    fn sweep(&self, now: Instant) {
+        self.refresh();
+        for endpoint in &self.current.borrow().1 {
+            endpoint.idle.borrow_mut().retain(|idle| now < idle.expires && !idle.sender.is_closed());
+        }
+    }
+}
+
+/// Why there is no connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LeaseError {
+    NoEndpoints,
+    Connect(SocketAddr),
+}
+
+impl WorkerEndpoint {
+    fn new(endpoint: &Arc<Endpoint>) -> Self {
+        Self { shared: Arc::clone(endpoint), idle: RefCell::default() }
+    }
+
+    /// The most recently used connection that is still open. One that has not come to rest yet (its task has not seen
+    /// the end of the last answer) is left for later.
+    fn take_idle(&self) -> Option<IdleConnection> {
+        let mut idle = self.idle.borrow_mut();
+        let now = Instant::now();
+        idle.retain(|connection| !connection.sender.is_closed() && now < connection.expires);
+        let ready = idle.iter().rposition(|connection| connection.sender.is_ready())?;
+        Some(idle.remove(ready))
+    }
+
+    async fn connect(&self, timeout: Duration) -> Result<SendRequest<TryBody>, ConnectError> {
+        let stream = tokio::time::timeout(timeout, TcpStream::connect(self.shared.address)).await??;
+        stream.set_nodelay(true)?;
+        let mut builder = http1::Builder::new();
+        builder.max_headers(MAX_RESPONSE_HEADERS).max_header_size(MAX_RESPONSE_HEADER_BYTES);
+        let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
+        tokio::task::spawn_local(async move {
+            // How a connection ends is told to the request that it ends under; an idle one just ends.
+            let _ = connection.await;
+        });
+        self.shared.prefer_again();
+        Ok(sender)
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum ConnectError {
+    #[error("timed out")]
+    Timeout(#[from] tokio::time::error::Elapsed),
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    #[error("{0}")]
+    Handshake(#[from] hyper::Error),
+}
+
+/// A connection that one request uses. Dropped, it is closed; [`Lease::give_back`] keeps it.
+pub(crate) struct Lease {
+    sender: SendRequest<TryBody>,
+    requests: u32,
+    reused: bool,
+    endpoint: Rc<WorkerEndpoint>,
+    _counted: (InFlight, EndpointLoad),
+}
+
+/// Why a request on a leased connection brought no answer.
+pub(crate) enum SendFailure {
+    /// Nothing was sent: the connection, kept from before, had ended meanwhile. Here is the request again.
+    Untouched(Box<Request<TryBody>>),
+    /// The try failed.
+    Failed(Failure),
+    /// The request's own body failed; the upstream is not to blame.
+    Body,
+}
+
+impl Lease {
+    /// Sends a request. Cancel-safe in that a dropped future closes the connection.
+    pub(crate) async fn send(&mut self, request: Request<TryBody>) -> Result<Response<Incoming>, SendFailure> {
+        self.sender.try_send_request(request).await.map_err(|mut error| match error.take_message() {
+            Some(request) if self.reused => SendFailure::Untouched(Box::new(request)),
+            Some(_) => SendFailure::Failed(Failure::BeforeRequest),
+            None => classify(error.error()),
+        })
+    }
+
+    /// Whether the connection was kept from an earlier request.
+    pub(crate) fn is_reused(&self) -> bool {
+        self.reused
+    }
+
+    pub(crate) fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.endpoint.shared
+    }
+
+    /// Keeps the connection for another request: only to be called when the answer was read to its end and the request
+    /// was sent to its end, since anything else leaves bytes of one request in the way of the next.
+    pub(crate) fn give_back(self, policy: &BackendPolicy, default_idle_timeout: Duration) {
+        let limit = policy.max_requests_per_connection;
+        let used_up = limit != 0 && self.requests >= limit;
+        let mut idle = self.endpoint.idle.borrow_mut();
+        if used_up || self.sender.is_closed() || self.endpoint.shared.is_retired() || idle.len() >= MAX_IDLE_PER_ENDPOINT {
+            return;
+        }
+        let expires = Instant::now() + policy.idle_timeout.unwrap_or(default_idle_timeout);
+        idle.push(IdleConnection { sender: self.sender, requests: self.requests, expires });
+    }
+}
+
+fn classify(error: &hyper::Error) -> SendFailure {
+    if error.is_user() || error.is_body_write_aborted() {
+        SendFailure::Body
+    } else if error.is_parse() || error.is_parse_too_large() {
+        SendFailure::Failed(Failure::Protocol)
+    } else {
+        SendFailure::Failed(Failure::AfterRequest)
+    }
+}

@@ -1,0 +1,153 @@
+//! A worker: one thread, one single-threaded runtime, its own connections on both sides. Workers share the snapshot, the
+//! registry of upstreams and the counters, and nothing else.
+
+use crate::access_log::AccessLog;
+use crate::connection::Server;
+use crate::drain::Drain;
+use crate::gateway::Gateway;
+use crate::listener::Accepted;
+use crate::metrics::{Metrics, WorkerMetrics};
+use crate::record::Telemetry;
+use crate::settings::{ConnectionSettings, RequestSettings};
+use crate::snapshot::Snapshots;
+use crate::tls::{Credentials, TlsAcceptor};
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::LocalSet;
+
+/// How often a worker does what is not done for any request, and shows that it is alive.
+const TICK: Duration = Duration::from_secs(1);
+/// A worker that has not ticked for this long is stuck.
+const STUCK_AFTER: Duration = Duration::from_secs(10);
+
+/// What all workers share.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub(crate) snapshots: Arc<Snapshots>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) access_log: AccessLog,
+    pub(crate) credentials: Arc<Credentials>,
+    pub(crate) drain: Arc<Drain>,
+    pub(crate) requests: Arc<RequestSettings>,
+    pub(crate) connections: Arc<ConnectionSettings>,
+}
+
+/// The way to a worker from other threads.
+#[derive(Clone)]
+pub(crate) struct WorkerHandle {
+    commands: mpsc::UnboundedSender<Command>,
+    connections: Arc<AtomicUsize>,
+    /// Milliseconds from `started` to the last tick.
+    last_tick_ms: Arc<AtomicU64>,
+    started: Instant,
+}
+
+enum Command {
+    Serve(Accepted),
+    FlushMetrics(oneshot::Sender<()>),
+}
+
+impl WorkerHandle {
+    /// Starts a worker's thread.
+    pub(crate) fn start(number: usize, shared: Shared) -> io::Result<(Self, JoinHandle<()>)> {
+        let (commands, received) = mpsc::unbounded_channel();
+        let handle = Self {
+            commands,
+            connections: Arc::default(),
+            last_tick_ms: Arc::default(),
+            started: Instant::now(),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let own = handle.clone();
+        let thread = std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+            let local = LocalSet::new();
+            local.block_on(&runtime, own.run(received, shared));
+        })?;
+        Ok((handle, thread))
+    }
+
+    /// How many connections the worker has.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn serve(&self, accepted: Accepted) {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        // A worker that has ended drops the connection with the command.
+        let _ = self.commands.send(Command::Serve(accepted));
+    }
+
+    /// Asks the worker to add its cells to the shared series; returns when it has.
+    pub(crate) async fn flush_metrics(&self) {
+        let (done, flushed) = oneshot::channel();
+        if self.commands.send(Command::FlushMetrics(done)).is_ok() {
+            let _ = flushed.await;
+        }
+    }
+
+    /// Whether the worker's thread still turns.
+    pub(crate) fn is_alive(&self) -> bool {
+        let last = Duration::from_millis(self.last_tick_ms.load(Ordering::Relaxed));
+        self.started.elapsed().saturating_sub(last) < STUCK_AFTER
+    }
+
+    async fn run(self, mut received: mpsc::UnboundedReceiver<Command>, shared: Shared) {
+        let drain = Arc::clone(&shared.drain);
+        let server = Rc::new(Server::for_worker(&shared));
+        let mut tick = tokio::time::interval(TICK);
+        loop {
+            tokio::select! {
+                command = received.recv() => match command {
+                    Some(Command::Serve(accepted)) => self.spawn(accepted, &server, &shared.metrics),
+                    Some(Command::FlushMetrics(done)) => {
+                        server.gateway.flush_metrics();
+                        let _ = done.send(());
+                    }
+                    None => return,
+                },
+                _ = tick.tick() => {
+                    let now_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+                    self.last_tick_ms.store(now_ms, Ordering::Relaxed);
+                    server.gateway.tick();
+                }
+                () = drain.ended() => return,
+            }
+        }
+    }
+
+    fn spawn(&self, accepted: Accepted, server: &Rc<Server>, metrics: &Arc<Metrics>) {
+        let (server, metrics, connections) = (Rc::clone(server), Arc::clone(metrics), Arc::clone(&self.connections));
+        tokio::task::spawn_local(async move {
+            let (peer, place) = (accepted.peer, accepted.place);
+            if let Err(error) = server.serve(accepted.stream, peer, accepted.gateway_port).await {
+                tracing::debug!(%peer, %error, "connection ended");
+                metrics.connection_errors.with_label_values(&[error.kind()]).inc();
+            }
+            connections.fetch_sub(1, Ordering::Relaxed);
+            drop(place);
+        });
+    }
+}
+
+impl Server {
+    fn for_worker(shared: &Shared) -> Self {
+        let telemetry = Rc::new(Telemetry {
+            metrics: WorkerMetrics::new(&shared.metrics),
+            access_log: shared.access_log.clone(),
+        });
+        let gateway = Gateway::new(&shared.requests, &shared.snapshots, &telemetry, &shared.drain);
+        Self {
+            gateway: Rc::new(gateway),
+            snapshots: Arc::clone(&shared.snapshots),
+            tls: TlsAcceptor::new(&shared.credentials, shared.connections.max_tls_handshakes),
+            settings: Arc::clone(&shared.connections),
+            requests: Arc::clone(&shared.requests),
+            drain: Arc::clone(&shared.drain),
+        }
+    }
+}
