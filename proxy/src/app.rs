@@ -220,10 +220,8 @@ async fn leave(drain: &Drain, settings: &DrainSettings, places: &Places) {
 
 /// Tells those who asked for port 0 which ports they got. Written whole or not at all.
 fn write_addresses(path: &Path, listeners: &[Listener], status: &TcpListener, admin: &TcpListener) -> io::Result<()> {
-    let listeners: Vec<_> = listeners
-        .iter()
-        .map(|l| json!({ "gateway_port": l.gateway_port, "address": l.address.to_string() }))
-        .collect();
+    let listeners: Vec<_> =
+        listeners.iter().map(|l| json!({ "gateway_port": l.gateway_port, "address": l.address.to_string() })).collect();
     let addresses = json!({
         "listeners": listeners,
         "status": status.local_addr()?.to_string(),

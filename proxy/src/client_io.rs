@@ -149,7 +149,10 @@ impl<T: Write> ClientIo<T> {
         }
         let since = *this.write_blocked_since.get_or_insert_with(Instant::now);
         if poll_deadline(this.timer, since + this.limits.stall, context).is_ready() {
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing of its response")));
+            return Poll::Ready(Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "the client takes nothing of its response",
+            )));
         }
         Poll::Pending
     }

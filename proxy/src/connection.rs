@@ -156,11 +156,8 @@ impl Server {
         T: Read + Write + Unpin + 'static,
     {
         let settings = &self.settings;
-        let limits = ProgressLimits {
-            idle: settings.idle_timeout,
-            head: settings.head_timeout,
-            stall: settings.stall_timeout,
-        };
+        let limits =
+            ProgressLimits { idle: settings.idle_timeout, head: settings.head_timeout, stall: settings.stall_timeout };
         let io = ClientIo::new(io, Rc::clone(&info.progress), limits);
         let service = TowerToHyperService::new(self.service(&info));
         if http2 {
@@ -221,7 +218,12 @@ impl Server {
     }
 
     /// Drives a connection; ends it politely when it is told to.
-    async fn run<C>(&self, mut connection: Pin<&mut C>, info: &ConnectionInfo, http2: bool) -> Result<(), ConnectionError>
+    async fn run<C>(
+        &self,
+        mut connection: Pin<&mut C>,
+        info: &ConnectionInfo,
+        http2: bool,
+    ) -> Result<(), ConnectionError>
     where
         C: Future<Output = hyper::Result<()>> + GracefulShutdown,
     {

@@ -90,7 +90,7 @@ impl Gateway {
             Err((error, request_id)) => self.local_error(error, &request_id).into_response(record),
         };
         let closing = self.drain.is_leaving() || connection.is_used_up();
-        headers::finish_response(response.headers_mut(), &self.settings.headers, closing, version);
+        headers::finish_response(response.headers_mut(), self.settings.headers, closing, version);
         response
     }
 
@@ -108,7 +108,7 @@ impl Gateway {
             detail.target = parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
         }
         let read = Head::read(&parts, connection.is_tls(), self.settings.max_target_bytes).and_then(|head| {
-            headers::sanitise_request(&mut parts.headers, trusted, &self.settings.headers)?;
+            headers::sanitise_request(&mut parts.headers, trusted, self.settings.headers)?;
             Ok((self.snapshot().ok_or(GatewayError::NoRoutes)?, head))
         });
         match read {

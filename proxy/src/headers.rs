@@ -60,7 +60,7 @@ const MAX_REQUEST_ID_BYTES: usize = 128;
 pub(crate) fn sanitise_request(
     headers: &mut HeaderMap,
     trusted: bool,
-    settings: &HeaderSettings,
+    settings: HeaderSettings,
 ) -> Result<(), GatewayError> {
     remove_nominated(headers)?;
     for name in &HOP_BY_HOP {
@@ -161,7 +161,11 @@ pub(crate) fn add_forwarded(headers: &mut HeaderMap, forwarded: &Forwarded<'_>) 
 fn forwarded_for(headers: &HeaderMap, forwarded: &Forwarded<'_>) -> HeaderValue {
     let lines: Vec<&[u8]> = headers.get_all(FORWARDED_FOR).iter().map(HeaderValue::as_bytes).collect();
     let client = forwarded.client.to_string();
-    let value = if lines.is_empty() { client.into_bytes() } else { [&lines.join(&b","[..])[..], b",", client.as_bytes()].concat() };
+    let value = if lines.is_empty() {
+        client.into_bytes()
+    } else {
+        [&lines.join(&b","[..])[..], b",", client.as_bytes()].concat()
+    };
     // Both parts came from header values or an address, so the joined bytes are a header value too.
     HeaderValue::from_bytes(&value).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }
@@ -169,7 +173,8 @@ fn forwarded_for(headers: &HeaderMap, forwarded: &Forwarded<'_>) -> HeaderValue 
 /// The id of a trusted proxy if it is safe to log, else a new one (UUID version 4, RFC 9562).
 pub(crate) fn request_id(headers: &HeaderMap, trusted: bool, random: impl FnOnce() -> u128) -> HeaderValue {
     let given = headers.get(REQUEST_ID).filter(|value| {
-        let safe = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':' | b'/' | b'+' | b'=');
+        let safe =
+            |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':' | b'/' | b'+' | b'=');
         trusted && !value.is_empty() && value.len() <= MAX_REQUEST_ID_BYTES && value.as_bytes().iter().all(safe)
     });
     given.cloned().unwrap_or_else(|| new_request_id(random()))
@@ -239,8 +244,11 @@ pub(crate) fn set_service_time(headers: &mut HeaderMap, elapsed_ms: u128) {
 }
 
 /// Puts on what every answer carries, whoever made it. A rule cannot set `server`; it can set `date`.
-pub(crate) fn finish_response(headers: &mut HeaderMap, settings: &HeaderSettings, closing: bool, version: Version) {
-    headers.insert(header::SERVER, HeaderValue::from_static(if settings.envoy_headers { "istio-envoy" } else { "turnout" }));
+pub(crate) fn finish_response(headers: &mut HeaderMap, settings: HeaderSettings, closing: bool, version: Version) {
+    headers.insert(
+        header::SERVER,
+        HeaderValue::from_static(if settings.envoy_headers { "istio-envoy" } else { "turnout" }),
+    );
     if closing && version != Version::HTTP_2 {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
@@ -268,7 +276,7 @@ mod tests {
 
     fn sanitised(lines: &[(&str, &str)], trusted: bool) -> Result<HeaderMap, GatewayError> {
         let mut headers = map(lines);
-        sanitise_request(&mut headers, trusted, &HeaderSettings::default()).map(|()| headers)
+        sanitise_request(&mut headers, trusted, HeaderSettings::default()).map(|()| headers)
     }
 
     #[test]
@@ -276,12 +284,24 @@ mod tests {
         let check = |lines: &[(&str, &str)], left: &[(&str, &str)]| {
             assert_eq!(sanitised(lines, false), Ok(map(left)), "{lines:?}");
         };
-        check(&[("connection", "x-secret, keep-alive"), ("x-secret", "1"), ("keep-alive", "5"), ("x-a", "1")], &[("x-a", "1")]);
+        check(
+            &[("connection", "x-secret, keep-alive"), ("x-secret", "1"), ("keep-alive", "5"), ("x-a", "1")],
+            &[("x-a", "1")],
+        );
         check(&[("te", "trailers"), ("upgrade", "h2c"), ("http2-settings", "x"), ("expect", "100-continue")], &[]);
         check(&[("proxy", "http://evil"), ("proxy-authorization", "x"), ("proxy-connection", "x")], &[]);
-        check(&[("x-forwarded-for", "1.2.3.4"), ("forwarded", "for=x"), ("x-real-ip", "1"), ("x-forwarded-host", "h")], &[]);
-        check(&[("content_length", "5"), ("x_api_version", "blue"), ("x-api-version", "green")], &[("x-api-version", "green")]);
-        check(&[("x-turnout-reason", "x"), ("x-envoy-retry-on", "5xx"), ("x-envoy-custom", "c")], &[("x-envoy-custom", "c")]);
+        check(
+            &[("x-forwarded-for", "1.2.3.4"), ("forwarded", "for=x"), ("x-real-ip", "1"), ("x-forwarded-host", "h")],
+            &[],
+        );
+        check(
+            &[("content_length", "5"), ("x_api_version", "blue"), ("x-api-version", "green")],
+            &[("x-api-version", "green")],
+        );
+        check(
+            &[("x-turnout-reason", "x"), ("x-envoy-retry-on", "5xx"), ("x-envoy-custom", "c")],
+            &[("x-envoy-custom", "c")],
+        );
     }
 
     #[test]
@@ -293,8 +313,11 @@ mod tests {
 
     #[test]
     fn a_trusted_proxy_is_believed_and_appended_to() {
-        let mut headers = sanitised(&[("x-forwarded-for", "1.1.1.1"), ("x-forwarded-for", "2.2.2.2"), ("x-forwarded-proto", "https")], true)
-            .expect("nothing to refuse");
+        let mut headers = sanitised(
+            &[("x-forwarded-for", "1.1.1.1"), ("x-forwarded-for", "2.2.2.2"), ("x-forwarded-proto", "https")],
+            true,
+        )
+        .expect("nothing to refuse");
         let id = HeaderValue::from_static("id");
         let client = IpAddr::from([10, 0, 0, 1]);
         add_forwarded(&mut headers, &Forwarded { client, scheme: Scheme::Http, trusted: true, request_id: &id });

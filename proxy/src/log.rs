@@ -20,5 +20,8 @@ pub(crate) fn start(filter: &str, json: bool, access_json: bool) -> Result<(), S
     let access: BoxedLayer = if access_json { access.json().flatten_event(true).boxed() } else { access.boxed() };
     let access_only = Targets::new().with_target(access_log::TARGET, tracing::Level::INFO);
     let layers = vec![own.with_filter(parsed.add_directive(off)).boxed(), access.with_filter(access_only).boxed()];
-    tracing_subscriber::registry().with(layers).try_init().map_err(|error| format!("the log is set up already: {error}"))
+    tracing_subscriber::registry()
+        .with(layers)
+        .try_init()
+        .map_err(|error| format!("the log is set up already: {error}"))
 }

@@ -104,11 +104,17 @@ impl Drop for Record {
         self.connection.end_request(answered);
         let elapsed = self.started.elapsed();
         let code = if answered { self.status.as_u16() } else { 0 };
-        self.telemetry.metrics.request(self.workload.as_ref(), code, self.flags, self.grpc, &crate::metrics::Sizes {
-            elapsed,
-            request_bytes: self.request_bytes.get(),
-            response_bytes: self.response_bytes,
-        });
+        self.telemetry.metrics.request(
+            self.workload.as_ref(),
+            code,
+            self.flags,
+            self.grpc,
+            &crate::metrics::Sizes {
+                elapsed,
+                request_bytes: self.request_bytes.get(),
+                response_bytes: self.response_bytes,
+            },
+        );
         let Some(detail) = self.detail.take() else { return };
         self.telemetry.access_log.write(Entry {
             method: self.method.clone(),
@@ -129,4 +135,3 @@ impl Drop for Record {
         });
     }
 }
-

@@ -121,4 +121,3 @@ impl Reloader {
         self.metrics.reloads.with_label_values(&[result]).inc();
     }
 }
-

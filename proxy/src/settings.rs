@@ -30,7 +30,13 @@ pub struct Arguments {
 
     /// An address to serve, repeatable. GATEWAY_PORT is the port.number of the Gateway servers that are served there
     /// (default: PORT itself). Port 0 takes a free one.
-    #[arg(long, value_name = "[GATEWAY_PORT=]ADDR:PORT", env = "TURNOUT_LISTEN", value_delimiter = ',', default_value = "80=0.0.0.0:8080")]
+    #[arg(
+        long,
+        value_name = "[GATEWAY_PORT=]ADDR:PORT",
+        env = "TURNOUT_LISTEN",
+        value_delimiter = ',',
+        default_value = "80=0.0.0.0:8080"
+    )]
     pub listen: Vec<String>,
 
     /// Where /livez, /readyz, /metrics and /revision are.
@@ -158,6 +164,7 @@ struct LimitArguments {
 /// How long nothing may happen; none of them limits a request that makes progress.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Time-outs")]
+#[expect(clippy::struct_field_names, reason = "each name ends in its unit")]
 struct TimeoutArguments {
     /// For the TLS handshake.
     #[arg(long, value_name = "MS", env = "TURNOUT_TLS_HANDSHAKE_TIMEOUT_MS", default_value = "10000")]
@@ -368,8 +375,7 @@ impl Arguments {
             retry_buffer_bytes: conversion.number("--retry-buffer-bytes", &limits.retry_buffer_bytes, 0..=MAX_BUFFER),
             body_idle_timeout: conversion
                 .timeout("--request-body-idle-timeout-ms", &timeouts.request_body_idle_timeout_ms),
-            upstream_idle_timeout: conversion
-                .timeout("--upstream-idle-timeout-ms", &timeouts.upstream_idle_timeout_ms),
+            upstream_idle_timeout: conversion.timeout("--upstream-idle-timeout-ms", &timeouts.upstream_idle_timeout_ms),
         }
     }
 
@@ -394,8 +400,7 @@ impl Arguments {
             max_headers: conversion.number("--max-headers", &limits.max_headers, 1..=10_000),
             max_http2_streams: conversion.number("--max-http2-streams", &limits.max_http2_streams, 1..=1_000_000),
             cleartext_http2: !limits.no_cleartext_http2,
-            tls_handshake_timeout: conversion
-                .timeout("--tls-handshake-timeout-ms", &timeouts.tls_handshake_timeout_ms),
+            tls_handshake_timeout: conversion.timeout("--tls-handshake-timeout-ms", &timeouts.tls_handshake_timeout_ms),
             head_timeout: conversion.timeout("--request-head-timeout-ms", &timeouts.request_head_timeout_ms),
             idle_timeout: conversion.timeout("--keep-alive-idle-timeout-ms", &timeouts.keep_alive_idle_timeout_ms),
             stall_timeout: conversion.timeout("--response-stall-timeout-ms", &timeouts.response_stall_timeout_ms),
@@ -419,10 +424,26 @@ mod tests {
 
     #[test]
     fn every_bad_setting_is_reported_at_once() {
-        let arguments =
-            ["--listen", "80=here", "--workers=many", "--max-headers=0", "--labels=x", "--trusted-proxies=10/8", "--status=1"];
+        let arguments = [
+            "--listen",
+            "80=here",
+            "--workers=many",
+            "--max-headers=0",
+            "--labels=x",
+            "--trusted-proxies=10/8",
+            "--status=1",
+        ];
         let problems = settings(&arguments).unwrap_err().to_string();
-        for piece in ["--listen", "`80=here`", "--workers", "`many`", "--max-headers", "--labels", "--trusted-proxies", "--status"] {
+        for piece in [
+            "--listen",
+            "`80=here`",
+            "--workers",
+            "`many`",
+            "--max-headers",
+            "--labels",
+            "--trusted-proxies",
+            "--status",
+        ] {
             assert!(problems.contains(piece), "{piece} is missing in:\n{problems}");
         }
         assert_eq!(problems.lines().count(), 6, "{problems}");

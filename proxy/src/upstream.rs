@@ -103,7 +103,9 @@ impl Upstream {
     }
 
     fn use_endpoints(&self, endpoints: EndpointSet) {
-        self.endpoints.rcu(|current| Arc::new(endpoints.clone().keeping(current)));
+        // Only the control thread changes endpoints, so nothing comes between the load and the store.
+        let current = self.endpoints.load_full();
+        self.endpoints.store(Arc::new(endpoints.keeping(&current)));
         self.warm.send_replace(true);
     }
 

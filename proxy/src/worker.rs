@@ -56,12 +56,8 @@ impl WorkerHandle {
     /// Starts a worker's thread.
     pub(crate) fn start(number: usize, shared: Shared) -> io::Result<(Self, JoinHandle<()>)> {
         let (commands, received) = mpsc::unbounded_channel();
-        let handle = Self {
-            commands,
-            connections: Arc::default(),
-            last_tick_ms: Arc::default(),
-            started: Instant::now(),
-        };
+        let handle =
+            Self { commands, connections: Arc::default(), last_tick_ms: Arc::default(), started: Instant::now() };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let own = handle.clone();
         let thread = std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
@@ -136,10 +132,8 @@ impl WorkerHandle {
 
 impl Server {
     fn for_worker(shared: &Shared) -> Self {
-        let telemetry = Rc::new(Telemetry {
-            metrics: WorkerMetrics::new(&shared.metrics),
-            access_log: shared.access_log.clone(),
-        });
+        let telemetry =
+            Rc::new(Telemetry { metrics: WorkerMetrics::new(&shared.metrics), access_log: shared.access_log.clone() });
         let gateway = Gateway::new(&shared.requests, &shared.snapshots, &telemetry, &shared.drain);
         Self {
             gateway: Rc::new(gateway),

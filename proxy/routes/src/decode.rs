@@ -245,10 +245,8 @@ impl<'a> Item<'a> {
         match scalar.text.as_str() {
             "true" | "True" | "TRUE" if scalar.plain => Ok(true),
             "false" | "False" | "FALSE" if scalar.plain => Ok(false),
-            text => Err(self.advise(
-                format!("{} is neither true nor false", quoted(text)),
-                "write true or false, without quotes",
-            )),
+            text => Err(self
+                .advise(format!("{} is neither true nor false", quoted(text)), "write true or false, without quotes")),
         }
     }
 

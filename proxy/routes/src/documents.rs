@@ -24,18 +24,16 @@ use serde_json::Value;
 pub use crate::re2::PatternError;
 pub use destination_rule::{DestinationRule, Subset, TrafficPolicy};
 pub use gateway::{ClientAuth, Credential, Gateway, NamespaceScope, Server, ServerHost, ServerTransport, TlsVersion};
-pub use header_changes::{
-    FormatError, HeaderChanges, HeaderFormat, HeaderKey, HeaderOperations, OrderedName, Segment,
-};
+pub use header_changes::{FormatError, HeaderChanges, HeaderFormat, HeaderKey, HeaderOperations, OrderedName, Segment};
 pub use host::{HostError, HostPattern};
-pub use metadata::Metadata;
 pub(crate) use metadata::DEFAULT_NAMESPACE;
+pub use metadata::Metadata;
 pub use service_entry::{EndpointAddress, Protocol, Resolution, ServiceEndpoint, ServiceEntry, ServicePort};
 pub use string_match::{Pattern, StringMatch, ValueMatch};
 pub use virtual_service::{
-    Action, Destination, Destinations, DirectResponse, Forward, GatewayRef, HeaderSelector, HttpRule, Match, PathRewrite, Redirect,
-    RedirectPath, RedirectPort, RegexRewrite, Retries, RetryCondition, Rewrite, Scheme, VirtualService, WeightError,
-    WeightedDestination,
+    Action, Destination, Destinations, DirectResponse, Forward, GatewayRef, HeaderSelector, HttpRule, Match,
+    PathRewrite, Redirect, RedirectPath, RedirectPort, RegexRewrite, Retries, RetryCondition, Rewrite, Scheme,
+    VirtualService, WeightError, WeightedDestination,
 };
 
 /// One document of a routes file.
@@ -142,7 +140,8 @@ fn refuse_kind(object: &mut Object<'_>, api_version: &str, kind: &str) -> Report
     let item = object.required(if is_kind_known { "apiVersion" } else { "kind" });
     item.map_or_else(std::convert::identity, |item| {
         if (api_version, kind) == RESERVED {
-            return item.advise("SplitPolicy is reserved and not supported by the gateway yet", "leave the document out");
+            return item
+                .advise("SplitPolicy is reserved and not supported by the gateway yet", "leave the document out");
         }
         if kind == "List" {
             return item.advise("a List is not a document", "write its items one by one, with --- between them");

@@ -58,9 +58,8 @@ pub fn parse(sources: &[Source<'_>]) -> Result<Parsed, Problems> {
     let Reader { documents, mut problems, .. } = reader;
     // An alias can show one text, and its problem, in several places.
     let mut seen = HashSet::new();
-    problems.retain(|problem| {
-        seen.insert((problem.source.clone(), problem.line, problem.column, problem.message.clone()))
-    });
+    problems
+        .retain(|problem| seen.insert((problem.source.clone(), problem.line, problem.column, problem.message.clone())));
     if problems.iter().all(|problem| problem.severity == Severity::Warning) {
         return Ok(Parsed { documents, warnings: problems });
     }
@@ -110,8 +109,8 @@ impl<'a> Reader<'a> {
             return Err(SyntaxError { position: START, message, advice: Some("split the routes between gateways") });
         };
         self.bytes_left = bytes_left;
-        let text = str::from_utf8(source.bytes)
-            .map_err(|error| at_byte(source.bytes, error.valid_up_to(), "not UTF-8"))?;
+        let text =
+            str::from_utf8(source.bytes).map_err(|error| at_byte(source.bytes, error.valid_up_to(), "not UTF-8"))?;
         match text.find('\0') {
             None => Ok(text),
             Some(at) => Err(at_byte(source.bytes, at, "a NUL byte")),
@@ -170,9 +169,7 @@ fn unreadable(source: &str, error: SyntaxError) -> Problem {
 fn at_byte(bytes: &[u8], at: usize, message: &str) -> SyntaxError {
     let before = String::from_utf8_lossy(&bytes[..at]);
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    let position = Position {
-        line: before.matches('\n').count() + 1,
-        column: before[line_start..].chars().count() + 1,
-    };
+    let position =
+        Position { line: before.matches('\n').count() + 1, column: before[line_start..].chars().count() + 1 };
     SyntaxError { position, message: message.to_owned(), advice: Some("save the file as plain text in UTF-8") }
 }

@@ -153,15 +153,13 @@ mod tests {
             problem(Severity::Error, Some(DocumentName { kind: None, ..scoring() }), None),
             "routes.yaml:12:9: document 3: spec.http[2].route[0].weight: -5 is below 0",
         );
-        check(
-            problem(Severity::Error, None, None),
-            "routes.yaml:12:9: spec.http[2].route[0].weight: -5 is below 0",
-        );
+        check(problem(Severity::Error, None, None), "routes.yaml:12:9: spec.http[2].route[0].weight: -5 is below 0");
     }
 
     #[test]
     fn a_problem_as_json_is_flat() {
-        let json = serde_json::to_value(problem(Severity::Warning, Some(scoring()), None)).expect("no map with odd keys");
+        let json =
+            serde_json::to_value(problem(Severity::Warning, Some(scoring()), None)).expect("no map with odd keys");
         assert_eq!(
             json,
             serde_json::json!({

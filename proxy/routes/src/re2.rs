@@ -53,10 +53,7 @@ pub(crate) fn whole(pattern: &str) -> Result<bytes::Regex, PatternError> {
 
 /// Compiles a pattern that is searched for in a text.
 pub(crate) fn search(pattern: &str) -> Result<Regex, PatternError> {
-    RegexBuilder::new(&translate(pattern)?)
-        .size_limit(MAX_COMPILED_BYTES)
-        .build()
-        .map_err(|error| not_compiled(&error))
+    RegexBuilder::new(&translate(pattern)?).size_limit(MAX_COMPILED_BYTES).build().map_err(|error| not_compiled(&error))
 }
 
 /// RE2's replacement text (`\1` is the first group, `\0` the whole match, `\\` a backslash) for the regex crate.
@@ -356,7 +353,9 @@ impl<'p> Translator<'p> {
             .filter(|digits| (1..=6).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_hexdigit()))
             .and_then(|digits| u32::from_str_radix(digits, 16).ok())
             .and_then(char::from_u32)
-            .ok_or_else(|| syntax(r"\x must be followed by two hexadecimal digits, or by {...} with a character's number"))
+            .ok_or_else(|| {
+                syntax(r"\x must be followed by two hexadecimal digits, or by {...} with a character's number")
+            })
     }
 
     /// Up to three octal digits; a single one above 0 would be a back-reference, which does not exist.

@@ -138,10 +138,7 @@ fn push_key(text: &mut String, key: &str) {
     let is_name = key.len() > 1
         && key.starts_with(|c: char| c.is_ascii_alphabetic())
         && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-        && !matches!(
-            key.to_ascii_lowercase().as_str(),
-            "yes" | "no" | "true" | "false" | "on" | "off" | "null"
-        );
+        && !matches!(key.to_ascii_lowercase().as_str(), "yes" | "no" | "true" | "false" | "on" | "off" | "null");
     if is_name {
         text.push_str(key);
     } else {

@@ -18,6 +18,17 @@ pub(crate) struct Position {
     pub(crate) column: usize,
 }
 
+impl Position {
+    /// The end of the text where the position is behind it, as that of what never came.
+    fn within(self, text: &str) -> Self {
+        let lines = text.lines().count().max(1);
+        if self.line <= lines {
+            return self;
+        }
+        Self { line: lines, column: text.lines().last().map_or(0, |line| line.chars().count()) + 1 }
+    }
+}
+
 /// A value with its place.
 #[derive(Debug)]
 pub(crate) struct Node {
@@ -146,17 +157,26 @@ impl Allowance {
 pub(crate) fn read(text: &str, budget: &mut Budget) -> Result<Vec<Rc<Node>>, SyntaxError> {
     let mut builder = Builder { open: Vec::new(), anchors: HashMap::new(), budget, documents: Vec::new() };
     for event in Parser::new_from_str(text) {
-        let (event, span) = event.map_err(|error| syntax_error(&error))?;
+        let (event, span) = event.map_err(|error| syntax_error(&error, text))?;
         builder.event(event, span)?;
     }
     Ok(builder.documents)
 }
 
-fn syntax_error(error: &ScanError) -> SyntaxError {
+fn syntax_error(error: &ScanError, text: &str) -> SyntaxError {
+    let position = position(*error.marker()).within(text);
+    // The parser looks ahead, and has a limit of its own, before it tells of the first bracket.
+    if error.info() == "recursion limit exceeded" {
+        return too_deep(position);
+    }
+    SyntaxError { position, message: format!("not valid YAML: {}", error.info()), advice: None }
+}
+
+fn too_deep(position: Position) -> SyntaxError {
     SyntaxError {
-        position: position(*error.marker()),
-        message: format!("not valid YAML: {}", error.info()),
-        advice: None,
+        position,
+        message: format!("lists and mappings are nested more than {MAX_DEPTH} deep"),
+        advice: Some("no route document needs that: check the brackets and the indentation"),
     }
 }
 
@@ -255,11 +275,7 @@ impl Builder<'_> {
         if self.open.len() + weight.depth <= MAX_DEPTH {
             return Ok(());
         }
-        Err(SyntaxError {
-            position,
-            message: format!("lists and mappings are nested more than {MAX_DEPTH} deep"),
-            advice: Some("no route document needs that: check the brackets and the indentation"),
-        })
+        Err(too_deep(position))
     }
 
     /// Puts a complete node where it belongs. `position` is where it stands, which for an alias is not where its text is.
@@ -341,7 +357,7 @@ mod tests {
         check("a: &x [1, *x]\n", "1:11: this alias stands inside of what it refers to");
         check("? [a]\n: 1\n", "1:3: a key must be text, not a list or mapping");
         check("a: &x [1]\n? *x\n: 2\n", "2:3: a key must be text, not a list or mapping");
-        check("a: [1\n", "2:1: not valid YAML: while parsing a flow sequence, expected ',' or ']'");
+        check("a: [1\n", "1:6: not valid YAML: while parsing a flow sequence, expected ',' or ']'");
         check("a: *x\n", "1:4: not valid YAML: while parsing node, found unknown anchor");
     }
 

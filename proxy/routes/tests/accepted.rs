@@ -177,9 +177,9 @@ fn documents(file: &Value, case: &Value) -> String {
     let fragments = case["use"].as_sequence().into_iter().flatten().filter_map(|name| file["fragments"][name].as_str());
     let joined = fragments.chain(case["documents"].as_str()).collect::<Vec<_>>().join("\n---\n");
     let ports = ["GATEWAY", "GATEWAY2", "GATEWAY_TLS", "GREEN", "BLUE", "RED", "MIRROR", "MIRROR2", "DEAD"];
-    let filled = (10_000..).zip(ports).fold(joined, |text, (port, name): (u16, _)| {
-        text.replace(&format!("${{{name}}}"), &port.to_string())
-    });
+    let filled = (10_000..)
+        .zip(ports)
+        .fold(joined, |text, (port, name): (u16, _)| text.replace(&format!("${{{name}}}"), &port.to_string()));
     filled.replace("${CERTS}", "/certs").replace("${CLIENT_IP}", "127.0.0.1")
 }
 

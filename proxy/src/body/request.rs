@@ -18,6 +18,7 @@ pub(crate) type ClientBody = TimeoutBody<Incoming>;
 
 /// How much of a body is taken, and how much of it is held.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_field_names, reason = "each name ends in its unit")]
 pub(crate) struct BodyLimits {
     /// None is without limit.
     pub(crate) max_bytes: Option<u64>,
@@ -86,15 +87,8 @@ impl RequestBody {
             }
             kept.push(data);
         }
-        let state = Stream {
-            source,
-            kept,
-            kept_bytes,
-            complete_from_start: true,
-            current_try: 0,
-            outcome: None,
-            limits,
-        };
+        let state =
+            Stream { source, kept, kept_bytes, complete_from_start: true, current_try: 0, outcome: None, limits };
         let stream =
             SharedStream { state: RefCell::new(state), ended: Notify::new(), received: Rc::clone(received), length };
         Ok(Self::Streamed(Rc::new(stream)))
@@ -214,9 +208,9 @@ impl Body for TryBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Streamed { stream, given, .. } => {
-                stream.length.map_or_else(SizeHint::default, |length| SizeHint::with_exact(length.saturating_sub(*given)))
-            }
+            Self::Streamed { stream, given, .. } => stream
+                .length
+                .map_or_else(SizeHint::default, |length| SizeHint::with_exact(length.saturating_sub(*given))),
         }
     }
 }

@@ -226,4 +226,3 @@ fn cause(failure: Failure) -> &'static str {
         Failure::Protocol => "protocol",
     }
 }
-

@@ -80,13 +80,10 @@ impl Gateway {
         body: &RequestBody,
     ) -> Result<Request<()>, GatewayError> {
         let settings = &self.settings.headers;
-        let keeps_headers =
-            target.response_headers.needs_request_headers() || route.rule.local_response_headers.needs_request_headers();
-        let mut headers = if keeps_headers {
-            incoming.parts.headers.clone()
-        } else {
-            std::mem::take(&mut incoming.parts.headers)
-        };
+        let keeps_headers = target.response_headers.needs_request_headers()
+            || route.rule.local_response_headers.needs_request_headers();
+        let mut headers =
+            if keeps_headers { incoming.parts.headers.clone() } else { std::mem::take(&mut incoming.parts.headers) };
         let (head, client) = (&incoming.head, incoming.connection.peer.ip().to_canonical());
         let rewritten = route.rewrite(&head.path, head.query.as_deref());
         let context = incoming.format_context(0, None);

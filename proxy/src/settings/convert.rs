@@ -113,7 +113,10 @@ impl Conversion {
     pub(super) fn networks(&mut self, flag: &str, text: &str) -> Vec<IpNet> {
         let mut networks = Vec::new();
         for network in list(text) {
-            match network.parse::<IpNet>().or_else(|error| network.parse::<IpAddr>().map(IpNet::from).map_err(|_| error)) {
+            match network
+                .parse::<IpNet>()
+                .or_else(|error| network.parse::<IpAddr>().map(IpNet::from).map_err(|_| error))
+            {
                 Ok(network) => networks.push(network),
                 Err(_) => self.problem(flag, &network, &"is not a network, as 10.0.0.0/8"),
             }

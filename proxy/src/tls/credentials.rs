@@ -111,18 +111,27 @@ impl Credentials {
     /// The folders whose changes concern the router's certificates.
     pub(crate) fn folders(&self, router: &Router) -> BTreeSet<PathBuf> {
         let paths = router.tls_servers().filter_map(|server| self.paths(&server.credential).ok());
-        paths.flat_map(|paths| [paths.certificate, paths.key]).filter_map(|path| path.parent().map(Path::to_owned)).collect()
+        paths
+            .flat_map(|paths| [paths.certificate, paths.key])
+            .filter_map(|path| path.parent().map(Path::to_owned))
+            .collect()
     }
 
     fn paths(&self, credential: &Credential) -> Result<Paths, CredentialError> {
         match credential {
             Credential::Named(name) => {
                 let folder = self.folder.as_ref().ok_or(CredentialError::NoFolder)?.join(name);
-                Ok(Paths { certificate: folder.join("tls.crt"), key: folder.join("tls.key"), ca: folder.join("ca.crt") })
+                Ok(Paths {
+                    certificate: folder.join("tls.crt"),
+                    key: folder.join("tls.key"),
+                    ca: folder.join("ca.crt"),
+                })
             }
-            Credential::Files { certificate, key, ca } => {
-                Ok(Paths { certificate: certificate.into(), key: key.into(), ca: ca.clone().unwrap_or_default().into() })
-            }
+            Credential::Files { certificate, key, ca } => Ok(Paths {
+                certificate: certificate.into(),
+                key: key.into(),
+                ca: ca.clone().unwrap_or_default().into(),
+            }),
         }
     }
 
@@ -173,8 +182,8 @@ fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>,
 
 fn server_config(key: &Key, paths: &Paths, files: &Files) -> Result<ServerConfig, CredentialError> {
     let chain = certificates(&paths.certificate, &files.certificate)?;
-    let private_key = PrivateKeyDer::from_pem_slice(&files.key)
-        .map_err(|error| CredentialError::Pem(paths.key.clone(), error))?;
+    let private_key =
+        PrivateKeyDer::from_pem_slice(&files.key).map_err(|error| CredentialError::Pem(paths.key.clone(), error))?;
     let builder = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(versions(key.min_version, key.max_version))?;
     let builder = match client_verifier(key.client_auth, paths, files)? {

@@ -96,7 +96,8 @@ impl EndpointSet {
         let fresh = |endpoint: &Endpoint| !tried.contains(&endpoint.address);
         let classes: [&dyn Fn(&Endpoint) -> bool; 3] = [&|e| fresh(e) && e.is_preferred(), &|e| fresh(e), &|_| true];
         classes.into_iter().find_map(|class| {
-            let indexes: Vec<usize> = (0..self.endpoints.len()).filter(|index| class(&self.endpoints[*index])).collect();
+            let indexes: Vec<usize> =
+                (0..self.endpoints.len()).filter(|index| class(&self.endpoints[*index])).collect();
             match indexes.len() {
                 0 => None,
                 1 => Some(indexes[0]),

@@ -217,7 +217,11 @@ impl Lease {
         let limit = policy.max_requests_per_connection;
         let used_up = limit != 0 && self.requests >= limit;
         let mut idle = self.endpoint.idle.borrow_mut();
-        if used_up || self.sender.is_closed() || self.endpoint.shared.is_retired() || idle.len() >= MAX_IDLE_PER_ENDPOINT {
+        if used_up
+            || self.sender.is_closed()
+            || self.endpoint.shared.is_retired()
+            || idle.len() >= MAX_IDLE_PER_ENDPOINT
+        {
             return;
         }
         let expires = Instant::now() + policy.idle_timeout.unwrap_or(default_idle_timeout);

@@ -148,10 +148,7 @@ impl Gateway {
     }
 
     pub(super) fn encode(&self) -> Value {
-        Fields::new()
-            .map("selector", &self.selector)
-            .list("servers", self.servers.iter().map(Server::encode))
-            .into()
+        Fields::new().map("selector", &self.selector).list("servers", self.servers.iter().map(Server::encode)).into()
     }
 }
 

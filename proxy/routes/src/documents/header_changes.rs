@@ -71,7 +71,8 @@ pub enum Segment {
 }
 
 /// The commands of a format, as messages show them.
-const COMMANDS: [&str; 4] = ["%REQ(name)%", "%PROTOCOL%", "%RESPONSE_CODE%", "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"];
+const COMMANDS: [&str; 4] =
+    ["%REQ(name)%", "%PROTOCOL%", "%RESPONSE_CODE%", "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"];
 
 /// Why a text is not the value of a header.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -228,7 +229,9 @@ impl Values {
                 None => values.authority.replace(format),
             };
             if earlier.is_some() {
-                return Err(item.advise("this header is there twice, since names have no case", "leave one of them out"));
+                return Err(
+                    item.advise("this header is there twice, since names have no case", "leave one of them out")
+                );
             }
         }
         Ok(values)
@@ -283,12 +286,7 @@ mod tests {
         check("100%%", &[literal("100%")]);
         check("%%REQ(a)%%", &[literal("%REQ(a)%")]);
         check("%REQ(X-C)%", &[header("x-c")]);
-        check("a %PROTOCOL%/%RESPONSE_CODE%", &[
-            literal("a "),
-            Segment::Protocol,
-            literal("/"),
-            Segment::ResponseCode,
-        ]);
+        check("a %PROTOCOL%/%RESPONSE_CODE%", &[literal("a "), Segment::Protocol, literal("/"), Segment::ResponseCode]);
         check("%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%%%", &[Segment::ClientAddress, literal("%")]);
         check("ä\t", &[literal("ä\t")]);
     }

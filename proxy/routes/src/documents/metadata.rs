@@ -76,7 +76,8 @@ pub(super) fn name(item: &Item<'_>) -> Decoded<String> {
         return Ok(text.to_owned());
     }
     let message = format!("{} is not a name of Kubernetes", quoted(text));
-    Err(item.advise(message, "write at most 253 lower-case letters, digits, - and ., and a letter or digit at both ends"))
+    Err(item
+        .advise(message, "write at most 253 lower-case letters, digits, - and ., and a letter or digit at both ends"))
 }
 
 fn namespace(item: &Item<'_>) -> Decoded<String> {
@@ -127,7 +128,9 @@ fn label(key: &str, item: &Item<'_>) -> Decoded<(String, String)> {
     let value = item.string()?;
     if !is_label_key(key) {
         let message = format!("{} is not the key of a label", quoted(key));
-        return Err(item.advise(message, "write letters, digits and inner -, _ and ., after an optional domain and a /"));
+        return Err(
+            item.advise(message, "write letters, digits and inner -, _ and ., after an optional domain and a /")
+        );
     }
     if !(value.is_empty() || is_qualified(value)) {
         let message = format!("{} is not the value of a label", quoted(value));

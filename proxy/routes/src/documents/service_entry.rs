@@ -95,12 +95,13 @@ impl ServiceEntry {
         let mut object = spec.object()?;
         let hosts = object.required("hosts").and_then(|item| decode_hosts(&item));
         let ports = object.field_or_default("ports", decode_ports);
-        let internal = object.field("location", |item| {
-            item.choice(&[("MESH_INTERNAL", true), ("MESH_EXTERNAL", false)], &[])
-        });
+        let internal =
+            object.field("location", |item| item.choice(&[("MESH_INTERNAL", true), ("MESH_EXTERNAL", false)], &[]));
         let source = match object.optional("resolution") {
             Some(item) => item.choice(&[("STATIC", Source::Static), ("DNS", Source::Dns)], &UNSUPPORTED_RESOLUTIONS),
-            None => Err(object.missing("resolution", "missing means NONE, which is not supported; write STATIC or DNS")),
+            None => {
+                Err(object.missing("resolution", "missing means NONE, which is not supported; write STATIC or DNS"))
+            }
         };
         let endpoints = object.field_or_default("endpoints", |item| {
             item.each(|item| ServiceEndpoint::decode(item, source.ok(), ports.as_deref().ok()))
@@ -231,11 +232,7 @@ impl ServiceEndpoint {
             EndpointAddress::Name(name) => name.clone(),
         };
         let ports = self.ports.iter().fold(Fields::new(), |fields, (name, port)| fields.field(name, *port));
-        Fields::new()
-            .field("address", address)
-            .some("ports", ports.into_filled())
-            .map("labels", &self.labels)
-            .into()
+        Fields::new().field("address", address).some("ports", ports.into_filled()).map("labels", &self.labels).into()
     }
 }
 

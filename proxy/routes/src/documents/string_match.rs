@@ -69,7 +69,9 @@ impl StringMatch {
         let mut object = item.object()?;
         let exact = object.field("exact", |item| Ok(Self::Exact(item.string()?.to_owned())));
         let prefix = object.field("prefix", |item| match item.string()? {
-            "" if empty_prefix == EmptyPrefix::Refused => Err(item.advise("a prefix must not be empty", "leave it out")),
+            "" if empty_prefix == EmptyPrefix::Refused => {
+                Err(item.advise("a prefix must not be empty", "leave it out"))
+            }
             text => Ok(Self::Prefix(text.to_owned())),
         });
         let regex = object.field("regex", |item| {

@@ -349,8 +349,8 @@ pub enum RetryCondition {
 impl VirtualService {
     pub(super) fn decode(spec: &Item<'_>, metadata: Metadata) -> Decoded<Self> {
         let mut object = spec.object()?;
-        let gateways = object
-            .field_or_default("gateways", |item| request_match::decode_gateways(item, &metadata.namespace));
+        let gateways =
+            object.field_or_default("gateways", |item| request_match::decode_gateways(item, &metadata.namespace));
         let serves_mesh = gateways.as_ref().is_ok_and(|names| names.is_empty() || names.contains(&GatewayRef::Mesh));
         let hosts = match object.optional("hosts") {
             Some(item) => decode_hosts(&item, serves_mesh),
@@ -413,8 +413,7 @@ impl HttpRule {
     fn decode(item: &Item<'_>, own_namespace: &str) -> Decoded<Self> {
         let mut object = item.object()?;
         let name = object.field_or_default("name", Item::filled);
-        let matches =
-            object.field_or_default("match", |item| item.each(|item| Match::decode(item, own_namespace)));
+        let matches = object.field_or_default("match", |item| item.each(|item| Match::decode(item, own_namespace)));
         let action = match object.refuse(&["delegate"]) {
             // It has no action of its own, and must not be asked for one.
             Some(reported) => {
@@ -443,17 +442,19 @@ impl HttpRule {
     /// Istio lets a rule change the authority in one place only.
     fn check_authority(&self, item: &Item<'_>) -> Result<(), Reported> {
         match &self.action {
-            Action::Forward(forward) if forward.rewrite.authority.is_some() && self.headers.request.authority.is_some() => {
-                Err(item.advise("rewrite.authority and headers.request both set the authority", "leave one of them out"))
+            Action::Forward(forward)
+                if forward.rewrite.authority.is_some() && self.headers.request.authority.is_some() =>
+            {
+                Err(item
+                    .advise("rewrite.authority and headers.request both set the authority", "leave one of them out"))
             }
             _ => Ok(()),
         }
     }
 
     fn encode(&self) -> Value {
-        let fields = Fields::new()
-            .some("name", self.name.as_deref())
-            .list("match", self.matches.iter().map(Match::encode));
+        let fields =
+            Fields::new().some("name", self.name.as_deref()).list("match", self.matches.iter().map(Match::encode));
         self.action
             .encode(fields)
             .some("headers", self.headers.encode())

@@ -11,7 +11,7 @@ use super::services::{Services, age_order};
 use super::split::{Split, Target};
 use super::{Listeners, Origin, PortTable, Route, Router, Rule, RuleAction, TlsServer};
 use crate::documents::{
-    Action, Document, Forward, Gateway, GatewayRef, HeaderFormat, HostPattern, HttpRule, Match, NamespaceScope,
+    Action, Document, Forward, Gateway, GatewayRef, HeaderChanges, HeaderFormat, HostPattern, HttpRule, Match, NamespaceScope,
     PathRewrite, Server, ServerTransport, VirtualService, WeightedDestination,
 };
 use http::HeaderValue;
@@ -257,7 +257,7 @@ impl<'d> Compiler<'d> {
             },
             timeout: http.timeout,
             retry: RetryPolicy::compile(http.retries.as_ref()),
-            local_response_headers: HeaderChangeList::merged(&http.headers.response, &Default::default()),
+            local_response_headers: HeaderChangeList::merged(&http.headers.response, &HeaderChanges::default()),
         }
     }
 

@@ -156,20 +156,17 @@ impl<'d> Services<'d> {
         let policy = merge_policies(subset.map(|s| &s.policy), rules.first().map(|rule| &rule.policy));
         let labels = subset.map(|subset| &subset.labels);
         let service = ServiceName { host, namespace };
-        let (port, endpoints) = match entry {
-            Some((entry, _)) => {
-                let port = find_port(&entry.ports, to.port)?;
-                (port.number, entry_endpoints(entry, port, labels, &service))
-            }
-            None => {
-                let port = to.port.ok_or(Missing::Service)?;
-                // Without a ServiceEntry there are no labels: only a subset that asks for none has endpoints.
-                let selected = labels.is_none_or(BTreeMap::is_empty);
-                let source = || EndpointSource::new(address(host), port, service.workload(&BTreeMap::new()));
-                (port, selected.then(source).into_iter().collect())
-            }
-        };
         let none = BTreeMap::new();
+        let (port, endpoints) = if let Some((entry, _)) = entry {
+            let port = find_port(&entry.ports, to.port)?;
+            (port.number, entry_endpoints(entry, port, labels, &service))
+        } else {
+            let port = to.port.ok_or(Missing::Service)?;
+            // Without a ServiceEntry there are no labels: only a subset that asks for none has endpoints.
+            let selected = labels.is_none_or(BTreeMap::is_empty);
+            let source = || EndpointSource::new(address(host), port, service.workload(&none));
+            (port, selected.then(source).into_iter().collect())
+        };
         let workload = Arc::new(service.workload(labels.unwrap_or(&none)));
         Ok(Backend { host: host.to_owned(), port, subset: to.subset.clone(), policy, endpoints, workload })
     }

@@ -25,7 +25,12 @@ pub(crate) fn documents() -> impl Strategy<Value = Vec<Document>> {
             let metadata = document.metadata();
             (document.kind(), metadata.namespace.clone(), metadata.name.clone())
         };
-        documents.into_iter().map(|document| (key(&document), document)).collect::<BTreeMap<_, _>>().into_values().collect()
+        documents
+            .into_iter()
+            .map(|document| (key(&document), document))
+            .collect::<BTreeMap<_, _>>()
+            .into_values()
+            .collect()
     })
 }
 
@@ -53,8 +58,13 @@ fn labels() -> impl Strategy<Value = BTreeMap<String, String>> {
 
 /// Any text.
 fn text() -> impl Strategy<Value = String> {
-    let odd = ["", "~", "yes", "a: b", "- a", "#", "{}", "a\nb\n", " a ", "\t", "\u{0}", "\u{7f}", "\u{85}\u{a0}", "ä😀"];
-    prop_oneof![select(odd.map(str::to_owned).to_vec()), ".{0,8}", any::<String>().prop_map(|s| s.chars().take(8).collect())]
+    let odd =
+        ["", "~", "yes", "a: b", "- a", "#", "{}", "a\nb\n", " a ", "\t", "\u{0}", "\u{7f}", "\u{85}\u{a0}", "ä😀"];
+    prop_oneof![
+        select(odd.map(str::to_owned).to_vec()),
+        ".{0,8}",
+        any::<String>().prop_map(|s| s.chars().take(8).collect())
+    ]
 }
 
 /// A text that can stand in a URL.
@@ -157,7 +167,13 @@ fn service_entry() -> impl Strategy<Value = ServiceEntry> {
     ports.prop_flat_map(|ports| {
         let names: Vec<String> = ports.iter().map(|port| port.name.clone()).collect();
         (metadata(), vec(host_name(), 1..3), Just(ports), any::<bool>(), resolution(names)).prop_map(
-            |(metadata, hosts, ports, internal, resolution)| ServiceEntry { metadata, hosts, ports, internal, resolution },
+            |(metadata, hosts, ports, internal, resolution)| ServiceEntry {
+                metadata,
+                hosts,
+                ports,
+                internal,
+                resolution,
+            },
         )
     })
 }
@@ -277,7 +293,8 @@ fn request_match() -> impl Strategy<Value = Match> {
 }
 
 fn action() -> impl Strategy<Value = Action> {
-    let direct_response = (200..=599u16, prop_oneof![text().prop_map(Bytes::from), vec(any::<u8>(), 0..8).prop_map(Bytes::from)]);
+    let direct_response =
+        (200..=599u16, prop_oneof![text().prop_map(Bytes::from), vec(any::<u8>(), 0..8).prop_map(Bytes::from)]);
     prop_oneof![
         4 => (destinations(), rewrite())
             .prop_map(|(destinations, rewrite)| Action::Forward(Forward { destinations, rewrite })),
@@ -291,7 +308,8 @@ fn status(code: u16) -> StatusCode {
 }
 
 fn destinations() -> impl Strategy<Value = Destinations> {
-    let destination = (host_name(), of(label()), of(port())).prop_map(|(host, subset, port)| Destination { host, subset, port });
+    let destination =
+        (host_name(), of(label()), of(port())).prop_map(|(host, subset, port)| Destination { host, subset, port });
     let weighted = (destination, 0..=2_147_483_647u32, header_operations())
         .prop_map(|(destination, weight, headers)| WeightedDestination { destination, weight, headers });
     vec(weighted, 1..4).prop_map(|mut destinations| {

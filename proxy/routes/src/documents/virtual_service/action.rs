@@ -194,10 +194,8 @@ impl Redirect {
         let authority = object.field_or_default("authority", url_part);
         let scheme = object.field_or_default("scheme", Scheme::decode);
         let number = object.field_or_default("port", Item::port_or_none);
-        let known = [
-            ("FROM_PROTOCOL_DEFAULT", RedirectPort::ProtocolDefault),
-            ("FROM_REQUEST_PORT", RedirectPort::Listener),
-        ];
+        let known =
+            [("FROM_PROTOCOL_DEFAULT", RedirectPort::ProtocolDefault), ("FROM_REQUEST_PORT", RedirectPort::Listener)];
         let derived = object.field("derivePort", |item| item.choice(&known, &[]));
         let status = object.field_or_default("redirectCode", decode_redirect_code);
         object.finish();

@@ -61,7 +61,8 @@ impl Match {
 
     pub(super) fn encode(&self) -> Value {
         let headers = |headers: &HeaderMatches| {
-            let add = |fields: Fields, (name, (_, value)): (&String, &(_, ValueMatch))| fields.field(name, value.encode());
+            let add =
+                |fields: Fields, (name, (_, value)): (&String, &(_, ValueMatch))| fields.field(name, value.encode());
             headers.iter().fold(Fields::new(), add).into_filled()
         };
         let query_params =
@@ -139,9 +140,8 @@ impl HeaderSelector {
 impl GatewayRef {
     fn decode(item: &Item<'_>, own_namespace: &str) -> Decoded<Self> {
         let text = item.string()?;
-        let named = |namespace: &str, name: &str| {
-            Ok(Self::Named { namespace: namespace.to_owned(), name: name.to_owned() })
-        };
+        let named =
+            |namespace: &str, name: &str| Ok(Self::Named { namespace: namespace.to_owned(), name: name.to_owned() });
         match text.split_once('/') {
             None if text == "mesh" => Ok(Self::Mesh),
             None if is_label(text) => named(own_namespace, text),
