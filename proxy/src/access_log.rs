@@ -3,6 +3,7 @@
 //! the writer cannot keep up, entries are dropped and counted, and requests go on.
 
 use crate::error::Flags;
+use crate::metrics::Counter;
 use http::{HeaderValue, Method, Version};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ const QUEUE: usize = 16_384;
 #[derive(Clone)]
 pub(crate) struct AccessLog {
     queue: Option<SyncSender<Entry>>,
-    dropped: prometheus::IntCounter,
+    dropped: Counter,
 }
 
 /// What is said of a request.
@@ -46,12 +47,12 @@ pub(crate) struct Entry {
 
 impl AccessLog {
     /// A log that writes nothing.
-    pub(crate) fn off(dropped: prometheus::IntCounter) -> Self {
+    pub(crate) fn off(dropped: Counter) -> Self {
         Self { queue: None, dropped }
     }
 
     /// Starts the writer; it ends when every clone of the log is gone.
-    pub(crate) fn start(dropped: prometheus::IntCounter) -> std::io::Result<(Self, JoinHandle<()>)> {
+    pub(crate) fn start(dropped: Counter) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (queue, entries) = mpsc::sync_channel::<Entry>(QUEUE);
         let writer = std::thread::Builder::new().name("access-log".to_owned()).spawn(move || {
             for entry in entries {

@@ -11,7 +11,7 @@ use crate::access_log::AccessLog;
 use crate::admin::{self, Control};
 use crate::drain::{Drain, Phase};
 use crate::listener::{self, Acceptor, Listener, Places};
-use crate::metrics::{Metrics, SourceNames};
+use crate::metrics::{Metrics, MetricsError, SourceNames};
 use crate::reload::Reloader;
 use crate::settings::{AccessLogForm, DrainSettings, Settings};
 use crate::tls::Credentials;
@@ -41,7 +41,7 @@ pub enum AppError {
     Io(#[from] io::Error),
     /// Metrics could not be set up.
     #[error("metrics: {0}")]
-    Metrics(#[from] prometheus::Error),
+    Metrics(#[from] MetricsError),
     /// The routes directory cannot be watched.
     #[error("cannot watch the routes: {0}")]
     Watch(#[from] notify::Error),

@@ -31,7 +31,7 @@ pub(crate) struct Progress {
     head_since: Cell<Option<Instant>>,
     /// HTTP/2 frames come in between requests, so bytes there begin no head.
     http2: Cell<bool>,
-    idle_is_over: Notify,
+    end: Notify,
 }
 
 impl Default for Progress {
@@ -41,7 +41,7 @@ impl Default for Progress {
             quiet_since: Cell::new(Instant::now()),
             head_since: Cell::new(None),
             http2: Cell::new(false),
-            idle_is_over: Notify::new(),
+            end: Notify::new(),
         }
     }
 }
@@ -57,13 +57,18 @@ impl Progress {
         self.quiet_since.set(Instant::now());
     }
 
-    pub(crate) fn is_http2(&self) {
+    pub(crate) fn use_http2(&self) {
         self.http2.set(true);
     }
 
-    /// Returns when the connection has been without a request for too long.
-    pub(crate) async fn idle_is_over(&self) {
-        self.idle_is_over.notified().await;
+    /// Asks whoever serves the connection to end it politely.
+    pub(crate) fn ask_to_end(&self) {
+        self.end.notify_one();
+    }
+
+    /// Returns when the connection has been asked to end.
+    pub(crate) async fn asked_to_end(&self) {
+        self.end.notified().await;
     }
 
     fn bytes_came(&self) {
@@ -131,7 +136,7 @@ impl<T: Read> Read for ClientIo<T> {
         }
         // An idle connection is ended politely, by whoever serves it; the timer is set anew in case that takes long.
         this.progress.quiet_since.set(Instant::now());
-        this.progress.idle_is_over.notify_one();
+        this.progress.ask_to_end();
         Poll::Pending
     }
 }

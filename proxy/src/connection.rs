@@ -161,7 +161,7 @@ impl Server {
         let io = ClientIo::new(io, Rc::clone(&info.progress), limits);
         let service = TowerToHyperService::new(self.service(&info));
         if http2 {
-            info.progress.is_http2();
+            info.progress.use_http2();
             let connection = self.http2().serve_connection(io, service);
             self.run(pin!(connection), &info, true).await
         } else {
@@ -232,7 +232,7 @@ impl Server {
                 // GOAWAY loses no request, so HTTP/2 need not wait until the connection is idle.
                 () = self.drain.draining(), if http2 => {}
                 () = self.drain.idle_connections_close() => {}
-                () = info.progress.idle_is_over() => {}
+                () = info.progress.asked_to_end() => {}
             }
         };
         tokio::select! {
@@ -295,9 +295,12 @@ impl ConnectionInfo {
             self.resets.set(self.resets.get() + 1);
         }
         self.progress.end_request();
+        if self.is_used_up() {
+            self.progress.ask_to_end();
+        }
     }
 
-    /// Whether the connection ends with the request that it has.
+    /// Whether the connection ends with the request that it has. In HTTP/1 the response says so; HTTP/2 gets GOAWAY.
     pub(crate) fn is_used_up(&self) -> bool {
         let requests = self.requests.get();
         let abused = requests >= RESETS_JUDGED_FROM && self.resets.get() * 2 > requests;

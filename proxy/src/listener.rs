@@ -2,7 +2,7 @@
 //! connections, so that long-lived connections are spread evenly.
 
 use crate::drain::Drain;
-use crate::metrics::Metrics;
+use crate::metrics::{Level, Metrics};
 use crate::settings::{ConnectionSettings, ListenerSettings};
 use crate::worker::WorkerHandle;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -116,7 +116,7 @@ impl Acceptor {
 /// Counts connections, in all and by client address where that is limited.
 #[derive(Debug)]
 pub(crate) struct Places {
-    metrics_open: prometheus::IntGauge,
+    metrics_open: Level,
     taken: Mutex<Taken>,
 }
 

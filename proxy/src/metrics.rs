@@ -18,6 +18,13 @@ use std::sync::Arc;
 use std::time::Duration;
 use turnout_routes::router::Workload;
 
+/// A count that others keep.
+pub(crate) type Counter = IntCounter;
+/// A level that others keep.
+pub(crate) type Level = IntGauge;
+/// Why metrics could not be set up.
+pub(crate) type MetricsError = prometheus::Error;
+
 /// All series of the process.
 pub(crate) struct Metrics {
     registry: Registry,

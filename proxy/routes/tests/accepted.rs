@@ -1,8 +1,6 @@
 //! What people have today is accepted: the sample's own documents in every version of the API, and every document of the
 //! recorded families that the gateway is to match Istio in.
 
-#![expect(clippy::expect_used, reason = "a test may fail where it stands")]
-
 use serde_yaml::Value;
 use turnout_routes::documents::{Action, Document, StringMatch, ValueMatch, VirtualService};
 use turnout_routes::{Parsed, Problems, Source, parse};

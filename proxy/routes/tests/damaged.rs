@@ -1,7 +1,5 @@
 //! Whatever is wrong with a routes file is named with its place, once; and what is good beside it does not hide it.
 
-#![expect(clippy::expect_used, reason = "a test may fail where it stands")]
-
 #[path = "damaged/table.rs"]
 mod table;
 

@@ -1,8 +1,6 @@
 //! What is written is what is read: `parse(render(x)) == x` over generated documents, and a second YAML reader sees the
 //! same values.
 
-#![expect(clippy::expect_used, reason = "a test may fail where it stands")]
-
 #[path = "rendered/generated.rs"]
 mod generated;
 

@@ -100,8 +100,8 @@ impl Exchange<'_> {
         }
     }
 
-    /// Takes a connection and sends the request. A connection that ended while it was kept hands the request back
-    /// untouched; that is nobody's failure, and another connection is taken.
+    /// Takes a connection and sends the request. A connection that hands it back untouched puts the head back: one that
+    /// had been kept and ended meanwhile is nobody's failure, and another is taken; a new one counts as not made.
     async fn send(
         &self,
         head: &mut Option<Request<()>>,
@@ -109,30 +109,28 @@ impl Exchange<'_> {
         tried: &mut Vec<SocketAddr>,
         record: &mut Record,
     ) -> Tried {
-        let mut untouched: Option<Request<TryBody>> = None;
         loop {
             let mut lease = match self.lease(tried, record).await {
                 Ok(lease) => lease,
                 Err(tried) => return tried,
             };
-            let request = match untouched.take() {
-                Some(request) => request,
-                None => match self.next_request(head, attempt) {
-                    Some(request) => request,
-                    None => return Tried::Failed(Failure::AfterRequest),
-                },
-            };
-            match lease.send(request).await {
+            let Some(request) = self.next_request(head, attempt) else { return Tried::Failed(Failure::AfterRequest) };
+            let failure = match lease.send(request).await {
                 Ok(response) => return Tried::Answered(response, lease),
-                Err(SendFailure::Untouched(request)) => untouched = Some(*request),
+                Err(SendFailure::Untouched(request)) => {
+                    *head = Some(request.map(drop));
+                    if lease.is_reused() {
+                        continue;
+                    }
+                    Failure::Connect
+                }
                 Err(SendFailure::Body) => {
                     return Tried::Final(self.body.failure().unwrap_or(GatewayError::UpstreamReset));
                 }
-                Err(SendFailure::Failed(failure)) => {
-                    tried.push(lease.endpoint().address);
-                    return Tried::Failed(failure);
-                }
-            }
+                Err(SendFailure::Failed(failure)) => failure,
+            };
+            tried.push(lease.endpoint().address);
+            return Tried::Failed(failure);
         }
     }
 
@@ -175,7 +173,7 @@ impl Exchange<'_> {
     fn error(&self, failure: Failure) -> GatewayError {
         match failure {
             Failure::Connect => GatewayError::Connect,
-            Failure::BeforeRequest | Failure::AfterRequest => {
+            Failure::AfterRequest => {
                 // A client that broke its body off is the reason why the backend ended the connection.
                 self.body.failure().unwrap_or(GatewayError::UpstreamReset)
             }
@@ -220,7 +218,6 @@ fn copy_head(head: &Request<()>) -> Request<()> {
 fn cause(failure: Failure) -> &'static str {
     match failure {
         Failure::Connect => "connect_failure",
-        Failure::BeforeRequest => "reset_before_request",
         Failure::AfterRequest => "reset",
         Failure::PerTryTimeout => "per_try_timeout",
         Failure::Protocol => "protocol",

@@ -184,7 +184,7 @@ pub(crate) struct Lease {
 
 /// Why a request on a leased connection brought no answer.
 pub(crate) enum SendFailure {
-    /// Nothing was sent: the connection, kept from before, had ended meanwhile. Here is the request again.
+    /// Nothing was sent: the connection had ended before. Here is the request again.
     Untouched(Box<Request<TryBody>>),
     /// The try failed.
     Failed(Failure),
@@ -196,8 +196,7 @@ impl Lease {
     /// Sends a request. Cancel-safe in that a dropped future closes the connection.
     pub(crate) async fn send(&mut self, request: Request<TryBody>) -> Result<Response<Incoming>, SendFailure> {
         self.sender.try_send_request(request).await.map_err(|mut error| match error.take_message() {
-            Some(request) if self.reused => SendFailure::Untouched(Box::new(request)),
-            Some(_) => SendFailure::Failed(Failure::BeforeRequest),
+            Some(request) => SendFailure::Untouched(Box::new(request)),
             None => classify(error.error()),
         })
     }

@@ -8,11 +8,9 @@ use std::time::Duration;
 /// Why a try brought no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// No connection.
+    /// No connection, or one that ended before anything of the request was written to it.
     Connect,
-    /// The connection ended, and nothing of the request was written to it.
-    BeforeRequest,
-    /// The connection ended after some of the request was written.
+    /// The connection ended after some of the request may have been written.
     AfterRequest,
     /// The try's own time ran out.
     PerTryTimeout,
@@ -74,7 +72,6 @@ impl RetryPolicy {
         match failure {
             Failure::Protocol => false,
             Failure::Connect => any_reset || self.has_any(&[On::ConnectFailure, On::ResetBeforeRequest]),
-            Failure::BeforeRequest => any_reset || self.has_any(&[On::ResetBeforeRequest]),
             Failure::AfterRequest | Failure::PerTryTimeout => any_reset,
         }
     }

@@ -224,7 +224,7 @@ fn unreadable_yaml() -> Vec<DamagedFile> {
     let bomb = "a: &a [x, x, x, x, x, x, x, x, x, x]\nb: &b [*a, *a, *a, *a, *a, *a, *a, *a, *a, *a]\n\
                 c: &c [*b, *b, *b, *b, *b, *b, *b, *b, *b, *b]\nd: &d [*c, *c, *c, *c, *c, *c, *c, *c, *c, *c]\n\
                 e: &e [*d, *d, *d, *d, *d, *d, *d, *d, *d, *d]\nf: &f [*e, *e, *e, *e, *e, *e, *e, *e, *e, *e]\n";
-    let text_bomb = format!("a: &a '{}'\nb: [{}]\n", "x".repeat(1000), ["*a"; 2000].join(", "));
+    let text_bomb = format!("a: &a '{}'\nb: [{}]\n", "x".repeat(1000), "*a, ".repeat(2000));
     let mut files = vec![
         whole("an alias bomb", bomb, 5, "more than 100000 values"),
         whole("a bomb of text", text_bomb, 2, "more than 1048576 bytes of text"),

@@ -1,0 +1,249 @@
+//! The rules of the codebase, checked like anything else: who may depend on whom, what stays pure, which file alone may
+//! do what, and that the documents say what the code does. A rule that is broken fails here with the place.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by it")]
+
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use turnout_rollout::STAGE_TABLE;
+use turnout_routes::Source;
+
+/// Which crates of the workspace each may depend on. A crate that is not here may not exist.
+const LAYERS: [(&str, &[&str]); 6] = [
+    ("turnout-routes", &[]),
+    ("turnout-rollout", &["turnout-routes"]),
+    ("turnout-proxy", &["turnout-routes"]),
+    ("turnout-bench", &[]),
+    ("turnout-cli", &["turnout-bench", "turnout-proxy", "turnout-rollout", "turnout-routes"]),
+    ("turnout-tests", &["turnout-bench", "turnout-rollout", "turnout-routes"]),
+];
+
+/// Crates that do no I/O, with what they may depend on outside the workspace.
+const PURE: [(&str, &[&str]); 2] = [
+    ("turnout-routes", &["bytes", "http", "regex", "saphyr-parser", "serde", "serde_json", "sha2", "thiserror"]),
+    ("turnout-rollout", &["serde", "serde_json", "thiserror"]),
+];
+
+/// What pure code may not name.
+const IMPURE: [&str; 7] =
+    ["std::fs", "std::net::Tcp", "std::process", "SystemTime", "Instant::now", "std::thread", "async fn"];
+
+/// What only one file of the gateway may name, apart from its own folder.
+const ONLY_IN: [(&str, &str); 4] = [
+    ("prometheus::", "proxy/src/metrics"),
+    ("rustls::", "proxy/src/tls"),
+    ("hickory_resolver", "proxy/src/upstream/dns"),
+    ("notify::", "proxy/src/reload"),
+];
+
+/// Files that are bound to name an error type of the library that they wrap, and nothing else of it.
+const NAMES_AN_ERROR: [&str; 2] = ["proxy/src/app.rs", "proxy/src/reload.rs"];
+
+/// Longer than this is two thoughts.
+const LONGEST_FUNCTION: usize = 90;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn tracked(extension: &str) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut folders = vec![root()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if path.is_dir() && name != "target" && !name.starts_with('.') {
+                folders.push(path);
+            } else if path.extension().is_some_and(|found| found == extension) {
+                files.push(path);
+            }
+        }
+    }
+    files.sort();
+    assert!(!files.is_empty(), "no .{extension} file was found");
+    files
+}
+
+fn relative(path: &Path) -> String {
+    path.strip_prefix(root()).unwrap().to_string_lossy().into_owned()
+}
+
+fn metadata() -> Value {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--no-deps", "--offline", "--locked"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// The names of a package's ordinary dependencies.
+fn dependencies(package: &Value) -> BTreeSet<String> {
+    let all = package["dependencies"].as_array().unwrap().iter();
+    all.filter(|d| d["kind"].is_null()).map(|d| d["name"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Fails with every place at once.
+fn no_faults(faults: &[String]) {
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
+#[test]
+fn crates_depend_only_downwards() {
+    let mut faults = Vec::new();
+    let metadata = metadata();
+    for package in metadata["packages"].as_array().unwrap() {
+        let name = package["name"].as_str().unwrap();
+        let Some((_, allowed)) = LAYERS.iter().find(|(layer, _)| *layer == name) else {
+            faults.push(format!("{name}: has no place in the layers"));
+            continue;
+        };
+        let dependencies = dependencies(package);
+        let own = dependencies.iter().filter(|d| d.starts_with("turnout-"));
+        faults.extend(own.filter(|d| !allowed.contains(&d.as_str())).map(|d| format!("{name} may not depend on {d}")));
+        if let Some((_, outside)) = PURE.iter().find(|(pure, _)| *pure == name) {
+            let others = dependencies.iter().filter(|d| !d.starts_with("turnout-") && !outside.contains(&d.as_str()));
+            faults.extend(others.map(|d| format!("{name} is pure and may not depend on {d}")));
+        }
+    }
+    no_faults(&faults);
+}
+
+#[test]
+fn pure_crates_do_no_input_or_output() {
+    let pure = ["proxy/routes/src/", "controller/rollout/src/"];
+    let mut faults = Vec::new();
+    for path in tracked("rs") {
+        let name = relative(&path);
+        if !pure.iter().any(|folder| name.starts_with(folder)) {
+            continue;
+        }
+        for (number, line) in fs::read_to_string(&path).unwrap().lines().enumerate() {
+            let code = line.split("//").next().unwrap();
+            faults.extend(
+                IMPURE.iter().filter(|word| code.contains(*word)).map(|word| format!("{name}:{}: {word}", number + 1)),
+            );
+        }
+    }
+    no_faults(&faults);
+}
+
+#[test]
+fn a_library_is_named_only_where_it_is_wrapped() {
+    let mut faults = Vec::new();
+    for path in tracked("rs").into_iter().filter(|path| relative(path).starts_with("proxy/src/")) {
+        let name = relative(&path);
+        let text = fs::read_to_string(&path).unwrap();
+        for (word, home) in ONLY_IN {
+            let allowed = name.starts_with(home) || NAMES_AN_ERROR.contains(&name.as_str());
+            if text.contains(word) && !allowed {
+                faults.push(format!("{name}: {word} belongs to {home}"));
+            }
+        }
+    }
+    no_faults(&faults);
+}
+
+#[test]
+fn every_member_takes_the_workspace_lints() {
+    let manifests =
+        tracked("toml").into_iter().filter(|path| path.ends_with("Cargo.toml") && *path != root().join("Cargo.toml"));
+    let without = manifests.filter(|path| !fs::read_to_string(path).unwrap().contains("[lints]\nworkspace = true"));
+    no_faults(&without.map(|path| format!("{}: no [lints] workspace = true", relative(&path))).collect::<Vec<_>>());
+}
+
+#[test]
+fn every_file_says_what_it_is_for() {
+    let silent = tracked("rs").into_iter().filter(|path| {
+        let text = fs::read_to_string(path).unwrap();
+        !(text.starts_with("//!") || text.starts_with("#![doc = include_str!"))
+    });
+    no_faults(&silent.map(|path| format!("{}: does not open with //!", relative(&path))).collect::<Vec<_>>());
+}
+
+#[test]
+fn no_function_is_longer_than_it_can_be_read() {
+    let mut faults = Vec::new();
+    for path in tracked("rs") {
+        let text = fs::read_to_string(&path).unwrap();
+        let mut open: Option<(usize, usize, &str)> = None;
+        for (number, line) in text.lines().enumerate() {
+            let indent = line.len() - line.trim_start().len();
+            let code = line.trim_start();
+            let begins = [
+                "fn ",
+                "pub fn ",
+                "pub(crate) fn ",
+                "pub(super) fn ",
+                "async fn ",
+                "pub async fn ",
+                "pub(crate) async fn ",
+                "pub(super) async fn ",
+            ];
+            if open.is_none() && begins.iter().any(|begin| code.starts_with(begin)) {
+                open = Some((number, indent, code));
+            }
+            if let Some((start, at, head)) = open
+                && indent == at
+                && (code == "}" || (code.ends_with('}') && number == start))
+            {
+                let lines = number - start + 1;
+                if lines > LONGEST_FUNCTION {
+                    faults.push(format!("{}:{}: {lines} lines: {head}", relative(&path), start + 1));
+                }
+                open = None;
+            }
+        }
+    }
+    no_faults(&faults);
+}
+
+#[test]
+fn there_is_one_tls_provider() {
+    let lock = fs::read_to_string(root().join("Cargo.lock")).unwrap();
+    assert!(lock.contains("name = \"aws-lc-rs\""));
+    assert!(!lock.contains("name = \"ring\""), "two providers in one process panic at the first handshake");
+}
+
+#[test]
+fn the_stage_table_of_the_readme_is_that_of_the_code() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    for row in &STAGE_TABLE {
+        let weights = row.stage.weights();
+        let line = format!("| `{}` | {} | {} |", row.stage, weights.green, weights.blue);
+        assert!(readme.contains(&line), "README.md has no row that begins with\n{line}");
+    }
+}
+
+#[test]
+fn the_routes_in_the_documents_are_accepted() {
+    let mut examples = 0;
+    for path in tracked("md") {
+        let text = fs::read_to_string(&path).unwrap();
+        for block in text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()) {
+            if !block.contains("networking.istio.io/") {
+                continue;
+            }
+            examples += 1;
+            let sources = [Source { name: "example", bytes: block.as_bytes() }];
+            if let Err(problems) = turnout_routes::parse(&sources) {
+                panic!("{}: an example is refused:\n{problems}", relative(&path));
+            }
+        }
+    }
+    assert!(examples > 0, "no example was found");
+}
+
+#[test]
+fn the_architecture_page_names_files_that_exist() {
+    let page = fs::read_to_string(root().join("proxy/ARCHITECTURE.md")).unwrap();
+    let named = page.split('`').skip(1).step_by(2).filter(|word| word.ends_with(".rs"));
+    let places = ["proxy/src", "proxy", "proxy/routes/src", "proxy/routes/src/router"];
+    let missing = named.filter(|file| !places.iter().any(|place| root().join(place).join(file).exists()));
+    no_faults(&missing.map(|file| format!("{file} does not exist")).collect::<Vec<_>>());
+}
