@@ -1,0 +1,318 @@
+//! What people and pipelines ask of a rollout, as changes to its spec. A driver writes the changed spec and then waits
+//! for the status to follow; whoever edits the spec by hand gets the same.
+
+use crate::resource::{Approval, Candidate, Gate, InvalidRollout, ModelRollout, Plan};
+use crate::stage::{Stage, StagePlan, Target};
+
+/// Why a request cannot be done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    /// The spec cannot be worked with.
+    #[error("the rollout is not valid: {0}")]
+    Invalid(#[from] InvalidRollout),
+    /// The stage is not in the plan.
+    #[error("{stage} is no stage of this rollout: it passes {stages}")]
+    NotInPlan {
+        /// The stage.
+        stage: Stage,
+        /// What there is.
+        stages: StagePlan,
+    },
+    /// A revision needs a name.
+    #[error("the revision is empty: name the image's revision")]
+    EmptyRevision,
+    /// No candidate.
+    #[error("no rollout is in progress: start one first")]
+    NothingInProgress,
+    /// The status is older than the spec.
+    #[error("revision {0} is not yet taken up: wait for the controller to answer")]
+    NotTakenUp(String),
+    /// It goes the other way.
+    #[error("revision {0} is being rolled back, which cannot be undone: start it anew when that is over")]
+    RollingBack(String),
+    /// Promotion goes from a stage that was reached.
+    #[error("no stage is reached yet: wait for Blue_0, then promote")]
+    NoStageReached,
+    /// Promotion only goes forward.
+    #[error("{reached} is reached, {wanted} lies behind it: only a rollback goes back")]
+    Behind {
+        /// What was asked for.
+        wanted: Stage,
+        /// Where the rollout is.
+        reached: Stage,
+    },
+    /// A rollback needs something to go back to.
+    #[error("there is no earlier revision to roll back to: the status knows of none")]
+    NoEarlierRevision,
+}
+
+/// What a rollback turned out to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RollbackRequest {
+    /// The candidate goes back.
+    OfCandidate,
+    /// Nothing was in progress: the revision before the stable one is rolled out anew, with its stages and gates.
+    AsNewRollout {
+        /// That revision.
+        revision: String,
+    },
+}
+
+impl ModelRollout {
+    /// Rolls out `revision`, as far as `to`; to the end without it. Asking again for what is in progress changes nothing
+    /// but the target; asking for what was rolled back is a new attempt.
+    pub fn start(&mut self, revision: &str, to: Option<Stage>) -> Result<(), CommandError> {
+        if revision.is_empty() {
+            return Err(CommandError::EmptyRevision);
+        }
+        let was_rolled_back = self.status.rollback.is_some();
+        let candidate = self.status.candidate.as_ref();
+        let former = candidate.filter(|candidate| candidate.revision == revision);
+        let in_progress = former.is_some() && !was_rolled_back;
+        let asked_for = self.spec.revision.as_deref() == Some(revision);
+        let mut changed = self.clone();
+        if let Some(former) = former.filter(|_| was_rolled_back) {
+            changed.spec.attempt = former.attempt + 1;
+        } else if !asked_for && !in_progress {
+            changed.spec.attempt = 0;
+        }
+        changed.spec.revision = Some(revision.to_owned());
+        if !in_progress {
+            changed.spec.approval = None;
+        }
+        if !in_progress || to.is_some() {
+            changed.spec.target = to.map(Target::Stage);
+        }
+        Plan::of(&changed).map_err(|invalid| not_in_plan(self, to, invalid))?;
+        *self = changed;
+        Ok(())
+    }
+
+    /// Goes on: opens the gate of the stage that is reached, and moves the target to `to`, or at least to the next stage.
+    /// Gates on the way to `to` stay what they are. Returns the target.
+    pub fn promote(&mut self, to: Option<Stage>) -> Result<Stage, CommandError> {
+        let plan = Plan::of(self)?;
+        let candidate = self.status.candidate.clone().filter(|_| self.status.in_progress());
+        let candidate = candidate.ok_or(CommandError::NothingInProgress)?;
+        if self.status.rollback.is_some() {
+            return Err(CommandError::RollingBack(candidate.revision));
+        }
+        let reached = self.status.stage.and_then(Target::stage);
+        let is_other = |wanted: &String| *wanted != candidate.revision || self.spec.attempt != candidate.attempt;
+        let newer = self.spec.revision.clone().filter(is_other);
+        let target = match (newer, reached) {
+            // The newer revision waits for the end of this one, and the target is already its own.
+            (Some(_), Some(reached)) if reached.replaces_green() => Stage::Green100,
+            (Some(newer), _) => return Err(CommandError::NotTakenUp(newer)),
+            (None, None) => return Err(CommandError::NoStageReached),
+            (None, Some(reached)) => {
+                let target = promoted_target(&plan, reached, to)?;
+                self.spec.target = Some(Target::Stage(target));
+                target
+            }
+        };
+        if let Some(stage) = reached.filter(|&stage| plan.gate(stage) == Gate::Manual) {
+            let Candidate { revision, attempt } = candidate;
+            self.spec.approval = Some(Approval { revision, attempt, stage });
+        }
+        Ok(target)
+    }
+
+    /// Nothing goes forward until it is resumed.
+    pub fn pause(&mut self) {
+        self.spec.paused = true;
+    }
+
+    /// Goes on after a pause.
+    pub fn resume(&mut self) {
+        self.spec.paused = false;
+    }
+
+    /// Goes back: the candidate if one is in progress, else to the revision before the stable one.
+    pub fn roll_back(&mut self) -> Result<RollbackRequest, CommandError> {
+        let is_new = self.spec.revision.is_some() && self.spec.revision != self.status.stable_revision;
+        let waits_to_start = is_new && self.status.stage != Some(Target::Rollback);
+        if self.status.in_progress() || waits_to_start {
+            if self.status.stable_revision.is_none() {
+                return Err(CommandError::NoEarlierRevision);
+            }
+            self.spec.target = Some(Target::Rollback);
+            return Ok(RollbackRequest::OfCandidate);
+        }
+        if self.status.stage == Some(Target::Rollback) {
+            return Ok(RollbackRequest::OfCandidate);
+        }
+        let revision = self.status.previous_revision.clone().ok_or(CommandError::NoEarlierRevision)?;
+        self.start(&revision, None)?;
+        Ok(RollbackRequest::AsNewRollout { revision })
+    }
+}
+
+fn promoted_target(plan: &Plan, reached: Stage, to: Option<Stage>) -> Result<Stage, CommandError> {
+    let next = plan.stages().after(reached).unwrap_or(reached);
+    let former = plan.target().stage().unwrap_or(next);
+    let target = to.unwrap_or(former.max(next));
+    if !plan.stages().contains(target) {
+        return Err(CommandError::NotInPlan { stage: target, stages: plan.stages().clone() });
+    }
+    if target <= reached {
+        return Err(CommandError::Behind { wanted: target, reached });
+    }
+    Ok(target)
+}
+
+/// A stage that the caller named is the caller's mistake and not the spec's.
+fn not_in_plan(rollout: &ModelRollout, to: Option<Stage>, invalid: InvalidRollout) -> CommandError {
+    let mut without_target = rollout.clone();
+    without_target.spec.target = None;
+    match (Plan::of(&without_target), to) {
+        (Ok(plan), Some(stage)) if !plan.stages().contains(stage) => {
+            CommandError::NotInPlan { stage, stages: plan.stages().clone() }
+        }
+        _ => CommandError::Invalid(invalid),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+    use super::*;
+    use crate::testing::rollout;
+    use serde_json::{Value, json};
+
+    /// A rollout with this spec and this status.
+    fn with(spec: Value, status: Value) -> ModelRollout {
+        let mut rollout = rollout(spec);
+        rollout.status = serde_json::from_value(status).unwrap();
+        rollout
+    }
+
+    fn at(stage: &str, spec: Value) -> ModelRollout {
+        with(spec, json!({"stage": stage, "stableRevision": "v1", "candidate": {"revision": "v2"}}))
+    }
+
+    fn stage(name: &str) -> Stage {
+        name.parse().unwrap()
+    }
+
+    #[test]
+    fn a_start_names_the_revision_and_forgets_what_the_last_one_was_told() {
+        let old = json!({"revision": "v1", "target": "Rollback", "approval": {"revision": "v1", "stage": "Blue_50"}});
+        let mut rollout = with(old, json!({"stage": "Green_100", "stableRevision": "v1"}));
+        rollout.start("v2", None).unwrap();
+        assert_eq!(rollout.spec.revision.as_deref(), Some("v2"));
+        assert_eq!((rollout.spec.target, rollout.spec.approval.clone()), (None, None));
+        rollout.start("v3", Some(Stage::BLUE_0)).unwrap();
+        assert_eq!(rollout.spec.target, Some(Target::Stage(Stage::BLUE_0)));
+    }
+
+    #[test]
+    fn starting_what_is_in_progress_changes_nothing_but_the_target() {
+        let mut rollout = at("Blue_50", json!({"revision": "v2", "target": "Blue_50", "attempt": 3}));
+        let before = rollout.clone();
+        rollout.start("v2", None).unwrap();
+        assert_eq!(rollout, before);
+        rollout.start("v2", Some(Stage::BLUE_100)).unwrap();
+        assert_eq!((rollout.spec.target, rollout.spec.attempt), (Some(Target::Stage(Stage::BLUE_100)), 3));
+    }
+
+    #[test]
+    fn starting_what_was_rolled_back_is_a_new_attempt() {
+        let status = json!({
+            "stage": "Rollback",
+            "stableRevision": "v1",
+            "candidate": {"revision": "v2", "attempt": 1},
+            "rollback": {"from": "Blue_50", "reason": "Requested", "since": "2026-01-01T00:00:00Z"},
+        });
+        let mut rollout = with(json!({"revision": "v2", "attempt": 1, "target": "Rollback"}), status);
+        for _ in 0..2 {
+            rollout.start("v2", None).unwrap();
+            assert_eq!((rollout.spec.attempt, rollout.spec.target), (2, None), "asking twice is one attempt");
+        }
+    }
+
+    #[test]
+    fn a_start_that_cannot_be_is_refused_and_changes_nothing() {
+        let check = |revision: &str, to: Option<&str>, expected: &str| {
+            let mut rollout = at("Blue_50", json!({"revision": "v2"}));
+            let before = rollout.clone();
+            let error = rollout.start(revision, to.map(stage)).unwrap_err();
+            assert_eq!((error.to_string().as_str(), rollout), (expected, before));
+        };
+        check("", None, "the revision is empty: name the image's revision");
+        let all = "Blue_0, Blue_50, Blue_100, Blue_Green, Green_100";
+        check("v3", Some("Blue_5"), &format!("Blue_5 is no stage of this rollout: it passes {all}"));
+    }
+
+    #[test]
+    fn a_promotion_moves_the_target_and_opens_the_gate_of_the_reached_stage() {
+        let check = |reached: &str, spec: Value, to: Option<&str>, target: &str, approved: Option<&str>| {
+            let mut rollout = at(reached, spec);
+            rollout.spec.revision = Some("v2".to_owned());
+            assert_eq!(rollout.promote(to.map(stage)).unwrap(), stage(target));
+            assert_eq!(rollout.spec.target, Some(Target::Stage(stage(target))));
+            let approval = rollout.spec.approval.map(|approval| (approval.revision, approval.stage.to_string()));
+            assert_eq!(approval, approved.map(|stage| ("v2".to_owned(), stage.to_owned())));
+        };
+        check("Blue_0", json!({"target": "Blue_0"}), None, "Blue_50", None);
+        check("Blue_50", json!({"target": "Blue_50"}), None, "Blue_100", Some("Blue_50"));
+        check("Blue_50", json!({}), None, "Green_100", Some("Blue_50"));
+        check("Blue_50", json!({}), Some("Blue_100"), "Blue_100", Some("Blue_50"));
+        check("Blue_50", json!({"target": "Blue_0"}), Some("Green_100"), "Green_100", Some("Blue_50"));
+        check("Blue_50", json!({"gates": [{"stage": "Blue_50", "type": "None"}]}), None, "Green_100", None);
+    }
+
+    #[test]
+    fn a_promotion_that_cannot_be_is_refused_with_the_reason() {
+        let check = |mut rollout: ModelRollout, to: Option<&str>, expected: &str| {
+            assert_eq!(rollout.promote(to.map(stage)).unwrap_err().to_string(), expected);
+        };
+        let idle = with(json!({"revision": "v1"}), json!({"stage": "Green_100", "stableRevision": "v1"}));
+        check(idle, None, "no rollout is in progress: start one first");
+        let next = at("Blue_50", json!({"revision": "v3"}));
+        check(next, None, "revision v3 is not yet taken up: wait for the controller to answer");
+        let again = at("Blue_50", json!({"revision": "v2", "attempt": 1}));
+        check(again, None, "revision v2 is not yet taken up: wait for the controller to answer");
+        let fresh = with(json!({"revision": "v2"}), json!({"movingTo": "Blue_0", "candidate": {"revision": "v2"}}));
+        check(fresh, None, "no stage is reached yet: wait for Blue_0, then promote");
+        let behind = at("Blue_100", json!({"revision": "v2"}));
+        check(behind, Some("Blue_50"), "Blue_100 is reached, Blue_50 lies behind it: only a rollback goes back");
+        let mut back = at("Blue_50", json!({"revision": "v2"}));
+        let rollback = json!({"from": "Blue_50", "reason": "Requested", "since": "2026-01-01T00:00:00Z"});
+        back.status.rollback = serde_json::from_value(rollback).unwrap();
+        check(back, None, "revision v2 is being rolled back, which cannot be undone: start it anew when that is over");
+    }
+
+    #[test]
+    fn a_promotion_opens_the_gate_of_what_must_end_first() {
+        let spec = json!({"revision": "v3", "target": "Blue_0", "gates": [{"stage": "Blue_Green", "type": "Manual"}]});
+        let mut rollout = at("Blue_Green", spec);
+        assert_eq!(rollout.promote(None), Ok(Stage::Green100));
+        assert_eq!(rollout.spec.target, Some(Target::Stage(Stage::BLUE_0)), "which is the target of v3");
+        assert_eq!(rollout.spec.approval.unwrap().revision, "v2");
+    }
+
+    #[test]
+    fn a_rollback_is_of_the_candidate_or_a_new_rollout() {
+        let mut rollout = at("Blue_Green", json!({"revision": "v2"}));
+        assert_eq!(rollout.roll_back(), Ok(RollbackRequest::OfCandidate));
+        assert_eq!(rollout.spec.target, Some(Target::Rollback));
+        let done = json!({"stage": "Green_100", "stableRevision": "v2", "previousRevision": "v1"});
+        let mut rollout = with(json!({"revision": "v2"}), done.clone());
+        assert_eq!(rollout.roll_back(), Ok(RollbackRequest::AsNewRollout { revision: "v1".to_owned() }));
+        assert_eq!((rollout.spec.revision.as_deref(), rollout.spec.target), (Some("v1"), None));
+        let mut rollout = with(json!({"revision": "v3"}), done);
+        assert_eq!(rollout.roll_back(), Ok(RollbackRequest::OfCandidate), "a start that was not yet taken up");
+        let mut first = with(json!({"revision": "v1"}), json!({"movingTo": "Blue_0", "candidate": {"revision": "v1"}}));
+        assert_eq!(first.roll_back(), Err(CommandError::NoEarlierRevision));
+    }
+
+    #[test]
+    fn a_pause_is_ended_by_resuming() {
+        let mut rollout = at("Blue_50", json!({}));
+        rollout.pause();
+        assert!(rollout.spec.paused);
+        rollout.resume();
+        assert!(!rollout.spec.paused);
+    }
+}

@@ -1,0 +1,100 @@
+//! The stages of a rollout, its state machine and the rendering of weights.
+//!
+//! The crate is pure: no I/O, no clock, no randomness, no async. A driver observes the world, asks [`decide`], publishes
+//! what [`publish`] renders, does the [`Action`]s, writes the status, and begins again. The command line drives a local
+//! directory so, a controller a cluster.
+//!
+//! What a stage is stands in [`STAGE_TABLE`]; what people want in [`RolloutSpec`]; what was confirmed in
+//! [`RolloutStatus`]. Laws that hold after every decision, whatever was observed:
+//!
+//! - the sum of the weights is above 0;
+//! - no weight is newly given to a backend without ready endpoints while the other has some;
+//! - a backend with weight at any gateway, or with requests in flight, is neither removed nor replaced;
+//! - stages are passed in their order, and no gate is skipped;
+//! - a stage is reached only when every live gateway reports what was published for it;
+//! - a rollback once begun is finished.
+//!
+//! One round of a driver:
+//!
+//! ```
+//! use turnout_rollout::{BackendObservation, GatewayObservation, Load, ModelRollout, Observation, Published, Stage, Target};
+//! use turnout_rollout::{Timestamp, Weights, decide};
+//!
+//! // The rollout is read from a file or from the cluster, with the status that was written last.
+//! let mut rollout: ModelRollout = serde_json::from_value(serde_json::json!({
+//!     "apiVersion": "turnout.dev/v1alpha1",
+//!     "kind": "ModelRollout",
+//!     "metadata": {"name": "model", "namespace": "abtesting"},
+//!     "spec": {
+//!         "route": {"virtualService": "model"},
+//!         "green": {"host": "model-svc-green"},
+//!         "blue": {"host": "model-svc-blue"},
+//!     },
+//!     "status": {"stage": "Green_100", "stableRevision": "v1"},
+//! }))?;
+//! rollout.start("v2", None)?;
+//!
+//! // What is there: green serves v1, blue v2, and the one gateway has the revision that is published.
+//! let weights = Weights { green: 100, blue: 0 };
+//! let ready = |revision: &str| BackendObservation {
+//!     exists: true,
+//!     ready_endpoints: 2,
+//!     revision: Some(revision.to_owned()),
+//!     warmed: true,
+//! };
+//! let load = |weight| Load { weight, endpoints: 2, in_flight: 0 };
+//! let observed = Observation {
+//!     now: Timestamp(1_767_225_600),
+//!     route: Ok(weights), // route_weights(&documents, &rollout)
+//!     published: Some(Published { revision: "3f2a".to_owned(), weights }),
+//!     green: ready("v1"),
+//!     blue: ready("v2"),
+//!     gateways: vec![GatewayObservation {
+//!         id: "gateway-0".to_owned(),
+//!         active: Some("3f2a".to_owned()),
+//!         rejected: None,
+//!         green: load(100),
+//!         blue: load(0),
+//!     }],
+//!     template_revision: None,
+//! };
+//!
+//! // Blue_0 has the weights that are in effect, so it is reached at once; then it is left for Blue_50.
+//! rollout.status = decide(&rollout, &observed).status;
+//! assert_eq!(rollout.status.stage, Some(Target::Stage(Stage::BLUE_0)));
+//! let decision = decide(&rollout, &observed);
+//! assert_eq!(decision.status.moving_to, Some(Target::Stage(Stage::BLUE_50)));
+//!
+//! // The driver publishes these for the rule: publish(&documents, &[(&rollout, weights)]).
+//! assert_eq!(decision.weights, Some(Weights { green: 50, blue: 50 }));
+//! assert!(decision.actions.is_empty());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod commands;
+mod machine;
+mod observation;
+mod render;
+mod resource;
+mod stage;
+mod timestamp;
+mod weights;
+
+#[cfg(test)]
+mod testing;
+
+pub use commands::{CommandError, RollbackRequest};
+pub use machine::{Action, Decision, Event, Severity, decide};
+pub use observation::{BackendObservation, GatewayObservation, Load, Observation, Published, Rejection};
+pub use render::{MAX_PUBLISHED_BYTES, RenderError, RouteSelectionError, publish, route_weights};
+pub use resource::{
+    API_VERSION, Approval, BackendRef, Candidate, Condition, ConditionStatus, ConditionType, FieldError, Gate,
+    GateKind, GateSpec, InvalidRollout, KIND, Mode, ModelRollout, ObjectMetadata, OnBackendLoss, Phase, Plan,
+    RollbackReason, RollbackStatus, RolloutSpec, RolloutStatus, RouteRef, Transition, WaitReason, Waiting, WarmUp,
+    Workload,
+};
+pub use stage::{
+    Percent, STAGE_TABLE, Stage, StagePlan, StagePlanError, StageRow, Target, UnknownStage, UnknownTarget,
+};
+pub use timestamp::{InvalidTimestamp, Timestamp};
+pub use weights::{Backend, Weights};

@@ -1,0 +1,301 @@
+//! The state machine: from a rollout and what was observed to the weights in effect, the next status, and what is to be
+//! done. It is level-triggered: it asks where things are and never what happened, so a driver may crash between any two
+//! steps, lose everything but the status that it wrote last, and ask again.
+//!
+//! One decision makes at most one step; a driver asks again at once while the status changes. `candidate` says what is
+//! rolled out and whether it goes back, `forward` and `backward` go the way, `confirm` says what is in effect, and
+//! `report` writes the status.
+
+mod backward;
+mod candidate;
+mod confirm;
+mod forward;
+mod report;
+
+#[cfg(test)]
+mod tests;
+
+use crate::observation::Observation;
+use crate::resource::{
+    ModelRollout, Phase, Plan, RolloutSpec, RolloutStatus, Transition, WaitReason, Waiting, Workload,
+};
+use crate::stage::{Stage, Target};
+use crate::weights::{Availability, Backend, Weights, in_effect};
+
+/// What follows from an observation. A driver first writes the status, then publishes the weights, then does the actions
+/// in their order; it may crash anywhere between. The status comes first because others act on it: what it calls safe to
+/// remove must not be given weight behind its back.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    /// The weights to publish for the rollout's rule, again if need be; none if it governs no rule, or none yet.
+    pub weights: Option<Weights>,
+    /// The next status.
+    pub status: RolloutStatus,
+    /// What else is to be done. Everything here is idempotent and is decided again until its effect is observed.
+    pub actions: Vec<Action>,
+    /// What people should hear of. Each is decided once.
+    pub events: Vec<Event>,
+}
+
+impl Decision {
+    /// What the rollout waits for, if it does.
+    pub fn wait(&self) -> Option<&Waiting> {
+        self.status.waiting.as_ref()
+    }
+}
+
+/// What a driver does besides publishing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Send the backend the requests of `spec.warmUp`, and report it as warmed once they succeed.
+    WarmUp {
+        /// Which.
+        backend: Backend,
+    },
+    /// Managed: make the backend serve the revision, from its stored template. It is absent, or idle, or serves it
+    /// already; in the very first rollout it may also be a green that has weight and is updated in place.
+    Deploy {
+        /// Which.
+        backend: Backend,
+        /// What it is to serve: the candidate, or the stable one that is restored.
+        revision: String,
+    },
+    /// Managed: remove the backend. It has no weight at any gateway and no requests in flight.
+    Remove {
+        /// Which.
+        backend: Backend,
+    },
+}
+
+/// Something that people should hear of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Whether it needs attention.
+    pub severity: Severity,
+    /// What, in one word.
+    pub reason: &'static str,
+    /// What, in one line.
+    pub message: String,
+}
+
+/// Whether an event needs attention.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Severity {
+    /// It is as it should be.
+    Normal,
+    /// Somebody should look.
+    Warning,
+}
+
+/// What to do next for a rollout, given what was observed.
+pub fn decide(rollout: &ModelRollout, observed: &Observation) -> Decision {
+    let mut draft = Draft::new(rollout, observed);
+    match (Plan::of(rollout), &observed.route) {
+        (Err(invalid), _) => draft.refuse(WaitReason::ValidSpec, &invalid.to_string()),
+        (Ok(_), Err(error)) => draft.refuse(WaitReason::Route, &error.to_string()),
+        (Ok(plan), Ok(_)) => {
+            draft.choose_candidate(&plan);
+            draft.choose_direction(&plan);
+            draft.keep_workloads();
+            draft.advance(&plan);
+        }
+    }
+    draft.finish()
+}
+
+/// A decision in the making.
+struct Draft<'a> {
+    rollout: &'a ModelRollout,
+    spec: &'a RolloutSpec,
+    before: &'a RolloutStatus,
+    observed: &'a Observation,
+    status: RolloutStatus,
+    actions: Vec<Action>,
+    events: Vec<Event>,
+    wait: Option<(WaitReason, String)>,
+    /// Why what the spec asks for is not done at all.
+    note: Option<String>,
+    /// An end is reached, and nothing is left to tidy up.
+    done: bool,
+}
+
+impl<'a> Draft<'a> {
+    fn new(rollout: &'a ModelRollout, observed: &'a Observation) -> Self {
+        let mut status = rollout.status.clone();
+        status.safe_to_remove.clear();
+        Self {
+            rollout,
+            spec: &rollout.spec,
+            before: &rollout.status,
+            observed,
+            status,
+            actions: Vec::new(),
+            events: Vec::new(),
+            wait: None,
+            note: None,
+            done: false,
+        }
+    }
+
+    fn refuse(&mut self, reason: WaitReason, problem: &str) {
+        self.wait_for(reason, problem);
+        self.status.phase = Phase::Invalid;
+    }
+
+    fn advance(&mut self, plan: &Plan) {
+        match (self.status.moving_to, self.status.stage) {
+            (Some(Target::Rollback), _) => self.go_back(),
+            (Some(Target::Stage(stage)), _) => self.enter(stage),
+            (None, Some(Target::Rollback | Target::Stage(Stage::Green100))) => self.tidy_up(),
+            (None, Some(Target::Stage(stage))) => self.leave(plan, stage),
+            (None, None) => {}
+        }
+    }
+
+    /// The weights that the position wants.
+    fn wanted_weights(&self) -> Option<Weights> {
+        match (self.status.moving_to, self.status.position()?) {
+            (_, Target::Stage(stage)) => Some(stage.weights()),
+            (Some(_), Target::Rollback) => Some(self.weights_back()),
+            (None, Target::Rollback) => Some(Weights::all(Backend::Green)),
+        }
+    }
+
+    /// The weights that are to be in effect.
+    fn weights(&self) -> Option<Weights> {
+        let wanted = self.wanted_weights()?;
+        Some(in_effect(wanted, self.availability(Backend::Green), self.availability(Backend::Blue)))
+    }
+
+    fn availability(&self, backend: Backend) -> Availability {
+        let has_weight = self.observed.published.as_ref().is_some_and(|published| published.weights.of(backend) > 0);
+        if !self.observed.backend(backend).is_ready() {
+            Availability::Absent
+        } else if has_weight || self.blind_gateway(backend).is_none() {
+            Availability::Usable
+        } else {
+            Availability::Unseen
+        }
+    }
+
+    /// A live gateway that knows no endpoint of the backend.
+    fn blind_gateway(&self, backend: Backend) -> Option<&'a str> {
+        let mut gateways = self.observed.gateways.iter();
+        gateways.find(|gateway| gateway.load(backend).endpoints == 0).map(|gateway| gateway.id.as_str())
+    }
+
+    /// Why the backend must not be removed or replaced: it has weight, or requests in flight, or may have.
+    fn busy(&self, backend: Backend) -> Option<String> {
+        let weights = self.weights()?;
+        if weights.of(backend) > 0 {
+            return Some(format!("{backend} has weight {}", weights.of(backend)));
+        }
+        if let Some(pending) = self.confirmation(weights).pending() {
+            return Some(pending);
+        }
+        let gateways = &self.observed.gateways;
+        if let Some(gateway) = gateways.iter().find(|gateway| gateway.load(backend).weight > 0) {
+            return Some(format!("{} gives {backend} weight {}", gateway.id, gateway.load(backend).weight));
+        }
+        let in_flight: u64 = gateways.iter().map(|gateway| gateway.load(backend).in_flight).sum();
+        (in_flight > 0).then(|| format!("{backend} has {in_flight} requests in flight"))
+    }
+
+    /// The end of a way: blue goes, once green alone can serve everything.
+    fn tidy_up(&mut self) {
+        if !self.observed.blue.exists {
+            self.done = true;
+        } else if !self.observed.green.is_ready() {
+            self.wait_for(WaitReason::ReadyEndpoints, "blue stays until green has ready endpoints");
+        } else if let Some(reason) = self.busy(Backend::Blue) {
+            self.wait_for(WaitReason::Drain, &format!("waiting for blue to drain: {reason}"));
+        } else if self.spec.workload == Workload::External {
+            self.status.safe_to_remove.push(Backend::Blue);
+            self.done = true;
+        } else if self.spec.paused {
+            self.wait_for(WaitReason::Resume, "paused before blue is removed");
+        } else {
+            self.actions.push(Action::Remove { backend: Backend::Blue });
+            self.wait_for(WaitReason::Removal, "removing blue");
+        }
+    }
+
+    /// Managed: a backend that the position needs, and that somebody deleted or that was never there, is made.
+    fn keep_workloads(&mut self) {
+        if self.spec.workload == Workload::External {
+            return;
+        }
+        for backend in Backend::BOTH {
+            if !self.observed.backend(backend).exists
+                && let Some(revision) = self.assigned_revision(backend)
+            {
+                self.actions.push(Action::Deploy { backend, revision });
+            }
+        }
+    }
+
+    /// What a backend serves at this position; none if it need not be there, or is just being replaced.
+    fn assigned_revision(&self, backend: Backend) -> Option<String> {
+        let candidate = self.status.candidate.as_ref().map(|candidate| candidate.revision.clone());
+        let stable = self.status.stable_revision.clone();
+        match (backend, self.status.position()?) {
+            (Backend::Green, Target::Stage(Stage::Blue(_)) | Target::Rollback) => stable,
+            (Backend::Green, Target::Stage(Stage::Green100)) => candidate.or(stable),
+            (Backend::Blue, Target::Stage(Stage::Blue(_) | Stage::BlueGreen)) => candidate,
+            // While green is restored blue is all that serves.
+            (Backend::Blue, Target::Rollback) => {
+                candidate.filter(|_| self.weights_back() == Weights::all(Backend::Blue))
+            }
+            (Backend::Green, Target::Stage(Stage::BlueGreen)) | (Backend::Blue, Target::Stage(Stage::Green100)) => None,
+        }
+    }
+
+    /// Makes an idle backend serve another revision, or says that it may be replaced.
+    fn replace(&mut self, backend: Backend, revision: &str) {
+        match self.spec.workload {
+            Workload::External => self.status.safe_to_remove.push(backend),
+            Workload::Managed => {
+                let action = Action::Deploy { backend, revision: revision.to_owned() };
+                if !self.actions.contains(&action) {
+                    self.actions.push(action);
+                }
+            }
+        }
+    }
+
+    /// Every live gateway has the weights of `target`.
+    fn reach(&mut self, target: Target, confirmed_by: Vec<String>) {
+        let reason = match (&self.status.rollback, target) {
+            (Some(rollback), Target::Rollback) => rollback.reason.to_string(),
+            _ if confirmed_by.is_empty() => "the weights have settled".to_owned(),
+            _ => "every live gateway has its weights".to_owned(),
+        };
+        let revision = self.status.candidate.as_ref().map(|candidate| candidate.revision.clone());
+        self.status.remember(Transition {
+            from: self.status.stage,
+            to: target,
+            at: self.observed.now,
+            revision,
+            routes_revision: self.observed.published.as_ref().map(|published| published.revision.clone()),
+            confirmed_by,
+            reason,
+        });
+        self.status.stage = Some(target);
+        self.status.stage_since = Some(self.observed.now);
+        self.status.moving_to = None;
+        self.tell(Severity::Normal, "StageReached", format!("{target} is reached"));
+        if target == Target::Stage(Stage::Green100)
+            && let Some(candidate) = self.status.candidate.take()
+        {
+            self.status.previous_revision = self.status.stable_revision.replace(candidate.revision);
+        }
+    }
+
+    fn wait_for(&mut self, reason: WaitReason, text: &str) {
+        self.wait = Some((reason, text.to_owned()));
+    }
+
+    fn tell(&mut self, severity: Severity, reason: &'static str, message: String) {
+        self.events.push(Event { severity, reason, message });
+    }
+}

@@ -1,0 +1,131 @@
+//! Which revision is rolled out, and whether it goes forward or back.
+
+use super::{Draft, Severity};
+use crate::resource::{Candidate, OnBackendLoss, Plan, RollbackReason, RollbackStatus, Workload};
+use crate::stage::{Stage, Target};
+
+impl Draft<'_> {
+    /// What the spec wants to be rolled out.
+    fn wanted_candidate(&self) -> Option<Candidate> {
+        let revision = self.spec.revision.as_ref().or(self.observed.template_revision.as_ref())?;
+        Some(Candidate { revision: revision.clone(), attempt: self.spec.attempt })
+    }
+
+    /// Takes up what the spec wants to be rolled out, unless what is under way must end first.
+    pub(super) fn choose_candidate(&mut self, plan: &Plan) {
+        let Some(wanted) = self.wanted_candidate() else {
+            return;
+        };
+        let is_stable = self.status.stable_revision.as_ref() == Some(&wanted.revision);
+        if self.status.in_progress() {
+            if self.status.candidate.as_ref() == Some(&wanted) {
+                self.learn_stable_revision(&wanted);
+                self.go_straight_to_green(&wanted);
+            } else if self.must_end_first() {
+                self.note = Some(format!("revision {} is next", wanted.revision));
+            } else if !is_stable {
+                self.begin(wanted);
+            }
+            return;
+        }
+        if is_stable {
+            self.status.candidate = None;
+        } else if self.status.candidate.as_ref() == Some(&wanted) {
+            // It was rolled back, and nobody has asked for another attempt.
+        } else if plan.target() == Target::Rollback {
+            self.note =
+                Some(format!("revision {} waits, since spec.target is Rollback: start it anew", wanted.revision));
+        } else {
+            self.begin(wanted);
+        }
+    }
+
+    /// A rollback once begun is finished; and where green is being replaced, only the two ends serve one image alone.
+    fn must_end_first(&self) -> bool {
+        let stage = self.status.position().and_then(Target::stage);
+        let replaces_green = stage.is_some_and(Stage::replaces_green) && self.status.stable_revision.is_some();
+        self.status.rollback.is_some() || replaces_green
+    }
+
+    fn begin(&mut self, candidate: Candidate) {
+        let former = self.status.candidate.take_if(|_| self.status.stage != Some(Target::Rollback));
+        let message = match &former {
+            Some(former) => format!("revision {} takes the place of {}", candidate.revision, former.revision),
+            None => format!("revision {} is rolled out", candidate.revision),
+        };
+        self.tell(Severity::Normal, "Started", message);
+        self.status.rollback = None;
+        self.status.stage = None;
+        self.status.stage_since = None;
+        self.status.moving_to = Some(Target::Stage(Stage::BLUE_0));
+        // A green that this rollout's own driver is still making for the former candidate is no stable one.
+        if former.is_none() || self.spec.workload == Workload::External {
+            self.learn_stable_revision(&candidate);
+        }
+        self.go_straight_to_green(&candidate);
+        self.status.candidate = Some(candidate);
+    }
+
+    /// A rollout that meets a green that serves already takes its revision as the stable one.
+    fn learn_stable_revision(&mut self, candidate: &Candidate) {
+        let stage = self.status.position().and_then(Target::stage);
+        if self.status.stable_revision.is_some() || stage.is_some_and(Stage::replaces_green) {
+            return;
+        }
+        let green = &self.observed.green;
+        let served = green.revision.clone().filter(|revision| green.serves(revision));
+        self.status.stable_revision = served.filter(|revision| *revision != candidate.revision);
+    }
+
+    /// Without a stable image there is nothing to compare with or to protect: green takes everything as soon as it
+    /// serves the candidate. Managed workloads make it so; otherwise blue takes everything until then.
+    fn go_straight_to_green(&mut self, candidate: &Candidate) {
+        let green_serves_it = self.observed.green.serves(&candidate.revision);
+        let is_first = self.status.stable_revision.is_none();
+        if is_first && (self.spec.workload == Workload::Managed || green_serves_it) {
+            self.status.moving_to = Some(Target::Stage(Stage::Green100));
+        }
+    }
+
+    /// How far the rollout goes: one that a newer revision waits for goes on to its end.
+    pub(super) fn target(&self, plan: &Plan) -> Target {
+        match self.wanted_candidate() {
+            Some(wanted) if self.status.candidate.as_ref() != Some(&wanted) => Target::Stage(Stage::Green100),
+            _ => plan.target(),
+        }
+    }
+
+    /// Turns the rollout back, if there is a reason to. It does not turn again.
+    pub(super) fn choose_direction(&mut self, plan: &Plan) {
+        let Some(from) = self.status.position().and_then(Target::stage) else {
+            return;
+        };
+        if !self.status.in_progress() || self.status.rollback.is_some() {
+            return;
+        }
+        let Some(reason) = self.reason_to_go_back(plan, from) else {
+            return;
+        };
+        if self.status.stable_revision.is_none() {
+            self.note = Some("there is no stable revision to roll back to".to_owned());
+            return;
+        }
+        self.status.rollback = Some(RollbackStatus { from, reason, since: self.observed.now });
+        self.status.moving_to = Some(Target::Rollback);
+        self.tell(Severity::Warning, "RollingBack", format!("{from}: rolling back: {reason}"));
+    }
+
+    fn reason_to_go_back(&self, plan: &Plan, from: Stage) -> Option<RollbackReason> {
+        let wanted = self.wanted_candidate();
+        let stable = self.status.stable_revision.as_ref();
+        if plan.target() == Target::Rollback {
+            return Some(RollbackReason::Requested);
+        }
+        if wanted.is_some_and(|wanted| Some(&wanted.revision) == stable) {
+            return Some(RollbackReason::RevisionWithdrawn);
+        }
+        let blue_is_lost = from.weights().blue > 0 && !self.observed.blue.is_ready();
+        let goes_back = self.spec.on_backend_loss == OnBackendLoss::Rollback && stable.is_some();
+        (blue_is_lost && goes_back).then_some(RollbackReason::BackendLost)
+    }
+}

@@ -1,0 +1,196 @@
+//! The way forward: entering a stage means that its weights are in effect everywhere, leaving it that its work is done
+//! and its gate is open.
+
+use super::{Action, Draft, Severity};
+use crate::resource::{Approval, Gate, Plan, WaitReason, Workload};
+use crate::stage::{Stage, Target};
+use crate::weights::Backend;
+
+impl Draft<'_> {
+    pub(super) fn enter(&mut self, stage: Stage) {
+        if stage == Stage::Green100 && !self.green_is_there() {
+            return;
+        }
+        if let Some(missing) = self.missing_endpoints(stage) {
+            return self.wait_for(WaitReason::ReadyEndpoints, &missing);
+        }
+        match self.holds(stage) {
+            Ok(confirmed_by) => self.reach(Target::Stage(stage), confirmed_by),
+            Err((reason, text)) => self.wait_for(reason, &text),
+        }
+    }
+
+    pub(super) fn leave(&mut self, plan: &Plan, stage: Stage) {
+        if let Some(missing) = self.missing_endpoints(stage) {
+            return self.wait_for(WaitReason::ReadyEndpoints, &missing);
+        }
+        if self.spec.paused {
+            return self.wait_for(WaitReason::Resume, "paused");
+        }
+        if !self.work_is_done(stage) {
+            return;
+        }
+        let Some(next) = plan.stages().after(stage) else {
+            return;
+        };
+        if let Some(reached) = self.target_reached(plan, stage) {
+            return self.wait_for(WaitReason::Target, &reached);
+        }
+        if let Err((reason, text)) = self.holds(stage) {
+            return self.wait_for(reason, &text);
+        }
+        if self.gate_is_open(plan, stage) {
+            self.status.moving_to = Some(Target::Stage(next));
+            let text = format!("publishing {}", next.weights());
+            self.tell(Severity::Normal, "Promoting", format!("{stage} -> {next}: {text}"));
+            self.wait_for(WaitReason::Confirmation, &text);
+        }
+    }
+
+    /// Which gateways have the stage's weights, if all do. In the very first rollout blue may have those of green.
+    fn holds(&self, stage: Stage) -> Result<Vec<String>, (WaitReason, String)> {
+        let wanted = stage.weights();
+        let weights = self.weights().unwrap_or(wanted);
+        let may_differ = self.is_first() && stage != Stage::Green100;
+        if weights != wanted && !may_differ {
+            let text = format!("{weights} is in effect, since not every gateway sees the endpoints for {wanted}");
+            return Err((WaitReason::EndpointsSeen, text));
+        }
+        self.confirmed(weights)
+    }
+
+    /// No image has gone through all stages yet.
+    fn is_first(&self) -> bool {
+        self.status.stable_revision.is_none()
+    }
+
+    fn candidate_revision(&self) -> String {
+        self.status.candidate.as_ref().map(|candidate| candidate.revision.clone()).unwrap_or_default()
+    }
+
+    /// A backend that the stage gives weight to and that cannot take any. The very first rollout has no stable backend
+    /// to miss: blue takes everything.
+    fn missing_endpoints(&self, stage: Stage) -> Option<String> {
+        let is_missed = |backend: Backend| backend == Backend::Blue || !self.is_first();
+        let backend = Backend::BOTH.into_iter().find(|&backend| {
+            stage.weights().of(backend) > 0 && is_missed(backend) && !self.observed.backend(backend).is_ready()
+        })?;
+        let weight = stage.weights().of(backend);
+        Some(format!("waiting for ready endpoints of {backend}, whose weight is {weight}"))
+    }
+
+    /// Before `Green_100` is reached green serves the candidate. The very first rollout makes it: no other backend could
+    /// serve meanwhile, so it is updated in place.
+    fn green_is_there(&mut self) -> bool {
+        let revision = self.candidate_revision();
+        if self.observed.green.serves(&revision) {
+            return true;
+        }
+        if self.is_first() && self.spec.workload == Workload::Managed {
+            self.replace(Backend::Green, &revision);
+        }
+        self.wait_for(WaitReason::CandidateReady, &self.not_serving(Backend::Green, &revision));
+        false
+    }
+
+    /// What a stage is there for, besides its weights, has happened; else it is seen to.
+    fn work_is_done(&mut self, stage: Stage) -> bool {
+        match stage {
+            Stage::BLUE_0 => self.candidate_is_served(Backend::Blue) && self.is_fit_for_weight(Backend::Blue),
+            Stage::Blue(_) => {
+                let revision = self.candidate_revision();
+                let is_served = self.observed.blue.serves(&revision);
+                if !is_served {
+                    self.wait_for(WaitReason::CandidateReady, &self.not_serving(Backend::Blue, &revision));
+                }
+                is_served
+            }
+            Stage::BlueGreen => self.candidate_is_served(Backend::Green) && self.is_fit_for_weight(Backend::Green),
+            Stage::Green100 => true,
+        }
+    }
+
+    /// The backend serves the candidate; else it is replaced as soon as it is idle.
+    fn candidate_is_served(&mut self, backend: Backend) -> bool {
+        let revision = self.candidate_revision();
+        if self.observed.backend(backend).serves(&revision) {
+            return true;
+        }
+        let mut reason = WaitReason::CandidateReady;
+        let mut text = self.not_serving(backend, &revision);
+        match self.busy(backend) {
+            None => self.replace(backend, &revision),
+            Some(busy) if self.spec.workload == Workload::Managed && self.observed.backend(backend).exists => {
+                reason = WaitReason::Drain;
+                text = format!("waiting for {backend} to drain before it is replaced: {busy}");
+            }
+            Some(_) => {}
+        }
+        self.wait_for(reason, &text);
+        false
+    }
+
+    /// A backend that had no weight is warm, and every gateway knows where it is.
+    fn is_fit_for_weight(&mut self, backend: Backend) -> bool {
+        if self.spec.warm_up.is_some() && !self.observed.backend(backend).warmed {
+            self.actions.push(Action::WarmUp { backend });
+            self.wait_for(WaitReason::WarmUp, &format!("warming up {backend}"));
+            return false;
+        }
+        if let Some(gateway) = self.blind_gateway(backend) {
+            let text = format!("waiting until every gateway sees an endpoint of {backend}: {gateway} sees none");
+            self.wait_for(WaitReason::EndpointsSeen, &text);
+            return false;
+        }
+        true
+    }
+
+    fn target_reached(&self, plan: &Plan, stage: Stage) -> Option<String> {
+        match self.target(plan) {
+            Target::Stage(target) if stage < target => None,
+            Target::Stage(target) if stage == target => Some("it is the target: promote to go on".to_owned()),
+            Target::Stage(target) => {
+                Some(format!("the target {target} lies before it: promote to go on, or roll back"))
+            }
+            Target::Rollback => Some("it cannot be rolled back: promote to go on".to_owned()),
+        }
+    }
+
+    fn gate_is_open(&mut self, plan: &Plan, stage: Stage) -> bool {
+        match plan.gate(stage) {
+            Gate::Open => true,
+            Gate::Manual if self.is_approved(stage) => true,
+            Gate::Manual => {
+                self.wait_for(WaitReason::Gate, "waiting for approval: promote to go on");
+                false
+            }
+            Gate::Pause { .. } => {
+                let over = self.pause_ends(plan, stage).is_none_or(|until| self.observed.now >= until);
+                if !over {
+                    self.wait_for(WaitReason::GatePause, "pausing");
+                }
+                over
+            }
+        }
+    }
+
+    fn is_approved(&self, stage: Stage) -> bool {
+        let (Some(candidate), Some(approval)) = (&self.status.candidate, &self.spec.approval) else {
+            return false;
+        };
+        let needed = Approval { revision: candidate.revision.clone(), attempt: candidate.attempt, stage };
+        *approval == needed
+    }
+
+    /// What a backend does instead of serving the revision.
+    pub(super) fn not_serving(&self, backend: Backend, revision: &str) -> String {
+        let seen = self.observed.backend(backend);
+        let instead = match (&seen.revision, seen.ready_endpoints) {
+            _ if !seen.exists => "it does not exist".to_owned(),
+            (_, 0) => "it has no ready endpoints".to_owned(),
+            (Some(other), ready) => format!("its {ready} ready endpoints serve {other}"),
+            (None, ready) => format!("what its {ready} ready endpoints serve differs or is not known"),
+        };
+        format!("waiting for {backend} to serve revision {revision}: {instead}")
+    }
+}

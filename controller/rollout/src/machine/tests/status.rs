@@ -1,0 +1,178 @@
+//! What the status tells: deadlines, conditions, drift, refusals, Istio.
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use super::*;
+use crate::observation::Rejection;
+use crate::render::RouteSelectionError;
+use crate::resource::{ConditionStatus, ConditionType};
+use crate::testing::unready;
+
+fn condition(scene: &Scene, kind: ConditionType) -> (ConditionStatus, &str) {
+    let condition = scene.rollout.status.condition(kind).unwrap();
+    (condition.status, &condition.reason)
+}
+
+#[test]
+fn a_gateway_that_does_not_confirm_in_time_stalls_the_rollout_until_it_does() {
+    let mut scene = Scene::at("Blue_0", &json!({"confirmDeadlineSeconds": 180}));
+    scene.decide();
+    let begun = scene.observed.now;
+    scene.decide();
+    scene.observed.now = begun.plus(180);
+    assert_eq!((scene.decide().events, scene.phase()), (vec![], Phase::Progressing));
+    scene.observed.now = begun.plus(181);
+    assert_eq!(scene.decide().events[0].reason, "DeadlineExceeded");
+    assert_eq!((scene.decide().events, scene.phase()), (vec![], Phase::Stalled), "it is told once");
+    assert_eq!(condition(&scene, ConditionType::Progressing), (ConditionStatus::False, "DeadlineExceeded"));
+    scene.take(Weights { green: 50, blue: 50 });
+    scene.decide();
+    assert_eq!(scene.stage(), "Blue_50");
+    assert_eq!(condition(&scene, ConditionType::Progressing), (ConditionStatus::True, "Progressing"));
+}
+
+#[test]
+fn a_candidate_that_does_not_become_ready_in_time_stalls_the_rollout() {
+    let mut scene = Scene::at("Blue_0", &json!({"readyDeadlineSeconds": 600}));
+    scene.observed.blue = unready();
+    scene.settle();
+    scene.observed.now = scene.observed.now.plus(601);
+    scene.settle();
+    assert_eq!((scene.phase(), scene.stage().as_str()), (Phase::Stalled, "Blue_0"));
+}
+
+#[test]
+fn a_refusing_gateway_is_named_with_its_reason() {
+    let mut scene = Scene::at("Blue_0", &json!({}));
+    scene.tick();
+    let former = gateway(1, Weights { green: 100, blue: 0 });
+    let rejected = Rejection { revision: "routes-50-50".to_owned(), reason: "unknown field".to_owned() };
+    scene.observed.gateways[1] = crate::GatewayObservation { rejected: Some(rejected), ..former };
+    let decision = scene.decide();
+    assert_eq!(decision.events.iter().map(|event| event.reason).collect::<Vec<_>>(), ["RoutesRejected"]);
+    assert_eq!(
+        scene.message(),
+        "Blue_50: waiting for confirmation: 1 of 2 gateways report revision routes-5…, gateway-1 refuses it (unknown field)"
+    );
+    assert_eq!(condition(&scene, ConditionType::Confirmed), (ConditionStatus::False, "Rejected"));
+    assert_eq!(scene.decide().events, []);
+}
+
+#[test]
+fn a_condition_keeps_its_time_while_its_status_stays() {
+    let mut scene = Scene::at("Blue_50", &json!({"target": "Blue_50"}));
+    let since = |scene: &Scene| scene.rollout.status.condition(ConditionType::Healthy).unwrap().last_transition_time;
+    scene.settle();
+    let first = scene.observed.now;
+    scene.observed.now = first.plus(10);
+    scene.settle();
+    assert_eq!(since(&scene), first);
+    scene.observed.blue = unready();
+    scene.settle();
+    assert_eq!(since(&scene), first.plus(10));
+    assert_eq!(condition(&scene, ConditionType::Healthy), (ConditionStatus::False, "WeightMoved"));
+}
+
+#[test]
+fn weights_that_somebody_else_published_are_put_back() {
+    let mut scene = Scene::at("Blue_50", &json!({"target": "Blue_50"}));
+    scene.settle();
+    scene.take(Weights { green: 20, blue: 80 });
+    let decision = scene.tick();
+    assert_eq!(decision.weights, Some(Weights { green: 50, blue: 50 }));
+    assert_eq!(
+        decision.events[0].message,
+        "green 20, blue 80 was published by somebody else, green 50, blue 50 is right and is put back"
+    );
+    assert_eq!(scene.tick().events, []);
+}
+
+#[test]
+fn an_invalid_spec_changes_nothing_and_is_told_once() {
+    let mut scene = Scene::at("Blue_50", &json!({}));
+    scene.rollout.spec.stages = Some(vec![0]);
+    let decision = scene.decide();
+    assert_eq!((decision.weights, scene.phase()), (Some(Weights { green: 50, blue: 50 }), Phase::Invalid));
+    assert!(scene.message().starts_with("Blue_50: spec.stages: weight 0"), "{}", scene.message());
+    assert_eq!((decision.events.len(), scene.decide().events.len()), (1, 0));
+    assert_eq!(condition(&scene, ConditionType::Accepted), (ConditionStatus::False, "Invalid"));
+    scene.observed.blue = unready();
+    scene.decide();
+    assert_eq!(scene.weights(), (100, 0), "the laws go on");
+    scene.observed.blue = serving("v2");
+    scene.rollout.spec.stages = None;
+    scene.settle();
+    assert_eq!(
+        (scene.stage().as_str(), condition(&scene, ConditionType::Accepted).0),
+        ("Blue_Green", ConditionStatus::True)
+    );
+}
+
+#[test]
+fn a_rule_that_is_not_there_is_a_condition() {
+    let mut scene = Scene::at("Blue_50", &json!({}));
+    scene.observed.route = Err(RouteSelectionError::VirtualServiceNotFound("abtesting/model".to_owned()));
+    let decision = scene.decide();
+    assert_eq!((decision.weights, scene.stage().as_str()), (None, "Blue_50"));
+    assert_eq!(condition(&scene, ConditionType::Accepted), (ConditionStatus::False, "RouteNotFound"));
+}
+
+#[test]
+fn istio_is_given_time_to_settle() {
+    let mut scene = Scene::at("Blue_0", &json!({"mode": "Istio", "target": "Blue_50"}));
+    let tick = |scene: &mut Scene, seconds| {
+        scene.observed.now = scene.observed.now.plus(seconds);
+        scene.tick();
+        scene.observed.gateways.clear();
+    };
+    scene.observed.gateways.clear();
+    scene.rollout.status.weights = Some(Weights { green: 100, blue: 0 });
+    scene.rollout.status.weights_since = Some(scene.observed.now);
+    tick(&mut scene, 14);
+    assert_eq!(scene.weights(), (100, 0), "a stage is left only once it has settled");
+    tick(&mut scene, 1);
+    assert_eq!(scene.weights(), (50, 50));
+    tick(&mut scene, 1);
+    tick(&mut scene, 14);
+    assert_eq!(scene.stage(), "Blue_0");
+    assert_eq!(
+        scene.message(),
+        "Blue_50: waiting for confirmation: Istio reports nothing, 14 of 15 s to settle are over"
+    );
+    tick(&mut scene, 1);
+    assert_eq!(scene.stage(), "Blue_50");
+    assert_eq!(condition(&scene, ConditionType::Confirmed), (ConditionStatus::Unknown, "Settled"));
+    assert!(scene.rollout.status.history[0].confirmed_by.is_empty());
+}
+
+#[test]
+fn the_history_is_bounded() {
+    let mut scene = Scene::at("Blue_50", &json!({"target": "Blue_50"}));
+    for round in 0..100 {
+        scene.rollout.spec.attempt = round;
+        scene.settle();
+    }
+    assert_eq!(scene.rollout.status.history.len(), 50);
+}
+
+#[test]
+fn the_status_answers_a_generation_and_survives_being_written() {
+    let mut scene = Scene::at("Blue_50", &json!({"gates": [{"stage": "Blue_50", "type": "Pause", "seconds": 5}]}));
+    scene.rollout.metadata.generation = Some(7);
+    scene.settle();
+    assert_eq!(scene.rollout.status.observed_generation, Some(7));
+    let written = serde_json::to_string(&scene.rollout).unwrap();
+    assert_eq!(serde_json::from_str::<ModelRollout>(&written).unwrap(), scene.rollout);
+}
+
+#[test]
+fn reached_means_passed_too() {
+    let mut scene = Scene::at("Blue_50", &json!({"target": "Blue_50"}));
+    let reached =
+        |scene: &Scene, revision: &str, stage: &str| scene.rollout.status.has_reached(revision, stage.parse().unwrap());
+    assert!(reached(&scene, "v2", "Blue_0") && reached(&scene, "v2", "Blue_50"));
+    assert!(!reached(&scene, "v2", "Blue_100") && !reached(&scene, "v3", "Blue_0"));
+    assert!(reached(&scene, "v1", "Green_100"));
+    scene.target("Rollback");
+    scene.decide();
+    assert!(!reached(&scene, "v2", "Blue_50"), "what goes back has reached nothing");
+}

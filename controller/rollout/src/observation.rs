@@ -1,0 +1,117 @@
+//! What a driver saw before it asks for a decision: the time, the backends, the gateways, and what is published. How it
+//! saw that (files and sockets, or the Kubernetes API) is no business of this crate.
+
+use crate::render::RouteSelectionError;
+use crate::timestamp::Timestamp;
+use crate::weights::{Backend, Weights};
+
+/// Everything that a decision depends on, besides the rollout itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Observation {
+    /// The driver's clock.
+    pub now: Timestamp,
+    /// The weights that the documents themselves give to the rule, or why the rule cannot be found:
+    /// [`route_weights`](crate::route_weights) of the documents.
+    pub route: Result<Weights, RouteSelectionError>,
+    /// What is published; none before the first time. In Istio mode, what the cluster's VirtualService has.
+    pub published: Option<Published>,
+    /// Green.
+    pub green: BackendObservation,
+    /// Blue.
+    pub blue: BackendObservation,
+    /// Every live gateway; none in Istio mode. One that lives and cannot be read has no `active` revision.
+    pub gateways: Vec<GatewayObservation>,
+    /// Managed workloads: the revision of `spec.template`.
+    pub template_revision: Option<String>,
+}
+
+/// What gateways are to have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// Its revision, as gateways report it.
+    pub revision: String,
+    /// The weights of the rollout's rule in it: [`route_weights`](crate::route_weights) of the published documents.
+    pub weights: Weights,
+}
+
+/// A backend as its owner sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BackendObservation {
+    /// It is there, ready or not.
+    pub exists: bool,
+    /// How many of its endpoints are ready.
+    pub ready_endpoints: u32,
+    /// The revision that *all* of its ready endpoints serve; none while it cannot be told or differs between them.
+    /// Where pods carry no revision of their own the driver compares image IDs, and tells the candidate's revision for
+    /// those that serve the candidate's image.
+    pub revision: Option<String>,
+    /// The driver has warmed what it serves at present. Not asked for without `spec.warmUp`.
+    pub warmed: bool,
+}
+
+impl BackendObservation {
+    /// It has a ready endpoint.
+    pub fn is_ready(&self) -> bool {
+        self.ready_endpoints > 0
+    }
+
+    /// It is ready, and all that is ready serves `revision`.
+    pub fn serves(&self, revision: &str) -> bool {
+        self.is_ready() && self.revision.as_deref() == Some(revision)
+    }
+}
+
+/// A gateway as it reports itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatewayObservation {
+    /// What people call it, as its pod's name.
+    pub id: String,
+    /// The revision that all of its workers have.
+    pub active: Option<String>,
+    /// The revision that it refuses.
+    pub rejected: Option<Rejection>,
+    /// Green at this gateway.
+    pub green: Load,
+    /// Blue at this gateway.
+    pub blue: Load,
+}
+
+/// A revision that a gateway refuses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// Which.
+    pub revision: String,
+    /// Why, as the gateway says it.
+    pub reason: String,
+}
+
+/// A backend at one gateway.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// The weight that it has there.
+    pub weight: u32,
+    /// How many endpoints the gateway knows of.
+    pub endpoints: u32,
+    /// How many requests it has sent there and not yet finished.
+    pub in_flight: u64,
+}
+
+impl Observation {
+    /// One of the backends.
+    pub fn backend(&self, backend: Backend) -> &BackendObservation {
+        match backend {
+            Backend::Green => &self.green,
+            Backend::Blue => &self.blue,
+        }
+    }
+}
+
+impl GatewayObservation {
+    /// One of the backends at this gateway.
+    pub fn load(&self, backend: Backend) -> Load {
+        match backend {
+            Backend::Green => self.green,
+            Backend::Blue => self.blue,
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! `ModelRollout`: what people want of a rollout (`spec`) and what was confirmed of it (`status`). It is one object in a
+//! local directory and in a cluster. Misspelt fields of the spec are errors; [`Plan::of`] checks what types cannot.
+
+mod plan;
+mod status;
+
+pub use plan::{FieldError, Gate, InvalidRollout, Plan};
+pub use status::{
+    Candidate, Condition, ConditionStatus, ConditionType, Phase, RollbackReason, RollbackStatus, RolloutStatus,
+    Transition, WaitReason, Waiting,
+};
+
+use crate::stage::{Stage, Target};
+use crate::weights::Backend;
+use serde::{Deserialize, Serialize};
+
+/// `apiVersion` of a [`ModelRollout`].
+pub const API_VERSION: &str = "turnout.dev/v1alpha1";
+/// `kind` of a [`ModelRollout`].
+pub const KIND: &str = "ModelRollout";
+
+/// One model's rollouts, one after the other.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ModelRollout {
+    /// [`API_VERSION`].
+    pub api_version: String,
+    /// [`KIND`].
+    pub kind: String,
+    /// Name and namespace.
+    pub metadata: ObjectMetadata,
+    /// What is wanted.
+    pub spec: RolloutSpec,
+    /// What was reached; only ever written by the driver. A local directory keeps it in a file of its own.
+    #[serde(default, skip_serializing_if = "RolloutStatus::is_empty")]
+    pub status: RolloutStatus,
+}
+
+/// What Kubernetes says of an object.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ObjectMetadata {
+    /// The object's name.
+    pub name: String,
+    /// Its namespace.
+    #[serde(default = "default_namespace")]
+    pub namespace: String,
+    /// Rises with every change of the spec.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<i64>,
+    /// Everything else (labels, annotations, ...), kept so that writing the object back loses nothing.
+    #[serde(flatten)]
+    pub other: serde_json::Map<String, serde_json::Value>,
+}
+
+fn default_namespace() -> String {
+    "default".to_owned()
+}
+
+/// What is wanted: where the weights are, how the rollout goes, and in the last five fields what people ask for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RolloutSpec {
+    /// The http rule whose weights the stage decides.
+    pub route: RouteRef,
+    /// The destination that serves the stable image up to `Blue_100`, and the candidate at the end.
+    pub green: BackendRef,
+    /// The destination that the candidate is tried on.
+    pub blue: BackendRef,
+    /// The weights of blue between `Blue_0` and `Blue_100`, rising; `[50]` if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stages: Option<Vec<u32>>,
+    /// What must happen before a stage is left. Without an entry a stage that exposes blue is manual, any other is not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gates: Vec<GateSpec>,
+    /// Who makes and removes the backends.
+    #[serde(default)]
+    pub workload: Workload,
+    /// Which data plane takes the weights.
+    #[serde(default)]
+    pub mode: Mode,
+    /// What happens when blue has weight and loses its last ready endpoint.
+    #[serde(default)]
+    pub on_backend_loss: OnBackendLoss,
+    /// How long gateways may take to confirm weights before the rollout counts as stalled, in seconds.
+    #[serde(default = "default_confirm_deadline_seconds")]
+    pub confirm_deadline_seconds: u64,
+    /// How long a new backend may take to become ready and warm before the rollout counts as stalled, in seconds.
+    #[serde(default = "default_ready_deadline_seconds")]
+    pub ready_deadline_seconds: u64,
+    /// The requests that a new backend gets before it gets weight; none without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm_up: Option<WarmUp>,
+    /// Managed only: the pod template from which the backends are made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<serde_json::Value>,
+    /// The revision of the image to roll out. Managed: that of the template, if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// Raised to roll the same revision out once more after it was rolled back.
+    #[serde(default)]
+    pub attempt: u32,
+    /// How far the rollout may go, or `Rollback`; `Green_100` if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<Target>,
+    /// Nothing goes forward while it is set. Rolling back and the laws of the weights go on.
+    #[serde(default)]
+    pub paused: bool,
+    /// The manual gate that was opened last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Approval>,
+}
+
+fn default_confirm_deadline_seconds() -> u64 {
+    180
+}
+
+fn default_ready_deadline_seconds() -> u64 {
+    600
+}
+
+/// Which rule a rollout governs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RouteRef {
+    /// The VirtualService's name.
+    pub virtual_service: String,
+    /// Its namespace; the rollout's own if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// The name of its http rule; may be left out where one rule alone has both backends as its destinations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<String>,
+}
+
+/// A destination of the rule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BackendRef {
+    /// The service: a short name counts in the VirtualService's namespace.
+    pub host: String,
+    /// A subset of a DestinationRule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subset: Option<String>,
+    /// The service's port; any, if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+}
+
+/// What must happen before one stage is left.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GateSpec {
+    /// The stage that is left.
+    pub stage: Stage,
+    /// What is waited for.
+    #[serde(rename = "type")]
+    pub kind: GateKind,
+    /// For a pause: how long, in seconds, after the stage was reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<u64>,
+}
+
+/// What a gate waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GateKind {
+    /// Nothing.
+    None,
+    /// An approval of this stage.
+    Manual,
+    /// Time.
+    Pause,
+}
+
+/// Opens the manual gate of one stage. It names the rollout too, so that it never opens a gate of the next one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Approval {
+    /// The candidate's revision.
+    pub revision: String,
+    /// The attempt at it.
+    #[serde(default)]
+    pub attempt: u32,
+    /// The stage that may be left.
+    pub stage: Stage,
+}
+
+/// Who makes and removes the backends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Workload {
+    /// Somebody else, as a pipeline with Helm: the rollout waits for them and says when they may go.
+    #[default]
+    External,
+    /// The driver, from the template.
+    Managed,
+}
+
+/// Which data plane takes the weights.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Mode {
+    /// Turnout's gateways, which say what they have.
+    #[default]
+    Gateway,
+    /// Istio, which says nothing: a settle time stands in for the confirmation.
+    Istio,
+}
+
+/// What happens when blue has weight and loses its last ready endpoint. Its weight moves to green in either case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnBackendLoss {
+    /// The stage stays, and the weight returns with readiness.
+    #[default]
+    Hold,
+    /// The rollout rolls back.
+    Rollback,
+}
+
+/// The requests that a new backend gets before it gets weight.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct WarmUp {
+    /// Path and query.
+    pub path: String,
+    /// The body of a POST; a GET without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
+    /// How many requests must succeed.
+    #[serde(default = "default_warm_up_requests")]
+    pub requests: u32,
+}
+
+fn default_warm_up_requests() -> u32 {
+    10
+}
+
+impl ModelRollout {
+    /// `namespace/name`, for messages.
+    pub fn id(&self) -> String {
+        format!("{}/{}", self.metadata.namespace, self.metadata.name)
+    }
+
+    /// The namespace of the VirtualService.
+    pub fn route_namespace(&self) -> &str {
+        self.spec.route.namespace.as_deref().unwrap_or(&self.metadata.namespace)
+    }
+}
+
+impl RolloutSpec {
+    /// The destination of a backend.
+    pub fn backend(&self, backend: Backend) -> &BackendRef {
+        match backend {
+            Backend::Green => &self.green,
+            Backend::Blue => &self.blue,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn minimal() -> Value {
+        json!({
+            "apiVersion": "turnout.dev/v1alpha1",
+            "kind": "ModelRollout",
+            "metadata": {"name": "model", "labels": {"team": "scoring"}},
+            "spec": {
+                "route": {"virtualService": "model"},
+                "green": {"host": "model-svc-green"},
+                "blue": {"host": "model-svc-blue"},
+            },
+        })
+    }
+
+    #[test]
+    fn a_minimal_object_has_the_documented_defaults() {
+        let rollout: ModelRollout = serde_json::from_value(minimal()).unwrap();
+        assert_eq!(rollout.id(), "default/model");
+        assert_eq!(rollout.route_namespace(), "default");
+        assert_eq!(rollout.spec.workload, Workload::External);
+        assert_eq!(rollout.spec.mode, Mode::Gateway);
+        assert_eq!(rollout.spec.on_backend_loss, OnBackendLoss::Hold);
+        assert_eq!((rollout.spec.confirm_deadline_seconds, rollout.spec.ready_deadline_seconds), (180, 600));
+        assert_eq!((rollout.spec.attempt, rollout.spec.paused, rollout.spec.target), (0, false, None));
+        assert!(rollout.status.is_empty());
+    }
+
+    #[test]
+    fn an_object_is_written_back_with_all_that_it_had() {
+        let mut whole = minimal();
+        whole["spec"]["stages"] = json!([5, 25]);
+        whole["spec"]["gates"] = json!([{"stage": "Blue_5", "type": "Pause", "seconds": 60}]);
+        whole["spec"]["target"] = json!("Rollback");
+        whole["spec"]["approval"] = json!({"revision": "2", "stage": "Blue_25"});
+        whole["status"] = json!({"phase": "Holding", "stage": "Blue_5", "stageSince": "2026-01-01T00:00:00Z"});
+        let rollout: ModelRollout = serde_json::from_value(whole).unwrap();
+        let written = serde_json::to_value(&rollout).unwrap();
+        assert_eq!(written["metadata"]["labels"]["team"], "scoring");
+        assert_eq!(written["status"]["stageSince"], "2026-01-01T00:00:00Z");
+        assert_eq!(serde_json::from_value::<ModelRollout>(written).unwrap(), rollout);
+    }
+
+    #[test]
+    fn a_misspelt_field_of_the_spec_is_an_error() {
+        for pointer in ["/spec", "/spec/route", "/spec/green", "/spec/blue"] {
+            let mut object = minimal();
+            object.pointer_mut(pointer).unwrap()["weigth"] = json!(1);
+            let message = serde_json::from_value::<ModelRollout>(object).unwrap_err().to_string();
+            assert!(message.contains("unknown field `weigth`"), "{pointer}: {message}");
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! The status of a rollout: what was confirmed, what is under way, and why it waits. It is all that the state machine
+//! remembers; losing it is safe and costs only the way already gone.
+
+use crate::stage::{Stage, Target};
+use crate::timestamp::Timestamp;
+use crate::weights::{Backend, Weights};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// So many transitions are kept.
+const HISTORY_LENGTH: usize = 50;
+
+/// What was reached and what is under way.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RolloutStatus {
+    /// In one word, what goes on.
+    pub phase: Phase,
+    /// In one line, what goes on and why.
+    pub message: String,
+    /// What was reached: every live gateway has confirmed it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stage: Option<Target>,
+    /// When it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stage_since: Option<Timestamp>,
+    /// What is being entered: its weights are published, and not yet confirmed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub moving_to: Option<Target>,
+    /// The weights in effect: those of the stage, unless a backend cannot take its share.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weights: Option<Weights>,
+    /// Since when they are published.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weights_since: Option<Timestamp>,
+    /// The revision that went through all stages last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stable_revision: Option<String>,
+    /// The stable one before it: what a rollback after `Green_100` rolls out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub previous_revision: Option<String>,
+    /// What is being rolled out, or was rolled back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub candidate: Option<Candidate>,
+    /// Once it is set the candidate goes back, whatever the spec says later.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rollback: Option<RollbackStatus>,
+    /// What is waited for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<Waiting>,
+    /// The backends that nothing needs any more: no weight, no requests in flight. Whoever owns them may remove or
+    /// replace them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub safe_to_remove: Vec<Backend>,
+    /// The generation of the spec that this answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// For `kubectl wait` and dashboards.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+    /// What was reached when, the oldest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<Transition>,
+}
+
+/// In one word, what goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Phase {
+    /// Nothing to roll out; the documents' own weights are served until the first rollout.
+    #[default]
+    Idle,
+    /// The spec or its route is wrong. The weights stay as they are.
+    Invalid,
+    /// On the way to the next stage.
+    Progressing,
+    /// At a stage, for a gate or because it is the target.
+    Holding,
+    /// At a stage, because the spec says so.
+    Paused,
+    /// On the way, but later than its deadline. It goes on by itself when what it waits for happens.
+    Stalled,
+    /// On the way back.
+    RollingBack,
+    /// The stable image serves everything again, and the candidate has gone.
+    RolledBack,
+    /// The candidate is the stable image.
+    Complete,
+}
+
+impl Phase {
+    /// As the status has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "Idle",
+            Self::Invalid => "Invalid",
+            Self::Progressing => "Progressing",
+            Self::Holding => "Holding",
+            Self::Paused => "Paused",
+            Self::Stalled => "Stalled",
+            Self::RollingBack => "RollingBack",
+            Self::RolledBack => "RolledBack",
+            Self::Complete => "Complete",
+        }
+    }
+}
+
+/// A revision, and which try at it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Candidate {
+    /// The revision of the image.
+    pub revision: String,
+    /// `spec.attempt` when it began.
+    #[serde(default)]
+    pub attempt: u32,
+}
+
+/// That a candidate goes back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RollbackStatus {
+    /// Where the rollout was, or was going, when it turned.
+    pub from: Stage,
+    /// Why.
+    pub reason: RollbackReason,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// Why a rollout goes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RollbackReason {
+    /// `spec.target` is `Rollback`.
+    Requested,
+    /// `spec.revision` is the stable one again.
+    RevisionWithdrawn,
+    /// Blue had weight and lost its last ready endpoint, and the spec wants a rollback then.
+    BackendLost,
+}
+
+impl fmt::Display for RollbackReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Requested => "it was asked for",
+            Self::RevisionWithdrawn => "spec.revision is the stable one again",
+            Self::BackendLost => "blue lost its last ready endpoint",
+        })
+    }
+}
+
+/// What a rollout waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Waiting {
+    /// What for.
+    pub reason: WaitReason,
+    /// Since when.
+    pub since: Timestamp,
+    /// When the pause is over, or the deadline.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// The deadline has passed. It goes on by itself, but somebody should look.
+    #[serde(default)]
+    pub overdue: bool,
+}
+
+/// What a rollout waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum WaitReason {
+    /// That the spec becomes valid.
+    ValidSpec,
+    /// That the documents have the rule.
+    Route,
+    /// That the weights are published and every live gateway has them. The driver nudges while it waits.
+    Confirmation,
+    /// That a backend with weight has ready endpoints again.
+    ReadyEndpoints,
+    /// That a backend serves the candidate and is ready.
+    CandidateReady,
+    /// That a backend is warmed.
+    WarmUp,
+    /// That every live gateway sees an endpoint of a backend that is to get weight.
+    EndpointsSeen,
+    /// That green serves the stable image again.
+    StableImage,
+    /// That a backend has no requests in flight and no weight at any gateway.
+    Drain,
+    /// That a backend is gone.
+    Removal,
+    /// That somebody opens the stage's manual gate.
+    Gate,
+    /// That the stage's pause is over.
+    GatePause,
+    /// That the target moves on.
+    Target,
+    /// That the rollout is resumed.
+    Resume,
+}
+
+/// A condition as Kubernetes has them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Condition {
+    /// Of what.
+    #[serde(rename = "type")]
+    pub kind: ConditionType,
+    /// Whether it holds.
+    pub status: ConditionStatus,
+    /// Why, in one word.
+    pub reason: String,
+    /// Why, in one line.
+    pub message: String,
+    /// Since when it is so.
+    pub last_transition_time: Timestamp,
+}
+
+/// Of what a condition is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ConditionType {
+    /// The spec is valid, and the documents have the rule that it names.
+    Accepted,
+    /// Every live gateway has the published weights. `Unknown` for Istio, which does not say.
+    Confirmed,
+    /// Every backend that the stage gives weight to can take it.
+    Healthy,
+    /// The rollout is on its way and within its deadline.
+    Progressing,
+    /// A rollback waits until green serves the stable image again.
+    WaitingForStableImage,
+}
+
+/// Whether a condition holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ConditionStatus {
+    /// It holds.
+    True,
+    /// It does not.
+    False,
+    /// It cannot be told.
+    Unknown,
+}
+
+/// That something was reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Transition {
+    /// What was reached before; none at a rollout's first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<Target>,
+    /// What was reached.
+    pub to: Target,
+    /// When.
+    pub at: Timestamp,
+    /// The candidate's revision.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// The revision of the routes that was confirmed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub routes_revision: Option<String>,
+    /// The gateways that did; none for Istio.
+    pub confirmed_by: Vec<String>,
+    /// Why it went there.
+    pub reason: String,
+}
+
+impl RolloutStatus {
+    /// Nothing was ever written.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// A candidate is between its start and its end. It is not while what was reached last is an end.
+    pub fn in_progress(&self) -> bool {
+        self.candidate.is_some() && self.stage != Some(Target::Rollback)
+    }
+
+    /// Nothing is under way, and nothing is left to tidy up.
+    pub fn is_idle(&self) -> bool {
+        !self.in_progress() && matches!(self.phase, Phase::Idle | Phase::Complete | Phase::RolledBack)
+    }
+
+    /// What decides the weights: what is being entered, else what was reached.
+    pub fn position(&self) -> Option<Target> {
+        self.moving_to.or(self.stage)
+    }
+
+    /// Whether the rollout of `revision` has reached `stage`, or has passed it.
+    pub fn has_reached(&self, revision: &str, stage: Stage) -> bool {
+        if self.stable_revision.as_deref() == Some(revision) {
+            return true;
+        }
+        let is_candidate = self.candidate.as_ref().is_some_and(|candidate| candidate.revision == revision);
+        let reached = self.stage.and_then(Target::stage).is_some_and(|reached| reached >= stage);
+        is_candidate && self.rollback.is_none() && reached
+    }
+
+    /// The condition of that type.
+    pub fn condition(&self, kind: ConditionType) -> Option<&Condition> {
+        self.conditions.iter().find(|condition| condition.kind == kind)
+    }
+
+    /// Whether that condition is `True`.
+    pub fn is(&self, kind: ConditionType) -> bool {
+        self.condition(kind).is_some_and(|condition| condition.status == ConditionStatus::True)
+    }
+
+    /// Appends to the history, which keeps only the latest entries.
+    pub(crate) fn remember(&mut self, transition: Transition) {
+        self.history.push(transition);
+        let surplus = self.history.len().saturating_sub(HISTORY_LENGTH);
+        self.history.drain(..surplus);
+    }
+}
