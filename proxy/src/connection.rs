@@ -8,7 +8,7 @@ use crate::gateway::Gateway;
 use crate::settings::{ConnectionSettings, RequestSettings};
 use crate::snapshot::Snapshots;
 use crate::tls::{Handshake, TlsAcceptor};
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use hyper::rt::{Read, Write};
 use hyper::server::conn::{http1, http2};
@@ -39,6 +39,8 @@ pub(crate) struct Server {
 /// What is known of a connection for as long as it lasts.
 pub(crate) struct ConnectionInfo {
     pub(crate) peer: SocketAddr,
+    /// The peer's address, as backends are told it.
+    client: HeaderValue,
     /// The Gateway port that its listener serves.
     pub(crate) gateway_port: u16,
     tls: Option<TlsInfo>,
@@ -119,6 +121,7 @@ impl Server {
     fn info(&self, peer: SocketAddr, gateway_port: u16, tls: Option<TlsInfo>) -> Rc<ConnectionInfo> {
         Rc::new(ConnectionInfo {
             peer,
+            client: client_value(peer),
             gateway_port,
             tls,
             progress: Rc::default(),
@@ -274,6 +277,10 @@ where
 }
 
 impl ConnectionInfo {
+    pub(crate) fn client(&self) -> &HeaderValue {
+        &self.client
+    }
+
     pub(crate) fn is_tls(&self) -> bool {
         self.tls.is_some()
     }
@@ -306,6 +313,12 @@ impl ConnectionInfo {
         let abused = requests >= RESETS_JUDGED_FROM && self.resets.get() * 2 > requests;
         abused || self.max_requests.is_some_and(|max| requests >= max)
     }
+}
+
+/// An IPv4 address in IPv6 form is written as the IPv4 address.
+fn client_value(peer: SocketAddr) -> HeaderValue {
+    // An address is always a header value.
+    HeaderValue::from_str(&peer.ip().to_canonical().to_string()).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }
 
 /// Runs hyper's tasks on the worker's own thread.

@@ -114,7 +114,7 @@ impl Gateway {
         match read {
             Ok((snapshot, head)) => {
                 if let Some(detail) = &mut record.detail {
-                    detail.authority.clone_from(&head.authority);
+                    head.authority().clone_into(&mut detail.authority);
                 }
                 Ok((snapshot, Incoming { connection, parts, head, request_id, trusted }))
             }
@@ -194,7 +194,7 @@ impl Gateway {
 impl Incoming<'_> {
     fn routing_head(&self) -> turnout_routes::router::RequestHead<'_> {
         let connection = self.connection;
-        self.head.request(connection.gateway_port, connection.transport(), &self.parts.method, &self.parts.headers)
+        self.head.request(connection.gateway_port, connection.transport(), &self.parts)
     }
 
     fn format_context<'a>(&self, response_code: u16, request_headers: Option<&'a HeaderMap>) -> FormatContext<'a> {

@@ -1,18 +1,20 @@
 //! The head of a request, made fit for routing: what is malformed or hostile is refused here, before anything is matched
 //! (RFC 9110 and 9112; where they leave room, what Istio's gateway was observed to do). After it, path and authority are
-//! what is matched *and* what is forwarded.
+//! what is matched *and* what is forwarded. Nothing is copied that can be used as it came.
 
 use crate::error::GatewayError;
-use http::{HeaderMap, Method, Uri, Version, header, request::Parts, uri::Authority};
+use http::uri::{Authority, PathAndQuery};
+use http::{HeaderMap, HeaderValue, Method, Uri, Version, header, request::Parts};
+use std::borrow::Cow;
 use turnout_routes::router::{RequestHead, Transport, normalise_path};
 
-/// What routing needs of a request besides its headers.
+/// What routing needs of a request besides what its parts say.
 #[derive(Debug)]
 pub(crate) struct Head {
-    pub(crate) authority: String,
-    /// Normalised, without the query.
-    pub(crate) path: String,
-    pub(crate) query: Option<String>,
+    /// Host, or the authority of the target.
+    pub(crate) authority: HeaderValue,
+    /// The normalised path, where it is not the path that came.
+    normalised_path: Option<String>,
 }
 
 impl Head {
@@ -33,34 +35,46 @@ impl Head {
         if query.is_some_and(|query| !query.bytes().all(|byte| byte.is_ascii_graphic())) {
             return Err(GatewayError::BadRequest("the query holds a raw byte that must be percent-encoded"));
         }
-        let path = if path.is_empty() { "/".to_owned() } else { normalise_path(path)?.into_owned() };
-        Ok(Self { authority, path, query: query.map(str::to_owned) })
+        let normalised_path = match normalise_path(path)? {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(path) => Some(path),
+        };
+        Ok(Self { authority, normalised_path })
     }
 
-    pub(crate) fn request<'a>(
-        &'a self,
-        port: u16,
-        transport: Transport<'a>,
-        method: &'a Method,
-        headers: &'a HeaderMap,
-    ) -> RequestHead<'a> {
+    /// What the router is asked with.
+    pub(crate) fn request<'a>(&'a self, port: u16, transport: Transport<'a>, parts: &'a Parts) -> RequestHead<'a> {
         RequestHead {
             port,
             transport,
-            method: method.as_str(),
-            authority: &self.authority,
-            path: &self.path,
-            query: self.query.as_deref(),
-            headers,
+            method: parts.method.as_str(),
+            authority: self.authority(),
+            path: self.path(&parts.uri),
+            query: parts.uri.query(),
+            headers: &parts.headers,
         }
     }
 
+    /// The authority was checked to be ASCII when it was read.
+    pub(crate) fn authority(&self) -> &str {
+        self.authority.to_str().unwrap_or_default()
+    }
+
+    /// The path to match, without the query.
+    pub(crate) fn path<'a>(&'a self, uri: &'a Uri) -> &'a str {
+        self.normalised_path.as_deref().unwrap_or_else(|| uri.path())
+    }
+
     /// Path and query as they are sent where no rule rewrites them.
-    pub(crate) fn target(&self) -> String {
-        match &self.query {
-            Some(query) => format!("{}?{query}", self.path),
-            None => self.path.clone(),
-        }
+    pub(crate) fn target(&self, uri: &Uri) -> PathAndQuery {
+        let as_it_came = || uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let Some(path) = &self.normalised_path else { return as_it_came() };
+        let normalised = match uri.query() {
+            Some(query) => PathAndQuery::try_from(format!("{path}?{query}")),
+            None => PathAndQuery::try_from(path.as_str()),
+        };
+        // Normalising leaves only what a path may hold, so this does not fail.
+        normalised.unwrap_or_else(|_| as_it_came())
     }
 }
 
@@ -98,35 +112,31 @@ fn check_framing(parts: &Parts) -> Result<(), GatewayError> {
 }
 
 /// The authority of the target wins over Host (RFC 9112, 3.2.2), but Host must be there once in HTTP/1.1 all the same.
-fn authority(uri: &Uri, headers: &HeaderMap, version: Version) -> Result<String, GatewayError> {
+fn authority(uri: &Uri, headers: &HeaderMap, version: Version) -> Result<HeaderValue, GatewayError> {
     let mut hosts = headers.get_all(header::HOST).iter();
     let host = hosts.next();
-    if hosts.next().is_some() || (host.is_none() && version <= Version::HTTP_11 && version != Version::HTTP_10) {
+    if hosts.next().is_some() || (host.is_none() && version == Version::HTTP_11) {
         return Err(GatewayError::Host);
     }
-    if let Some(authority) = uri.authority() {
-        return checked(authority.as_str());
-    }
-    match host {
-        Some(host) => checked(host.to_str().map_err(|_| GatewayError::Host)?),
+    let authority = match (uri.authority(), host) {
+        (Some(authority), _) => HeaderValue::from_str(authority.as_str()).map_err(|_| GatewayError::Host)?,
+        (None, Some(host)) => host.clone(),
         // HTTP/1.0 has no Host; such requests are only for `*`.
-        None if version == Version::HTTP_10 => Ok(String::new()),
-        None => Err(GatewayError::Host),
-    }
+        (None, None) if version == Version::HTTP_10 => return Ok(HeaderValue::from_static("")),
+        (None, None) => return Err(GatewayError::Host),
+    };
+    if is_authority(authority.as_bytes()) { Ok(authority) } else { Err(GatewayError::Host) }
 }
 
-fn checked(authority: &str) -> Result<String, GatewayError> {
+fn is_authority(bytes: &[u8]) -> bool {
     // A plain name or address with an optional port is by far the most frequent; it needs no parser.
-    let simple = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
-    let (host, port) = authority.split_once(':').unwrap_or((authority, ""));
-    if !host.is_empty() && host.bytes().all(simple) && port.len() <= 5 && port.bytes().all(|b| b.is_ascii_digit()) {
-        return Ok(authority.to_owned());
+    let simple = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    let colon = bytes.iter().position(|byte| *byte == b':').unwrap_or(bytes.len());
+    let (host, port) = bytes.split_at(colon);
+    if !host.is_empty() && host.iter().all(simple) && port.len() <= 6 && port.iter().skip(1).all(u8::is_ascii_digit) {
+        return true;
     }
-    let parsed: Authority = authority.parse().map_err(|_| GatewayError::Host)?;
-    if parsed.host().is_empty() || parsed.as_str().contains('@') {
-        return Err(GatewayError::Host);
-    }
-    Ok(authority.to_owned())
+    Authority::try_from(bytes).is_ok_and(|parsed| !parsed.host().is_empty() && !parsed.as_str().contains('@'))
 }
 
 /// A target in absolute form must be of the connection's own scheme. HTTP/2's `:scheme` is not held against a client:
@@ -159,22 +169,25 @@ mod tests {
 
     #[test]
     fn what_is_matched_is_what_came_normalised() {
-        let check = |request, expected: (&str, &str, Option<&str>)| {
-            let head = read(request).expect("a good head");
-            assert_eq!((head.authority.as_str(), head.path.as_str(), head.query.as_deref()), expected);
+        let check = |request: http::request::Builder, expected: (&str, &str, &str)| {
+            let parts = request.body(()).expect("a request").into_parts().0;
+            let head = Head::read(&parts, false, 100).expect("a good head");
+            let request = head.request(80, Transport::Plain, &parts);
+            assert_eq!((request.authority, request.path), (expected.0, expected.1));
+            assert_eq!(head.target(&parts.uri), expected.2);
         };
-        check(get("/score"), ("a.example.com", "/score", None));
-        check(get("/a/../score?x=/../y"), ("a.example.com", "/score", Some("x=/../y")));
-        check(get("http://b.example.com:80/x"), ("b.example.com:80", "/x", None));
-        check(get("http://a.example.com"), ("a.example.com", "/", None));
-        check(Request::get("/").header("host", "[::1]:8080"), ("[::1]:8080", "/", None));
-        check(Request::get("/").version(Version::HTTP_10), ("", "/", None));
+        check(get("/score"), ("a.example.com", "/score", "/score"));
+        check(get("/a/../score?x=/../y"), ("a.example.com", "/score", "/score?x=/../y"));
+        check(get("http://b.example.com:80/x"), ("b.example.com:80", "/x", "/x"));
+        check(get("http://a.example.com"), ("a.example.com", "/", "/"));
+        check(Request::get("/").header("host", "[::1]:8080"), ("[::1]:8080", "/", "/"));
+        check(Request::get("/").version(Version::HTTP_10), ("", "/", "/"));
     }
 
     #[test]
     fn what_cannot_be_acted_on_safely_is_refused() {
         let check = |request, expected: GatewayError| {
-            assert_eq!(read(request).map(|head| head.path).expect_err("refused"), expected);
+            assert_eq!(read(request).expect_err("refused"), expected);
         };
         check(Request::get("/"), GatewayError::Host);
         check(get("/").header("host", "b"), GatewayError::Host);
@@ -199,6 +212,6 @@ mod tests {
 
     #[test]
     fn the_longest_allowed_target_passes() {
-        assert_eq!(read(get(&format!("/{}", "x".repeat(99)))).map(|head| head.path.len()), Ok(100));
+        assert!(read(get(&format!("/{}", "x".repeat(99)))).is_ok());
     }
 }

@@ -6,39 +6,37 @@ use crate::error::GatewayError;
 use crate::settings::HeaderSettings;
 use http::header::{self, Entry};
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
-use std::net::IpAddr;
 use turnout_routes::documents::Scheme;
 
-/// Belong to one connection (RFC 9110, 7.6.1), or say how a message is framed, which hyper does anew. `te` is among
-/// them: trailers are dropped, so none may be promised. `expect` was answered by the gateway.
-const HOP_BY_HOP: [HeaderName; 9] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::PROXY_AUTHENTICATE,
-    header::TE,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    header::EXPECT,
-    HeaderName::from_static("http2-settings"),
-];
+/// Belongs to one connection (RFC 9110, 7.6.1), or says how a message is framed, which hyper does anew.
+fn is_hop_by_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "transfer-encoding"
+            | "upgrade"
+            | "http2-settings"
+    )
+}
 
-/// Say who the client is; only a trusted proxy may.
-const FORWARDED: [HeaderName; 6] = [
-    FORWARDED_FOR,
-    FORWARDED_PROTO,
-    HeaderName::from_static("x-forwarded-host"),
-    HeaderName::from_static("x-forwarded-port"),
-    header::FORWARDED,
-    HeaderName::from_static("x-real-ip"),
-];
+/// Besides those, of a request: `te`, since trailers are dropped and none may be promised; `expect`, which the gateway
+/// has answered; `proxy`, which becomes HTTP_PROXY under CGI; what is the gateway's own to write.
+fn is_not_for_backends(name: &str) -> bool {
+    matches!(name, "te" | "expect" | "proxy" | "proxy-authorization" | "x-forwarded-client-cert")
+        || name.starts_with("x-turnout-")
+        || name.strip_prefix("x-envoy-").is_some_and(|rest| ENVOY_OWN.contains(&rest))
+}
 
-/// Never taken from a client: `proxy` becomes HTTP_PROXY under CGI, the certificate header is the gateway's to write.
-const DROPPED: [HeaderName; 3] = [
-    HeaderName::from_static("proxy"),
-    HeaderName::from_static("proxy-authorization"),
-    HeaderName::from_static("x-forwarded-client-cert"),
-];
+/// Says who the client is; only a trusted proxy may.
+fn says_who_the_client_is(name: &str) -> bool {
+    matches!(
+        name,
+        "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host" | "x-forwarded-port" | "forwarded" | "x-real-ip"
+    )
+}
 
 /// Naming these in `Connection` would make the gateway drop what it or the backend relies on.
 const NEVER_NOMINATED: [&str; 4] = ["host", "content-length", "authorization", "x-api-version"];
@@ -56,26 +54,31 @@ const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-servi
 /// The longest request id that is taken over from a trusted proxy, in bytes.
 const MAX_REQUEST_ID_BYTES: usize = 128;
 
-/// Takes off the request what must not reach matching or the backend.
+/// Takes off the request what must not reach matching or the backend. Names with `_` become those with `-` in WSGI
+/// servers, so a client could say in them what it may not say otherwise.
 pub(crate) fn sanitise_request(
     headers: &mut HeaderMap,
     trusted: bool,
     settings: HeaderSettings,
 ) -> Result<(), GatewayError> {
     remove_nominated(headers)?;
-    for name in &HOP_BY_HOP {
-        headers.remove(name);
-    }
-    for name in &DROPPED {
-        headers.remove(name);
-    }
-    if !trusted {
-        for name in &FORWARDED {
+    remove_if(headers, |name| {
+        is_hop_by_hop(name)
+            || is_not_for_backends(name)
+            || (!trusted && says_who_the_client_is(name))
+            || (!settings.keep_underscores && name.contains('_'))
+    });
+    Ok(())
+}
+
+/// One look at each name is cheaper than asking the map for every name that might be there; most requests have none.
+fn remove_if(headers: &mut HeaderMap, goes: impl Fn(&str) -> bool) {
+    if headers.keys().any(|name| goes(name.as_str())) {
+        let names: Vec<HeaderName> = headers.keys().filter(|name| goes(name.as_str())).cloned().collect();
+        for name in names {
             headers.remove(name);
         }
     }
-    remove_reserved(headers, settings.keep_underscores);
-    Ok(())
 }
 
 /// Removes what `Connection` names.
@@ -96,22 +99,6 @@ fn remove_nominated(headers: &mut HeaderMap) -> Result<(), GatewayError> {
         headers.remove(&name);
     }
     Ok(())
-}
-
-/// `x-turnout-*` and Envoy's own are the gateway's to set; names with `_` become those with `-` in WSGI servers, so a
-/// client could say in them what it may not say otherwise.
-fn remove_reserved(headers: &mut HeaderMap, keep_underscores: bool) {
-    let reserved = |name: &str| {
-        name.starts_with("x-turnout-")
-            || (name.starts_with("x-envoy-") && ENVOY_OWN.contains(&&name["x-envoy-".len()..]))
-            || (!keep_underscores && name.contains('_'))
-    };
-    if headers.keys().any(|name| reserved(name.as_str())) {
-        let names: Vec<HeaderName> = headers.keys().filter(|name| reserved(name.as_str())).cloned().collect();
-        for name in names {
-            headers.remove(name);
-        }
-    }
 }
 
 /// What Istio's gateway drops of a client's `x-envoy-*`, without that prefix (observed); others pass.
@@ -142,7 +129,7 @@ const ENVOY_OWN: [&str; 22] = [
 
 /// What the backend should know of a request.
 pub(crate) struct Forwarded<'a> {
-    pub(crate) client: IpAddr,
+    pub(crate) client: &'a HeaderValue,
     pub(crate) scheme: Scheme,
     pub(crate) trusted: bool,
     pub(crate) request_id: &'a HeaderValue,
@@ -159,15 +146,13 @@ pub(crate) fn add_forwarded(headers: &mut HeaderMap, forwarded: &Forwarded<'_>) 
 
 /// The client's address, behind what a trusted proxy said before.
 fn forwarded_for(headers: &HeaderMap, forwarded: &Forwarded<'_>) -> HeaderValue {
-    let lines: Vec<&[u8]> = headers.get_all(FORWARDED_FOR).iter().map(HeaderValue::as_bytes).collect();
-    let client = forwarded.client.to_string();
-    let value = if lines.is_empty() {
-        client.into_bytes()
-    } else {
-        [&lines.join(&b","[..])[..], b",", client.as_bytes()].concat()
-    };
-    // Both parts came from header values or an address, so the joined bytes are a header value too.
-    HeaderValue::from_bytes(&value).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+    let client = forwarded.client;
+    if !headers.contains_key(FORWARDED_FOR) {
+        return client.clone();
+    }
+    let lines = headers.get_all(FORWARDED_FOR).iter().chain([client]).map(HeaderValue::as_bytes);
+    // All parts were header values, so the joined bytes are one, too.
+    HeaderValue::from_bytes(&lines.collect::<Vec<_>>().join(&b","[..])).unwrap_or_else(|_| client.clone())
 }
 
 /// The id of a trusted proxy if it is safe to log, else a new one (UUID version 4, RFC 9562).
@@ -201,24 +186,25 @@ fn new_request_id(random: u128) -> HeaderValue {
 
 /// What Istio's gateway tells backends beside that, with `--envoy-headers`.
 pub(crate) struct EnvoyRequestHeaders<'a> {
-    pub(crate) client: IpAddr,
+    pub(crate) client: &'a HeaderValue,
     /// Path and query before a rewrite.
     pub(crate) original_path: Option<&'a str>,
     /// Authority before a rewrite.
-    pub(crate) original_host: Option<&'a str>,
+    pub(crate) original_host: Option<&'a HeaderValue>,
     pub(crate) timeout_ms: Option<u128>,
 }
 
 pub(crate) fn add_envoy_request_headers(headers: &mut HeaderMap, envoy: &EnvoyRequestHeaders<'_>) {
-    let mut insert = |name: HeaderName, value: Option<String>| {
-        if let Some(value) = value.and_then(|text| HeaderValue::from_str(&text).ok()) {
+    let text = |text: &str| HeaderValue::from_str(text).ok();
+    let mut insert = |name: HeaderName, value: Option<HeaderValue>| {
+        if let Some(value) = value {
             headers.insert(name, value);
         }
     };
-    insert(EXTERNAL_ADDRESS, Some(envoy.client.to_string()));
-    insert(ORIGINAL_PATH, envoy.original_path.map(str::to_owned));
-    insert(ORIGINAL_HOST, envoy.original_host.map(str::to_owned));
-    insert(EXPECTED_TIMEOUT, envoy.timeout_ms.map(|ms| ms.to_string()));
+    insert(EXTERNAL_ADDRESS, Some(envoy.client.clone()));
+    insert(ORIGINAL_PATH, envoy.original_path.and_then(text));
+    insert(ORIGINAL_HOST, envoy.original_host.cloned());
+    insert(EXPECTED_TIMEOUT, envoy.timeout_ms.and_then(|ms| text(&ms.to_string())));
 }
 
 /// The number of the try, from 1, with `--envoy-headers`.
@@ -229,11 +215,7 @@ pub(crate) fn set_attempt_count(headers: &mut HeaderMap, attempt: u32) {
 /// Takes off the backend's answer what belongs to its connection. What `Connection` names there stays, as observed on
 /// Istio: a backend is trusted with its own headers.
 pub(crate) fn sanitise_response(headers: &mut HeaderMap) {
-    for name in &HOP_BY_HOP {
-        if *name != header::TE {
-            headers.remove(name);
-        }
-    }
+    remove_if(headers, is_hop_by_hop);
 }
 
 /// Time until the backend answered, with `--envoy-headers`.
@@ -319,8 +301,11 @@ mod tests {
         )
         .expect("nothing to refuse");
         let id = HeaderValue::from_static("id");
-        let client = IpAddr::from([10, 0, 0, 1]);
-        add_forwarded(&mut headers, &Forwarded { client, scheme: Scheme::Http, trusted: true, request_id: &id });
+        let client = HeaderValue::from_static("10.0.0.1");
+        add_forwarded(
+            &mut headers,
+            &Forwarded { client: &client, scheme: Scheme::Http, trusted: true, request_id: &id },
+        );
         assert_eq!(headers["x-forwarded-for"], "1.1.1.1,2.2.2.2,10.0.0.1");
         assert_eq!(headers["x-forwarded-proto"], "https");
     }

@@ -9,8 +9,9 @@ mod scalar;
 pub(crate) use scalar::{one_of, quoted};
 
 use crate::problem::{DocumentName, Problem, Severity};
+use crate::re2::{Compiled, MAX_COMPILED_BYTES, PatternError};
 use crate::yaml::{Entry, Node, Position, Scalar, Value};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -27,6 +28,8 @@ pub(crate) struct Reported(());
 pub(crate) struct Report<'a> {
     source: &'a str,
     document: DocumentName,
+    /// What compiled regular expressions may still take, in this document and those after it.
+    pattern_bytes: &'a Cell<usize>,
     problems: RefCell<Vec<Problem>>,
 }
 
@@ -56,8 +59,8 @@ enum Step<'n> {
 }
 
 impl<'a> Report<'a> {
-    pub(crate) fn new(source: &'a str, document: DocumentName) -> Self {
-        Self { source, document, problems: RefCell::default() }
+    pub(crate) fn new(source: &'a str, document: DocumentName, pattern_bytes: &'a Cell<usize>) -> Self {
+        Self { source, document, pattern_bytes, problems: RefCell::default() }
     }
 
     pub(crate) fn into_problems(self) -> Vec<Problem> {
@@ -302,6 +305,24 @@ impl<'a> Item<'a> {
             return Err(self.advise(format!("{text} is finer than milliseconds"), "round it to whole milliseconds"));
         }
         Ok(Duration::from_millis(nanoseconds.unsigned_abs() / 1_000_000))
+    }
+
+    /// A regular expression, within what all of them together may take.
+    pub(crate) fn pattern<R>(&self, compile: fn(&str) -> Result<Compiled<R>, PatternError>) -> Decoded<R> {
+        let text = self.string()?;
+        let left = &self.report.pattern_bytes;
+        if left.get() == 0 {
+            let message = "all regular expressions together take too much memory";
+            return Err(self.advise(message, "write exact or prefix, or shorter expressions"));
+        }
+        let compiled = compile(text);
+        let taken = match &compiled {
+            Ok(compiled) => compiled.bytes,
+            Err(PatternError::TooLarge) => MAX_COMPILED_BYTES,
+            Err(_) => 0,
+        };
+        left.set(left.get().saturating_sub(taken));
+        compiled.map(|compiled| compiled.regex).map_err(|error| self.error(error.to_string()))
     }
 
     /// One of the names in `known`; those in `unsupported` are Istio's alone.

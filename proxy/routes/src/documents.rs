@@ -1,6 +1,6 @@
 //! The documents of a routes file: Istio's `Gateway`, `VirtualService`, `DestinationRule` and `ServiceEntry`, as types
-//! that cannot hold what Istio would refuse. Whoever has a [`Document`] checks nothing again; [`parse`](crate::parse)
-//! makes them from YAML and reports every problem at once, [`render`](crate::render) writes them back so that
+//! that cannot hold what Istio would refuse. Whoever has a [`Document`] checks nothing again; [`parse`](crate::parse())
+//! makes them from YAML and reports every problem at once, [`render`](crate::render()) writes them back so that
 //! `parse(render(x)) == x`.
 //!
 //! One file here holds one kind: its types first, then what of Istio is refused by name, how the types are decoded from

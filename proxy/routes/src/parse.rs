@@ -5,6 +5,7 @@ use crate::decode::Report;
 use crate::documents::Document;
 use crate::problem::{DocumentName, Problem, Problems, Severity};
 use crate::yaml::{self, Budget, Node, Position, SyntaxError};
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
@@ -13,6 +14,8 @@ pub const MAX_SOURCE_BYTES: usize = 1024 * 1024;
 /// How many values (scalars, lists, mappings) the sources may hold together, with aliases expanded.
 const MAX_VALUES: usize = 100_000;
 
+/// What the regular expressions of all sources may take once they are compiled.
+const MAX_PATTERN_BYTES: usize = 64 * 1024 * 1024;
 /// Where problems of a whole source are.
 const START: Position = Position { line: 1, column: 1 };
 
@@ -39,6 +42,7 @@ pub fn parse(sources: &[Source<'_>]) -> Result<Parsed, Problems> {
     let mut reader = Reader {
         budget: Budget::new(MAX_VALUES, MAX_SOURCE_BYTES),
         bytes_left: MAX_SOURCE_BYTES,
+        pattern_bytes: Cell::new(MAX_PATTERN_BYTES),
         documents: Vec::new(),
         first_places: HashMap::new(),
         problems: Vec::new(),
@@ -72,6 +76,7 @@ pub fn parse(sources: &[Source<'_>]) -> Result<Parsed, Problems> {
 struct Reader<'a> {
     budget: Budget,
     bytes_left: usize,
+    pattern_bytes: Cell<usize>,
     documents: Vec<Document>,
     /// Where each kind, namespace and name stands.
     first_places: HashMap<(&'static str, String, String), (&'a str, usize)>,
@@ -118,7 +123,7 @@ impl<'a> Reader<'a> {
     }
 
     fn read_document(&mut self, source: &'a str, index: usize, node: &Rc<Node>) {
-        let report = Report::new(source, name_of(node, index));
+        let report = Report::new(source, name_of(node, index), &self.pattern_bytes);
         report.check_keys(node);
         let root = report.root(node);
         if let Ok(document) = Document::decode(&root) {

@@ -11,8 +11,17 @@ use std::collections::HashSet;
 const MAX_PATTERN_BYTES: usize = 1024;
 /// RE2's limit for counted repetitions, nested ones multiplied.
 const MAX_REPETITIONS: u32 = 1000;
-/// What one compiled pattern may take.
-const MAX_COMPILED_BYTES: usize = 4 * 1024 * 1024;
+/// What one compiled pattern may take: the least of these that suffices is what it counts as.
+const COMPILED_BYTES: [usize; 4] = [4 * 1024, 32 * 1024, 256 * 1024, MAX_COMPILED_BYTES];
+/// What it takes to find out that a pattern is too large.
+pub(crate) const MAX_COMPILED_BYTES: usize = 2 * 1024 * 1024;
+
+/// A compiled pattern and about how much memory it takes.
+#[derive(Debug)]
+pub(crate) struct Compiled<R> {
+    pub(crate) regex: R,
+    pub(crate) bytes: usize,
+}
 
 /// Why a pattern is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,17 +52,27 @@ pub enum PatternError {
 }
 
 /// Compiles a pattern that must match a whole string.
-pub(crate) fn whole(pattern: &str) -> Result<bytes::Regex, PatternError> {
-    let translated = translate(pattern)?;
-    bytes::RegexBuilder::new(&format!(r"\A(?:{translated})\z"))
-        .size_limit(MAX_COMPILED_BYTES)
-        .build()
-        .map_err(|error| not_compiled(&error))
+pub(crate) fn whole(pattern: &str) -> Result<Compiled<bytes::Regex>, PatternError> {
+    let translated = format!(r"\A(?:{})\z", translate(pattern)?);
+    compile(|limit| bytes::RegexBuilder::new(&translated).size_limit(limit).build())
 }
 
 /// Compiles a pattern that is searched for in a text.
-pub(crate) fn search(pattern: &str) -> Result<Regex, PatternError> {
-    RegexBuilder::new(&translate(pattern)?).size_limit(MAX_COMPILED_BYTES).build().map_err(|error| not_compiled(&error))
+pub(crate) fn search(pattern: &str) -> Result<Compiled<Regex>, PatternError> {
+    let translated = translate(pattern)?;
+    compile(|limit| RegexBuilder::new(&translated).size_limit(limit).build())
+}
+
+fn compile<R>(build: impl Fn(usize) -> Result<R, regex::Error>) -> Result<Compiled<R>, PatternError> {
+    for bytes in COMPILED_BYTES {
+        match build(bytes) {
+            Ok(regex) => return Ok(Compiled { regex, bytes }),
+            Err(regex::Error::CompiledTooBig(_)) => {}
+            // The last line of its message is the reason; those before it point into the translated pattern.
+            Err(other) => return Err(syntax(other.to_string().lines().last().unwrap_or_default())),
+        }
+    }
+    Err(PatternError::TooLarge)
 }
 
 /// RE2's replacement text (`\1` is the first group, `\0` the whole match, `\\` a backslash) for the regex crate.
@@ -79,14 +98,6 @@ pub(crate) fn expansion(replacement: &str, regex: &Regex) -> Result<String, Patt
         }
     }
     Ok(expansion)
-}
-
-fn not_compiled(error: &regex::Error) -> PatternError {
-    match error {
-        regex::Error::CompiledTooBig(_) => PatternError::TooLarge,
-        // The last line of its message is the reason; those before it point into the translated pattern.
-        other => syntax(other.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ")),
-    }
 }
 
 fn syntax(message: impl Into<String>) -> PatternError {
@@ -485,18 +496,18 @@ fn push_literal(translated: &mut String, c: char) {
 mod tests {
     use super::*;
 
+    fn check(pattern: &str, matching: &[&str], others: &[&str]) {
+        let regex = whole(pattern).unwrap_or_else(|error| panic!("{pattern}: {error}")).regex;
+        for text in matching {
+            assert!(regex.is_match(text.as_bytes()), "{pattern} should match {text:?}");
+        }
+        for text in others {
+            assert!(!regex.is_match(text.as_bytes()), "{pattern} should not match {text:?}");
+        }
+    }
+
     #[test]
-    fn patterns_match_what_re2_matches() {
-        let check = |pattern: &str, matching: &[&str], others: &[&str]| {
-            let regex = whole(pattern).unwrap_or_else(|error| panic!("{pattern}: {error}"));
-            for text in matching {
-                assert!(regex.is_match(text.as_bytes()), "{pattern} should match {text:?}");
-            }
-            for text in others {
-                assert!(!regex.is_match(text.as_bytes()), "{pattern} should not match {text:?}");
-            }
-        };
-        // The whole string, with alternatives at the top.
+    fn a_pattern_matches_the_whole_string() {
         check("a|b", &["a", "b"], &["ab", "xa", "bx", ""]);
         check("/v[0-9]+/score", &["/v1/score", "/v12/score"], &["/v/score", "/v1/score/", "/V1/score"]);
         check("^/score$", &["/score"], &["/scores"]);
@@ -510,7 +521,10 @@ mod tests {
         check("(?)a", &["a"], &[]);
         check("(?P<name>a)(?<other>b)(c)", &["abc"], &[]);
         check("(|a)", &["", "a"], &["b"]);
-        // Classes are ASCII.
+    }
+
+    #[test]
+    fn classes_are_ascii() {
         check(r"\d", &["0", "9"], &["a", "٣"]);
         check(r"\D", &["a", "٣"], &["0"]);
         check(r"\w", &["a", "Z", "_", "0"], &["ä", "-"]);
@@ -523,7 +537,10 @@ mod tests {
         check(r"a\Bb", &["ab"], &["a b"]);
         check(r"\pL\p{Lu}\PN\p{Greek}\p{^Greek}", &["äÄ-αa"], &["äÄ1αa", "äÄ-aa"]);
         check("[[:alpha:]_[:^digit:]]", &["a", "_", "-"], &["1"]);
-        // What is special to the regex crate alone.
+    }
+
+    #[test]
+    fn what_is_special_to_the_regex_crate_alone_is_a_text() {
         check("[[a]", &["[", "a"], &["]"]);
         check("[a&&b]", &["a", "&", "b"], &["c"]);
         check("[+--b]", &["+", ",", "-", "b"], &["a"]);
@@ -539,7 +556,10 @@ mod tests {
         check("a#b c", &["a#b c"], &["abc"]);
         check(r"\<a\>", &["<a>"], &["a"]);
         check(r"\b{start}", &[], &["", "a"]);
-        // Texts, escapes and repetitions.
+    }
+
+    #[test]
+    fn texts_escapes_and_repetitions_are_those_of_re2() {
         check(r"\Qa.b*\Ec+", &["a.b*c", "a.b*cc"], &["axb*c"]);
         check(r"\Qa.b", &["a.b"], &["axb"]);
         check(r"\Qab\E*", &["a", "ab", "abb"], &["abab"]);
@@ -557,71 +577,82 @@ mod tests {
         check("é", &["é"], &["e"]);
     }
 
-    #[test]
-    fn what_re2_refuses_is_refused() {
-        let check = |pattern: &str, expected: &str| match whole(pattern) {
+    fn check_refused(pattern: &str, expected: &str) {
+        match whole(pattern) {
             Ok(_) => panic!("{pattern} should be refused"),
             Err(error) => assert!(error.to_string().contains(expected), "{pattern}: {error}"),
-        };
-        check("", "must not be empty");
-        check(&"a".repeat(1025), "1025 bytes is too long");
-        check("[a-", "missing closing ]");
-        check("[", "missing closing ]");
-        check("[]", "missing closing ]");
-        check("[z-a]", "ends before it begins");
-        check("[a--b]", "ends before it begins");
-        check(r"[a-\d]", "must end with a character");
-        check("[[:nope:]]", "[:nope:] is not known");
-        check(r"[\b]", r"\b is not known");
-        check("(", "missing closing )");
-        check(")", "without its (");
-        check("(?!x).*", "look-around (?! does not exist");
-        check("(?=x)", "look-around (?= does not exist");
-        check("(?<=x)", "look-behind does not exist");
-        check("(?<!x)", "look-behind does not exist");
-        check("(?P<a>x)(?P<a>y)", "two groups are called a");
-        check("(?P<>x)", "not the name of a group");
-        check("(?P=a)", "is not known");
-        check("(?x)a", "the flags are i, m, s and U");
-        check("(?u)a", "the flags are i, m, s and U");
-        check("(?R)a", "the flags are i, m, s and U");
-        check("(?i-)a", "without its end");
-        check("(?ii)a", "twice");
-        check("(?i", "without its end");
-        check("*", "nothing to repeat");
-        check("a|*", "nothing to repeat");
-        check("(*a)", "nothing to repeat");
-        check("a**", "after another repetition");
-        check("a*+", "after another repetition");
-        check("a{2}{3}", "after another repetition");
-        check("a{2,1}", "ends before it begins");
-        check("a{1001}", "more than 1000 times");
-        check("(a{100}){11}", "more than 1000 times");
-        check("((a{10}b){10}c{3}){11}", "more than 1000 times");
-        check(r"a\", r"a trailing \");
-        check(r"(a)\1", "back-references do not exist");
-        check(r"\8", r"\8 is not known");
-        check(r"\C", r"\C is not known");
-        check(r"\Z", r"\Z is not known");
-        check(r"\E", r"\E is not known");
-        check(r"\h", r"\h is not known");
-        check(r"\u0041", r"\u is not known");
-        check(r"\é", r"\é is not known");
-        check(r"\x4", "two hexadecimal digits");
-        check(r"\x{110000}", "two hexadecimal digits");
-        check(r"\x{}", "two hexadecimal digits");
-        check(r"\p{Nope}", "neither a category nor a script");
-        check(r"\p{Alphabetic}", "neither a category nor a script");
-        check(r"\p{script=Greek}", "neither a category nor a script");
-        check(r"\p{Greek", "without its }");
-        check(r"\p", "neither a category nor a script");
-        check(r"\pL{1000}", "too large");
+        }
+    }
+
+    #[test]
+    fn limits_and_classes_that_re2_refuses_are_refused() {
+        check_refused("", "must not be empty");
+        check_refused(&"a".repeat(1025), "1025 bytes is too long");
+        check_refused(r"\pL{1000}", "too large");
+        check_refused("[a-", "missing closing ]");
+        check_refused("[", "missing closing ]");
+        check_refused("[]", "missing closing ]");
+        check_refused("[z-a]", "ends before it begins");
+        check_refused("[a--b]", "ends before it begins");
+        check_refused(r"[a-\d]", "must end with a character");
+        check_refused("[[:nope:]]", "[:nope:] is not known");
+        check_refused(r"[\b]", r"\b is not known");
+    }
+
+    #[test]
+    fn groups_and_repetitions_that_re2_refuses_are_refused() {
+        check_refused("(", "missing closing )");
+        check_refused(")", "without its (");
+        check_refused("(?!x).*", "look-around (?! does not exist");
+        check_refused("(?=x)", "look-around (?= does not exist");
+        check_refused("(?<=x)", "look-behind does not exist");
+        check_refused("(?<!x)", "look-behind does not exist");
+        check_refused("(?P<a>x)(?P<a>y)", "two groups are called a");
+        check_refused("(?P<>x)", "not the name of a group");
+        check_refused("(?P=a)", "is not known");
+        check_refused("(?x)a", "the flags are i, m, s and U");
+        check_refused("(?u)a", "the flags are i, m, s and U");
+        check_refused("(?R)a", "the flags are i, m, s and U");
+        check_refused("(?i-)a", "without its end");
+        check_refused("(?ii)a", "twice");
+        check_refused("(?i", "without its end");
+        check_refused("*", "nothing to repeat");
+        check_refused("a|*", "nothing to repeat");
+        check_refused("(*a)", "nothing to repeat");
+        check_refused("a**", "after another repetition");
+        check_refused("a*+", "after another repetition");
+        check_refused("a{2}{3}", "after another repetition");
+        check_refused("a{2,1}", "ends before it begins");
+        check_refused("a{1001}", "more than 1000 times");
+        check_refused("(a{100}){11}", "more than 1000 times");
+        check_refused("((a{10}b){10}c{3}){11}", "more than 1000 times");
+    }
+
+    #[test]
+    fn escapes_that_re2_refuses_are_refused() {
+        check_refused(r"a\", r"a trailing \");
+        check_refused(r"(a)\1", "back-references do not exist");
+        check_refused(r"\8", r"\8 is not known");
+        check_refused(r"\C", r"\C is not known");
+        check_refused(r"\Z", r"\Z is not known");
+        check_refused(r"\E", r"\E is not known");
+        check_refused(r"\h", r"\h is not known");
+        check_refused(r"\u0041", r"\u is not known");
+        check_refused(r"\é", r"\é is not known");
+        check_refused(r"\x4", "two hexadecimal digits");
+        check_refused(r"\x{110000}", "two hexadecimal digits");
+        check_refused(r"\x{}", "two hexadecimal digits");
+        check_refused(r"\p{Nope}", "neither a category nor a script");
+        check_refused(r"\p{Alphabetic}", "neither a category nor a script");
+        check_refused(r"\p{script=Greek}", "neither a category nor a script");
+        check_refused(r"\p{Greek", "without its }");
+        check_refused(r"\p", "neither a category nor a script");
     }
 
     #[test]
     fn a_rewrite_replaces_every_match_as_re2_does() {
         let check = |pattern: &str, replacement: &str, text: &str, expected: &str| {
-            let regex = search(pattern).expect("a good pattern");
+            let regex = search(pattern).expect("a good pattern").regex;
             let expansion = expansion(replacement, &regex).expect("a good replacement");
             assert_eq!(regex.replace_all(text, expansion), expected, "{pattern} {replacement}");
         };
@@ -638,7 +669,7 @@ mod tests {
     #[test]
     fn a_replacement_must_name_groups_that_are_there() {
         let check = |pattern: &str, replacement: &str, expected: PatternError| {
-            let regex = search(pattern).expect("a good pattern");
+            let regex = search(pattern).expect("a good pattern").regex;
             assert_eq!(expansion(replacement, &regex), Err(expected), "{replacement}");
         };
         check("(a)", r"\2", PatternError::NoSuchGroup { group: 2, groups: 1 });

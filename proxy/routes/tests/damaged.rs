@@ -120,3 +120,15 @@ fn no_cut_of_a_file_makes_the_reader_panic() {
         }
     }
 }
+
+#[test]
+fn all_regular_expressions_together_have_a_limit() {
+    let rule = "  - {match: [{uri: {regex: '\\pL{40}'}}], route: [{destination: {host: a}}]}\n";
+    let rules = rule.repeat(100);
+    let head =
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: a}\nspec:\n  hosts: [a.com]\n";
+    let found = problems(&[("routes.yaml", format!("{head}  http:\n{rules}").as_bytes())]);
+    let first = found.first().expect("too many of them");
+    assert!(first.line > 7, "one is allowed");
+    assert_eq!(first.message, "all regular expressions together take too much memory");
+}

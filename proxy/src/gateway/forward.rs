@@ -8,7 +8,7 @@ use crate::error::{Flags, GatewayError};
 use crate::headers::{self, EnvoyRequestHeaders, Forwarded};
 use crate::record::Record;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Request, Response, Uri, Version, header};
+use http::{HeaderMap, Request, Response, Uri, Version, header};
 use std::time::Duration;
 use turnout_routes::router::{Route, Target};
 
@@ -84,34 +84,44 @@ impl Gateway {
             || route.rule.local_response_headers.needs_request_headers();
         let mut headers =
             if keeps_headers { incoming.parts.headers.clone() } else { std::mem::take(&mut incoming.parts.headers) };
-        let (head, client) = (&incoming.head, incoming.connection.peer.ip().to_canonical());
-        let rewritten = route.rewrite(&head.path, head.query.as_deref());
+        let (head, uri) = (&incoming.head, &incoming.parts.uri);
+        let rewritten = route.rewrite(head.path(uri), uri.query());
         let context = incoming.format_context(0, None);
 
         headers.remove(header::CONTENT_LENGTH);
-        let scheme = incoming.connection.transport().scheme();
-        let (trusted, request_id) = (incoming.trusted, &incoming.request_id);
-        headers::add_forwarded(&mut headers, &Forwarded { client, scheme, trusted, request_id });
+        headers::add_forwarded(
+            &mut headers,
+            &Forwarded {
+                client: incoming.connection.client(),
+                scheme: incoming.connection.transport().scheme(),
+                trusted: incoming.trusted,
+                request_id: &incoming.request_id,
+            },
+        );
         let authority = target.authority.as_ref().and_then(|authority| authority.resolve(&headers, &context));
         if settings.envoy_headers {
-            let original_path = rewritten.as_ref().map(|_| head.target());
+            let original_path = rewritten.as_ref().map(|_| head.target(uri));
             let envoy = EnvoyRequestHeaders {
-                client,
-                original_path: original_path.as_deref(),
-                original_host: authority.as_ref().map(|_| head.authority.as_str()),
+                client: incoming.connection.client(),
+                original_path: original_path.as_ref().map(PathAndQuery::as_str),
+                original_host: authority.as_ref().map(|_| &head.authority),
                 timeout_ms: route.rule.timeout.map(|timeout| timeout.as_millis()),
             };
             headers::add_envoy_request_headers(&mut headers, &envoy);
         }
         target.request_headers.apply(&mut headers, &context);
-        headers.insert(header::HOST, authority.map_or_else(|| host_value(&head.authority), Ok)?);
+        headers.insert(header::HOST, authority.unwrap_or_else(|| head.authority.clone()));
         if body.is_chunked() {
             headers::set_chunked(&mut headers);
         }
 
         let mut request = Request::new(());
         *request.method_mut() = incoming.parts.method.clone();
-        *request.uri_mut() = target_uri(rewritten.unwrap_or_else(|| head.target()))?;
+        *request.uri_mut() = Uri::from(match rewritten {
+            Some(target) => PathAndQuery::try_from(target)
+                .map_err(|_| GatewayError::BadRequest("the rewritten target is not a valid one"))?,
+            None => head.target(uri),
+        });
         *request.version_mut() = Version::HTTP_11;
         *request.headers_mut() = headers;
         Ok(request)
@@ -155,14 +165,4 @@ async fn expired(body: RequestBody, timeout: Duration) {
 
 fn is_grpc(headers: &HeaderMap) -> bool {
     headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
-}
-
-fn host_value(authority: &str) -> Result<HeaderValue, GatewayError> {
-    HeaderValue::from_str(authority).map_err(|_| GatewayError::Host)
-}
-
-fn target_uri(target: String) -> Result<Uri, GatewayError> {
-    let target = PathAndQuery::try_from(target)
-        .map_err(|_| GatewayError::BadRequest("the rewritten target is not a valid one"))?;
-    Ok(Uri::from(target))
 }

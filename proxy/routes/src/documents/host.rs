@@ -2,6 +2,7 @@
 //! validation: labels of RFC 1123 in either case, at most 255 bytes, the last label not a number.
 
 use crate::decode::{Decoded, Item, quoted};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// Which hosts something is for. Names are held in lower case, since hosts are compared without case (RFC 9110, 4.2.3).
@@ -58,15 +59,6 @@ impl HostPattern {
         Self::parse(item.string()?).map_err(|error| item.error(error.to_string()))
     }
 
-    /// Whether one document must not have both, as Istio sees it: `*foo.com` and `foo.com` count as overlapping.
-    pub(super) fn overlaps(&self, other: &Self) -> bool {
-        let is_bare = |suffix: &Self, exact: &Self| match (suffix, exact) {
-            (Self::Suffix(suffix), Self::Exact(name)) => suffix == name,
-            _ => false,
-        };
-        self.covers(other) || other.covers(self) || is_bare(self, other) || is_bare(other, self)
-    }
-
     /// Whether every host of `other` is also one of `self` (Istio's `Name.SubsetOf`, the other way round).
     pub fn covers(&self, other: &Self) -> bool {
         match (self, other) {
@@ -111,6 +103,37 @@ impl std::fmt::Display for HostPattern {
             Self::Suffix(suffix) => write!(f, "*{suffix}"),
             Self::Exact(name) => f.write_str(name),
         }
+    }
+}
+
+/// Hosts of one document, none of which overlaps another: Istio counts `*foo.com` and `foo.com` as overlapping too.
+#[derive(Debug, Default)]
+pub(super) struct DistinctHosts {
+    /// By their text without `*`, read backwards: a wildcard's is the beginning of those of all hosts that it covers.
+    by_reversed_text: BTreeMap<String, HostPattern>,
+}
+
+impl DistinctHosts {
+    /// Keeps the host, or gives the earlier one that it overlaps.
+    pub(super) fn insert(&mut self, host: &HostPattern) -> Option<HostPattern> {
+        let (text, is_wildcard) = match host {
+            HostPattern::Any => ("", true),
+            HostPattern::Suffix(suffix) => (suffix.as_str(), true),
+            HostPattern::Exact(name) => (name.as_str(), false),
+        };
+        let reversed: String = text.chars().rev().collect();
+        let mut lengths = (0..=reversed.len()).filter(|length| reversed.is_char_boundary(*length));
+        let covering = lengths.find_map(|length| {
+            let earlier = self.by_reversed_text.get(&reversed[..length])?;
+            (length == reversed.len() || !matches!(earlier, HostPattern::Exact(_))).then_some(earlier)
+        });
+        let mut from_here = self.by_reversed_text.range(reversed.clone()..);
+        let covered = from_here.next().filter(|(other, _)| is_wildcard && other.starts_with(&reversed));
+        if let Some(earlier) = covering.or(covered.map(|(_, earlier)| earlier)) {
+            return Some(earlier.clone());
+        }
+        self.by_reversed_text.insert(reversed, host.clone());
+        None
     }
 }
 
@@ -207,15 +230,21 @@ mod tests {
     fn overlaps_are_what_istio_takes_for_duplicates() {
         let check = |a: &str, b: &str, expected: bool| {
             let parse = |text| HostPattern::parse(text).expect("a host");
-            assert_eq!(parse(a).overlaps(&parse(b)), expected, "{a} {b}");
-            assert_eq!(parse(b).overlaps(&parse(a)), expected, "{b} {a}");
+            for (first, second) in [(a, b), (b, a)] {
+                let mut hosts = DistinctHosts::default();
+                assert_eq!(hosts.insert(&parse(first)), None);
+                assert_eq!(hosts.insert(&parse(second)), expected.then(|| parse(first)), "{first} {second}");
+            }
         };
         check("a.com", "A.com", true);
         check("*.com", "a.com", true);
         check("*.a.com", "*.com", true);
         check("*", "a.com", true);
+        check("*", "*.com", true);
         check("*a.com", "a.com", true);
         check("*.a.com", "a.com", false);
         check("a.com", "b.com", false);
+        check("a.com", "ba.com", false);
+        check("a.com", "*.b.com", false);
     }
 }

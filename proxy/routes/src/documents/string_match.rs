@@ -42,7 +42,7 @@ impl PartialEq for Pattern {
 impl Pattern {
     /// Compiles an expression of RE2.
     pub fn new(source: &str) -> Result<Self, PatternError> {
-        Ok(Self { source: source.to_owned(), whole: re2::whole(source)? })
+        Ok(Self { source: source.to_owned(), whole: re2::whole(source)?.regex })
     }
 
     /// The expression as the document has it.
@@ -75,7 +75,7 @@ impl StringMatch {
             text => Ok(Self::Prefix(text.to_owned())),
         });
         let regex = object.field("regex", |item| {
-            let pattern = Pattern::new(item.string()?).map_err(|error| item.error(error.to_string()))?;
+            let pattern = Pattern { source: item.string()?.to_owned(), whole: item.pattern(re2::whole)? };
             Ok(Self::Regex(pattern))
         });
         object.finish();

@@ -5,6 +5,7 @@ mod request_match;
 mod retries;
 mod unreachable;
 
+use super::host::DistinctHosts;
 use super::{HeaderOperations, HostPattern, Metadata, StringMatch, ValueMatch};
 use crate::decode::{Decoded, Item, Reported};
 use crate::re2::{self, PatternError};
@@ -220,7 +221,10 @@ impl PartialEq for RegexRewrite {
 impl RegexRewrite {
     /// Compiles an expression of RE2 and its replacement (`\1` is the first group, `\0` the whole match).
     pub fn new(pattern: &str, replacement: &str) -> Result<Self, PatternError> {
-        let regex = re2::search(pattern)?;
+        Self::with_regex(pattern, re2::search(pattern)?.regex, replacement)
+    }
+
+    fn with_regex(pattern: &str, regex: Regex, replacement: &str) -> Result<Self, PatternError> {
         let expansion = re2::expansion(replacement, &regex)?;
         Ok(Self { pattern: pattern.to_owned(), replacement: replacement.to_owned(), regex, expansion })
     }
@@ -381,17 +385,18 @@ const NO_HOSTS: &str = "at least one host is required; a delegate, which has non
 
 /// `serves_mesh`: whether it is also for sidecars, for which Istio does not allow `*`.
 fn decode_hosts(item: &Item<'_>, serves_mesh: bool) -> Decoded<Vec<HostPattern>> {
-    let mut earlier: Vec<HostPattern> = Vec::new();
+    let mut earlier = DistinctHosts::default();
     let hosts = item.each(|item| {
         let host = HostPattern::decode(item)?;
         if host == HostPattern::Any && serves_mesh {
             return Err(item.advise("every host (*) needs gateways, and none of them mesh", "write gateways"));
         }
-        if let Some(other) = earlier.iter().find(|other| other.overlaps(&host)) {
-            return Err(item.advise(format!("{host} and {other} are for the same hosts"), "leave one of them out"));
+        match earlier.insert(&host) {
+            None => Ok(host),
+            Some(other) => {
+                Err(item.advise(format!("{host} and {other} are for the same hosts"), "leave one of them out"))
+            }
         }
-        earlier.push(host.clone());
-        Ok(host)
     })?;
     if hosts.is_empty() { Err(item.error(NO_HOSTS)) } else { Ok(hosts) }
 }

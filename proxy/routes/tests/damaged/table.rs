@@ -312,72 +312,49 @@ fn truncated_files() -> Vec<DamagedFile> {
 
 /// The frame of a document: its version, kind and metadata, and what it has beside them.
 fn bad_frames() -> Vec<DamagedFile> {
-    const KIND: &str =
-        "kind: VirtualService\nmetadata:\n  name: scoring\n  namespace: abtesting\n  labels: {app: model}\n";
-    const FRAME: &str = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata:\n  name: scoring\n";
-    const NAME: &str = "  name: scoring\n";
-    let edits: [(&'static str, &str, &str, &str, &str); 19] = [
-        ("Sidecar default/a", KIND, "kind: Sidecar\nmetadata: {name: a}\n", "kind", "\"Sidecar\" is not known"),
-        ("List default/a", KIND, "kind: List\nmetadata: {name: a}\n", "kind", "a List is not a document"),
-        ("virtualservice default/a", KIND, "kind: virtualservice\nmetadata: {name: a}\n", "kind", "is not known"),
-        ("document 2", KIND, "kind: [VirtualService]\nmetadata: {name: a}\n", "kind", "a list is not a text"),
-        ("5 default/a", KIND, "kind: 5\nmetadata: {name: a}\n", "kind", "5 without quotes is a number"),
-        (
-            "VirtualService (document 2)",
-            KIND,
-            "kind: VirtualService\n<here>metadata: []\n",
-            "metadata",
-            "a list is not a mapping",
-        ),
-        (
-            "VirtualService (document 2)",
-            KIND,
-            "kind: VirtualService\n<here>metadata: {}\n",
-            "metadata.name",
-            "required",
-        ),
-        (
-            "document 2",
-            FRAME,
-            "<here>apiVersion: networking.istio.io/v1\nmetadata:\n  name: scoring\n",
-            "kind",
-            "required",
-        ),
-        (
-            "VirtualService abtesting/scoring",
-            FRAME,
-            "<here>kind: VirtualService\nmetadata:\n  name: scoring\n",
-            "apiVersion",
-            "required",
-        ),
-        ("VirtualService abtesting/Scoring", NAME, "  name: Scoring\n", "metadata.name", "is not a name of Kubernetes"),
-        ("VirtualService abtesting/a_b", NAME, "  name: a_b\n", "metadata.name", "is not a name of Kubernetes"),
-        ("VirtualService abtesting/", NAME, "  name: ''\n", "metadata.name", "is not a name of Kubernetes"),
-        ("VirtualService abtesting/5", NAME, "  name: 5\n", "metadata.name", "5 without quotes is a number"),
-        ("VirtualService abtesting/yes", NAME, "  name: yes\n", "metadata.name", "yes without quotes is a boolean"),
-        ("VirtualService (document 2)", NAME, "  name:\n", "metadata.name", "is empty"),
-        (SCORING, NAME, "  name: scoring\n<here>  name: scoring\n", "metadata.name", "there twice, first on line 26"),
-        (SCORING, NAME, "  name: scoring\n<here>  clusterName: a\n", "metadata.clusterName", "unknown field"),
-        (
-            SCORING,
-            NAME,
-            "  name: scoring\n<here>  creationTimestamp: now\n",
-            "metadata.creationTimestamp",
-            "not a time",
-        ),
-        (
-            SCORING,
-            NAME,
-            "  name: scoring\n<here>  annotations: {a: b, a: c}\n",
-            "metadata.annotations.a",
-            "there twice",
-        ),
-    ];
     let mut files: Vec<_> =
-        edits.iter().map(|(document, old, new, path, message)| edit(document, old, new, path, message)).collect();
+        FRAME_EDITS.iter().map(|(document, old, new, path, message)| edit(document, old, new, path, message)).collect();
     files.extend(own_documents());
     files
 }
+
+const KIND: &str = "kind: VirtualService\nmetadata:\n  name: scoring\n  namespace: abtesting\n  labels: {app: model}\n";
+const FRAME: &str = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata:\n  name: scoring\n";
+const NAME: &str = "  name: scoring\n";
+/// Changes of what the scoring document calls itself: how it is called then, what is replaced, by what, path, message.
+const FRAME_EDITS: [(&str, &str, &str, &str, &str); 19] = [
+    ("Sidecar default/a", KIND, "kind: Sidecar\nmetadata: {name: a}\n", "kind", "\"Sidecar\" is not known"),
+    ("List default/a", KIND, "kind: List\nmetadata: {name: a}\n", "kind", "a List is not a document"),
+    ("virtualservice default/a", KIND, "kind: virtualservice\nmetadata: {name: a}\n", "kind", "is not known"),
+    ("document 2", KIND, "kind: [VirtualService]\nmetadata: {name: a}\n", "kind", "a list is not a text"),
+    ("5 default/a", KIND, "kind: 5\nmetadata: {name: a}\n", "kind", "5 without quotes is a number"),
+    (
+        "VirtualService (document 2)",
+        KIND,
+        "kind: VirtualService\n<here>metadata: []\n",
+        "metadata",
+        "a list is not a mapping",
+    ),
+    ("VirtualService (document 2)", KIND, "kind: VirtualService\n<here>metadata: {}\n", "metadata.name", "required"),
+    ("document 2", FRAME, "<here>apiVersion: networking.istio.io/v1\nmetadata:\n  name: scoring\n", "kind", "required"),
+    (
+        "VirtualService abtesting/scoring",
+        FRAME,
+        "<here>kind: VirtualService\nmetadata:\n  name: scoring\n",
+        "apiVersion",
+        "required",
+    ),
+    ("VirtualService abtesting/Scoring", NAME, "  name: Scoring\n", "metadata.name", "is not a name of Kubernetes"),
+    ("VirtualService abtesting/a_b", NAME, "  name: a_b\n", "metadata.name", "is not a name of Kubernetes"),
+    ("VirtualService abtesting/", NAME, "  name: ''\n", "metadata.name", "is not a name of Kubernetes"),
+    ("VirtualService abtesting/5", NAME, "  name: 5\n", "metadata.name", "5 without quotes is a number"),
+    ("VirtualService abtesting/yes", NAME, "  name: yes\n", "metadata.name", "yes without quotes is a boolean"),
+    ("VirtualService (document 2)", NAME, "  name:\n", "metadata.name", "is empty"),
+    (SCORING, NAME, "  name: scoring\n<here>  name: scoring\n", "metadata.name", "there twice, first on line 26"),
+    (SCORING, NAME, "  name: scoring\n<here>  clusterName: a\n", "metadata.clusterName", "unknown field"),
+    (SCORING, NAME, "  name: scoring\n<here>  creationTimestamp: now\n", "metadata.creationTimestamp", "not a time"),
+    (SCORING, NAME, "  name: scoring\n<here>  annotations: {a: b, a: c}\n", "metadata.annotations.a", "there twice"),
+];
 
 /// Documents that are not made from [`ROUTES`].
 fn own_documents() -> Vec<DamagedFile> {

@@ -8,6 +8,7 @@ use crate::decode::{Decoded, Item, Object, Reported, both, quoted};
 use crate::documents::destination_rule::subset_name;
 use crate::documents::host::check_wildcard_domain;
 use crate::documents::{HeaderOperations, StringMatch, base64};
+use crate::re2;
 use crate::render::Fields;
 use bytes::Bytes;
 use http::{StatusCode, uri::Authority};
@@ -167,18 +168,14 @@ impl Rewrite {
 impl RegexRewrite {
     fn decode(item: &Item<'_>) -> Decoded<Self> {
         let mut object = item.object()?;
-        let pattern = object.required("match").and_then(|item| {
-            let pattern = item.string()?;
-            crate::re2::search(pattern).map_err(|error| item.error(error.to_string()))?;
-            Ok(pattern)
-        });
+        let pattern = object.required("match").and_then(|item| Ok((item.string()?, item.pattern(re2::search)?)));
         let replacement = object.required("rewrite").and_then(|item| {
             let text = url_part(&item)?;
             text.map(|text| (text, item.clone())).ok_or_else(|| item.error("a replacement must not be empty"))
         });
         object.finish();
-        let (pattern, (replacement, item)) = (pattern?, replacement?);
-        Self::new(pattern, &replacement).map_err(|error| item.error(error.to_string()))
+        let ((pattern, regex), (replacement, item)) = (pattern?, replacement?);
+        Self::with_regex(pattern, regex, &replacement).map_err(|error| item.error(error.to_string()))
     }
 
     fn encode(&self) -> Value {
