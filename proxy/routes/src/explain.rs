@@ -78,11 +78,7 @@ pub struct Share {
 impl Inquiry {
     /// A request for `url`, which may be a path alone; each header is `name: value`. The Gateway port is the URL's, else
     /// its scheme's default.
-    pub fn new<'h>(
-        method: &str,
-        url: &str,
-        headers: impl IntoIterator<Item = &'h str>,
-    ) -> Result<Self, InquiryError> {
+    pub fn new<'h>(method: &str, url: &str, headers: impl IntoIterator<Item = &'h str>) -> Result<Self, InquiryError> {
         let bad_url = |why: &dyn std::fmt::Display| InquiryError::Url(url.to_owned(), why.to_string());
         let method = method.parse().map_err(|_| InquiryError::Method(method.to_owned()))?;
         let uri: Uri = url.parse().map_err(|error: http::uri::InvalidUri| bad_url(&error))?;
@@ -122,9 +118,7 @@ pub fn explain(router: &Router, inquiry: &Inquiry) -> Explanation {
     };
     match router.find(&request) {
         Found::None => Explanation::NoRoute,
-        Found::HttpsRedirect => {
-            Explanation::Redirect { route: None, status: 301, location: https_location(&request) }
-        }
+        Found::HttpsRedirect => Explanation::Redirect { route: None, status: 301, location: https_location(&request) },
         Found::Route(route) => {
             let origin = route.rule.origin.to_string();
             match &route.rule.action {

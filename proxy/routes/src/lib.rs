@@ -1,5 +1,5 @@
-//! The route language of Turnout: Istio's documents in ([`parse`]), a validated model ([`documents`]), the same documents
-//! out ([`render`]), and the router that a gateway asks for every request ([`router`]).
+//! The route language of Turnout: Istio's documents in ([`parse()`]), a validated model ([`documents`]), the same documents
+//! out ([`render()`]), and the router that a gateway asks for every request ([`router`]).
 //!
 //! The crate is pure: no I/O, no clock, no randomness, no async. The gateway, the command line and the controller share
 //! it, so that all of them mean the same by a routes file.

@@ -69,7 +69,9 @@ fn compile<R>(build: impl Fn(usize) -> Result<R, regex::Error>) -> Result<Compil
             Ok(regex) => return Ok(Compiled { regex, bytes }),
             Err(regex::Error::CompiledTooBig(_)) => {}
             // The last line of its message is the reason; those before it point into the translated pattern.
-            Err(other) => return Err(syntax(other.to_string().lines().last().unwrap_or_default())),
+            Err(other) => {
+                return Err(syntax(other.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ")));
+            }
         }
     }
     Err(PatternError::TooLarge)
@@ -263,6 +265,8 @@ impl<'p> Translator<'p> {
                 if !flags.is_empty() {
                     self.translated.extend(["(?", &flags, ")"]);
                 }
+                // RE2 would repeat what stands before the flags; nobody means that.
+                self.last = Last::Nothing;
                 return Ok(());
             }
             self.translated.extend(["(?", &flags, ":"]);
@@ -619,6 +623,7 @@ mod tests {
         check_refused("*", "nothing to repeat");
         check_refused("a|*", "nothing to repeat");
         check_refused("(*a)", "nothing to repeat");
+        check_refused("a(?i)*", "nothing to repeat");
         check_refused("a**", "after another repetition");
         check_refused("a*+", "after another repetition");
         check_refused("a{2}{3}", "after another repetition");

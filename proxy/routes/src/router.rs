@@ -314,4 +314,3 @@ impl Route {
 pub fn https_location(request: &RequestHead<'_>) -> String {
     CompiledRedirect::to_https().location(request, 0)
 }
-

@@ -98,19 +98,18 @@ impl Gateway {
                 request_id: &incoming.request_id,
             },
         );
-        let authority = target.authority.as_ref().and_then(|authority| authority.resolve(&headers, &context));
         if settings.envoy_headers {
             let original_path = rewritten.as_ref().map(|_| head.target(uri));
             let envoy = EnvoyRequestHeaders {
                 client: incoming.connection.client(),
                 original_path: original_path.as_ref().map(PathAndQuery::as_str),
-                original_host: authority.as_ref().map(|_| &head.authority),
+                original_host: target.authority.as_ref().map(|_| &head.authority),
                 timeout_ms: route.rule.timeout.map(|timeout| timeout.as_millis()),
             };
             headers::add_envoy_request_headers(&mut headers, &envoy);
         }
         target.request_headers.apply(&mut headers, &context);
-        headers.insert(header::HOST, authority.unwrap_or_else(|| head.authority.clone()));
+        headers.insert(header::HOST, target.authority.as_ref().unwrap_or(&head.authority).clone());
         if body.is_chunked() {
             headers::set_chunked(&mut headers);
         }

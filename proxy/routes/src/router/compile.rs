@@ -1,7 +1,7 @@
 //! From validated documents to the router. Cannot fail: what is wrong was found by the parser, and what is missing
 //! around the documents becomes an answer to the requests that meet it.
 
-use super::header_operations::{HeaderChangeList, HeaderValueSource};
+use super::header_operations::HeaderChangeList;
 use super::hosts::{HostTable, VirtualHost};
 use super::matcher::Matcher;
 use super::redirect::CompiledRedirect;
@@ -11,7 +11,7 @@ use super::services::{Services, age_order};
 use super::split::{Split, Target};
 use super::{Listeners, Origin, PortTable, Route, Router, Rule, RuleAction, TlsServer};
 use crate::documents::{
-    Action, Document, Forward, Gateway, GatewayRef, HeaderChanges, HeaderFormat, HostPattern, HttpRule, Match, NamespaceScope,
+    Action, Document, Forward, Gateway, GatewayRef, HeaderChanges, HostPattern, HttpRule, Match, NamespaceScope,
     PathRewrite, Server, ServerTransport, VirtualService, WeightedDestination,
 };
 use http::HeaderValue;
@@ -197,7 +197,8 @@ impl<'d> Compiler<'d> {
     fn fill(&mut self, table: &mut HostTable, plan: HostPlan<'d>, port: Option<u16>, https_redirect: bool) {
         for (host, virtual_services) in plan {
             let several = virtual_services.len() > 1;
-            let mut routes: Vec<Route> = virtual_services.iter().flat_map(|(vs, via)| self.routes(vs, *via, port)).collect();
+            let mut routes: Vec<Route> =
+                virtual_services.iter().flat_map(|(vs, via)| self.routes(vs, *via, port)).collect();
             if several {
                 // The sort is stable: only the catch-alls move, behind everything else.
                 routes.sort_by_key(|route| route.matcher.is_catch_all());
@@ -279,14 +280,15 @@ impl<'d> Compiler<'d> {
     }
 }
 
-/// The Host to send: the rule's rewrite, else what its header operations set, else what the destination's set.
-fn authority(http: &HttpRule, forward: &Forward, weighted: &WeightedDestination) -> Option<HeaderValueSource> {
-    if let Some(rewritten) = &forward.rewrite.authority {
-        return HeaderValue::from_str(rewritten.as_str()).ok().map(HeaderValueSource::Fixed);
-    }
-    let set: Option<&HeaderFormat> =
-        http.headers.request.authority.as_ref().or(weighted.headers.request.authority.as_ref());
-    set.and_then(HeaderValueSource::compile)
+/// The Host to send: the rule's rewrite, else what its header operations set, else what the destination's set. Sent as it
+/// is written: Istio expands no format in it.
+fn authority(http: &HttpRule, forward: &Forward, weighted: &WeightedDestination) -> Option<HeaderValue> {
+    let set = || http.headers.request.authority.as_ref().or(weighted.headers.request.authority.as_ref());
+    let authority = match &forward.rewrite.authority {
+        Some(rewritten) => rewritten.as_str(),
+        None => set()?.source(),
+    };
+    HeaderValue::from_str(authority).ok().filter(|value| !value.is_empty())
 }
 
 /// How much of the path the new one replaces.

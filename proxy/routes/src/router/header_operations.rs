@@ -104,10 +104,6 @@ fn source(format: &HeaderFormat) -> Option<HeaderValueSource> {
 }
 
 impl HeaderValueSource {
-    pub(super) fn compile(format: &HeaderFormat) -> Option<Self> {
-        source(format)
-    }
-
     /// The value for one request; `headers` are those of the message that is changed. None if what the request holds
     /// makes no header value.
     pub fn resolve(&self, headers: &HeaderMap, context: &FormatContext<'_>) -> Option<HeaderValue> {

@@ -27,11 +27,13 @@ impl HostTable {
         if self.exact.is_empty() && self.suffixes.is_empty() {
             return self.any.as_ref();
         }
-        let host = lower_case(without_port(authority));
+        // Documents write an IPv6 address without its brackets.
+        let host = lower_case(without_port(authority).trim_start_matches('[').trim_end_matches(']'));
         self.exact
             .get(&*host)
             .or_else(|| {
-                let longest = self.suffixes.iter().find(|(suffix, _)| host.len() > suffix.len() && host.ends_with(suffix));
+                let longest =
+                    self.suffixes.iter().find(|(suffix, _)| host.len() > suffix.len() && host.ends_with(suffix));
                 longest.map(|(_, virtual_host)| virtual_host)
             })
             .or(self.any.as_ref())
@@ -67,7 +69,9 @@ pub(super) fn specificity(pattern: &HostPattern) -> usize {
 /// `a.example.com:80` to `a.example.com`, `[::1]:80` to `[::1]`.
 pub(super) fn without_port(authority: &str) -> &str {
     match authority.rfind(':') {
-        Some(colon) if authority[colon + 1..].bytes().all(|b| b.is_ascii_digit()) && !authority[colon..].contains(']') => {
+        Some(colon)
+            if authority[colon + 1..].bytes().all(|b| b.is_ascii_digit()) && !authority[colon..].contains(']') =>
+        {
             &authority[..colon]
         }
         _ => authority,

@@ -1,8 +1,9 @@
 //! The weighted split. Exact by construction: there are as many tickets as the weights sum up to, and each destination
 //! owns as many of them as its weight.
 
-use super::header_operations::{HeaderChangeList, HeaderValueSource};
+use super::header_operations::HeaderChangeList;
 use super::services::{BackendId, Missing};
+use http::HeaderValue;
 
 /// The targets of a rule with their shares. Never empty; every target owns at least one ticket.
 #[derive(Debug)]
@@ -22,7 +23,7 @@ pub struct Target {
     /// The share in the document; for a single destination what it was given, though it gets everything.
     pub weight: u32,
     /// The Host to send, where it is not the client's.
-    pub authority: Option<HeaderValueSource>,
+    pub authority: Option<HeaderValue>,
     /// Applied to the request.
     pub request_headers: HeaderChangeList,
     /// Applied to the response.

@@ -1,0 +1,153 @@
+//! From documents to decisions, without a gateway: what the parity suite shows over sockets for Istio's cases is shown
+//! here for the rules of our own and for the corners that a recording cannot reach.
+
+use std::collections::BTreeMap;
+use turnout_routes::explain::{Explanation, Inquiry, explain};
+use turnout_routes::router::{Identity, Missing, PortKind, Router, compile};
+use turnout_routes::{Source, parse};
+
+const GATEWAY: &str = r#"
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: gw, namespace: default}
+spec: {selector: {istio: ingressgateway}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ["*"]}]}
+---
+"#;
+
+fn routers(documents: &str) -> Router {
+    let source = Source { name: "routes.yaml", bytes: documents.as_bytes() };
+    let parsed = parse(&[source]).unwrap_or_else(|problems| panic!("refused:\n{problems}"));
+    let labels = BTreeMap::from([("istio".to_owned(), "ingressgateway".to_owned())]);
+    compile(&parsed.documents, &Identity { labels, namespace: "istio-system".to_owned() })
+}
+
+/// A VirtualService of the namespace default on the Gateway `gw`, with these rules.
+fn rules(rules: &str) -> String {
+    let head = r#"{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: v, namespace: default},
+        spec: {hosts: ["*"], gateways: [gw], http: "#;
+    format!("{GATEWAY}{head}{rules}}}}}")
+}
+
+/// Where a request goes: `backend=share ...`, `-> location`, or `none`.
+fn ask(router: &Router, request: &str) -> String {
+    let mut words = request.split(' ');
+    let (method, url) = (words.next().expect("a method"), words.next().expect("a URL"));
+    let inquiry = Inquiry::new(method, url, words).expect("a request");
+    match explain(router, &inquiry) {
+        Explanation::Forward { backends, .. } => {
+            let shares = backends.iter().map(|share| format!("{}={}", share.backend, share.share));
+            shares.collect::<Vec<_>>().join(" ")
+        }
+        Explanation::Redirect { location, status, .. } => format!("{status} -> {location}"),
+        Explanation::DirectResponse { status, .. } => status.to_string(),
+        Explanation::NoRoute => "none".to_owned(),
+    }
+}
+
+#[test]
+fn names_are_completed_and_looked_up_where_no_service_entry_has_them() {
+    let router = routers(&rules(
+        "[{match: [{uri: {prefix: /a}}], route: [{destination: {host: model, port: {number: 1}}}]},
+          {match: [{uri: {prefix: /b}}], route: [{destination: {host: localhost, port: {number: 2}}}]},
+          {route: [{destination: {host: model.example.com, port: {number: 3}}}]}]",
+    ));
+    assert_eq!(ask(&router, "GET /a"), "model.default.svc.cluster.local:1=1");
+    assert_eq!(ask(&router, "GET /b"), "localhost:2=1");
+    assert_eq!(ask(&router, "GET /c"), "model.example.com:3=1");
+    let endpoints: Vec<usize> = router.backends().iter().map(|backend| backend.endpoints.len()).collect();
+    assert_eq!(endpoints, [1, 1, 1]);
+}
+
+#[test]
+fn a_destination_that_cannot_be_resolved_says_why_and_rejects_nothing() {
+    let router = routers(&rules(
+        "[{route: [{destination: {host: a.b}, weight: 1}, {destination: {host: a.b, subset: s, port: {number: 1}}, weight: 1}]}]",
+    ));
+    let splits = router.splits();
+    let missing: Vec<_> = splits[0].1.targets().iter().map(|target| target.backend.err()).collect();
+    assert_eq!(missing, [Some(Missing::Service), Some(Missing::Subset)]);
+}
+
+#[test]
+fn one_backend_named_twice_is_one_backend() {
+    let router = routers(&rules(
+        "[{route: [{destination: {host: m, port: {number: 1}}, weight: 1},
+                   {destination: {host: m.default.svc.cluster.local, port: {number: 1}}, weight: 3}]}]",
+    ));
+    assert_eq!(router.backends().len(), 1);
+    assert_eq!(router.splits()[0].1.targets().len(), 2);
+}
+
+#[test]
+fn without_a_gateway_document_everything_is_served_on_every_port() {
+    let router = routers(
+        "{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: v}, spec: {hosts: [a.example.com],
+            http: [{match: [{port: 81}], directResponse: {status: 204}}, {directResponse: {status: 200}}]}}",
+    );
+    assert_eq!(router.port_kind(12345), PortKind::Plain);
+    assert_eq!(ask(&router, "GET http://a.example.com:80/"), "200");
+    assert_eq!(ask(&router, "GET http://a.example.com:81/"), "204");
+    assert_eq!(ask(&router, "GET http://b.example.com/"), "none");
+}
+
+#[test]
+fn a_gateway_of_others_is_left_out_with_a_notice() {
+    let other = GATEWAY.replace("istio: ingressgateway", "istio: other");
+    let router = routers(&rules("[{directResponse: {status: 200}}]").replace(GATEWAY, &other));
+    assert_eq!(ask(&router, "GET /"), "none");
+    assert_eq!(router.port_kind(80), PortKind::Unknown);
+    assert!(router.notices()[0].contains("default/gw"), "{:?}", router.notices());
+}
+
+#[test]
+fn the_gateway_is_matched_by_its_own_labels_and_namespace() {
+    let router = routers(&rules(
+        "[{match: [{sourceLabels: {istio: other}}], directResponse: {status: 201}},
+          {match: [{sourceNamespace: elsewhere}], directResponse: {status: 202}},
+          {match: [{sourceLabels: {istio: ingressgateway}, sourceNamespace: istio-system}], directResponse: {status: 203}}]",
+    ));
+    assert_eq!(ask(&router, "GET /"), "203");
+}
+
+#[test]
+fn a_rule_for_another_port_neither_matches_nor_ends_the_list() {
+    let router =
+        routers(&rules("[{match: [{port: 81}], directResponse: {status: 201}}, {directResponse: {status: 202}}]"));
+    assert_eq!(ask(&router, "GET /"), "202");
+}
+
+#[test]
+fn the_most_specific_tls_server_is_chosen_by_name() {
+    let server = |name: &str, host: &str| {
+        format!(
+            r#"{{port: {{number: 443, name: {name}, protocol: HTTPS}}, hosts: ["{host}"], tls: {{mode: SIMPLE, credentialName: {name}}}}}"#
+        )
+    };
+    let servers = [server("any", "*"), server("wild", "*.example.com"), server("exact", "a.example.com")].join(", ");
+    let router = routers(&format!(
+        "{{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {{name: gw}}, spec: {{servers: [{servers}]}}}}"
+    ));
+    let check = |name: Option<&str>, expected: &str| {
+        let server = router.tls_server(443, name).expect("a server");
+        let expected = turnout_routes::documents::Credential::Named(expected.to_owned());
+        assert_eq!(server.credential, expected, "{name:?}");
+    };
+    check(Some("a.example.com"), "exact");
+    check(Some("b.example.com"), "wild");
+    check(Some("example.com"), "any");
+    check(None, "any");
+    assert!(router.tls_server(444, None).is_none());
+    assert_eq!(router.port_kind(443), PortKind::Tls);
+}
+
+#[test]
+fn redirects_and_rewrites_are_explained_as_they_would_be_done() {
+    let router = routers(&rules(
+        "[{match: [{uri: {prefix: /old}}], redirect: {prefixRewrite: /new, redirectCode: 302}},
+          {match: [{uri: {prefix: /v1}}], rewrite: {uri: /v2}, route: [{destination: {host: m, port: {number: 1}}}]}]",
+    ));
+    assert_eq!(ask(&router, "GET http://a/old/x?y=1"), "302 -> http://a/new/x?y=1");
+    let inquiry = Inquiry::new("GET", "/v1/score?x", []).expect("a request");
+    let Explanation::Forward { target, route, .. } = explain(&router, &inquiry) else { panic!("not forwarded") };
+    assert_eq!((target.as_str(), route.as_str()), ("/v2/score?x", "default/v spec.http[1]"));
+}
