@@ -95,7 +95,8 @@ impl Backends {
         let log = Arc::new(Log::default());
         let mut servers = BTreeMap::new();
         for name in names {
-            servers.insert((*name).to_owned(), Server::start(name, &log).await?);
+            let address = (Ipv4Addr::LOCALHOST, 0).into();
+            servers.insert((*name).to_owned(), Server::start(name, address, &log).await?);
         }
         let refusing = TcpSocket::new_v4()?;
         refusing.bind((Ipv4Addr::LOCALHOST, 0).into())?;
@@ -104,6 +105,13 @@ impl Backends {
             servers,
             refusing,
         })
+    }
+
+    /// Starts another backend at this address, in place of one of the same name.
+    pub async fn start_at(&mut self, name: &str, address: SocketAddr) -> io::Result<()> {
+        let server = Server::start(name, address, &self.log).await?;
+        self.servers.insert(name.to_owned(), server);
+        Ok(())
     }
 
     /// Where the backend listens, or listened until it was stopped. Panics if there is none of that name.
@@ -177,8 +185,8 @@ struct Server {
 }
 
 impl Server {
-    async fn start(name: &str, log: &Arc<Log>) -> io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    async fn start(name: &str, address: SocketAddr, log: &Arc<Log>) -> io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let mut accepting = JoinSet::new();
         accepting.spawn(accept(listener, name.to_owned(), Arc::clone(log)));

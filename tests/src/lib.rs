@@ -4,10 +4,16 @@
 //! Everything binds a free port on loopback, waits with [`eventually`] and never with a bare sleep, and takes its
 //! processes, files and sockets with it when it is dropped.
 
+pub mod bed;
+pub mod certificates;
 pub mod client;
+pub mod dns;
 pub mod echo;
+pub mod frames;
 pub mod gateway;
 pub mod mount;
+pub mod process;
+pub mod routes;
 pub mod wire;
 
 mod eventually;

@@ -1,0 +1,20 @@
+//! End-to-end tests: real gateway processes, echo backends and clients on loopback, one module for each subject.
+//!
+//! They assert counts, orders and states, and wait with `eventually`; none depends on how long something takes.
+
+mod access_log;
+mod backend_failure;
+mod balance;
+mod bodies;
+mod damaged_files;
+mod dns;
+mod drain;
+mod edge;
+mod forwarded;
+mod http2;
+mod limits;
+mod reload;
+mod sample;
+mod settings;
+mod status;
+mod tls;

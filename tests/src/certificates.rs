@@ -1,0 +1,144 @@
+//! Certificates made for a test, and the client's side of TLS.
+//!
+//! An [`Authority`] signs for servers and clients; what it made is PEM, as a Secret holds it. Clients trust one
+//! authority and nothing else.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+pub use rustls::version::{TLS12, TLS13};
+
+/// Who signs.
+#[derive(Debug)]
+pub struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+/// A certificate with its key, in PEM.
+#[derive(Clone, Debug)]
+pub struct Certificate {
+    /// `tls.crt`
+    pub certificate: String,
+    /// `tls.key`
+    pub key: String,
+}
+
+impl Authority {
+    /// Makes an authority.
+    pub fn new() -> anyhow::Result<Self> {
+        let mut params = CertificateParams::new(Vec::new())?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
+        Ok(Self { issuer })
+    }
+
+    /// Signs a certificate for these names, with a key of its own.
+    pub fn sign(&self, names: &[&str]) -> anyhow::Result<Certificate> {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let key = KeyPair::generate()?;
+        let certificate = CertificateParams::new(names)?.signed_by(&key, &self.issuer)?;
+        Ok(Certificate { certificate: certificate.pem(), key: key.serialize_pem() })
+    }
+
+    /// `ca.crt`
+    pub fn pem(&self) -> String {
+        self.issuer.pem()
+    }
+}
+
+/// How a client shakes hands.
+#[derive(Clone, Debug)]
+pub struct TlsClient {
+    roots: RootCertStore,
+    versions: Vec<&'static SupportedProtocolVersion>,
+    alpn: Vec<Vec<u8>>,
+    certificate: Option<Certificate>,
+    sends_server_name: bool,
+}
+
+impl TlsClient {
+    /// Trusts this authority, speaks TLS 1.2 and 1.3 and offers `http/1.1`.
+    pub fn trusting(authority: &Authority) -> anyhow::Result<Self> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(authority.pem().as_bytes())?)?;
+        let alpn = vec![b"http/1.1".to_vec()];
+        Ok(Self { roots, versions: vec![&TLS13, &TLS12], alpn, certificate: None, sends_server_name: true })
+    }
+
+    /// Speaks this version only.
+    #[must_use]
+    pub fn version(mut self, version: &'static SupportedProtocolVersion) -> Self {
+        self.versions = vec![version];
+        self
+    }
+
+    /// Offers these protocols.
+    #[must_use]
+    pub fn alpn(mut self, protocols: &[&str]) -> Self {
+        self.alpn = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        self
+    }
+
+    /// Shows this certificate if it is asked for one.
+    #[must_use]
+    pub fn certificate(mut self, certificate: &Certificate) -> Self {
+        self.certificate = Some(certificate.clone());
+        self
+    }
+
+    /// Does not say which server it means.
+    #[must_use]
+    pub fn without_server_name(mut self) -> Self {
+        self.sends_server_name = false;
+        self
+    }
+
+    /// Connects and shakes hands with the server of this name. With TLS 1.3 a server that refuses the client's
+    /// certificate says so only after the client has finished: such a stream fails when it is used.
+    pub async fn connect(&self, address: SocketAddr, name: &str) -> anyhow::Result<TlsStream<TcpStream>> {
+        let connector = TlsConnector::from(Arc::new(self.client_config()?));
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let name = ServerName::try_from(name.to_owned()).context("not a server name")?;
+        let handshake = tokio::time::timeout(crate::client::ANSWER_DEADLINE, connector.connect(name, stream));
+        Ok(handshake.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??)
+    }
+
+    fn client_config(&self) -> anyhow::Result<ClientConfig> {
+        let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_protocol_versions(&self.versions)?
+            .with_root_certificates(self.roots.clone());
+        let mut config = match &self.certificate {
+            None => builder.with_no_client_auth(),
+            Some(certificate) => builder.with_client_auth_cert(
+                vec![CertificateDer::from_pem_slice(certificate.certificate.as_bytes())?],
+                PrivateKeyDer::from_pem_slice(certificate.key.as_bytes())?,
+            )?,
+        };
+        config.alpn_protocols.clone_from(&self.alpn);
+        config.enable_sni = self.sends_server_name;
+        Ok(config)
+    }
+}
+
+/// The certificate that the server showed, to be compared with another connection's.
+pub fn shown_certificate(stream: &TlsStream<TcpStream>) -> Option<Vec<u8>> {
+    let chain = stream.get_ref().1.peer_certificates()?;
+    chain.first().map(|certificate| certificate.to_vec())
+}
+
+/// The bytes of a PEM certificate, to be compared with a shown one.
+pub fn certificate_bytes(pem: &str) -> anyhow::Result<Vec<u8>> {
+    Ok(CertificateDer::from_pem_slice(pem.as_bytes())?.to_vec())
+}

@@ -1,0 +1,101 @@
+//! What Linux says about a running process: its peak of memory, and which of its threads wait for which connections.
+//!
+//! Everything is read from `/proc`; on other systems these functions fail and the tests that need them are left out.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+/// The state `ESTABLISHED` in `/proc/net/tcp`.
+const ESTABLISHED: &str = "01";
+
+/// The most memory that the process has held at a time, in KiB (`VmHWM`, proc(5)).
+pub fn peak_memory_kib(id: u32) -> io::Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{id}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    number.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no VmHWM in /proc/ID/status"))
+}
+
+/// How many connections to its own address `local` (IPv4) each epoll instance of the process waits for, in no order;
+/// instances that wait for none are left out. A runtime has one epoll instance, so this is connections by thread where
+/// each thread has a runtime.
+pub fn connections_by_epoll(id: u32, local: SocketAddr) -> io::Result<Vec<usize>> {
+    let sockets = established_sockets(local)?;
+    // Several descriptors may stand for one instance; no two instances wait for the same connection.
+    let mut instances = BTreeSet::new();
+    for file in descriptors_of(id)? {
+        // The descriptor may be closed by the time it is looked at.
+        let info = fs::read_to_string(file).unwrap_or_default();
+        let watched = info.lines().filter(|line| line.starts_with("tfd:")).filter_map(inode_of_target);
+        let connections: BTreeSet<u64> = watched.filter(|inode| sockets.contains(inode)).collect();
+        instances.insert(connections);
+    }
+    Ok(instances.iter().map(BTreeSet::len).filter(|count| *count > 0).collect())
+}
+
+fn descriptors_of(id: u32) -> io::Result<Vec<PathBuf>> {
+    fs::read_dir(format!("/proc/{id}/fdinfo"))?.map(|entry| Ok(entry?.path())).collect()
+}
+
+/// The inodes of the established sockets with this local address.
+fn established_sockets(local: SocketAddr) -> io::Result<BTreeSet<u64>> {
+    let table = fs::read_to_string("/proc/net/tcp")?;
+    Ok(table.lines().skip(1).filter_map(|line| inode_of_socket(line, &kernel_form(local)?)).collect())
+}
+
+/// `0100007F:1F90` for 127.0.0.1:8080 on a little-endian machine.
+fn kernel_form(address: SocketAddr) -> Option<String> {
+    let IpAddr::V4(ip) = address.ip() else { return None };
+    Some(format!("{:08X}:{:04X}", u32::from_ne_bytes(ip.octets()), address.port()))
+}
+
+/// `sl local_address rem_address st tx:rx tr:when retrnsmt uid timeout inode ...`
+fn inode_of_socket(line: &str, local: &str) -> Option<u64> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let matches = words.get(1) == Some(&local) && words.get(3) == Some(&ESTABLISHED);
+    if matches { words.get(9)?.parse().ok() } else { None }
+}
+
+/// `tfd: 5 events: 19 data: 5 pos:0 ino:61 sdev:5`, with the inode in hexadecimal.
+fn inode_of_target(line: &str) -> Option<u64> {
+    let inode = line.split_whitespace().find_map(|word| word.strip_prefix("ino:"))?;
+    u64::from_str_radix(inode, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{connections_by_epoll, inode_of_socket, inode_of_target, peak_memory_kib};
+    use tokio::net::{TcpListener, TcpStream};
+
+    #[test]
+    fn lines_of_the_kernel_are_read() {
+        let line =
+            "   1: 0100007F:1F90 0100007F:C350 01 00000000:00000000 00:00000000 00000000     0        0 4711 1 0 20";
+        assert_eq!(inode_of_socket(line, "0100007F:1F90"), Some(4711));
+        assert_eq!(inode_of_socket(line, "0100007F:1F91"), None);
+        assert_eq!(inode_of_socket(&line.replace(" 01 ", " 06 "), "0100007F:1F90"), None);
+        assert_eq!(inode_of_target("tfd:        5 events: 8000201d data: 5 pos:0 ino:1a2b sdev:9"), Some(0x1a2b));
+        assert_eq!(inode_of_target("pos:\t0"), None);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn connections_of_this_process_are_counted() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
+        let local = listener.local_addr().expect("a bound socket has an address");
+        let own = std::process::id();
+        assert!(connections_by_epoll(own, local).expect("/proc can be read").is_empty());
+        let mut held = Vec::new();
+        for _ in 0..3 {
+            held.push((
+                TcpStream::connect(local).await.expect("it listens"),
+                listener.accept().await.expect("accepted"),
+            ));
+        }
+        assert_eq!(connections_by_epoll(own, local).expect("/proc can be read"), [3]);
+        assert!(peak_memory_kib(own).expect("/proc can be read") > 0);
+    }
+}
