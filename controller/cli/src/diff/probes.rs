@@ -1,0 +1,187 @@
+//! The requests that the conditions of documents name. Each condition is met once; what a condition leaves open stays
+//! at its plainest (GET, no headers), so that a probe shows the effect of that condition alone.
+
+use super::sample;
+use std::collections::BTreeSet;
+use std::fmt;
+use turnout_routes::documents::{Document, GatewayRef, HeaderSelector, Match, ServerTransport, VirtualService};
+use turnout_routes::explain::Inquiry;
+
+/// A port of a Gateway, and whether it is for TLS. Without Gateway documents all ports are alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Port {
+    number: u16,
+    is_tls: bool,
+}
+
+const ANY_PORT: Port = Port { number: 80, is_tls: false };
+
+/// A request that is asked about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Probe {
+    port: Port,
+    host: String,
+    path: String,
+    query: Vec<String>,
+    method: String,
+    headers: Vec<String>,
+}
+
+/// The probes of one or several sets of documents, each once.
+#[derive(Default)]
+pub(super) struct Probes {
+    pub(super) probes: BTreeSet<Probe>,
+    /// The conditions that no text was found for, each with its place.
+    pub(super) not_probed: Vec<String>,
+}
+
+impl Probes {
+    /// Adds the probes of one set of documents.
+    pub(super) fn add(&mut self, documents: &[Document]) {
+        for document in documents {
+            if let Document::VirtualService(service) = document {
+                for port in ports(documents, service) {
+                    self.add_service(service, port);
+                }
+            }
+        }
+    }
+
+    fn add_service(&mut self, service: &VirtualService, port: Port) {
+        for host in service.hosts.iter().map(sample::host) {
+            let root = Probe::root(port, host);
+            for (rule, http) in service.http.iter().enumerate() {
+                for (index, condition) in http.matches.iter().enumerate() {
+                    let metadata = &service.metadata;
+                    let place = format!("{}/{} spec.http[{rule}].match[{index}]", metadata.namespace, metadata.name);
+                    self.add_match(condition, &root, &place);
+                }
+            }
+            self.probes.insert(root);
+        }
+    }
+
+    fn add_match(&mut self, condition: &Match, root: &Probe, place: &str) {
+        if condition.port.is_some_and(|port| port != root.port.number) {
+            return;
+        }
+        let mut probes = vec![root.clone()];
+        if let Some(uri) = &condition.uri {
+            let paths = self.found(sample::texts(uri), place, "uri");
+            let paths = paths.into_iter().filter(|path| path.starts_with('/'));
+            probes = paths.map(|path| Probe { path, ..root.clone() }).collect();
+            self.probes.extend(probes.iter().cloned());
+        }
+        for (name, (selector, value)) in &condition.without_headers {
+            for value in self.found(sample::values(value), place, &format!("withoutHeaders.{name}")) {
+                let with = probes.iter().map(|probe| probe.with_header(selector, &value));
+                self.probes.extend(with.collect::<Vec<_>>());
+            }
+        }
+        let mut vary = |texts: Vec<String>, field: &str, change: &dyn Fn(&Probe, &str) -> Probe| {
+            let texts = self.found(texts, place, field);
+            let changed = |probe: &Probe| texts.iter().map(|text| change(probe, text)).collect::<Vec<_>>();
+            probes = probes.iter().flat_map(changed).collect();
+        };
+        if let Some(method) = &condition.method {
+            let set = |probe: &Probe, method: &str| Probe { method: method.to_owned(), ..probe.clone() };
+            vary(sample::texts(method), "method", &set);
+        }
+        if let Some(authority) = &condition.authority {
+            let set = |probe: &Probe, authority: &str| Probe { host: authority.to_owned(), ..probe.clone() };
+            vary(sample::texts(authority), "authority", &set);
+        }
+        for (name, (selector, value)) in &condition.headers {
+            vary(sample::values(value), &format!("headers.{name}"), &|probe, value| probe.with_header(selector, value));
+        }
+        for (name, value) in &condition.query_params {
+            let set = |probe: &Probe, value: &str| probe.with_parameter(name, value);
+            vary(sample::values(value), &format!("queryParams.{name}"), &set);
+        }
+        self.probes.extend(probes);
+    }
+
+    /// The texts for a condition, remembering it if there is none.
+    fn found(&mut self, texts: Vec<String>, place: &str, field: &str) -> Vec<String> {
+        let condition = format!("{place}.{field}");
+        if texts.is_empty() && !self.not_probed.contains(&condition) {
+            self.not_probed.push(condition);
+        }
+        texts
+    }
+}
+
+/// The ports of the Gateways that serve it; without Gateway documents, any.
+fn ports(documents: &[Document], service: &VirtualService) -> BTreeSet<Port> {
+    let mut gateways = documents
+        .iter()
+        .filter_map(|document| match document {
+            Document::Gateway(gateway) => Some(gateway),
+            _ => None,
+        })
+        .peekable();
+    if gateways.peek().is_none() {
+        return BTreeSet::from([ANY_PORT]);
+    }
+    let is_named = |namespace: &str, name: &str| {
+        let is_it = |gateway: &GatewayRef| match gateway {
+            GatewayRef::Named { namespace: own, name: other } => own == namespace && other == name,
+            GatewayRef::Mesh => false,
+        };
+        service.gateways.iter().any(is_it)
+    };
+    gateways
+        .filter(|gateway| is_named(&gateway.metadata.namespace, &gateway.metadata.name))
+        .flat_map(|gateway| &gateway.servers)
+        .map(|server| {
+            let is_tls = matches!(server.transport, ServerTransport::Tls { .. });
+            Port { number: server.port, is_tls }
+        })
+        .collect()
+}
+
+impl Probe {
+    fn root(port: Port, host: String) -> Self {
+        let (path, method) = ("/".to_owned(), "GET".to_owned());
+        Self { port, host, path, query: Vec::new(), method, headers: Vec::new() }
+    }
+
+    fn with_header(&self, selector: &HeaderSelector, value: &str) -> Self {
+        let mut probe = self.clone();
+        match selector {
+            HeaderSelector::Authority => value.clone_into(&mut probe.host),
+            HeaderSelector::Name(name) => probe.headers.push(format!("{name}: {value}")),
+        }
+        probe
+    }
+
+    fn with_parameter(&self, name: &str, value: &str) -> Self {
+        let mut probe = self.clone();
+        probe.query.push(format!("{name}={value}"));
+        probe
+    }
+
+    fn url(&self) -> String {
+        let scheme = if self.port.is_tls { "https" } else { "http" };
+        let query = if self.query.is_empty() { String::new() } else { format!("?{}", self.query.join("&")) };
+        format!("{scheme}://{}{}{query}", self.host, self.path)
+    }
+
+    /// The inquiry; none if its texts make no request, as a path with a space.
+    pub(super) fn inquiry(&self) -> Option<Inquiry> {
+        let headers = self.headers.iter().map(String::as_str);
+        let inquiry = Inquiry::new(&self.method, &self.url(), headers).ok()?;
+        Some(inquiry.on_port(self.port.number))
+    }
+}
+
+impl fmt::Display for Probe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.method, self.url())?;
+        let default = if self.port.is_tls { 443 } else { 80 };
+        if self.port.number != default {
+            write!(f, " on port {}", self.port.number)?;
+        }
+        self.headers.iter().try_for_each(|header| write!(f, " -H '{header}'"))
+    }
+}

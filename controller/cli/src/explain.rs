@@ -1,0 +1,103 @@
+//! `turnout explain`: where one request would go, and which rule says so, without sending it. It asks the router that
+//! the gateway uses, so that the answer is the gateway's own.
+
+use crate::output::{DONE, Output, print, print_json};
+use crate::routes::{GatewayArguments, read_documents};
+use clap::Args;
+use std::path::PathBuf;
+use turnout_routes::explain::{Explanation, Inquiry, explain};
+use turnout_routes::router::Router;
+
+/// Says where a request would go: the rule that governs it and each backend's share.
+///
+/// Nothing is sent. Exit code: 0 it is explained (also if no rule matches), 2 the routes or the request are bad.
+#[derive(Args)]
+#[command(
+    after_help = "Example:\n  turnout explain --routes routes.yaml POST http://localhost/score -H 'x-api-version: blue'"
+)]
+pub(crate) struct Arguments {
+    /// The routes: a YAML file, a directory laid out like a mounted ConfigMap, or - for standard input.
+    #[arg(long, value_name = "PATH", env = "TURNOUT_ROUTES")]
+    routes: PathBuf,
+
+    /// The request's method.
+    method: String,
+
+    /// The request's URL, or its path alone.
+    url: String,
+
+    /// A header of the request, repeatable.
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", env = "TURNOUT_HEADER")]
+    headers: Vec<String>,
+
+    /// The Gateway's port.number [default: the URL's port; the only Gateway port, if the URL's is none].
+    #[arg(long, value_name = "GATEWAY_PORT", env = "TURNOUT_EXPLAIN_PORT")]
+    port: Option<u16>,
+
+    #[command(flatten)]
+    gateway: GatewayArguments,
+
+    /// How to print the result.
+    #[arg(short = 'o', long, value_enum, env = "TURNOUT_OUTPUT", default_value = "text")]
+    output: Output,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
+    let router = arguments.gateway.compile(&read_documents(&arguments.routes)?);
+    let headers = arguments.headers.iter().map(String::as_str);
+    let inquiry = Inquiry::new(&arguments.method, &arguments.url, headers)?;
+    let inquiry = match arguments.port.or_else(|| only_port(&router, &arguments.url)) {
+        Some(port) => inquiry.on_port(port),
+        None => inquiry,
+    };
+    let explanation = explain(&router, &inquiry);
+    match arguments.output {
+        Output::Text => print(&describe(&explanation))?,
+        Output::Json => print_json(&explanation)?,
+    }
+    Ok(DONE)
+}
+
+/// The Gateway's port where there is one alone and the URL's is none of them: a port-forward or a listener has another.
+fn only_port(router: &Router, url: &str) -> Option<u16> {
+    let given = url.parse::<http::Uri>().ok().map(|uri| match uri.port_u16() {
+        Some(port) => port,
+        None if uri.scheme_str() == Some("https") => 443,
+        None => 80,
+    });
+    let ports: Vec<u16> = router.ports().collect();
+    match ports.as_slice() {
+        [only] if given != Some(*only) => Some(*only),
+        _ => None,
+    }
+}
+
+/// An explanation for people.
+fn describe(explanation: &Explanation) -> String {
+    let rule = match explanation {
+        Explanation::Forward { route, target, .. } => format!("rule   {route}\nsends  {target}\n"),
+        Explanation::Redirect { route: Some(route), .. } | Explanation::DirectResponse { route, .. } => {
+            format!("rule   {route}\n")
+        }
+        Explanation::Redirect { route: None, .. } => "rule   httpsRedirect of the Gateway\n".to_owned(),
+        Explanation::NoRoute => String::new(),
+    };
+    format!("{rule}to     {}", outcome(explanation).replace(", ", "\n       "))
+}
+
+/// In one line where a request goes.
+pub(crate) fn outcome(explanation: &Explanation) -> String {
+    match explanation {
+        Explanation::Forward { backends, .. } => {
+            let share = |share: &turnout_routes::explain::Share| {
+                let missing = share.missing.as_ref().map(|missing| format!(" (503: {missing})")).unwrap_or_default();
+                format!("{:.6}", share.share * 100.0).trim_end_matches('0').trim_end_matches('.').to_owned()
+                    + &format!(" % {}{missing}", share.backend)
+            };
+            backends.iter().map(share).collect::<Vec<_>>().join(", ")
+        }
+        Explanation::Redirect { status, location, .. } => format!("{status} {location}"),
+        Explanation::DirectResponse { status, .. } => format!("{status}, answered by the gateway"),
+        Explanation::NoRoute => "404: no rule matches".to_owned(),
+    }
+}

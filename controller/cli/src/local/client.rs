@@ -1,0 +1,66 @@
+//! Single requests to models and gateways on this machine: one connection each, a limit on time and size. Those who ask
+//! treat every failure alike, as no answer.
+
+use anyhow::{Context as _, anyhow};
+use bytes::Bytes;
+use http::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper_util::rt::TokioIo;
+use std::time::Duration;
+use tokio::net::TcpStream;
+
+/// The longest that one request may take.
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// The largest body that is read.
+const MAX_BODY_BYTES: usize = 8 << 20;
+
+/// A request without further headers.
+pub(crate) struct Call<'a> {
+    /// `host:port`.
+    pub(crate) address: &'a str,
+    pub(crate) path: &'a str,
+    /// Sent as JSON in a POST; a GET without it.
+    pub(crate) body: Option<&'a str>,
+    /// A further header.
+    pub(crate) header: Option<(&'static str, &'a str)>,
+}
+
+/// GET of a path.
+pub(crate) async fn get(address: &str, path: &str) -> anyhow::Result<(StatusCode, Bytes)> {
+    send(&Call { address, path, body: None, header: None }).await
+}
+
+/// Sends one request and reads its whole answer.
+pub(crate) async fn send(call: &Call<'_>) -> anyhow::Result<(StatusCode, Bytes)> {
+    let answer = tokio::time::timeout(TIMEOUT, exchange(call)).await;
+    answer
+        .map_err(|_| anyhow!("no answer within {TIMEOUT:?}"))?
+        .with_context(|| format!("http://{}{}", call.address, call.path))
+}
+
+async fn exchange(call: &Call<'_>) -> anyhow::Result<(StatusCode, Bytes)> {
+    let mut request = Request::builder().uri(call.path).header(header::HOST, call.address);
+    if call.body.is_some() {
+        request = request.method(Method::POST).header(header::CONTENT_TYPE, "application/json");
+    }
+    if let Some((name, value)) = call.header {
+        request = request.header(name, value);
+    }
+    let request = request.body(Full::new(Bytes::from(call.body.unwrap_or_default().to_owned())))?;
+    let stream = TcpStream::connect(call.address).await?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    // Polled beside the request: it ends with it, and nothing is left behind.
+    let answer = async {
+        let (head, body) = sender.send_request(request).await?.into_parts();
+        let body = Limited::new(body, MAX_BODY_BYTES).collect().await.map_err(|error| anyhow!(error))?;
+        Ok((head.status, body.to_bytes()))
+    };
+    let mut answer = std::pin::pin!(answer);
+    tokio::select! {
+        answer = &mut answer => answer,
+        ended = connection => {
+            ended?;
+            answer.await
+        }
+    }
+}

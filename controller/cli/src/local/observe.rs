@@ -1,0 +1,232 @@
+//! What there is, for a decision: which endpoints of a backend answer and what they serve, and what each gateway has.
+//! The documents say where a backend is, as they say it to the gateways; an endpoint's label `turnout.dev/revision`
+//! says what it serves, as a pod's does in a cluster.
+
+use super::client;
+use super::directory::{Directory, GatewayAddresses};
+use super::metrics::{BackendName, Gauges};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use tokio::task::JoinSet;
+use turnout_rollout::{Backend, BackendObservation, BackendRef, GatewayObservation, Load, ModelRollout, Rejection};
+use turnout_routes::documents::{
+    Action, Document, EndpointAddress, Resolution, ServiceEndpoint, ServiceEntry, ServicePort, VirtualService,
+};
+use turnout_routes::router::Origin;
+
+/// What an endpoint serves.
+pub(crate) const REVISION_LABEL: &str = "turnout.dev/revision";
+
+/// Whether an endpoint can carry the revision: what is no value of a label would refuse its document.
+pub(crate) fn check_revision(revision: &str) -> anyhow::Result<()> {
+    let is_inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    let has_ends = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+    let bytes = revision.as_bytes();
+    let is_label =
+        bytes.len() <= 63 && bytes.iter().copied().all(is_inner) && has_ends(bytes.first()) && has_ends(bytes.last());
+    anyhow::ensure!(
+        is_label,
+        "revision `{revision}` is no value of a label, and endpoints carry it as {REVISION_LABEL}: write at most 63 \
+         letters, digits, -, _ and ., and a letter or digit at both ends"
+    );
+    Ok(())
+}
+
+/// One endpoint of a backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Endpoint {
+    /// `host:port`.
+    pub(crate) address: String,
+    pub(crate) revision: Option<String>,
+}
+
+/// A gateway as it reports itself; nothing of it is known where it does not answer.
+#[derive(Clone, Debug)]
+pub(crate) struct GatewayReport {
+    id: String,
+    pub(crate) active: Option<String>,
+    rejected: Option<Rejection>,
+    gauges: Gauges,
+}
+
+/// `/revision`.
+#[derive(Deserialize)]
+struct RevisionAnswer {
+    active: Option<String>,
+    rejected: Option<RejectedAnswer>,
+}
+
+#[derive(Deserialize)]
+struct RejectedAnswer {
+    revision: String,
+    reason: String,
+}
+
+/// Asks every gateway.
+pub(crate) async fn gateways(directory: &Directory) -> anyhow::Result<Vec<GatewayReport>> {
+    let mut asked = JoinSet::new();
+    for (id, addresses) in directory.gateway_addresses()? {
+        asked.spawn(ask_gateway(id, addresses));
+    }
+    let mut reports = asked.join_all().await;
+    reports.sort_by(|one, other| one.id.cmp(&other.id));
+    Ok(reports)
+}
+
+async fn ask_gateway(id: String, addresses: Option<GatewayAddresses>) -> GatewayReport {
+    let unknown = |id| GatewayReport { id, active: None, rejected: None, gauges: Gauges::default() };
+    let Some(addresses) = addresses else { return unknown(id) };
+    let status = addresses.status.to_string();
+    let (revision, metrics) = tokio::join!(client::get(&status, "/revision"), client::get(&status, "/metrics"));
+    let (Ok((_, revision)), Ok((_, metrics))) = (revision, metrics) else { return unknown(id) };
+    let Ok(revision) = serde_json::from_slice::<RevisionAnswer>(&revision) else { return unknown(id) };
+    let rejection = |rejected: RejectedAnswer| Rejection { revision: rejected.revision, reason: rejected.reason };
+    GatewayReport {
+        id,
+        active: revision.active,
+        rejected: revision.rejected.map(rejection),
+        gauges: Gauges::parse(&String::from_utf8_lossy(&metrics)),
+    }
+}
+
+/// The active revision of a gateway, and nothing else of it.
+pub(crate) async fn has_settled(addresses: &GatewayAddresses, wanted: &str) -> bool {
+    let Ok((_, answer)) = client::get(&addresses.status.to_string(), "/revision").await else { return false };
+    let Ok(answer) = serde_json::from_slice::<RevisionAnswer>(&answer) else { return false };
+    answer.active.as_deref() == Some(wanted)
+}
+
+impl GatewayReport {
+    /// The gateway as the rollout's decision needs it; `documents` are what is published.
+    pub(crate) fn observe(&self, documents: &[Document], rollout: &ModelRollout) -> GatewayObservation {
+        let routes = split_routes(documents, rollout);
+        let load = |backend: Backend| {
+            let reference = rollout.spec.backend(backend);
+            let host = full_host(&reference.host, rollout.route_namespace());
+            let name = BackendName { host: &host, port: reference.port, subset: reference.subset.as_deref() };
+            Load {
+                weight: u32::try_from(self.gauges.weight(&routes, &name)).unwrap_or(u32::MAX),
+                endpoints: u32::try_from(self.gauges.endpoints(&name)).unwrap_or(u32::MAX),
+                in_flight: self.gauges.in_flight(&name),
+            }
+        };
+        GatewayObservation {
+            id: self.id.clone(),
+            active: self.active.clone(),
+            rejected: self.rejected.clone(),
+            green: load(Backend::Green),
+            blue: load(Backend::Blue),
+        }
+    }
+}
+
+/// The rules of the rollout's VirtualService that split, as gateways name them. A rule with one destination pins
+/// requests to it whatever its weight, which is no share of a split.
+fn split_routes(documents: &[Document], rollout: &ModelRollout) -> Vec<String> {
+    let is_it = |service: &&VirtualService| {
+        service.metadata.name == rollout.spec.route.virtual_service
+            && service.metadata.namespace == rollout.route_namespace()
+    };
+    let services = documents.iter().filter_map(|document| match document {
+        Document::VirtualService(service) => Some(service),
+        _ => None,
+    });
+    let mut routes = Vec::new();
+    for service in services.filter(is_it) {
+        for (http, rule) in service.http.iter().enumerate() {
+            let splits = matches!(&rule.action, Action::Forward(forward) if forward.destinations.as_slice().len() > 1);
+            if splits {
+                let (namespace, name) = (service.metadata.namespace.clone(), service.metadata.name.clone());
+                routes.push(Origin { namespace, virtual_service: name, http, name: rule.name.clone() }.to_string());
+            }
+        }
+    }
+    routes
+}
+
+/// Where the documents say that a backend is; empty if nowhere.
+pub(crate) fn endpoints(documents: &[Document], rollout: &ModelRollout, backend: Backend) -> Vec<Endpoint> {
+    let reference = rollout.spec.backend(backend);
+    let host = full_host(&reference.host, rollout.route_namespace());
+    let entry = documents.iter().find_map(|document| match document {
+        Document::ServiceEntry(entry) if entry.hosts.contains(&host) => Some(entry),
+        _ => None,
+    });
+    let Some((entry, port)) = entry.and_then(|entry| Some((entry, port_of(entry, reference)?))) else {
+        return Vec::new();
+    };
+    let labels = subset_labels(documents, &host, reference);
+    let (Resolution::Static(listed) | Resolution::Dns(listed)) = &entry.resolution;
+    let is_selected = |endpoint: &&ServiceEndpoint| {
+        labels.as_ref().is_some_and(|labels| labels.iter().all(|(key, value)| endpoint.labels.get(key) == Some(value)))
+    };
+    let endpoint = |endpoint: &ServiceEndpoint| {
+        let number = endpoint.ports.get(&port.name).copied().unwrap_or(port.target_port.unwrap_or(port.number));
+        let address = match &endpoint.address {
+            EndpointAddress::Ip(address) => std::net::SocketAddr::new(*address, number).to_string(),
+            EndpointAddress::Name(name) => format!("{name}:{number}"),
+        };
+        Endpoint { address, revision: endpoint.labels.get(REVISION_LABEL).cloned() }
+    };
+    listed.iter().filter(is_selected).map(endpoint).collect()
+}
+
+fn port_of<'a>(entry: &'a ServiceEntry, reference: &BackendRef) -> Option<&'a ServicePort> {
+    match reference.port {
+        Some(number) => entry.ports.iter().find(|port| port.number == number),
+        None => entry.ports.first(),
+    }
+}
+
+/// What the endpoints of the backend carry; none if no DestinationRule has the subset.
+fn subset_labels(documents: &[Document], host: &str, reference: &BackendRef) -> Option<BTreeMap<String, String>> {
+    let Some(wanted) = &reference.subset else { return Some(BTreeMap::new()) };
+    let rules = documents.iter().filter_map(|document| match document {
+        Document::DestinationRule(rule) if full_host(&rule.host, &rule.metadata.namespace) == host => Some(rule),
+        _ => None,
+    });
+    let mut subsets = rules.flat_map(|rule| &rule.subsets);
+    subsets.find(|subset| subset.name == *wanted).map(|subset| subset.labels.clone())
+}
+
+/// A host without a dot is a service of the namespace, as in Istio.
+fn full_host(host: &str, namespace: &str) -> String {
+    let host = host.to_ascii_lowercase();
+    if host.contains('.') { host } else { format!("{host}.{namespace}.svc.cluster.local") }
+}
+
+/// Asks every endpoint of a backend for its root. What answers, and not with a fault of its own, is ready.
+pub(crate) async fn backend(endpoints: &[Endpoint], is_warmed: impl Fn(&[Endpoint]) -> bool) -> BackendObservation {
+    let mut asked = JoinSet::new();
+    for endpoint in endpoints.iter().cloned() {
+        asked.spawn(async move {
+            let answer = client::get(&endpoint.address, "/").await;
+            answer.is_ok_and(|(status, _)| !status.is_server_error()).then_some(endpoint)
+        });
+    }
+    let ready: Vec<Endpoint> = asked.join_all().await.into_iter().flatten().collect();
+    let revision = ready.first().and_then(|first| first.revision.clone());
+    let is_the_same = ready.iter().all(|endpoint| endpoint.revision == revision);
+    BackendObservation {
+        exists: !endpoints.is_empty(),
+        ready_endpoints: u32::try_from(ready.len()).unwrap_or(u32::MAX),
+        revision: revision.filter(|_| is_the_same),
+        warmed: is_warmed(&ready),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_revision_is_what_a_label_can_hold() {
+        let check = |revision: &str, is_good| assert_eq!(check_revision(revision).is_ok(), is_good, "{revision}");
+        for good in ["A", "v1.2.3", "20260131_1", "3f2a61d09be4", &"a".repeat(63)] {
+            check(good, true);
+        }
+        for bad in ["", "-a", "a.", "sha256:3f2a", "a/b", "a b", "ä", &"a".repeat(64)] {
+            check(bad, false);
+        }
+    }
+}

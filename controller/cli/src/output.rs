@@ -1,0 +1,59 @@
+//! How results leave the process: text for people or one JSON document, and the exit codes that all commands share.
+//! Results go to standard output, everything else to standard error.
+
+use anyhow::Context as _;
+use clap::ValueEnum;
+use serde::Serialize;
+use std::io::Write as _;
+
+/// Done, reached, accepted.
+pub(crate) const DONE: u8 = 0;
+/// Refused, failed, rolled back; for `diff`: something differs.
+pub(crate) const FAILED: u8 = 1;
+/// It could not be done as asked: usage, files, processes. Also clap's code.
+pub(crate) const UNUSABLE: u8 = 2;
+/// It was not reached in time.
+pub(crate) const TIMED_OUT: u8 = 3;
+
+/// The form of a result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// Lines for people.
+    Text,
+    /// One JSON document.
+    Json,
+}
+
+/// Prints a line, or several, of a result.
+pub(crate) fn print(text: &str) -> anyhow::Result<()> {
+    writeln!(anstream::stdout().lock(), "{text}").context("cannot write the result")
+}
+
+/// Prints a result as JSON.
+pub(crate) fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
+    print(&serde_json::to_string_pretty(value).context("cannot write the result as JSON")?)
+}
+
+/// Lines of columns, each as wide as its widest cell; the last is not padded.
+pub(crate) fn columns(rows: &[Vec<String>]) -> String {
+    let count = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..count).map(|column| width(column).unwrap_or(0)).collect();
+    let line = |row: &Vec<String>| {
+        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        cells.join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let rows = [["NAME", "STAGE"], ["model", "Blue_50"], ["m", "–"]].map(|row| row.map(str::to_owned).to_vec());
+        assert_eq!(columns(&rows), "NAME   STAGE\nmodel  Blue_50\nm      –");
+        assert_eq!(columns(&[]), "");
+    }
+}

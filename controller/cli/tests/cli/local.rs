@@ -1,0 +1,167 @@
+//! Rollouts over a directory, with the driver, gateway and models of a real `turnout local`: the verbs, their exit
+//! codes, and what is left when the driver is killed.
+
+use crate::support::{Local, eventually, is_closed, turnout};
+use serde_json::json;
+
+const WAIT: [&str; 3] = ["wait", "--timeout", "1m"];
+
+fn wait_for(local: &Local, goal: &[&str]) {
+    local.done(&[&WAIT, goal].concat());
+}
+
+#[test]
+fn a_rollout_goes_through_its_stages_by_the_verbs() {
+    let local = Local::start();
+    assert_eq!(local.score(None), (200, "\"New Model A\"".to_owned()));
+    wait_for(&local, &["--idle"]);
+    local.done(&["rollout", "start", "--revision", "B"]);
+    wait_for(&local, &["--stage", "Blue_50"]);
+    assert_eq!(local.status()["status"]["weights"], json!({"green": 50, "blue": 50}));
+    assert_eq!(local.score(Some("green")), (200, "\"New Model A\"".to_owned()));
+    assert_eq!(local.score(Some("blue")), (200, "\"New Model B\"".to_owned()));
+    // The gates of Blue_50 and Blue_100 are opened by hand.
+    local.done(&["rollout", "promote"]);
+    wait_for(&local, &["--stage", "Blue_100"]);
+    assert_eq!(local.score(None), (200, "\"New Model B\"".to_owned()));
+    local.done(&["rollout", "promote"]);
+    wait_for(&local, &["--stage", "Green_100"]);
+    wait_for(&local, &["--safe-to-remove", "blue"]);
+    wait_for(&local, &["--idle"]);
+    assert_eq!(local.score(None), (200, "\"New Model B\"".to_owned()));
+    eventually("that blue is gone", || (local.score(Some("blue")).0 == 503).then_some(()));
+    let history = local.done(&["rollout", "history"]).stdout;
+    let reached: Vec<&str> = history.lines().skip(1).map(|line| line.split("  ").nth(1).unwrap()).collect();
+    assert_eq!(reached, ["Blue_0", "Blue_50", "Blue_100", "Blue_Green", "Green_100"]);
+    assert!(local.done(&["rollout", "list"]).stdout.contains("model  Complete  Green_100"));
+}
+
+#[test]
+fn a_rollback_returns_everything_to_the_stable_model_and_fails_who_waits_for_more() {
+    let local = Local::start();
+    local.done(&["rollout", "start", "--revision", "B", "--to", "Blue_50"]);
+    wait_for(&local, &["--stage", "Blue_50"]);
+    local.done(&["rollout", "rollback"]);
+    wait_for(&local, &["--stage", "Rollback"]);
+    assert_eq!(local.score(None), (200, "\"New Model A\"".to_owned()));
+    let ran = local.turnout(&["wait", "--stage", "Blue_100"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(ran.stdout.contains("rolled back from Blue_50: it was asked for"), "{ran:?}");
+    wait_for(&local, &["--idle"]);
+    // Another attempt, at another revision than blue serves: blue is replaced.
+    local.done(&["rollout", "start", "--revision", "C", "--to", "Blue_0"]);
+    wait_for(&local, &["--stage", "Blue_0"]);
+    eventually("that blue serves C", || (local.score(Some("blue")).1 == "\"New Model C\"").then_some(()));
+}
+
+#[test]
+fn exit_codes_tell_a_time_out_from_a_refusal_and_from_bad_usage() {
+    let local = Local::start();
+    let check = |arguments: &[&str], code, said: &str| {
+        let ran = local.turnout(arguments);
+        assert_eq!(ran.code, code, "{arguments:?}: {ran:?}");
+        assert!(ran.stderr.contains(said) || ran.stdout.contains(said), "{said}: {ran:?}");
+    };
+    check(&["rollout", "promote"], 1, "no rollout is in progress");
+    check(&["rollout", "rollback"], 1, "there is no earlier revision");
+    check(&["rollout", "start", "--revision", "B", "--to", "Blue_7"], 1, "Blue_7 is no stage of this rollout");
+    check(&["rollout", "start", "--revision", "B", "--to", "Blau"], 2, "`Blau` is no stage");
+    check(&["rollout", "start", "--revision", "sha256:3f2a"], 2, "is no value of a label");
+    check(&["rollout", "status", "other"], 2, "there is no rollout other");
+    check(&["wait", "--stage", "Green_100", "--timeout", "0s"], 3, "timed out");
+    check(&["wait", "--idle", "--stage", "Blue_0"], 2, "cannot be used with");
+    let ran = turnout(&["rollout", "list"]);
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(ran.stderr.contains("give --local DIR"), "{ran:?}");
+}
+
+#[test]
+fn a_paused_rollout_stays_until_it_is_resumed() {
+    let local = Local::start();
+    local.done(&["rollout", "pause"]);
+    local.done(&["rollout", "start", "--revision", "B", "--to", "Blue_50"]);
+    eventually("the phase Paused", || (local.status()["status"]["phase"] == "Paused").then_some(()));
+    assert_eq!(local.status()["status"]["stage"], "Blue_0");
+    local.done(&["rollout", "resume"]);
+    wait_for(&local, &["--stage", "Blue_50"]);
+}
+
+#[test]
+fn a_directory_takes_one_driver_only() {
+    let local = Local::start();
+    let ran = turnout(&["local", "--listen", "127.0.0.1:0", "--dir", local.path().to_str().unwrap()]);
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(ran.stderr.contains("another driver runs over"), "{ran:?}");
+    assert_eq!(local.score(None).0, 200);
+}
+
+#[test]
+fn a_killed_driver_takes_its_processes_along_and_the_next_one_goes_on() {
+    let mut local = Local::start();
+    local.done(&["rollout", "start", "--revision", "B"]);
+    wait_for(&local, &["--stage", "Blue_50"]);
+    let former = ["gateway", "status", "green", "blue"].map(|name| local.address(name));
+    local.kill();
+    for address in former {
+        eventually("that a process of the killed driver has ended", || is_closed(address).then_some(()));
+    }
+    let ran = local.done(&["rollout", "promote"]);
+    assert!(ran.stderr.contains("nothing drives"), "{ran:?}");
+    local.start_again();
+    wait_for(&local, &["--stage", "Blue_100"]);
+    local.done(&["rollout", "promote"]);
+    wait_for(&local, &["--stage", "Green_100"]);
+    assert_eq!(local.score(None), (200, "\"New Model B\"".to_owned()));
+}
+
+#[test]
+fn a_driver_that_is_killed_after_every_step_reaches_the_target() {
+    let mut local = Local::start();
+    let file = local.path().join("rollouts/model.yaml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let gates = "  gates:\n  - {stage: Blue_50, type: None}\n  - {stage: Blue_100, type: None}\n";
+    std::fs::write(&file, text + gates).unwrap();
+    local.done(&["rollout", "start", "--revision", "B"]);
+    let steps = |local: &Local| local.status()["status"]["history"].as_array().map_or(0, Vec::len);
+    for killed_after in 1..5 {
+        eventually("another step", || (steps(&local) >= killed_after).then_some(()));
+        local.kill();
+        local.start_again();
+    }
+    wait_for(&local, &["--stage", "Green_100"]);
+    let history = local.status()["status"]["history"].clone();
+    let reached: Vec<&str> = history.as_array().unwrap().iter().map(|step| step["to"].as_str().unwrap()).collect();
+    assert_eq!(reached, ["Blue_0", "Blue_50", "Blue_100", "Blue_Green", "Green_100"]);
+    assert_eq!(local.score(None), (200, "\"New Model B\"".to_owned()));
+}
+
+#[test]
+fn a_bad_document_changes_nothing_and_is_told_until_it_is_good_again() {
+    let local = Local::start();
+    let file = local.path().join("documents/routes.yaml");
+    let good = std::fs::read_to_string(&file).unwrap();
+    let published = || std::fs::read_to_string(local.path().join("routes/routes.yaml")).unwrap();
+    let before = published();
+    std::fs::write(&file, good.replace("destination:", "destinatoin:")).unwrap();
+    eventually("the problem", || local.status()["problems"].to_string().contains("destinatoin").then_some(()));
+    assert_eq!(published(), before);
+    assert_eq!(local.score(None).0, 200);
+    std::fs::write(&file, good.replace("exact: green", "exact: gruen")).unwrap();
+    eventually("the new routes", || published().contains("gruen").then_some(()));
+    eventually("that nothing is wrong any more", || (local.status()["problems"] == json!([])).then_some(()));
+}
+
+#[test]
+fn without_a_rollout_the_weights_of_the_documents_pass_through() {
+    let local = Local::start();
+    std::fs::remove_file(local.path().join("rollouts/model.yaml")).unwrap();
+    let file = local.path().join("documents/routes.yaml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let changed = text.replace("weight: 100", "weight: 7").replace("weight: 0", "weight: 3");
+    std::fs::write(&file, changed).unwrap();
+    let published = || std::fs::read_to_string(local.path().join("routes/routes.yaml")).unwrap();
+    eventually("the weights", || {
+        (published().contains("weight: 7") && published().contains("weight: 3")).then_some(())
+    });
+    eventually("that the status is forgotten", || (!local.path().join("status/model.json").exists()).then_some(()));
+}

@@ -1,0 +1,8 @@
+//! The command line as its users meet it: the real binary, its exit codes and what it prints. What it starts is ended
+//! by its own id, and waiting is for something to be seen, never for time to pass.
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod demo;
+mod local;
+mod routes;
+mod support;
