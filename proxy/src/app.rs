@@ -1,11 +1,5 @@
-//! Start, run, end: binds what is to be bound, starts the threads, and takes them down in order.
-//!
-//! | thread | runs |
-//! |---|---|
-//! | `control` (the first) | reload, DNS, status and admin ports, signals |
-//! | `accept` | every listener's accept loop |
-//! | `worker-N` | connections and requests |
-//! | `access-log` | writes the access log, if there is one |
+//! Start, run, end: binds what is to be bound, starts the threads (listed in ARCHITECTURE.md), and takes them down in
+//! order. What runs in this file runs on the first thread, which carries no requests.
 
 use crate::access_log::AccessLog;
 use crate::admin::{self, Control};
@@ -42,9 +36,6 @@ pub enum AppError {
     /// Metrics could not be set up.
     #[error("metrics: {0}")]
     Metrics(#[from] MetricsError),
-    /// The routes directory cannot be watched.
-    #[error("cannot watch the routes: {0}")]
-    Watch(#[from] notify::Error),
 }
 
 /// Runs the gateway until it is told to end. Returns once every connection is over.
@@ -70,8 +61,8 @@ impl App {
     /// Binds everything first: a gateway that cannot have its ports has started nothing.
     fn start(settings: Settings) -> Result<Self, AppError> {
         let listeners: Vec<Listener> = settings.listeners.iter().map(listener::bind).collect::<Result<_, _>>()?;
-        let status = listener::bind_socket(settings.status)?;
-        let admin = listener::bind_socket(settings.admin)?;
+        let status = listener::bind_socket("--status", settings.status)?;
+        let admin = listener::bind_socket("--admin", settings.admin)?;
         if let Some(path) = &settings.addresses_file {
             write_addresses(path, &listeners, &status, &admin)?;
         }
@@ -122,16 +113,16 @@ impl App {
         let accept_thread = accept(acceptor, self.listeners)?;
 
         tokio::select! {
-            ended = reloader.run() => ended?,
+            () = reloader.run() => {}
             () = told_to_end(&mut terminate, &mut interrupt) => {}
         }
         // From here on nothing reloads: the table that serves sees the gateway out.
         tokio::select! {
-            () = leave(&self.shared.drain, &self.settings.drain, &self.places) => {}
+            () = leave(&self.shared.drain, &self.settings.drain, &self.places, &accept_thread) => {}
             () = told_to_end(&mut terminate, &mut interrupt) => tracing::warn!("told twice: ending at once"),
         }
-        self.shared.drain.advance(Phase::Ended);
         let cut = self.places.taken();
+        self.shared.drain.advance(Phase::Ended);
         if cut > 0 {
             tracing::warn!(connections = cut, "connections were cut");
         }
@@ -201,7 +192,7 @@ async fn told_to_end(terminate: &mut Signal, interrupt: &mut Signal) {
 }
 
 /// The phases of the end; returns when no connection is left, or when the time is over.
-async fn leave(drain: &Drain, settings: &DrainSettings, places: &Places) {
+async fn leave(drain: &Drain, settings: &DrainSettings, places: &Places, accepting: &JoinHandle<()>) {
     tracing::info!(delay = ?settings.delay, "leaving: not ready any more, still accepting");
     drain.advance(Phase::Leaving);
     tokio::time::sleep(settings.delay).await;
@@ -210,7 +201,8 @@ async fn leave(drain: &Drain, settings: &DrainSettings, places: &Places) {
     drain.advance(Phase::Draining);
     let since = Instant::now();
     let close_idle_after = IDLE_GRACE.min(settings.timeout / 2);
-    while places.taken() > 0 && since.elapsed() < settings.timeout {
+    // The accept thread still hands over what had been waiting, so none may be left only after it has ended.
+    while (!accepting.is_finished() || places.taken() > 0) && since.elapsed() < settings.timeout {
         if since.elapsed() >= close_idle_after {
             drain.advance(Phase::ClosingIdle);
         }

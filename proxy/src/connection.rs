@@ -1,10 +1,10 @@
 //! One client's connection, from the accepted socket to its end: TLS if the port has it, then HTTP/1 or HTTP/2, until
 //! the client, a limit or the drain ends it.
 
-use crate::body::ResponseBody;
-use crate::client_io::{ClientIo, Progress, ProgressLimits};
+use crate::body::{ClientBody, ResponseBody};
 use crate::drain::Drain;
 use crate::gateway::Gateway;
+use crate::limited_io::{LimitedIo, Progress, ProgressLimits};
 use crate::settings::{ConnectionSettings, RequestSettings};
 use crate::snapshot::Snapshots;
 use crate::tls::{Handshake, TlsAcceptor};
@@ -23,7 +23,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tower::ServiceBuilder;
-use tower_http::timeout::RequestBodyTimeoutLayer;
 use turnout_routes::router::{PortKind, Transport};
 
 /// What every connection of a worker is served with.
@@ -64,6 +63,8 @@ pub(crate) enum ConnectionError {
     TlsTimeout,
     #[error("no server for the name {0:?}")]
     TlsName(Option<String>),
+    #[error("most requests were reset by the client")]
+    Abuse,
     #[error("the first bytes took too long")]
     FirstBytes,
     #[error("HTTP: {0}")]
@@ -78,6 +79,7 @@ impl ConnectionError {
             Self::Tls(_) => "tls",
             Self::TlsTimeout => "tls_timeout",
             Self::TlsName(_) => "tls_name",
+            Self::Abuse => "abuse",
             Self::FirstBytes => "head_timeout",
             Self::Http(error) if error.is_parse() || error.is_parse_too_large() => "http_parse",
             Self::Http(_) => "http",
@@ -103,15 +105,16 @@ impl Server {
     ) -> Result<(), ConnectionError> {
         let stream = TcpStream::from_std(stream)?;
         stream.set_nodelay(true)?;
-        let snapshot = self.snapshots.current();
-        match snapshot.as_ref().map_or(PortKind::Unknown, |snapshot| snapshot.router.port_kind(port)) {
+        // The snapshot itself is let go: a connection outlives many of them.
+        let kind = self.snapshots.current().map_or(PortKind::Unknown, |snapshot| snapshot.router.port_kind(port));
+        match kind {
             PortKind::Plain | PortKind::Unknown => {
                 let http2 = self.settings.cleartext_http2 && self.begins_with_preface(&stream).await?;
                 self.serve_http(TokioIo::new(stream), self.info(peer, port, None), http2).await
             }
             PortKind::Tls => {
                 let Handshake { stream, server_name, http2 } =
-                    self.tls.accept(stream, snapshot.as_deref(), port, self.settings.tls_handshake_timeout).await?;
+                    self.tls.accept(stream, &self.snapshots, port, self.settings.tls_handshake_timeout).await?;
                 let info = self.info(peer, port, Some(TlsInfo { server_name }));
                 self.serve_http(TokioIo::new(stream), info, http2).await
             }
@@ -134,24 +137,32 @@ impl Server {
     /// Looks at the first bytes without taking them.
     async fn begins_with_preface(&self, stream: &TcpStream) -> Result<bool, ConnectionError> {
         let mut first = [0; HTTP2_PREFACE.len()];
-        let look = async {
+        let some = tokio::select! {
+            seen = tokio::time::timeout(self.settings.idle_timeout, stream.peek(&mut first[..1])) => {
+                seen.map_err(|_| ConnectionError::FirstBytes)??
+            }
+            // A connection that has sent nothing when the gateway leaves is closed below like any idle one.
+            () = self.drain.idle_connections_close() => 0,
+        };
+        if some == 0 {
+            return Ok(false);
+        }
+        let all = async {
+            let mut pause = Duration::from_millis(5);
             loop {
                 let seen = stream.peek(&mut first).await?;
-                if seen == 0 || first[..seen] != HTTP2_PREFACE[..seen] {
+                if first[..seen] != HTTP2_PREFACE[..seen] || seen == 0 {
                     return Ok(false);
                 }
                 if seen == first.len() {
                     return Ok(true);
                 }
-                // Part of a preface has come; peeking is ready at once, so give the rest a moment.
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                // Part of a preface has come. Peeking again is ready at once, so give the rest a moment.
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_millis(100));
             }
         };
-        tokio::select! {
-            seen = tokio::time::timeout(self.settings.idle_timeout, look) => seen.map_err(|_| ConnectionError::FirstBytes)?,
-            // A connection that has sent nothing when the gateway leaves is closed below like any idle one.
-            () = self.drain.idle_connections_close() => Ok(false),
-        }
+        tokio::time::timeout(self.settings.head_timeout, all).await.map_err(|_| ConnectionError::FirstBytes)?
     }
 
     async fn serve_http<T>(&self, io: T, info: Rc<ConnectionInfo>, http2: bool) -> Result<(), ConnectionError>
@@ -159,9 +170,12 @@ impl Server {
         T: Read + Write + Unpin + 'static,
     {
         let settings = &self.settings;
-        let limits =
-            ProgressLimits { idle: settings.idle_timeout, head: settings.head_timeout, stall: settings.stall_timeout };
-        let io = ClientIo::new(io, Rc::clone(&info.progress), limits);
+        let limits = ProgressLimits {
+            idle: settings.idle_timeout,
+            head: settings.head_timeout,
+            stall: self.requests.stall_timeout,
+        };
+        let io = LimitedIo::new(io, Rc::clone(&info.progress), limits);
         let service = TowerToHyperService::new(self.service(&info));
         if http2 {
             info.progress.use_http2();
@@ -189,16 +203,19 @@ impl Server {
             let (gateway, info) = (Rc::clone(&gateway), Rc::clone(&info));
             async move { Ok::<_, Infallible>(gateway.handle(&info, request).await) }
         });
-        ServiceBuilder::new().layer(RequestBodyTimeoutLayer::new(self.requests.body_idle_timeout)).service(handler)
+        let idle_timeout = self.requests.body_idle_timeout;
+        ServiceBuilder::new()
+            .map_request(move |request: Request<Incoming>| request.map(|body| ClientBody::new(body, idle_timeout)))
+            .service(handler)
     }
 
     fn http1(&self) -> http1::Builder {
         let mut builder = http1::Builder::new();
         builder
             .timer(TokioTimer::new())
-            // Idle time and the time for a head are kept by `ClientIo`, which has no timer for each request.
+            // Idle time and the time for a head are kept by `LimitedIo`, which has no timer for each request.
             .header_read_timeout(None)
-            .max_headers(self.settings.max_headers)
+            .max_headers(self.requests.max_headers)
             .max_header_size(self.settings.max_header_bytes)
             .max_buf_size(self.settings.max_header_bytes.max(64 << 10));
         builder
@@ -242,6 +259,9 @@ impl Server {
             biased;
             ended = connection.as_mut() => return Ok(ended?),
             () = told_to_end => {}
+        }
+        if info.progress.is_abused() {
+            return Err(ConnectionError::Abuse);
         }
         connection.as_mut().graceful_shutdown();
         Ok(connection.await?)
@@ -302,16 +322,21 @@ impl ConnectionInfo {
             self.resets.set(self.resets.get() + 1);
         }
         self.progress.end_request();
-        if self.is_used_up() {
+        if self.is_abused() {
+            self.progress.ask_to_end_at_once();
+        } else if self.is_used_up() {
             self.progress.ask_to_end();
         }
     }
 
     /// Whether the connection ends with the request that it has. In HTTP/1 the response says so; HTTP/2 gets GOAWAY.
     pub(crate) fn is_used_up(&self) -> bool {
+        self.max_requests.is_some_and(|max| self.requests.get() >= max)
+    }
+
+    fn is_abused(&self) -> bool {
         let requests = self.requests.get();
-        let abused = requests >= RESETS_JUDGED_FROM && self.resets.get() * 2 > requests;
-        abused || self.max_requests.is_some_and(|max| requests >= max)
+        requests >= RESETS_JUDGED_FROM && self.resets.get() * 2 > requests
     }
 }
 

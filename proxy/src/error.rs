@@ -34,6 +34,9 @@ pub(crate) enum GatewayError {
     /// CONNECT and TRACE.
     #[error("the method is not allowed here")]
     Method,
+    /// The head has more fields than the setting allows.
+    #[error("the request has too many header fields")]
+    TooManyFields,
     /// The target is too long.
     #[error("the request target is too long")]
     TargetTooLong,
@@ -99,6 +102,7 @@ impl GatewayError {
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
+            Self::TooManyFields => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Expectation => StatusCode::EXPECTATION_FAILED,
             Self::TransferCoding => StatusCode::NOT_IMPLEMENTED,
             Self::UpstreamProtocol => StatusCode::BAD_GATEWAY,
@@ -118,6 +122,7 @@ impl GatewayError {
             Self::HttpsTargetOnPlain => "https_target_on_plain",
             Self::Method => "method_not_allowed",
             Self::TargetTooLong => "target_too_long",
+            Self::TooManyFields => "too_many_fields",
             Self::BodyTooLarge => "body_too_large",
             Self::BodyTimeout => "body_timeout",
             Self::BodyAborted => "body_aborted",

@@ -9,14 +9,14 @@ use crate::body::{ClientBody, ResponseBody};
 use crate::connection::ConnectionInfo;
 use crate::drain::Drain;
 use crate::error::{Flags, GatewayError};
-use crate::head::Head;
+use crate::head::{Head, HeadLimits};
 use crate::headers;
 use crate::record::{Record, Telemetry};
 use crate::settings::RequestSettings;
 use crate::snapshot::{Snapshot, Snapshots};
 use crate::upstream::{WorkerUpstream, WorkerUpstreams};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header, request::Parts};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use std::cell::RefCell;
@@ -107,8 +107,13 @@ impl Gateway {
             detail.request_id = Some(request_id.clone());
             detail.target = parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
         }
-        let read = Head::read(&parts, connection.is_tls(), self.settings.max_target_bytes).and_then(|head| {
+        let limits =
+            HeadLimits { max_target_bytes: self.settings.max_target_bytes, max_fields: self.settings.max_headers };
+        let read = Head::read(&parts, connection.is_tls(), limits).and_then(|head| {
             headers::sanitise_request(&mut parts.headers, trusted, self.settings.headers)?;
+            if parts.version == Version::HTTP_2 {
+                headers::join_cookies(&mut parts.headers);
+            }
             Ok((self.snapshot().ok_or(GatewayError::NoRoutes)?, head))
         });
         match read {
@@ -238,8 +243,14 @@ impl LocalAnswer {
         self
     }
 
-    fn into_response(self, mut record: Record) -> Response<ResponseBody> {
+    fn into_response(mut self, mut record: Record) -> Response<ResponseBody> {
         record.answer(self.response.status(), self.flags);
+        if record.is_head() {
+            // HTTP/2 would send the body of an answer to HEAD; only its length is meant.
+            let length = HeaderValue::from(self.response.body().len());
+            self.response.headers_mut().insert(header::CONTENT_LENGTH, length);
+            *self.response.body_mut() = Bytes::new();
+        }
         self.response.map(|body| ResponseBody::local(body, record))
     }
 }

@@ -8,6 +8,15 @@ use http::{HeaderMap, HeaderValue, Method, Uri, Version, header, request::Parts}
 use std::borrow::Cow;
 use turnout_routes::router::{RequestHead, Transport, normalise_path};
 
+/// How large a head may be, beyond what hyper checks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HeadLimits {
+    /// Path and query together, in bytes.
+    pub(crate) max_target_bytes: usize,
+    /// Header lines; hyper counts them for HTTP/1 only.
+    pub(crate) max_fields: usize,
+}
+
 /// What routing needs of a request besides what its parts say.
 #[derive(Debug)]
 pub(crate) struct Head {
@@ -18,8 +27,11 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    /// Checks a head and takes from it what routing needs. `max_target_bytes` is for path and query together.
-    pub(crate) fn read(parts: &Parts, tls: bool, max_target_bytes: usize) -> Result<Self, GatewayError> {
+    /// Checks a head and takes from it what routing needs.
+    pub(crate) fn read(parts: &Parts, tls: bool, limits: HeadLimits) -> Result<Self, GatewayError> {
+        if parts.headers.len() > limits.max_fields {
+            return Err(GatewayError::TooManyFields);
+        }
         check_method(&parts.method)?;
         check_framing(parts)?;
         let authority = authority(&parts.uri, &parts.headers, parts.version)?;
@@ -29,7 +41,7 @@ impl Head {
             // OPTIONS * asks about the server itself, which no rule can name.
             return Err(GatewayError::NoRoute);
         }
-        if path.len() + query.map_or(0, str::len) > max_target_bytes {
+        if path.len() + query.map_or(0, str::len) > limits.max_target_bytes {
             return Err(GatewayError::TargetTooLong);
         }
         if query.is_some_and(|query| !query.bytes().all(|byte| byte.is_ascii_graphic())) {
@@ -66,15 +78,16 @@ impl Head {
     }
 
     /// Path and query as they are sent where no rule rewrites them.
-    pub(crate) fn target(&self, uri: &Uri) -> PathAndQuery {
-        let as_it_came = || uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-        let Some(path) = &self.normalised_path else { return as_it_came() };
+    pub(crate) fn target(&self, uri: &Uri) -> Result<PathAndQuery, GatewayError> {
+        let Some(path) = &self.normalised_path else {
+            return Ok(uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")));
+        };
         let normalised = match uri.query() {
             Some(query) => PathAndQuery::try_from(format!("{path}?{query}")),
             None => PathAndQuery::try_from(path.as_str()),
         };
-        // Normalising leaves only what a path may hold, so this does not fail.
-        normalised.unwrap_or_else(|_| as_it_came())
+        // Normalising leaves only what a path may hold, but escapes make it longer.
+        normalised.map_err(|_| GatewayError::TargetTooLong)
     }
 }
 
@@ -136,7 +149,11 @@ fn is_authority(bytes: &[u8]) -> bool {
     if !host.is_empty() && host.iter().all(simple) && port.len() <= 6 && port.iter().skip(1).all(u8::is_ascii_digit) {
         return true;
     }
-    Authority::try_from(bytes).is_ok_and(|parsed| !parsed.host().is_empty() && !parsed.as_str().contains('@'))
+    Authority::try_from(bytes).is_ok_and(|parsed| {
+        // What comes before the host is user information, which a Host cannot have.
+        let port = parsed.as_str().strip_prefix(parsed.host());
+        !parsed.host().is_empty() && port.is_some_and(|port| port.bytes().skip(1).all(|byte| byte.is_ascii_digit()))
+    })
 }
 
 /// A target in absolute form must be of the connection's own scheme. HTTP/2's `:scheme` is not held against a client:
@@ -159,8 +176,10 @@ mod tests {
     use http::Request;
     use turnout_routes::router::PathRefusal;
 
+    const LIMITS: HeadLimits = HeadLimits { max_target_bytes: 100, max_fields: 3 };
+
     fn read(request: http::request::Builder) -> Result<Head, GatewayError> {
-        Head::read(&request.body(()).expect("a request").into_parts().0, false, 100)
+        Head::read(&request.body(()).expect("a request").into_parts().0, false, LIMITS)
     }
 
     fn get(target: &str) -> http::request::Builder {
@@ -171,10 +190,10 @@ mod tests {
     fn what_is_matched_is_what_came_normalised() {
         let check = |request: http::request::Builder, expected: (&str, &str, &str)| {
             let parts = request.body(()).expect("a request").into_parts().0;
-            let head = Head::read(&parts, false, 100).expect("a good head");
+            let head = Head::read(&parts, false, LIMITS).expect("a good head");
             let request = head.request(80, Transport::Plain, &parts);
             assert_eq!((request.authority, request.path), (expected.0, expected.1));
-            assert_eq!(head.target(&parts.uri), expected.2);
+            assert_eq!(head.target(&parts.uri).expect("a target"), expected.2);
         };
         check(get("/score"), ("a.example.com", "/score", "/score"));
         check(get("/a/../score?x=/../y"), ("a.example.com", "/score", "/score?x=/../y"));
@@ -194,6 +213,9 @@ mod tests {
         check(Request::get("/").header("host", "a@b"), GatewayError::Host);
         check(Request::get("/").header("host", "a/b"), GatewayError::Host);
         check(Request::get("/").header("host", ""), GatewayError::Host);
+        check(Request::get("/").header("host", "a:b"), GatewayError::Host);
+        check(Request::get("/").header("host", "[::1]:b"), GatewayError::Host);
+        check(get("/").header("a", "1").header("a", "2").header("a", "3"), GatewayError::TooManyFields);
         check(get("/").method("TRACE"), GatewayError::Method);
         check(get("a:1").method("CONNECT"), GatewayError::Method);
         check(get("/").method("post"), GatewayError::BadRequest("a method is written in upper case"));

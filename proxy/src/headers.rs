@@ -22,10 +22,10 @@ fn is_hop_by_hop(name: &str) -> bool {
     )
 }
 
-/// Besides those, of a request: `te`, since trailers are dropped and none may be promised; `expect`, which the gateway
+/// Besides those, of a request: `te` and `trailer`, since trailers are dropped and none may be promised; `expect`, which the gateway
 /// has answered; `proxy`, which becomes HTTP_PROXY under CGI; what is the gateway's own to write.
 fn is_not_for_backends(name: &str) -> bool {
-    matches!(name, "te" | "expect" | "proxy" | "proxy-authorization" | "x-forwarded-client-cert")
+    matches!(name, "te" | "trailer" | "expect" | "proxy" | "proxy-authorization" | "x-forwarded-client-cert")
         || name.starts_with("x-turnout-")
         || name.strip_prefix("x-envoy-").is_some_and(|rest| ENVOY_OWN.contains(&rest))
 }
@@ -126,6 +126,18 @@ const ENVOY_OWN: [&str; 22] = [
     "upstream-rq-per-try-timeout-ms",
     "upstream-rq-timeout-ms",
 ];
+
+/// HTTP/2 may send one cookie a line; elsewhere they are one line, which is also what rules are written for (RFC 9113,
+/// 8.2.3).
+pub(crate) fn join_cookies(headers: &mut HeaderMap) {
+    let mut lines = headers.get_all(header::COOKIE).iter();
+    if let (Some(_), Some(_)) = (lines.next(), lines.next()) {
+        let lines: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+        if let Ok(joined) = HeaderValue::from_bytes(&lines.join(&b"; "[..])) {
+            headers.insert(header::COOKIE, joined);
+        }
+    }
+}
 
 /// What the backend should know of a request.
 pub(crate) struct Forwarded<'a> {

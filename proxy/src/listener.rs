@@ -38,14 +38,14 @@ pub(crate) struct Accepted {
 
 /// Binds an address. The message of an error names it.
 pub(crate) fn bind(settings: &ListenerSettings) -> io::Result<Listener> {
-    let socket = bind_socket(settings.address)?;
+    let socket = bind_socket("--listen", settings.address)?;
     let address = socket.local_addr()?;
     let gateway_port = if settings.gateway_port == 0 { address.port() } else { settings.gateway_port };
     Ok(Listener { gateway_port, address, socket })
 }
 
-/// A non-blocking listening socket.
-pub(crate) fn bind_socket(address: SocketAddr) -> io::Result<TcpListener> {
+/// A non-blocking listening socket; `flag` is who asked for it.
+pub(crate) fn bind_socket(flag: &str, address: SocketAddr) -> io::Result<TcpListener> {
     let bind = || {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         // A gateway that restarts finds its port free although old connections linger; two running ones collide.
@@ -55,7 +55,9 @@ pub(crate) fn bind_socket(address: SocketAddr) -> io::Result<TcpListener> {
         socket.set_nonblocking(true)?;
         Ok(TcpListener::from(socket))
     };
-    bind().map_err(|error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
+    bind().map_err(|error: io::Error| {
+        io::Error::new(error.kind(), format!("{flag}: cannot listen on {address}: {error}"))
+    })
 }
 
 /// Who is connected, and to whom connections go.

@@ -21,6 +21,8 @@ use watch::Watch;
 const WARM_UP: Duration = Duration::from_secs(2);
 /// Looks without a hint, in case one was lost.
 const LOOK_ANYWAY: Duration = Duration::from_secs(10);
+/// Looks where the system has no more watches to give.
+const LOOK_UNWATCHED: Duration = Duration::from_secs(1);
 
 /// Keeps the route snapshot as the files say.
 pub(crate) struct Reloader {
@@ -38,16 +40,17 @@ pub(crate) struct Reloader {
 
 impl Reloader {
     /// Reloads whenever something changes, for as long as it is polled.
-    pub(crate) async fn run(mut self) -> Result<(), notify::Error> {
-        let mut watch = Watch::new(&self.path)?;
+    pub(crate) async fn run(mut self) {
+        let mut watch = Watch::new(&self.path);
         loop {
             self.reload().await;
             if let Some(snapshot) = self.snapshots.current() {
                 self.credentials.load(&snapshot.router, &self.metrics);
-                watch.also(&self.credentials.folders(&snapshot.router));
+                watch.refresh(&self.credentials.folders(&snapshot.router));
             }
             // A time-out is as good as a hint.
-            let _ = tokio::time::timeout(LOOK_ANYWAY, watch.hint()).await;
+            let look_anyway = if watch.is_complete() { LOOK_ANYWAY } else { LOOK_UNWATCHED };
+            let _ = tokio::time::timeout(look_anyway, watch.hint()).await;
         }
     }
 
@@ -100,9 +103,13 @@ impl Reloader {
             self.metrics.listener_unserved.with_label_values(&[&port.to_string()]).set(1);
         }
         let upstreams = self.registry.update(router.backends());
-        for upstream in &upstreams {
-            upstream.warmed(WARM_UP).await;
-        }
+        let warm = async {
+            for upstream in &upstreams {
+                upstream.warmed().await;
+            }
+        };
+        // One limit for all of them: a name that does not resolve must not keep a table away.
+        let _ = tokio::time::timeout(WARM_UP, warm).await;
         self.credentials.load(&router, &self.metrics);
         tracing::info!(revision, backends = upstreams.len(), "routes in effect");
         self.snapshots.publish(Snapshot { revision, router, upstreams });

@@ -182,7 +182,7 @@ struct TimeoutArguments {
     #[arg(long, value_name = "MS", env = "TURNOUT_REQUEST_BODY_IDLE_TIMEOUT_MS", default_value = "60000")]
     request_body_idle_timeout_ms: String,
 
-    /// While a client takes nothing of its response.
+    /// While a client takes nothing of its response, or a backend nothing of a request.
     #[arg(long, value_name = "MS", env = "TURNOUT_RESPONSE_STALL_TIMEOUT_MS", default_value = "60000")]
     response_stall_timeout_ms: String,
 
@@ -264,6 +264,8 @@ pub struct RequestSettings {
     pub trusted_proxies: Vec<IpNet>,
     /// Path and query, in bytes.
     pub max_target_bytes: usize,
+    /// Header lines.
+    pub max_headers: usize,
     /// None is without limit.
     pub max_body_bytes: Option<u64>,
     /// Read ahead of a backend connection, in bytes.
@@ -274,6 +276,8 @@ pub struct RequestSettings {
     pub body_idle_timeout: Duration,
     /// For connections to backends.
     pub upstream_idle_timeout: Duration,
+    /// Without progress of a response, or of what is sent to a backend.
+    pub stall_timeout: Duration,
 }
 
 /// How headers are treated.
@@ -298,8 +302,6 @@ pub struct ConnectionSettings {
     pub max_tls_handshakes: usize,
     /// Request line and headers, in bytes.
     pub max_header_bytes: usize,
-    /// Header lines.
-    pub max_headers: usize,
     /// HTTP/2 streams.
     pub max_http2_streams: u32,
     /// HTTP/2 by prior knowledge.
@@ -310,8 +312,6 @@ pub struct ConnectionSettings {
     pub head_timeout: Duration,
     /// Without a request.
     pub idle_timeout: Duration,
-    /// Without progress of a response.
-    pub stall_timeout: Duration,
 }
 
 /// How the gateway ends.
@@ -367,6 +367,7 @@ impl Arguments {
             },
             trusted_proxies: conversion.networks("--trusted-proxies", &self.trusted_proxies),
             max_target_bytes: conversion.number("--max-target-bytes", &limits.max_target_bytes, 1..=65_000),
+            max_headers: conversion.number("--max-headers", &limits.max_headers, 1..=10_000),
             max_body_bytes: match conversion.number("--max-body-bytes", &limits.max_body_bytes, 0..=u64::MAX) {
                 0 => None,
                 limit => Some(limit),
@@ -375,6 +376,7 @@ impl Arguments {
             retry_buffer_bytes: conversion.number("--retry-buffer-bytes", &limits.retry_buffer_bytes, 0..=MAX_BUFFER),
             body_idle_timeout: conversion
                 .timeout("--request-body-idle-timeout-ms", &timeouts.request_body_idle_timeout_ms),
+            stall_timeout: conversion.timeout("--response-stall-timeout-ms", &timeouts.response_stall_timeout_ms),
             upstream_idle_timeout: conversion.timeout("--upstream-idle-timeout-ms", &timeouts.upstream_idle_timeout_ms),
         }
     }
@@ -397,13 +399,11 @@ impl Arguments {
             max_tls_handshakes: conversion.number("--max-tls-handshakes", &limits.max_tls_handshakes, 1..=1_000_000),
             // hyper's own read buffer, which must hold a head, is at least 8 KiB.
             max_header_bytes: conversion.number("--max-header-bytes", &limits.max_header_bytes, 8192..=1_048_576),
-            max_headers: conversion.number("--max-headers", &limits.max_headers, 1..=10_000),
             max_http2_streams: conversion.number("--max-http2-streams", &limits.max_http2_streams, 1..=1_000_000),
             cleartext_http2: !limits.no_cleartext_http2,
             tls_handshake_timeout: conversion.timeout("--tls-handshake-timeout-ms", &timeouts.tls_handshake_timeout_ms),
             head_timeout: conversion.timeout("--request-head-timeout-ms", &timeouts.request_head_timeout_ms),
             idle_timeout: conversion.timeout("--keep-alive-idle-timeout-ms", &timeouts.keep_alive_idle_timeout_ms),
-            stall_timeout: conversion.timeout("--response-stall-timeout-ms", &timeouts.response_stall_timeout_ms),
         }
     }
 }

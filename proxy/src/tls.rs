@@ -7,7 +7,7 @@ mod credentials;
 pub(crate) use credentials::Credentials;
 
 use crate::connection::ConnectionError;
-use crate::snapshot::Snapshot;
+use crate::snapshot::Snapshots;
 use rustls::server::Acceptor;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -44,29 +44,29 @@ impl TlsAcceptor {
     pub(crate) async fn accept(
         &self,
         stream: TcpStream,
-        snapshot: Option<&Snapshot>,
+        snapshots: &Snapshots,
         gateway_port: u16,
         timeout: Duration,
     ) -> Result<Handshake, ConnectionError> {
-        let shaken = async {
-            let _turn = self.handshakes.acquire().await.map_err(|_| ConnectionError::TlsTimeout)?;
-            self.shake_hands(stream, snapshot, gateway_port).await
-        };
+        let shaken = self.shake_hands(stream, snapshots, gateway_port);
         tokio::time::timeout(timeout, shaken).await.map_err(|_| ConnectionError::TlsTimeout)?
     }
 
     async fn shake_hands(
         &self,
         stream: TcpStream,
-        snapshot: Option<&Snapshot>,
+        snapshots: &Snapshots,
         gateway_port: u16,
     ) -> Result<Handshake, ConnectionError> {
         let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await.map_err(ConnectionError::Tls)?;
         let server_name = start.client_hello().server_name().map(str::to_ascii_lowercase);
-        let server = snapshot.and_then(|snapshot| snapshot.router.tls_server(gateway_port, server_name.as_deref()));
-        let Some(config) = server.and_then(|server| self.credentials.server_config(server)) else {
-            return Err(ConnectionError::TlsName(server_name));
-        };
+        // Only now is there work to do: whoever connects and says nothing takes no turn.
+        let _turn = self.handshakes.acquire().await.map_err(|_| ConnectionError::TlsTimeout)?;
+        let config = snapshots.current().and_then(|snapshot| {
+            let server = snapshot.router.tls_server(gateway_port, server_name.as_deref())?;
+            self.credentials.server_config(server)
+        });
+        let Some(config) = config else { return Err(ConnectionError::TlsName(server_name)) };
         let stream = start.into_stream(config).await.map_err(ConnectionError::Tls)?;
         let http2 = stream.get_ref().1.alpn_protocol() == Some(ALPN[0]);
         Ok(Handshake { stream, server_name, http2 })

@@ -14,10 +14,9 @@ use arc_swap::ArcSwap;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 use tokio::sync::watch;
 use turnout_routes::documents::EndpointAddress;
-use turnout_routes::router::{Backend, EndpointSource, Workload};
+use turnout_routes::router::{Backend, EndpointSource};
 
 /// All upstreams of the process, by the name of their backend (`host:port` or `host:port/subset`).
 pub(crate) struct Registry {
@@ -31,7 +30,6 @@ pub(crate) struct Upstream {
     /// Tells upstreams apart without comparing names.
     pub(crate) id: u64,
     pub(crate) name: String,
-    pub(crate) workload: Arc<Workload>,
     endpoints: ArcSwap<EndpointSet>,
     /// Where the endpoints come from, by the newest table. A change wakes the look-up of names.
     sources: watch::Sender<Vec<EndpointSource>>,
@@ -53,11 +51,11 @@ impl Registry {
         let upstreams = backends.iter().map(|backend| {
             let name = backend.to_string();
             let upstream = match known.remove(&name) {
-                Some(upstream) if upstream.workload == backend.workload => {
+                Some(upstream) => {
                     upstream.use_sources(&backend.endpoints);
                     upstream
                 }
-                _ => Upstream::start(backend, &self.resolver),
+                None => Upstream::start(backend, &self.resolver),
             };
             kept.insert(name, Arc::clone(&upstream));
             upstream
@@ -74,7 +72,6 @@ impl Upstream {
         let upstream = Arc::new(Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             name: backend.to_string(),
-            workload: Arc::clone(&backend.workload),
             endpoints: ArcSwap::default(),
             sources: watch::Sender::new(Vec::new()),
             warm: watch::Sender::new(false),
@@ -109,11 +106,11 @@ impl Upstream {
         self.warm.send_replace(true);
     }
 
-    /// Returns when every name of the upstream has been answered for, or after `limit`: a table is published only once
-    /// its backends can be used, but a name that does not resolve must not keep a table away.
-    pub(crate) async fn warmed(&self, limit: Duration) {
-        let mut warm = self.warm.subscribe();
-        let _ = tokio::time::timeout(limit, warm.wait_for(|warm| *warm)).await;
+    /// Returns when every name of the upstream has been answered for: a table is published only once its backends can be
+    /// used.
+    pub(crate) async fn warmed(&self) {
+        // The sender lives as long as `self`, so this does not fail.
+        let _ = self.warm.subscribe().wait_for(|warm| *warm).await;
     }
 
     pub(crate) fn endpoints(&self) -> arc_swap::Guard<Arc<EndpointSet>> {

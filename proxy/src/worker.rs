@@ -119,14 +119,23 @@ impl WorkerHandle {
     fn spawn(&self, accepted: Accepted, server: &Rc<Server>, metrics: &Arc<Metrics>) {
         let (server, metrics, connections) = (Rc::clone(server), Arc::clone(metrics), Arc::clone(&self.connections));
         tokio::task::spawn_local(async move {
+            let _counted = Counted(connections);
             let (peer, place) = (accepted.peer, accepted.place);
             if let Err(error) = server.serve(accepted.stream, peer, accepted.gateway_port).await {
                 tracing::debug!(%peer, %error, "connection ended");
                 metrics.connection_errors.with_label_values(&[error.kind()]).inc();
             }
-            connections.fetch_sub(1, Ordering::Relaxed);
             drop(place);
         });
+    }
+}
+
+/// A connection among a worker's, until it is dropped: also when serving it panics.
+struct Counted(Arc<AtomicUsize>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

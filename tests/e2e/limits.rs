@@ -279,18 +279,21 @@ async fn more_tls_handshakes_than_allowed_wait_for_their_turn() -> anyhow::Resul
     let secret = KubeletMount::new(&[("tls.crt", secret.certificate.as_bytes()), ("tls.key", secret.key.as_bytes())])?;
     let bed = tls_bed(&secret, &["--max-tls-handshakes", "1", "--workers", "1"]).await?;
     let address = bed.gateway.address(443);
-    let silent = TcpStream::connect(address).await?;
-    counted(&bed, "turnout_downstream_connections", &[], 1.0).await?;
     let client = TlsClient::trusting(&authority)?;
+    // Whoever says nothing takes no turn; whoever begins and does not finish does.
+    let _silent = TcpStream::connect(address).await?;
+    let mut begun = TcpStream::connect(address).await?;
+    begun.write_all(&client.hello("a.example.com")?).await?;
+    begun.readable().await?;
     let mut shaking = JoinSet::new();
     shaking.spawn(async move { client.connect(address, "a.example.com").await });
-    counted(&bed, "turnout_downstream_connections", &[], 2.0).await?;
+    counted(&bed, "turnout_downstream_connections", &[], 3.0).await?;
     // Each of these goes through the worker, which has had time for the second handshake if it wanted to.
     for _ in 0..20 {
         bed.gateway.metrics().await?;
     }
     assert!(shaking.try_join_next().is_none(), "a second handshake was made beside the first");
-    drop(silent);
+    drop(begun);
     let shaken = shaking.join_next().await.context("the handshake was given up")??;
     RawConnection::over(shaken?).exchange(&RawRequest::get("/").header("x", "y")).await?;
     Ok(())

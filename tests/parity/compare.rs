@@ -55,11 +55,7 @@ struct Differences(Vec<Difference>);
 
 impl Differences {
     fn add(&mut self, field: impl Into<String>, want: impl Serialize, got: impl Serialize) {
-        self.0.push(Difference {
-            field: field.into(),
-            want: shown(want),
-            got: shown(got),
-        });
+        self.0.push(Difference { field: field.into(), want: shown(want), got: shown(got) });
     }
 
     /// Compares a value that is perhaps expected with one that perhaps was seen.
@@ -97,35 +93,14 @@ fn compare_answer(expect: &Expectation, seen: &Observation, differences: &mut Di
     {
         differences.add("reset", want, answer.map(|answer| answer.status));
     }
-    differences.equal(
-        "backend",
-        expect.backend.as_deref(),
-        answer.and_then(RawResponse::backend),
-    );
-    differences.equal(
-        "version",
-        expect.version.as_deref(),
-        answer.map(|answer| answer.version.as_str()),
-    );
+    differences.equal("backend", expect.backend.as_deref(), answer.and_then(RawResponse::backend));
+    differences.equal("version", expect.version.as_deref(), answer.map(|answer| answer.version.as_str()));
     let none = HeaderLines::default();
     let headers = answer.map_or(&none, |answer| &answer.headers);
-    compare_headers(
-        "response header",
-        &expect.response_headers,
-        headers,
-        differences,
-    );
+    compare_headers("response header", &expect.response_headers, headers, differences);
     compare_body(expect, answer, differences);
-    differences.equal(
-        "interim",
-        expect.interim.clone(),
-        answer.map(|answer| answer.interim.clone()),
-    );
-    differences.equal(
-        "complete",
-        expect.complete,
-        answer.map(|answer| answer.complete),
-    );
+    differences.equal("interim", expect.interim.clone(), answer.map(|answer| answer.interim.clone()));
+    differences.equal("complete", expect.complete, answer.map(|answer| answer.complete));
     differences.equal("closed", expect.closed, exchange.closed);
     compare_time(expect, exchange, differences);
 }
@@ -140,11 +115,7 @@ fn compare_body(expect: &Expectation, answer: Option<&RawResponse>, differences:
     if !as_wanted {
         differences.add("body", &expect.body, &body);
     }
-    differences.equal(
-        "body_bytes",
-        expect.body_bytes,
-        answer.map(|answer| answer.body.len()),
-    );
+    differences.equal("body_bytes", expect.body_bytes, answer.map(|answer| answer.body.len()));
     let line = |(name, value): &(String, String)| format!("{}: {value}", name.to_lowercase());
     let trailers = answer.map(|answer| answer.trailers.0.iter().map(line).collect::<Vec<_>>());
     differences.equal("trailers", expect.trailers.clone(), trailers);
@@ -155,11 +126,7 @@ fn compare_time(expect: &Expectation, exchange: &Exchange, differences: &mut Dif
     if let Some((least, _)) = expect.time_ms
         && elapsed_ms < u128::from(least)
     {
-        differences.add(
-            "time_ms",
-            format!("at least {least}"),
-            elapsed_ms.to_string(),
-        );
+        differences.add("time_ms", format!("at least {least}"), elapsed_ms.to_string());
     }
 }
 
@@ -167,49 +134,16 @@ fn compare_time(expect: &Expectation, exchange: &Exchange, differences: &mut Dif
 fn compare_request(expect: &Expectation, seen: &Observation, differences: &mut Differences) {
     let last = seen.received.iter().rfind(|received| !is_mirror(received));
     let none = HeaderLines::default();
-    differences.equal(
-        "path",
-        expect.path.as_deref(),
-        last.map(|last| last.target.as_str()),
-    );
-    differences.equal(
-        "method",
-        expect.method.as_deref(),
-        last.map(|last| last.method.as_str()),
-    );
-    differences.equal(
-        "authority",
-        expect.authority.as_deref(),
-        last.and_then(Received::authority),
-    );
-    differences.equal(
-        "backend_version",
-        expect.backend_version.as_deref(),
-        last.map(|last| last.version.as_str()),
-    );
+    differences.equal("path", expect.path.as_deref(), last.map(|last| last.target.as_str()));
+    differences.equal("method", expect.method.as_deref(), last.map(|last| last.method.as_str()));
+    differences.equal("authority", expect.authority.as_deref(), last.and_then(Received::authority));
+    differences.equal("backend_version", expect.backend_version.as_deref(), last.map(|last| last.version.as_str()));
     let headers = last.map_or(&none, |last| &last.headers);
-    compare_headers(
-        "request header",
-        &expect.request_headers,
-        headers,
-        differences,
-    );
-    differences.equal(
-        "backend_body",
-        expect.backend_body.clone(),
-        last.map(Received::body_text),
-    );
-    differences.equal(
-        "backend_bytes",
-        expect.backend_bytes,
-        last.map(|last| last.body.len()),
-    );
+    compare_headers("request header", &expect.request_headers, headers, differences);
+    differences.equal("backend_body", expect.backend_body.clone(), last.map(Received::body_text));
+    differences.equal("backend_bytes", expect.backend_bytes, last.map(|last| last.body.len()));
     let trailers = last.map(|last| last.trailers.0.clone());
-    differences.equal(
-        "backend_trailers",
-        expect.backend_trailers.clone(),
-        trailers,
-    );
+    differences.equal("backend_trailers", expect.backend_trailers.clone(), trailers);
 }
 
 /// How many attempts the backends received.
@@ -252,25 +186,14 @@ fn compare_statuses(expect: &Expectation, seen: &Observation, differences: &mut 
 
 /// Which backends answered the requests of a `count`.
 fn compare_backends(expect: &Expectation, seen: &Observation, differences: &mut Differences) {
-    let answers = seen
-        .exchanges
-        .iter()
-        .filter_map(|exchange| exchange.answer.as_ref().ok());
+    let answers = seen.exchanges.iter().filter_map(|exchange| exchange.answer.as_ref().ok());
     let backends = counted(answers.map(|answer| answer.backend().unwrap_or("none").to_owned()));
-    differences.equal(
-        "distinct_backends",
-        expect.distinct_backends,
-        Some(backends.len()),
-    );
+    differences.equal("distinct_backends", expect.distinct_backends, Some(backends.len()));
     if let Some(want) = &expect.shares {
         // All or nothing leaves nothing to chance.
         let certain = |share: f64| share <= 0.0 || share >= 1.0;
         let tolerance = |share: f64| {
-            if certain(share) {
-                0.0
-            } else {
-                expect.tolerance
-            }
+            if certain(share) { 0.0 } else { expect.tolerance }
         };
         Shares::of(backends, seen).compare("share of", want, tolerance, differences);
     }
@@ -284,10 +207,7 @@ struct Shares {
 
 impl Shares {
     fn of(counts: BTreeMap<String, usize>, seen: &Observation) -> Self {
-        Self {
-            counts,
-            total: as_f64(seen.exchanges.len()),
-        }
+        Self { counts, total: as_f64(seen.exchanges.len()) }
     }
 
     /// Compares the share of every name that is wanted or was counted. The tolerance for a wanted share is at least
@@ -346,9 +266,7 @@ fn lines_match(want: &Lines, got: &[&str]) -> bool {
 
 fn matches_fully(pattern: &str, text: &str) -> bool {
     let pattern = Regex::new(&format!(r"(?s)\A(?:{pattern})\z"));
-    pattern
-        .unwrap_or_else(|error| panic!("a bad pattern in a case: {error}"))
-        .is_match(text)
+    pattern.unwrap_or_else(|error| panic!("a bad pattern in a case: {error}")).is_match(text)
 }
 
 fn is_mirror(received: &Received) -> bool {
@@ -356,10 +274,7 @@ fn is_mirror(received: &Received) -> bool {
 }
 
 fn status_name(exchange: &Exchange) -> String {
-    exchange
-        .answer
-        .as_ref()
-        .map_or_else(|_| "none".to_owned(), |answer| answer.status.to_string())
+    exchange.answer.as_ref().map_or_else(|_| "none".to_owned(), |answer| answer.status.to_string())
 }
 
 fn counted(names: impl Iterator<Item = String>) -> BTreeMap<String, usize> {

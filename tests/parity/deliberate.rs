@@ -30,10 +30,7 @@ pub(crate) struct Refused {
 }
 
 /// Every case that is refused.
-pub(crate) const REFUSED: &[Refused] = &[Refused {
-    case: "match/delegate",
-    field: "delegate",
-}];
+pub(crate) const REFUSED: &[Refused] = &[Refused { case: "match/delegate", field: "delegate" }];
 
 /// An answer that the gateway makes itself says why, for people and programs: Envoy's says it in its log alone.
 const OWN_ANSWER: &str = "the gateway's own answers are JSON with error, reason and request_id";
@@ -46,18 +43,9 @@ const AVOIDED: &str = "an endpoint that could not be connected to is avoided for
 
 /// Every deliberate difference.
 pub(crate) const DELIBERATE: &[Deliberate] = &[
-    own_answer(
-        "destination/subset-not-in-destination-rule",
-        "response header content-length",
-    ),
-    own_answer(
-        "destination/unknown-service",
-        "response header content-length",
-    ),
-    own_answer(
-        "destination/unknown-service",
-        "response header content-type",
-    ),
+    own_answer("destination/subset-not-in-destination-rule", "response header content-length"),
+    own_answer("destination/unknown-service", "response header content-length"),
+    own_answer("destination/unknown-service", "response header content-type"),
     own_answer("match/no-match-is-404", "response header content-length"),
     own_answer("match/no-match-is-404", "response header content-type"),
     own_answer("timeout/route-timeout", "response header content-length"),
@@ -71,10 +59,5 @@ pub(crate) const DELIBERATE: &[Deliberate] = &[
 
 /// A header that describes the body of an answer that the gateway makes itself.
 const fn own_answer(case: &'static str, field: &'static str) -> Deliberate {
-    Deliberate {
-        case,
-        request: Some(1),
-        field,
-        reason: OWN_ANSWER,
-    }
+    Deliberate { case, request: Some(1), field, reason: OWN_ANSWER }
 }

@@ -91,10 +91,7 @@ fn default_path() -> String {
     "/".to_owned()
 }
 
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "serde wants the type of the field"
-)]
+#[expect(clippy::unnecessary_wraps, reason = "serde wants the type of the field")]
 fn default_authority() -> Option<String> {
     Some("scoring.example.com".to_owned())
 }
@@ -150,19 +147,12 @@ impl Family {
             let mut documents = Vec::new();
             for fragment in &case.fragments {
                 let text = file.fragments.get(fragment);
-                documents.push(
-                    text.with_context(|| format!("{name}: no fragment {fragment:?}"))?
-                        .trim(),
-                );
+                documents.push(text.with_context(|| format!("{name}: no fragment {fragment:?}"))?.trim());
             }
             documents.push(case.documents.trim());
             documents.retain(|document| !document.is_empty());
             let documents = documents.join("\n---\n") + "\n";
-            cases.push(Case {
-                name,
-                documents,
-                requests: case.requests,
-            });
+            cases.push(Case { name, documents, requests: case.requests });
         }
         Ok(Self { cases })
     }
@@ -190,12 +180,8 @@ impl Case {
 fn fill_in_everywhere(value: &mut Value, placeholders: &Placeholders) {
     match value {
         Value::String(text) => *text = fill_in(text, placeholders),
-        Value::Array(values) => values
-            .iter_mut()
-            .for_each(|value| fill_in_everywhere(value, placeholders)),
-        Value::Object(fields) => fields
-            .values_mut()
-            .for_each(|value| fill_in_everywhere(value, placeholders)),
+        Value::Array(values) => values.iter_mut().for_each(|value| fill_in_everywhere(value, placeholders)),
+        Value::Object(fields) => fields.values_mut().for_each(|value| fill_in_everywhere(value, placeholders)),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
@@ -203,18 +189,13 @@ fn fill_in_everywhere(value: &mut Value, placeholders: &Placeholders) {
 /// Replaces `${NAME}`, and `${REPEAT:c:n}` by n times c. A name that is not known stays as it is.
 fn fill_in(text: &str, placeholders: &Placeholders) -> String {
     static PLACEHOLDER: LazyLock<Regex> = LazyLock::new(|| {
-        Regex::new(r"\$\{(?:REPEAT:(?<character>.):(?<times>[0-9]+)|(?<name>[A-Z0-9_]+))\}")
-            .expect("a good pattern")
+        Regex::new(r"\$\{(?:REPEAT:(?<character>.):(?<times>[0-9]+)|(?<name>[A-Z0-9_]+))\}").expect("a good pattern")
     });
     let replaced = PLACEHOLDER.replace_all(text, |found: &Captures<'_>| {
         if let (Some(character), Some(times)) = (found.name("character"), found.name("times")) {
-            return character
-                .as_str()
-                .repeat(times.as_str().parse().expect("digits make a number"));
+            return character.as_str().repeat(times.as_str().parse().expect("digits make a number"));
         }
-        let value = found
-            .name("name")
-            .and_then(|name| placeholders.get(name.as_str()));
+        let value = found.name("name").and_then(|name| placeholders.get(name.as_str()));
         value.cloned().unwrap_or_else(|| found[0].to_owned())
     });
     replaced.into_owned()
@@ -244,40 +225,20 @@ mod tests {
                     - {name: d, requests: []}\n";
         let family = Family::parse(text).expect("the file is good");
         let placeholders = Placeholders::from([("P", "7".to_owned())]);
-        assert_eq!(
-            family.cases[0].documents(&placeholders),
-            "B: 1\n---\nA: 7\n---\nC: 1\n"
-        );
+        assert_eq!(family.cases[0].documents(&placeholders), "B: 1\n---\nA: 7\n---\nC: 1\n");
         assert_eq!(family.cases[1].documents(&placeholders), "\n");
-        let requests = family.cases[0]
-            .requests(&placeholders)
-            .expect("the requests are good");
-        assert_eq!(
-            (
-                requests[0].send.path.as_str(),
-                requests[0].send.method.as_str()
-            ),
-            ("/7", "GET")
-        );
+        let requests = family.cases[0].requests(&placeholders).expect("the requests are good");
+        assert_eq!((requests[0].send.path.as_str(), requests[0].send.method.as_str()), ("/7", "GET"));
     }
 
     #[test]
     fn an_unknown_field_is_an_error() {
-        for (send, expect) in [
-            ("{pathh: /}", "{}"),
-            ("{tls: true}", "{}"),
-            ("{}", "{statsu: 200}"),
-        ] {
-            let text = format!(
-                "family: f\ncases: [{{name: c, requests: [{{send: {send}, expect: {expect}}}]}}]\n"
-            );
+        for (send, expect) in [("{pathh: /}", "{}"), ("{tls: true}", "{}"), ("{}", "{statsu: 200}")] {
+            let text = format!("family: f\ncases: [{{name: c, requests: [{{send: {send}, expect: {expect}}}]}}]\n");
             let family = Family::parse(&text).expect("the file is good");
             let refused = family.cases[0].requests(&Placeholders::new());
             let message = format!("{:#}", refused.expect_err("there is an unknown field"));
-            assert!(
-                message.starts_with("f/c request 1: unknown field"),
-                "{message}"
-            );
+            assert!(message.starts_with("f/c request 1: unknown field"), "{message}");
         }
     }
 }

@@ -49,11 +49,7 @@ pub(crate) struct Exchange {
 pub(crate) type Ports = BTreeMap<&'static str, SocketAddr>;
 
 /// Performs one entry of the requests.
-pub(crate) async fn perform(
-    request: &Request,
-    ports: &Ports,
-    backends: &Backends,
-) -> anyhow::Result<Observation> {
+pub(crate) async fn perform(request: &Request, ports: &Ports, backends: &Backends) -> anyhow::Result<Observation> {
     let send = &request.send;
     let address = ports.get(send.port.as_str());
     let address = *address.ok_or_else(|| anyhow::anyhow!("the case has no port {}", send.port))?;
@@ -63,18 +59,13 @@ pub(crate) async fn perform(
     } else {
         exchange_many(address, send).await?
     };
-    Ok(Observation {
-        exchanges,
-        received: backends.received(),
-    })
+    Ok(Observation { exchanges, received: backends.received() })
 }
 
 async fn exchange_many(address: SocketAddr, send: &Send) -> anyhow::Result<Vec<Exchange>> {
     let many = send.count >= MANY;
     let keep = send.keepalive.unwrap_or(many);
-    let connections = send
-        .concurrency
-        .unwrap_or(if many { CONNECTIONS_FOR_MANY } else { 1 });
+    let connections = send.concurrency.unwrap_or(if many { CONNECTIONS_FOR_MANY } else { 1 });
     let next = Arc::new(AtomicUsize::new(0));
     let mut clients = JoinSet::new();
     for _ in 0..connections {
@@ -87,8 +78,7 @@ async fn exchange_many(address: SocketAddr, send: &Send) -> anyhow::Result<Vec<E
                 if index >= send.count {
                     return exchanges;
                 }
-                let (exchange, open) =
-                    exchange(address, &varied(&send, index), connection, None).await;
+                let (exchange, open) = exchange(address, &varied(&send, index), connection, None).await;
                 exchanges.push(exchange);
                 connection = open.filter(|_| keep);
             }
@@ -132,25 +122,11 @@ async fn exchange(
             };
             let usable = answer.complete && !answer.headers.has_token("connection", "close");
             let answer = Ok(answer);
-            (
-                Exchange {
-                    answer,
-                    elapsed,
-                    closed,
-                },
-                usable.then_some(connection),
-            )
+            (Exchange { answer, elapsed, closed }, usable.then_some(connection))
         }
         Err(error) => {
             let answer = Err(format!("no answer: {error}"));
-            (
-                Exchange {
-                    answer,
-                    elapsed: start.elapsed(),
-                    closed: None,
-                },
-                None,
-            )
+            (Exchange { answer, elapsed: start.elapsed(), closed: None }, None)
         }
     }
 }
@@ -167,9 +143,7 @@ async fn try_exchange(
     let answer = match &send.raw {
         Some(raw) => {
             connection.send(&latin1_bytes(raw)).await?;
-            connection
-                .response(raw.split(' ').next().unwrap_or_default())
-                .await?
+            connection.response(raw.split(' ').next().unwrap_or_default()).await?
         }
         None => connection.exchange(&raw_request(send)).await?,
     };
@@ -194,18 +168,10 @@ fn raw_request(send: &Send) -> RawRequest {
     if send.chunked {
         return request.chunked_body(&body, &send.trailers);
     }
-    let has = |name: &str| {
-        send.headers
-            .iter()
-            .any(|(own, _)| own.eq_ignore_ascii_case(name))
-    };
+    let has = |name: &str| send.headers.iter().any(|(own, _)| own.eq_ignore_ascii_case(name));
     let framed = has("content-length") || has("transfer-encoding");
     let sized = !body.is_empty() || matches!(send.method.as_str(), "POST" | "PUT" | "PATCH");
-    if sized && !framed {
-        request.sized_body(&body)
-    } else {
-        request.body(&body)
-    }
+    if sized && !framed { request.sized_body(&body) } else { request.body(&body) }
 }
 
 #[cfg(test)]
@@ -221,18 +187,9 @@ mod tests {
     #[test]
     fn requests_are_built_as_the_case_says() {
         let table = [
-            (
-                json!({}),
-                "GET / HTTP/1.1\r\nHost: scoring.example.com\r\n\r\n",
-            ),
-            (
-                json!({"authority": null, "http": "1.0", "path": "/a"}),
-                "GET /a HTTP/1.0\r\n\r\n",
-            ),
-            (
-                json!({"method": "POST", "authority": "a"}),
-                "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
-            ),
+            (json!({}), "GET / HTTP/1.1\r\nHost: scoring.example.com\r\n\r\n"),
+            (json!({"authority": null, "http": "1.0", "path": "/a"}), "GET /a HTTP/1.0\r\n\r\n"),
+            (json!({"method": "POST", "authority": "a"}), "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"),
             (
                 json!({"authority": "a", "headers": [["X-A", "1"]], "body": "abc", "close": true}),
                 "GET / HTTP/1.1\r\nHost: a\r\nX-A: 1\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc",
@@ -253,10 +210,7 @@ mod tests {
 
     #[test]
     fn requests_of_a_count_vary_as_asked() {
-        let varied = varied(
-            &send(json!({"path": "/a", "vary_header": "x-u", "vary_query": "q"})),
-            7,
-        );
+        let varied = varied(&send(json!({"path": "/a", "vary_header": "x-u", "vary_query": "q"})), 7);
         assert_eq!(
             (varied.path.as_str(), &varied.headers[..]),
             ("/a?q=v7", &[("x-u".to_owned(), "v7".to_owned())][..])

@@ -31,10 +31,7 @@ pub(crate) async fn check_family(name: &str) {
     for (index, case) in family.cases.into_iter().enumerate() {
         if case.name.contains(&only) {
             running.spawn(async move {
-                let _turn = RUNNING
-                    .acquire()
-                    .await
-                    .expect("the semaphore is never closed");
+                let _turn = RUNNING.acquire().await.expect("the semaphore is never closed");
                 (index, run(case).await)
             });
         }
@@ -43,13 +40,7 @@ pub(crate) async fn check_family(name: &str) {
     outcomes.sort_by_key(|(index, _)| *index);
     let outcomes: Vec<_> = outcomes.into_iter().map(|(_, outcome)| outcome).collect();
     let problems = judge(&outcomes, DELIBERATE);
-    assert!(
-        problems.is_empty(),
-        "{} problems in {} cases:\n{}",
-        problems.len(),
-        outcomes.len(),
-        problems.join("\n")
-    );
+    assert!(problems.is_empty(), "{} problems in {} cases:\n{}", problems.len(), outcomes.len(), problems.join("\n"));
 }
 
 /// What came of one case.
@@ -76,10 +67,7 @@ async fn run(case: Case) -> Outcome {
         Some(refused) => run_refused(&case, refused).await.map(|()| Vec::new()),
         None => run_served(&case).await,
     };
-    Outcome {
-        case: case.name,
-        found,
-    }
+    Outcome { case: case.name, found }
 }
 
 /// Asks the gateway everything that the case asks.
@@ -98,11 +86,7 @@ async fn run_served(case: &Case) -> anyhow::Result<Vec<Found>> {
             None => format!("{} {}", request.send.method, request.send.path),
         };
         for difference in compare(&request.expect, &seen) {
-            found.push(Found {
-                request: index + 1,
-                sent: sent.clone(),
-                difference,
-            });
+            found.push(Found { request: index + 1, sent: sent.clone(), difference });
         }
     }
     Ok(found)
@@ -115,15 +99,9 @@ async fn run_refused(case: &Case, refused: &Refused) -> anyhow::Result<()> {
     let routes = KubeletMount::new(&[("routes.yaml", documents.as_bytes())])?;
     let gateway = command(case, &routes).spawn().await?;
     let rejected = gateway.wait_for_rejection().await;
-    let rejected =
-        rejected.with_context(|| format!("{} is in the list of refused cases", case.name))?;
+    let rejected = rejected.with_context(|| format!("{} is in the list of refused cases", case.name))?;
     let named = rejected.reason.contains(refused.field);
-    anyhow::ensure!(
-        named,
-        "the reason does not name the field {}: {}",
-        refused.field,
-        rejected.reason
-    );
+    anyhow::ensure!(named, "the reason does not name the field {}: {}", refused.field, rejected.reason);
     Ok(())
 }
 
@@ -149,21 +127,13 @@ fn named_ports(case: &Case) -> impl Iterator<Item = (&'static str, u16)> {
 }
 
 fn command(case: &Case, routes: &KubeletMount) -> GatewayCommand {
-    let arguments = [
-        "--workers",
-        "2",
-        "--envoy-headers",
-        "--namespace",
-        "istio-system",
-    ];
+    let arguments = ["--workers", "2", "--envoy-headers", "--namespace", "istio-system"];
     let command = GatewayCommand::new(routes.path()).args(&arguments);
     named_ports(case).fold(command, |command, (_, port)| command.listen(port))
 }
 
 fn ports(case: &Case, gateway: &Gateway) -> Ports {
-    named_ports(case)
-        .map(|(name, port)| (name, gateway.address(port)))
-        .collect()
+    named_ports(case).map(|(name, port)| (name, gateway.address(port))).collect()
 }
 
 /// Everything that is wrong: cases that could not be run, differences that are not deliberate, and deliberate ones (of
@@ -178,22 +148,13 @@ fn judge(outcomes: &[Outcome], deliberate: &[Deliberate]) -> Vec<String> {
                 continue;
             }
         };
-        for Found {
-            request,
-            sent,
-            difference,
-        } in found
-        {
-            if !deliberate
-                .iter()
-                .any(|entry| entry.covers(case, *request, &difference.field))
-            {
+        for Found { request, sent, difference } in found {
+            if !deliberate.iter().any(|entry| entry.covers(case, *request, &difference.field)) {
                 problems.push(format!("{case} request {request} ({sent}): {difference}"));
             }
         }
         for entry in deliberate.iter().filter(|entry| entry.case == case) {
-            let differs =
-                |found: &Found| entry.covers(case, found.request, &found.difference.field);
+            let differs = |found: &Found| entry.covers(case, found.request, &found.difference.field);
             if !found.iter().any(differs) {
                 problems.push(stale(entry));
             }
@@ -203,12 +164,7 @@ fn judge(outcomes: &[Outcome], deliberate: &[Deliberate]) -> Vec<String> {
 }
 
 fn stale(entry: &Deliberate) -> String {
-    let Deliberate {
-        case,
-        request,
-        field,
-        reason,
-    } = entry;
+    let Deliberate { case, request, field, reason } = entry;
     let request = request.map_or_else(String::new, |request| format!(" request {request}"));
     format!("{case}{request}: {field} no longer differs: take it off the list ({reason})")
 }

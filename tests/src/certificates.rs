@@ -115,6 +115,15 @@ impl TlsClient {
         Ok(handshake.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??)
     }
 
+    /// The first bytes of a handshake with the server of this name, for those who say no more.
+    pub fn hello(&self, name: &str) -> anyhow::Result<Vec<u8>> {
+        let name = ServerName::try_from(name.to_owned()).context("not a server name")?;
+        let mut connection = rustls::ClientConnection::new(Arc::new(self.client_config()?), name)?;
+        let mut hello = Vec::new();
+        connection.write_tls(&mut hello)?;
+        Ok(hello)
+    }
+
     fn client_config(&self) -> anyhow::Result<ClientConfig> {
         let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_protocol_versions(&self.versions)?

@@ -55,9 +55,7 @@ impl RawRequest {
 
     /// A POST with the Host `scoring.example.com` and a body of known length.
     pub fn post(target: &str, body: &[u8]) -> Self {
-        Self::new("POST", target)
-            .header("Host", "scoring.example.com")
-            .sized_body(body)
+        Self::new("POST", target).header("Host", "scoring.example.com").sized_body(body)
     }
 
     /// Says `HTTP/version` in the request line.
@@ -84,8 +82,7 @@ impl RawRequest {
     /// Sends `body` with a Content-Length.
     #[must_use]
     pub fn sized_body(self, body: &[u8]) -> Self {
-        self.header("Content-Length", &body.len().to_string())
-            .body(body)
+        self.header("Content-Length", &body.len().to_string()).body(body)
     }
 
     /// Sends `body` in chunks, with these trailers.
@@ -177,9 +174,7 @@ impl RawConnection<TcpStream> {
 impl<S: AsyncRead + AsyncWrite + Unpin> RawConnection<S> {
     /// Speaks over a stream that stands already.
     pub fn over(stream: S) -> Self {
-        Self {
-            reader: WireReader::new(stream),
-        }
+        Self { reader: WireReader::new(stream) }
     }
 
     /// Sends these bytes.
@@ -202,9 +197,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RawConnection<S> {
     /// off, or does not end in time, is an answer that is not `complete`.
     pub async fn response(&mut self, method: &str) -> io::Result<RawResponse> {
         let head = timeout(ANSWER_DEADLINE, self.read_final_head());
-        let mut response = head
-            .await
-            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        let mut response = head.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
         let body = timeout(ANSWER_DEADLINE, self.read_body(method, &mut response)).await;
         response.complete = matches!(body, Ok(Ok(())));
         Ok(response)
@@ -213,9 +206,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RawConnection<S> {
     /// Takes `count` bytes of what follows, as in a tunnel.
     pub async fn exactly(&mut self, count: usize) -> io::Result<Vec<u8>> {
         let bytes = timeout(ANSWER_DEADLINE, self.reader.exactly(count));
-        bytes
-            .await
-            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+        bytes.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
     }
 
     /// Whether the other side closes the connection within this time, without sending anything more.
@@ -226,10 +217,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RawConnection<S> {
     async fn read_final_head(&mut self) -> io::Result<RawResponse> {
         let mut interim = Vec::new();
         loop {
-            let Head {
-                start_line,
-                headers,
-            } = self.reader.head().await?;
+            let Head { start_line, headers } = self.reader.head().await?;
             let (version, status) = status_line(&start_line)?;
             if status < 200 && status != 101 {
                 interim.push(status);
@@ -237,15 +225,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RawConnection<S> {
             }
             let (body, trailers) = (Vec::new(), HeaderLines::default());
             let complete = false;
-            return Ok(RawResponse {
-                version,
-                status,
-                headers,
-                interim,
-                body,
-                trailers,
-                complete,
-            });
+            return Ok(RawResponse { version, status, headers, interim, body, trailers, complete });
         }
     }
 
@@ -261,9 +241,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RawConnection<S> {
         let Some(length) = response.headers.first("content-length") else {
             return self.reader.body_until_close(&mut response.body).await;
         };
-        let length = length
-            .parse()
-            .map_err(|_| malformed(format!("content-length {length:?}")))?;
+        let length = length.parse().map_err(|_| malformed(format!("content-length {length:?}")))?;
         self.reader.sized_body(length, &mut response.body).await
     }
 }
@@ -298,32 +276,18 @@ impl Http2Connection {
             // How the connection ends is seen by the requests on it.
             let _ = connection.await;
         });
-        Ok(Self {
-            sender,
-            _driver: driver,
-        })
+        Ok(Self { sender, _driver: driver })
     }
 
     /// Sends one request and reads its whole answer. The URI must be absolute. Several calls may run at the same time.
-    pub async fn send(
-        &self,
-        request: http::Request<Bytes>,
-    ) -> anyhow::Result<http::Response<Bytes>> {
+    pub async fn send(&self, request: http::Request<Bytes>) -> anyhow::Result<http::Response<Bytes>> {
         let mut sender = self.sender.clone();
         let answer = async {
             sender.ready().await?;
-            let (head, body) = sender
-                .send_request(request.map(Full::new))
-                .await?
-                .into_parts();
-            anyhow::Ok(http::Response::from_parts(
-                head,
-                body.collect().await?.to_bytes(),
-            ))
+            let (head, body) = sender.send_request(request.map(Full::new)).await?.into_parts();
+            anyhow::Ok(http::Response::from_parts(head, body.collect().await?.to_bytes()))
         };
-        timeout(ANSWER_DEADLINE, answer)
-            .await
-            .context("no answer in time")?
+        timeout(ANSWER_DEADLINE, answer).await.context("no answer in time")?
     }
 }
 
@@ -359,67 +323,28 @@ mod tests {
 
     #[test]
     fn a_request_is_sent_as_it_is_built() {
-        let request = RawRequest::new("PUT", "/a/../b")
-            .header("x-B", " 1")
-            .header("X-b", "2");
-        assert_eq!(
-            request.to_bytes(),
-            b"PUT /a/../b HTTP/1.1\r\nx-B:  1\r\nX-b: 2\r\n\r\n"
-        );
+        let request = RawRequest::new("PUT", "/a/../b").header("x-B", " 1").header("X-b", "2");
+        assert_eq!(request.to_bytes(), b"PUT /a/../b HTTP/1.1\r\nx-B:  1\r\nX-b: 2\r\n\r\n");
         let trailers = [("x-t".to_owned(), "1".to_owned())];
         let request = RawRequest::new("POST", "/").chunked_body(b"abc", &trailers);
-        let expected =
-            b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nx-t: 1\r\n\r\n";
+        let expected = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nx-t: 1\r\n\r\n";
         assert_eq!(request.to_bytes(), expected);
     }
 
     #[tokio::test]
     async fn answers_are_read_by_every_kind_of_framing() {
         let table: &[(&str, &[u8], &[u8], bool)] = &[
-            (
-                "GET",
-                b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabc",
-                b"abc",
-                true,
-            ),
-            (
-                "GET",
-                b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nabc",
-                b"abc",
-                false,
-            ),
-            (
-                "HEAD",
-                b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n",
-                b"",
-                true,
-            ),
+            ("GET", b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabc", b"abc", true),
+            ("GET", b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nabc", b"abc", false),
+            ("HEAD", b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n", b"", true),
             ("GET", b"HTTP/1.1 204 No Content\r\n\r\n", b"", true),
-            (
-                "GET",
-                b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
-                b"abc",
-                true,
-            ),
-            (
-                "GET",
-                b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n",
-                b"abc",
-                false,
-            ),
+            ("GET", b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", b"abc", true),
+            ("GET", b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n", b"abc", false),
             ("GET", b"HTTP/1.1 200 OK\r\n\r\nabc", b"abc", true),
         ];
         for (method, answer, body, complete) in table {
-            let response = client_of(answer)
-                .await
-                .response(method)
-                .await
-                .expect("there is a head");
-            let seen = (
-                response.status < 300,
-                response.body.as_slice(),
-                response.complete,
-            );
+            let response = client_of(answer).await.response(method).await.expect("there is a head");
+            let seen = (response.status < 300, response.body.as_slice(), response.complete);
             assert_eq!(seen, (true, *body, *complete), "{}", super::latin1(answer));
         }
     }
@@ -430,11 +355,7 @@ mod tests {
         let mut client = client_of(answer).await;
         let response = client.response("POST").await.expect("there is a head");
         assert_eq!(
-            (
-                response.interim.as_slice(),
-                response.status,
-                response.header("X-A")
-            ),
+            (response.interim.as_slice(), response.status, response.header("X-A")),
             (&[100][..], 204, Some("1"))
         );
         assert!(client.is_closed_within(Duration::from_mins(1)).await);
@@ -443,11 +364,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_not_http_is_no_answer() {
         for answer in [&b""[..], b"HTTP/1.1", b"this is not HTTP\r\n\r\n"] {
-            client_of(answer)
-                .await
-                .response("GET")
-                .await
-                .expect_err("there is no head");
+            client_of(answer).await.response("GET").await.expect_err("there is no head");
         }
     }
 
@@ -459,25 +376,15 @@ mod tests {
             let echo = service_fn(|request: http::Request<Incoming>| async {
                 let path = request.uri().path().to_owned();
                 let body = request.into_body().collect().await?.to_bytes();
-                let answer = http::Response::builder()
-                    .header("x-path", path)
-                    .body(Full::new(body));
+                let answer = http::Response::builder().header("x-path", path).body(Full::new(body));
                 Ok::<_, hyper::Error>(answer.expect("a path is a good header value"))
             });
             let http2 = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
             http2.serve_connection(TokioIo::new(server), echo).await
         });
-        let client = Http2Connection::over(client)
-            .await
-            .expect("the server speaks HTTP/2");
+        let client = Http2Connection::over(client).await.expect("the server speaks HTTP/2");
         let request = http::Request::post("http://scoring.example.com/score").body("abc".into());
-        let answer = client
-            .send(request.expect("a good request"))
-            .await
-            .expect("the server answers");
-        assert_eq!(
-            (answer.headers()["x-path"].as_bytes(), &answer.body()[..]),
-            (&b"/score"[..], &b"abc"[..])
-        );
+        let answer = client.send(request.expect("a good request")).await.expect("the server answers");
+        assert_eq!((answer.headers()["x-path"].as_bytes(), &answer.body()[..]), (&b"/score"[..], &b"abc"[..]));
     }
 }

@@ -68,11 +68,7 @@ impl Received {
 
     /// The body, one character for each byte, or its length if it is long.
     pub fn body_text(&self) -> String {
-        if self.body.len() <= ECHOED_BODY_LIMIT {
-            latin1(&self.body)
-        } else {
-            format!("{} bytes", self.body.len())
-        }
+        if self.body.len() <= ECHOED_BODY_LIMIT { latin1(&self.body) } else { format!("{} bytes", self.body.len()) }
     }
 }
 
@@ -100,11 +96,7 @@ impl Backends {
         }
         let refusing = TcpSocket::new_v4()?;
         refusing.bind((Ipv4Addr::LOCALHOST, 0).into())?;
-        Ok(Self {
-            log,
-            servers,
-            refusing,
-        })
+        Ok(Self { log, servers, refusing })
     }
 
     /// Starts another backend at this address, in place of one of the same name.
@@ -116,17 +108,12 @@ impl Backends {
 
     /// Where the backend listens, or listened until it was stopped. Panics if there is none of that name.
     pub fn address(&self, name: &str) -> SocketAddr {
-        self.servers
-            .get(name)
-            .unwrap_or_else(|| panic!("no backend {name:?}"))
-            .address
+        self.servers.get(name).unwrap_or_else(|| panic!("no backend {name:?}")).address
     }
 
     /// A port that is bound and refuses connections.
     pub fn refusing_address(&self) -> SocketAddr {
-        self.refusing
-            .local_addr()
-            .expect("a bound socket has an address")
+        self.refusing.local_addr().expect("a bound socket has an address")
     }
 
     /// What all backends received since [`Backends::clear`], in the order of arrival.
@@ -170,8 +157,7 @@ impl Log {
     fn complete(&self, received: &Received) {
         let mut log = self.lock();
         let own = log.get_mut(received.attempt - 1);
-        let own = own
-            .filter(|own| own.backend == received.backend && own.connection == received.connection);
+        let own = own.filter(|own| own.backend == received.backend && own.connection == received.connection);
         if let Some(own) = own {
             own.clone_from(received);
         }
@@ -227,12 +213,7 @@ struct Connection {
 
 impl Connection {
     fn new(stream: TcpStream, backend: String, number: usize, log: Arc<Log>) -> Self {
-        Self {
-            reader: WireReader::new(stream),
-            backend,
-            number,
-            log,
-        }
+        Self { reader: WireReader::new(stream), backend, number, log }
     }
 
     /// A request that cannot be read, or a client that is gone, ends the connection without a word.
@@ -258,9 +239,7 @@ impl Connection {
             Ok(instruction) => instruction,
             Err(unknown) => return self.refuse(&unknown).await,
         };
-        if received.headers.has_token("expect", "100-continue")
-            && !instruction.has(&Item::NoContinue)
-        {
+        if received.headers.has_token("expect", "100-continue") && !instruction.has(&Item::NoContinue) {
             self.write(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
         }
         self.receive_body(&mut received).await?;
@@ -303,10 +282,7 @@ impl Connection {
     }
 
     async fn receive_body(&mut self, received: &mut Received) -> io::Result<()> {
-        let length = received
-            .headers
-            .first("content-length")
-            .and_then(|length| length.parse().ok());
+        let length = received.headers.first("content-length").and_then(|length| length.parse().ok());
         if received.headers.has_token("transfer-encoding", "chunked") {
             received.trailers = self.reader.chunked_body(&mut received.body).await?;
         } else if let Some(length) = length {
@@ -353,9 +329,7 @@ impl Connection {
     /// A test that asks for something unknown is told so, rather than served as if it had not asked.
     async fn refuse(&mut self, unknown: &str) -> io::Result<Next> {
         let length = unknown.len();
-        let answer = format!(
-            "HTTP/1.1 599 Unknown\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{unknown}"
-        );
+        let answer = format!("HTTP/1.1 599 Unknown\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{unknown}");
         self.write(answer.as_bytes()).await?;
         Ok(Next::Close)
     }

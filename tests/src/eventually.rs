@@ -38,11 +38,7 @@ mod tests {
         let mut asked = 0;
         let answer = eventually(Duration::from_mins(1), || {
             asked += 1;
-            let answer = if asked == 3 {
-                Ok(asked)
-            } else {
-                Err("not yet")
-            };
+            let answer = if asked == 3 { Ok(asked) } else { Err("not yet") };
             async move { answer }
         });
         assert_eq!(answer.await.expect("the third answer is good"), 3);

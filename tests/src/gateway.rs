@@ -38,11 +38,7 @@ pub struct GatewayCommand {
 impl GatewayCommand {
     /// A gateway over this routes file or directory, with status and admin ports and no listener yet.
     pub fn new(routes: &Path) -> Self {
-        Self {
-            program: None,
-            routes: routes.to_owned(),
-            arguments: Vec::new(),
-        }
+        Self { program: None, routes: routes.to_owned(), arguments: Vec::new() }
     }
 
     /// Starts this program in place of the freshly built `turnout-proxy`.
@@ -61,8 +57,7 @@ impl GatewayCommand {
     /// Adds arguments as they are.
     #[must_use]
     pub fn args(mut self, arguments: &[&str]) -> Self {
-        self.arguments
-            .extend(arguments.iter().map(|argument| (*argument).to_owned()));
+        self.arguments.extend(arguments.iter().map(|argument| (*argument).to_owned()));
         self
     }
 
@@ -78,8 +73,7 @@ impl GatewayCommand {
         let scratch = tempfile::tempdir()?;
         let addresses_file = scratch.path().join("addresses.json");
         let process = Process::start(self.command(&addresses_file)?, scratch)?;
-        let addresses =
-            process.wait_for("binds no ports", || ready(read_addresses(&addresses_file)));
+        let addresses = process.wait_for("binds no ports", || ready(read_addresses(&addresses_file)));
         let addresses = addresses.await?;
         Ok(Gateway { process, addresses })
     }
@@ -95,14 +89,8 @@ impl GatewayCommand {
                 command.env_remove(variable);
             }
         }
-        command
-            .arg("--routes")
-            .arg(&self.routes)
-            .arg("--addresses-file")
-            .arg(addresses_file);
-        command
-            .args(["--status", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
-            .args(&self.arguments);
+        command.arg("--routes").arg(&self.routes).arg("--addresses-file").arg(addresses_file);
+        command.args(["--status", "127.0.0.1:0", "--admin", "127.0.0.1:0"]).args(&self.arguments);
         Ok(command)
     }
 }
@@ -185,12 +173,7 @@ impl Gateway {
     pub async fn wait_until_ready(&self) -> anyhow::Result<()> {
         let ready = self.process.wait_for("is not ready", || async {
             let response = self.status("/readyz").await?;
-            anyhow::ensure!(
-                response.status == 200,
-                "/readyz: {} {}",
-                response.status,
-                response.text()
-            );
+            anyhow::ensure!(response.status == 200, "/readyz: {} {}", response.status, response.text());
             Ok(())
         });
         ready.await
@@ -200,10 +183,7 @@ impl Gateway {
     pub async fn wait_for_revision_after(&self, before: Option<&str>) -> anyhow::Result<String> {
         let revision = self.process.wait_for("serves no other revision", || async {
             let revisions = self.revisions().await?;
-            let other = revisions
-                .active
-                .clone()
-                .filter(|active| Some(active.as_str()) != before);
+            let other = revisions.active.clone().filter(|active| Some(active.as_str()) != before);
             other.with_context(|| format!("{revisions:?}"))
         });
         revision.await
@@ -213,19 +193,14 @@ impl Gateway {
     pub async fn wait_for_rejection(&self) -> anyhow::Result<Rejected> {
         let rejected = self.process.wait_for("refuses nothing", || async {
             let revisions = self.revisions().await?;
-            revisions
-                .rejected
-                .clone()
-                .with_context(|| format!("{revisions:?}"))
+            revisions.rejected.clone().with_context(|| format!("{revisions:?}"))
         });
         rejected.await
     }
 
     /// Sends the process a signal by its name, such as `TERM`.
     pub fn signal(&self, name: &str) -> anyhow::Result<()> {
-        let status = Command::new("kill")
-            .args(["-s", name, &self.id().to_string()])
-            .status()?;
+        let status = Command::new("kill").args(["-s", name, &self.id().to_string()]).status()?;
         anyhow::ensure!(status.success(), "kill -s {name} ended with {status}");
         Ok(())
     }
@@ -233,8 +208,7 @@ impl Gateway {
     /// Waits until the process has ended by itself.
     pub async fn wait_until_exit(&self, deadline: Duration) -> anyhow::Result<ExitStatus> {
         let exit = eventually(deadline, || ready(self.process.exited().context("it runs")));
-        exit.await
-            .with_context(|| format!("turnout-proxy does not end. Its log:\n{}", self.log()))
+        exit.await.with_context(|| format!("turnout-proxy does not end. Its log:\n{}", self.log()))
     }
 }
 
@@ -262,14 +236,8 @@ struct Addresses {
 fn read_addresses(file: &Path) -> anyhow::Result<Addresses> {
     let file: AddressesFile = serde_json::from_slice(&fs::read(file)?)?;
     let listeners = file.listeners.into_iter();
-    let listeners = listeners
-        .map(|listener| (listener.gateway_port, listener.address))
-        .collect();
-    Ok(Addresses {
-        listeners,
-        status: file.status,
-        admin: file.admin,
-    })
+    let listeners = listeners.map(|listener| (listener.gateway_port, listener.address)).collect();
+    Ok(Addresses { listeners, status: file.status, admin: file.admin })
 }
 
 async fn get(address: SocketAddr, path: &str) -> anyhow::Result<RawResponse> {
@@ -288,27 +256,16 @@ struct Process {
 impl Process {
     fn start(mut command: Command, scratch: TempDir) -> anyhow::Result<Self> {
         let output = File::create(log_file(&scratch))?;
-        command
-            .stdin(Stdio::null())
-            .stdout(output.try_clone()?)
-            .stderr(output);
-        let child = command
-            .spawn()
-            .with_context(|| format!("starting {command:?}"))?;
+        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+        let child = command.spawn().with_context(|| format!("starting {command:?}"))?;
         let id = child.id();
-        Ok(Self {
-            child: Mutex::new(child),
-            id,
-            scratch,
-        })
+        Ok(Self { child: Mutex::new(child), id, scratch })
     }
 
     /// How the process ended, if it has.
     fn exited(&self) -> Option<ExitStatus> {
         let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
-        child
-            .try_wait()
-            .expect("the process is a child of this one")
+        child.try_wait().expect("the process is a child of this one")
     }
 
     fn log(&self) -> String {

@@ -28,10 +28,7 @@ pub struct KubeletMount {
 impl KubeletMount {
     /// Mounts a ConfigMap with these keys.
     pub fn new(keys: &[(&str, &[u8])]) -> io::Result<Self> {
-        let mut mount = Self {
-            root: tempfile::tempdir()?,
-            generation: 0,
-        };
+        let mut mount = Self { root: tempfile::tempdir()?, generation: 0 };
         mount.swap(keys)?;
         Ok(mount)
     }
@@ -113,9 +110,7 @@ pub struct PlainDirectory {
 impl PlainDirectory {
     /// Makes a directory with these files.
     pub fn new(files: &[(&str, &[u8])]) -> io::Result<Self> {
-        let directory = Self {
-            root: tempfile::tempdir()?,
-        };
+        let directory = Self { root: tempfile::tempdir()? };
         for (name, bytes) in files {
             directory.write_in_place(name, bytes)?;
         }
@@ -133,12 +128,7 @@ impl PlainDirectory {
     }
 
     /// Truncates the file and writes it in two parts, with `between` called when only the first is there.
-    pub fn write_in_two_parts(
-        &self,
-        name: &str,
-        parts: [&[u8]; 2],
-        between: impl FnOnce(),
-    ) -> io::Result<()> {
+    pub fn write_in_two_parts(&self, name: &str, parts: [&[u8]; 2], between: impl FnOnce()) -> io::Result<()> {
         let mut file = fs::File::create(self.path().join(name))?;
         file.write_all(parts[0])?;
         between();
@@ -172,8 +162,7 @@ fn holds_exactly(directory: &Path, keys: &BTreeMap<&str, &[u8]>) -> io::Result<b
 }
 
 fn names_in(directory: &Path) -> io::Result<BTreeSet<String>> {
-    let names =
-        fs::read_dir(directory)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+    let names = fs::read_dir(directory)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
     names.collect()
 }
 
@@ -187,20 +176,12 @@ mod tests {
     fn visible(path: &Path) -> Vec<(String, String)> {
         let names = names_in(path).expect("the directory can be read");
         let names = names.into_iter().filter(|name| !name.starts_with('.'));
-        let read = |name: String| {
-            (
-                name.clone(),
-                fs::read_to_string(path.join(name)).expect("no link dangles"),
-            )
-        };
+        let read = |name: String| (name.clone(), fs::read_to_string(path.join(name)).expect("no link dangles"));
         names.map(read).collect()
     }
 
     fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
-        expected
-            .iter()
-            .map(|(name, content)| ((*name).to_owned(), (*content).to_owned()))
-            .collect()
+        expected.iter().map(|(name, content)| ((*name).to_owned(), (*content).to_owned())).collect()
     }
 
     #[test]
@@ -209,11 +190,7 @@ mod tests {
         let link = fs::read_link(mount.path().join("routes.yaml")).expect("the key is a link");
         assert_eq!(link, Path::new("..data/routes.yaml"));
         let data = fs::read_link(mount.path().join(DATA)).expect("the data directory is a link");
-        assert!(
-            data.to_string_lossy().starts_with("..2026_"),
-            "{}",
-            data.display()
-        );
+        assert!(data.to_string_lossy().starts_with("..2026_"), "{}", data.display());
         assert_eq!(visible(mount.path()), pairs(&[("routes.yaml", "one")]));
     }
 
@@ -221,21 +198,12 @@ mod tests {
     fn a_swap_replaces_all_keys_and_leaves_nothing_behind() {
         let mut mount = KubeletMount::new(&[("a", b"1"), ("b", b"1")]).expect("the mount is made");
         let before = fs::read_link(mount.path().join(DATA)).expect("the data directory is a link");
-        assert!(
-            mount
-                .swap(&[("b", b"2"), ("c", b"2")])
-                .expect("the swap works")
-        );
+        assert!(mount.swap(&[("b", b"2"), ("c", b"2")]).expect("the swap works"));
         assert_eq!(visible(mount.path()), pairs(&[("b", "2"), ("c", "2")]));
         let after = fs::read_link(mount.path().join(DATA)).expect("the data directory is a link");
         assert_ne!(before, after);
         let names = names_in(mount.path()).expect("the directory can be read");
-        assert_eq!(
-            names,
-            [DATA, &*after.to_string_lossy(), "b", "c"]
-                .map(str::to_owned)
-                .into()
-        );
+        assert_eq!(names, [DATA, &*after.to_string_lossy(), "b", "c"].map(str::to_owned).into());
     }
 
     #[test]
@@ -243,39 +211,20 @@ mod tests {
         let mut mount = KubeletMount::new(&[("a", b"1")]).expect("the mount is made");
         let before = fs::read_link(mount.path().join(DATA)).expect("the data directory is a link");
         assert!(!mount.swap(&[("a", b"1")]).expect("the swap works"));
-        assert_eq!(
-            fs::read_link(mount.path().join(DATA)).expect("the data directory is a link"),
-            before
-        );
-        assert!(
-            mount
-                .swap(&[("a", b"1"), ("b", b"")])
-                .expect("the swap works")
-        );
+        assert_eq!(fs::read_link(mount.path().join(DATA)).expect("the data directory is a link"), before);
+        assert!(mount.swap(&[("a", b"1"), ("b", b"")]).expect("the swap works"));
     }
 
     #[test]
     fn plain_files_change_in_place_in_parts_and_by_rename() {
         let directory = PlainDirectory::new(&[("a", b"1")]).expect("the directory is made");
-        directory
-            .write_in_place("a", b"2")
-            .expect("the file is written");
+        directory.write_in_place("a", b"2").expect("the file is written");
         assert_eq!(visible(directory.path()), pairs(&[("a", "2")]));
         let see_half = || assert_eq!(visible(directory.path()), pairs(&[("a", "ha")]));
-        directory
-            .write_in_two_parts("a", [b"ha", b"lf"], see_half)
-            .expect("the file is written");
+        directory.write_in_two_parts("a", [b"ha", b"lf"], see_half).expect("the file is written");
         directory.replace("b", b"3").expect("the file is replaced");
-        assert_eq!(
-            visible(directory.path()),
-            pairs(&[("a", "half"), ("b", "3")])
-        );
+        assert_eq!(visible(directory.path()), pairs(&[("a", "half"), ("b", "3")]));
         directory.remove("a").expect("the file is removed");
-        assert_eq!(
-            names_in(directory.path())
-                .expect("the directory can be read")
-                .len(),
-            1
-        );
+        assert_eq!(names_in(directory.path()).expect("the directory can be read").len(), 1);
     }
 }

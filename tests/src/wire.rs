@@ -20,10 +20,7 @@ impl HeaderLines {
 
     /// The values of all lines with this name, in order.
     pub fn values(&self, name: &str) -> Vec<&str> {
-        let named = self
-            .0
-            .iter()
-            .filter(|(own, _)| own.eq_ignore_ascii_case(name));
+        let named = self.0.iter().filter(|(own, _)| own.eq_ignore_ascii_case(name));
         named.map(|(_, value)| value.as_str()).collect()
     }
 
@@ -51,9 +48,7 @@ pub fn latin1(bytes: &[u8]) -> String {
 
 /// One byte for each character; a character above U+00FF becomes `?`.
 pub fn latin1_bytes(text: &str) -> Vec<u8> {
-    text.chars()
-        .map(|character| u8::try_from(character).unwrap_or(b'?'))
-        .collect()
+    text.chars().map(|character| u8::try_from(character).unwrap_or(b'?')).collect()
 }
 
 /// Appends a header line.
@@ -73,10 +68,7 @@ pub struct WireReader<S> {
 impl<S: AsyncRead + Unpin> WireReader<S> {
     /// Reads from `stream`.
     pub fn new(stream: S) -> Self {
-        Self {
-            stream,
-            buffer: BytesMut::with_capacity(8 * 1024),
-        }
+        Self { stream, buffer: BytesMut::with_capacity(8 * 1024) }
     }
 
     /// The stream itself, for writing.
@@ -114,10 +106,7 @@ impl<S: AsyncRead + Unpin> WireReader<S> {
     /// Takes a first line and the header lines up to the empty one.
     pub async fn head(&mut self) -> io::Result<Head> {
         let start_line = self.line().await?;
-        Ok(Head {
-            start_line,
-            headers: self.header_lines().await?,
-        })
+        Ok(Head { start_line, headers: self.header_lines().await? })
     }
 
     /// Takes header (or trailer) lines up to and with the empty one.
@@ -151,9 +140,8 @@ impl<S: AsyncRead + Unpin> WireReader<S> {
         loop {
             let line = self.line().await?;
             let size = line.split(';').next().unwrap_or_default().trim();
-            let size = usize::from_str_radix(size, 16).map_err(|_| {
-                io::Error::new(io::ErrorKind::InvalidData, format!("chunk size {line:?}"))
-            })?;
+            let size = usize::from_str_radix(size, 16)
+                .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, format!("chunk size {line:?}")))?;
             if size == 0 {
                 return self.header_lines().await;
             }
@@ -192,10 +180,7 @@ mod tests {
         let head = reader.head().await.expect("the head is complete");
         assert_eq!(head.start_line, "GET / HTTP/1.1");
         let expected = [("B", "1"), ("a", "2"), ("b", "3")];
-        let expected: Vec<_> = expected
-            .iter()
-            .map(|(name, value)| (name.to_string(), value.to_string()))
-            .collect();
+        let expected: Vec<_> = expected.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
         assert_eq!(head.headers.0, expected);
         assert_eq!(head.headers.values("b"), ["1", "3"]);
         assert_eq!(reader.some().await.expect("there is a rest"), b"rest");
@@ -203,17 +188,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_chunked_body_ends_with_its_trailers() {
-        let mut reader =
-            WireReader::new(&b"3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nx-t: 1\r\n\r\nnext"[..]);
+        let mut reader = WireReader::new(&b"3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nx-t: 1\r\n\r\nnext"[..]);
         let mut body = Vec::new();
-        let trailers = reader
-            .chunked_body(&mut body)
-            .await
-            .expect("the body is complete");
-        assert_eq!(
-            (body.as_slice(), trailers.first("X-T")),
-            (&b"abcde"[..], Some("1"))
-        );
+        let trailers = reader.chunked_body(&mut body).await.expect("the body is complete");
+        assert_eq!((body.as_slice(), trailers.first("X-T")), (&b"abcde"[..], Some("1")));
         assert_eq!(reader.some().await.expect("there is a rest"), b"next");
     }
 
@@ -221,18 +199,12 @@ mod tests {
     async fn a_body_that_breaks_off_keeps_what_arrived() {
         let mut body = Vec::new();
         let mut reader = WireReader::new(&b"abc"[..]);
-        reader
-            .sized_body(5, &mut body)
-            .await
-            .expect_err("two bytes are missing");
+        reader.sized_body(5, &mut body).await.expect_err("two bytes are missing");
         assert_eq!(body, b"abc");
 
         let mut body = Vec::new();
         let mut reader = WireReader::new(&b"5\r\nabc"[..]);
-        reader
-            .chunked_body(&mut body)
-            .await
-            .expect_err("two bytes are missing");
+        reader.chunked_body(&mut body).await.expect_err("two bytes are missing");
         assert_eq!(body, b"abc");
     }
 

@@ -1,20 +1,16 @@
 //! Request bodies. One try at a time reads the client's body; a later try reads first what was kept of it. What an
 //! earlier try still holds is cut off, so that two connections never share one stream.
 
+use super::client::{ClientBody, ClientBodyError};
 use crate::error::GatewayError;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use tokio::sync::Notify;
-use tower_http::timeout::{TimeoutBody, TimeoutError};
-
-/// What a client sends; a pause between two pieces that is too long is an error.
-pub(crate) type ClientBody = TimeoutBody<Incoming>;
 
 /// How much of a body is taken, and how much of it is held.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +23,9 @@ pub(crate) struct BodyLimits {
     /// Kept so that a try can be made again; 0 keeps nothing beyond what was read ahead.
     pub(crate) replay_bytes: usize,
 }
+
+/// Pieces that are kept of a body at most: a body of single bytes costs many times its size.
+const MAX_PIECES: usize = 4096;
 
 /// A request's body, ready to be sent by one try after the other.
 pub(crate) enum RequestBody {
@@ -47,11 +46,13 @@ pub(crate) struct SharedStream {
 }
 
 struct Stream {
-    source: Pin<Box<ClientBody>>,
+    source: ClientBody,
     /// The pieces from the beginning; all of them as long as `complete_from_start`.
     kept: Vec<Bytes>,
     kept_bytes: usize,
     complete_from_start: bool,
+    /// Whether a try has taken a piece: until then, another can send all of it.
+    touched: bool,
     /// The try that may read; older ones are cut off.
     current_try: u32,
     outcome: Option<Result<(), GatewayError>>,
@@ -73,22 +74,36 @@ impl RequestBody {
         if length.is_some_and(too_large) {
             return Err(GatewayError::BodyTooLarge);
         }
-        let mut source = Box::pin(body);
-        let mut kept: Vec<Bytes> = Vec::new();
-        let mut kept_bytes = 0;
+        let mut source = body;
+        let mut ahead = BytesMut::new();
         let reads_ahead = length.is_none_or(|length| length <= limits.read_ahead_bytes as u64);
-        while reads_ahead && kept_bytes <= limits.read_ahead_bytes {
-            let Some(frame) = source.frame().await else { return Ok(Self::Whole(joined(kept))) };
-            let Ok(data) = frame.map_err(|error| client_error(&*error))?.into_data() else { continue };
-            kept_bytes += data.len();
+        while reads_ahead && ahead.len() <= limits.read_ahead_bytes {
+            let Some(frame) = source.frame().await else { return Ok(Self::Whole(ahead.freeze())) };
+            let Ok(data) = frame.map_err(|error| client_error(&error))?.into_data() else { continue };
             received.set(received.get() + data.len() as u64);
             if too_large(received.get()) {
                 return Err(GatewayError::BodyTooLarge);
             }
-            kept.push(data);
+            if source.is_end_stream() && ahead.is_empty() {
+                return Ok(Self::Whole(data));
+            }
+            // Copied, so that many small pieces do not hold on to the buffers that they came in.
+            ahead.extend_from_slice(&data);
         }
-        let state =
-            Stream { source, kept, kept_bytes, complete_from_start: true, current_try: 0, outcome: None, limits };
+        let mut state = Stream {
+            source,
+            kept: Vec::new(),
+            kept_bytes: 0,
+            complete_from_start: ahead.len() <= limits.replay_bytes.max(limits.read_ahead_bytes),
+            touched: false,
+            current_try: 0,
+            outcome: None,
+            limits,
+        };
+        if !ahead.is_empty() {
+            state.kept_bytes = ahead.len();
+            state.kept.push(ahead.freeze());
+        }
         let stream =
             SharedStream { state: RefCell::new(state), ended: Notify::new(), received: Rc::clone(received), length };
         Ok(Self::Streamed(Rc::new(stream)))
@@ -110,7 +125,10 @@ impl RequestBody {
     pub(crate) fn is_replayable(&self) -> bool {
         match self {
             Self::Whole(_) => true,
-            Self::Streamed(stream) => stream.state.borrow().complete_from_start,
+            Self::Streamed(stream) => {
+                let state = stream.state.borrow();
+                state.complete_from_start || !state.touched
+            }
         }
     }
 
@@ -139,6 +157,11 @@ impl RequestBody {
         }
     }
 
+    /// Whether there is none.
+    pub(crate) fn is_empty(&self) -> bool {
+        matches!(self, Self::Whole(bytes) if bytes.is_empty())
+    }
+
     /// Whether its length is unknown, so that it must be sent in chunks.
     pub(crate) fn is_chunked(&self) -> bool {
         matches!(self, Self::Streamed(stream) if stream.length.is_none())
@@ -154,15 +177,11 @@ impl Clone for RequestBody {
     }
 }
 
-fn joined(mut pieces: Vec<Bytes>) -> Bytes {
-    match pieces.len() {
-        1 => pieces.remove(0),
-        _ => pieces.concat().into(),
+fn client_error(error: &ClientBodyError) -> GatewayError {
+    match error {
+        ClientBodyError::TimedOut => GatewayError::BodyTimeout,
+        ClientBodyError::Broken(_) => GatewayError::BodyAborted,
     }
-}
-
-fn client_error(error: &(dyn std::error::Error + Send + Sync + 'static)) -> GatewayError {
-    if error.is::<TimeoutError>() { GatewayError::BodyTimeout } else { GatewayError::BodyAborted }
 }
 
 /// The body as one try sends it.
@@ -227,14 +246,15 @@ impl SharedStream {
         if state.current_try != number {
             return Poll::Ready(Some(Err(TryBodyError::Superseded)));
         }
+        state.touched = true;
         if let Some(piece) = state.kept.get(*next_piece) {
             *next_piece += 1;
             return Poll::Ready(Some(Ok(piece.clone())));
         }
         loop {
-            let outcome = match ready!(state.source.as_mut().poll_frame(context)) {
+            let outcome = match ready!(Pin::new(&mut state.source).poll_frame(context)) {
                 None => Ok(()),
-                Some(Err(error)) => Err(client_error(&*error)),
+                Some(Err(error)) => Err(client_error(&error)),
                 Some(Ok(frame)) => match frame.into_data() {
                     Err(_) => continue,
                     Ok(data) => match self.count(&data, state.limits.max_bytes) {
@@ -262,7 +282,7 @@ impl SharedStream {
 
 impl Stream {
     fn keep(&mut self, data: &Bytes) {
-        let fits = self.kept_bytes + data.len() <= self.limits.replay_bytes;
+        let fits = self.kept_bytes + data.len() <= self.limits.replay_bytes && self.kept.len() < MAX_PIECES;
         if self.complete_from_start && fits {
             self.kept_bytes += data.len();
             self.kept.push(data.clone());

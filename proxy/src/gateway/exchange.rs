@@ -2,12 +2,13 @@
 //! before, so every try stays with the same version of the model.
 
 use super::Gateway;
+use super::forward::expired;
 use crate::body::{Deadline, RequestBody, TryBody};
 use crate::error::{Flag, Flags, GatewayError};
 use crate::headers;
 use crate::record::Record;
 use crate::upstream::{Lease, LeaseError, SendFailure, WorkerUpstream};
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use rand::RngExt;
 use std::net::SocketAddr;
@@ -50,7 +51,7 @@ enum Tried {
 
 impl Exchange<'_> {
     /// Tries until there is an answer to pass on. In an error, whether all tries were used up.
-    pub(super) async fn run(mut self, head: Request<()>, record: &mut Record) -> Result<Answer, (GatewayError, bool)> {
+    pub(super) async fn run(self, head: Request<()>, record: &mut Record) -> Result<Answer, (GatewayError, bool)> {
         let mut head = Some(head);
         let mut tried: Vec<SocketAddr> = Vec::new();
         let mut attempt = 1;
@@ -96,7 +97,12 @@ impl Exchange<'_> {
         let sending = self.send(head, attempt, tried, record);
         match self.retry.per_try_timeout {
             None => sending.await,
-            Some(limit) => tokio::time::timeout(limit, sending).await.unwrap_or(Tried::Failed(Failure::PerTryTimeout)),
+            Some(limit) => tokio::select! {
+                biased;
+                tried = sending => tried,
+                // As for the rule's time-out: it counts from the moment that the request has come whole.
+                () = expired(self.body.clone(), limit) => Tried::Failed(Failure::PerTryTimeout),
+            },
         }
     }
 
@@ -115,28 +121,35 @@ impl Exchange<'_> {
                 Err(tried) => return tried,
             };
             let Some(request) = self.next_request(head, attempt) else { return Tried::Failed(Failure::AfterRequest) };
-            let failure = match lease.send(request).await {
-                Ok(response) => return Tried::Answered(response, lease),
+            // Whatever becomes of it, another try goes elsewhere; a time-out leaves no moment to say so later.
+            tried.push(lease.endpoint().address);
+            return match lease.send(request).await {
+                // Nobody asked for an upgrade.
+                Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                    Tried::Failed(Failure::Protocol)
+                }
+                Ok(response) => Tried::Answered(response, lease),
                 Err(SendFailure::Untouched(request)) => {
                     *head = Some(request.map(drop));
                     if lease.is_reused() {
+                        tried.pop();
                         continue;
                     }
-                    Failure::Connect
+                    Tried::Failed(Failure::Connect)
                 }
-                Err(SendFailure::Body) => {
-                    return Tried::Final(self.body.failure().unwrap_or(GatewayError::UpstreamReset));
-                }
-                Err(SendFailure::Failed(failure)) => failure,
+                Err(SendFailure::Body) => Tried::Final(self.body.failure().unwrap_or(GatewayError::UpstreamReset)),
+                Err(SendFailure::Failed(failure)) => Tried::Failed(failure),
             };
-            tried.push(lease.endpoint().address);
-            return Tried::Failed(failure);
         }
     }
 
     async fn lease(&self, tried: &mut Vec<SocketAddr>, record: &mut Record) -> Result<Lease, Tried> {
         let avoided: &[SocketAddr] = if self.retry.avoid_previous_endpoints { tried } else { &[] };
-        match self.upstream.lease(&self.gateway.random, avoided, &self.policy).await {
+        match self
+            .upstream
+            .lease(&self.gateway.random, avoided, &self.policy, self.gateway.settings.stall_timeout)
+            .await
+        {
             Ok(lease) => {
                 if !lease.is_reused() {
                     self.count_connect("made");
@@ -164,7 +177,7 @@ impl Exchange<'_> {
         Some(head.map(|()| self.body.next_try()))
     }
 
-    fn answer(&mut self, response: Response<Incoming>, lease: Lease, retries_exhausted: bool) -> Answer {
+    fn answer(&self, response: Response<Incoming>, lease: Lease, retries_exhausted: bool) -> Answer {
         let (policy, request_body) = (self.policy, self.body.clone());
         let flags = Flags { flag: Flag::None, retries_exhausted };
         Answer { response, lease, policy, request_body, deadline: None, flags }

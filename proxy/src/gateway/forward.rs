@@ -3,12 +3,13 @@
 
 use super::exchange::{Answer, Exchange};
 use super::{Gateway, Incoming, WorkerSnapshot};
-use crate::body::{BodyLimits, ClientBody, Deadline, RequestBody, ResponseBody, UpstreamBody};
+use crate::body::{BodyLimits, ClientBody, Deadline, RequestBody, ResponseBody, ResponseLimits, UpstreamBody};
 use crate::error::{Flags, GatewayError};
 use crate::headers::{self, EnvoyRequestHeaders, Forwarded};
 use crate::record::Record;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Request, Response, Uri, Version, header};
+use http::{HeaderMap, HeaderValue, Request, Response, Uri, Version, header};
+use std::sync::Arc;
 use std::time::Duration;
 use turnout_routes::router::{Route, Target};
 
@@ -46,8 +47,9 @@ impl Gateway {
     ) -> Result<Answer, (GatewayError, bool)> {
         let backend_id = target.backend.map_err(|missing| (GatewayError::BackendMissing(missing), false))?;
         let upstream = &snapshot.upstreams[backend_id.0];
-        let policy = snapshot.shared.router.backends()[backend_id.0].policy;
-        record.workload = Some(std::sync::Arc::clone(&upstream.shared.workload));
+        let backend = &snapshot.shared.router.backends()[backend_id.0];
+        let policy = backend.policy;
+        record.workload = Some(Arc::clone(&backend.workload));
         record.grpc = is_grpc(&incoming.parts.headers);
 
         let rule = &route.rule;
@@ -88,7 +90,10 @@ impl Gateway {
         let rewritten = route.rewrite(head.path(uri), uri.query());
         let context = incoming.format_context(0, None);
 
-        headers.remove(header::CONTENT_LENGTH);
+        if headers.remove(header::CONTENT_LENGTH).is_some() && body.is_empty() {
+            // The encoder says nothing of a body that is not there, but a POST without a length is refused by some.
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
         headers::add_forwarded(
             &mut headers,
             &Forwarded {
@@ -99,7 +104,7 @@ impl Gateway {
             },
         );
         if settings.envoy_headers {
-            let original_path = rewritten.as_ref().map(|_| head.target(uri));
+            let original_path = rewritten.as_ref().map(|_| head.target(uri)).transpose()?;
             let envoy = EnvoyRequestHeaders {
                 client: incoming.connection.client(),
                 original_path: original_path.as_ref().map(PathAndQuery::as_str),
@@ -117,9 +122,8 @@ impl Gateway {
         let mut request = Request::new(());
         *request.method_mut() = incoming.parts.method.clone();
         *request.uri_mut() = Uri::from(match rewritten {
-            Some(target) => PathAndQuery::try_from(target)
-                .map_err(|_| GatewayError::BadRequest("the rewritten target is not a valid one"))?,
-            None => head.target(uri),
+            Some(target) => rewritten_target(target)?,
+            None => head.target(uri)?,
         });
         *request.version_mut() = Version::HTTP_11;
         *request.headers_mut() = headers;
@@ -135,8 +139,8 @@ impl Gateway {
         mut record: Record,
     ) -> Response<ResponseBody> {
         let (mut parts, upstream_body) = answer.response.into_parts();
-        // The client's protocol is its own connection's.
-        parts.version = incoming.parts.version;
+        // HTTP/1 is written as the client's connection has it; hyper takes HTTP/1.0 here for a wish to close.
+        parts.version = if incoming.parts.version == Version::HTTP_2 { Version::HTTP_2 } else { Version::HTTP_11 };
         headers::sanitise_response(&mut parts.headers);
         if self.settings.headers.envoy_headers {
             headers::set_service_time(&mut parts.headers, record.started().elapsed().as_millis());
@@ -150,16 +154,27 @@ impl Gateway {
             policy: answer.policy,
             idle_timeout: self.settings.upstream_idle_timeout,
             request_body: answer.request_body,
-            deadline: answer.deadline,
         };
-        Response::from_parts(parts, ResponseBody::upstream(body, record))
+        // HTTP/1 has one response at a time, so there the connection is watched; HTTP/2 has many.
+        let stall = (parts.version == Version::HTTP_2).then_some(self.settings.stall_timeout);
+        let limits = ResponseLimits { deadline: answer.deadline, stall };
+        Response::from_parts(parts, ResponseBody::upstream(body, limits, record))
     }
 }
 
 /// A rule's time-out counts from the moment that the request has come whole, as Envoy's does.
-async fn expired(body: RequestBody, timeout: Duration) {
+pub(super) async fn expired(body: RequestBody, timeout: Duration) {
     body.received().await;
     tokio::time::sleep(timeout).await;
+}
+
+/// A rewrite puts two harmless texts together; the path must not climb by it.
+fn rewritten_target(target: String) -> Result<PathAndQuery, GatewayError> {
+    let path = target.split('?').next().unwrap_or_default();
+    if path.split('/').any(|segment| segment == "." || segment == "..") {
+        return Err(GatewayError::BadRequest("the rewritten path holds a dot segment"));
+    }
+    PathAndQuery::try_from(target).map_err(|_| GatewayError::BadRequest("the rewritten target is not a valid one"))
 }
 
 fn is_grpc(headers: &HeaderMap) -> bool {

@@ -11,8 +11,8 @@ const DATA_LINK: &str = "..data";
 const SETTLE: Duration = Duration::from_millis(50);
 /// How often a directory that keeps changing is read before the reader gives up until the next hint.
 const READS: usize = 20;
-/// A little more than the parser accepts, so that it is the parser that says that a file is too large.
-const MAX_BYTES: u64 = (1 << 20) + 1;
+/// More than the parser accepts, so that it is the parser that says how much too large a file is.
+const MAX_BYTES: u64 = 16 << 20;
 
 /// The keys of one version, in name order.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -30,9 +30,11 @@ pub(super) async fn read_sources(path: &Path) -> io::Result<Sources> {
     for _ in 0..READS {
         if path.is_dir() && path.join(DATA_LINK).exists() {
             match read_swapped(path) {
-                // The directory was swapped away and removed while it was read: read the new one.
+                Ok(Some(read)) => return Ok(read),
+                // It was swapped away while it was read, and perhaps half removed: read the new one.
+                Ok(None) => continue,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                read => return read,
+                Err(error) => return Err(error),
             }
         } else {
             let read = read_once(path)?;
@@ -46,9 +48,13 @@ pub(super) async fn read_sources(path: &Path) -> io::Result<Sources> {
     Err(io::Error::new(io::ErrorKind::TimedOut, "the routes keep changing while they are read"))
 }
 
-/// Reads the keys in the directory that `..data` leads to, and nothing through the link itself.
-fn read_swapped(path: &Path) -> io::Result<Sources> {
-    read_directory(&path.join(std::fs::read_link(path.join(DATA_LINK))?))
+/// Reads the keys in the directory that `..data` leads to, and nothing through the link itself. None if the link led
+/// elsewhere afterwards.
+fn read_swapped(path: &Path) -> io::Result<Option<Sources>> {
+    let link = path.join(DATA_LINK);
+    let version = std::fs::read_link(&link)?;
+    let read = read_directory(&path.join(&version))?;
+    Ok((std::fs::read_link(&link)? == version).then_some(read))
 }
 
 fn read_once(path: &Path) -> io::Result<Sources> {

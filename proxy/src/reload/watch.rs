@@ -1,5 +1,6 @@
 //! Hints that files may have changed. Directories are watched, never files: kubelet swaps links, editors rename. Events
-//! of our own reading are not hints, or a reload would cause the next.
+//! of our own reading are not hints, or a reload would cause the next. A system that has no more watches to give is no
+//! reason not to serve: whoever waits for hints looks more often then.
 
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use std::collections::BTreeSet;
@@ -9,40 +10,47 @@ use tokio::sync::Notify;
 
 /// Watched directories.
 pub(super) struct Watch {
-    watcher: RecommendedWatcher,
+    watcher: Option<RecommendedWatcher>,
     hint: Arc<Notify>,
-    /// Besides the routes' own.
-    others: BTreeSet<PathBuf>,
+    /// The routes' own.
+    routes: PathBuf,
+    /// Whether all that should be watched is.
+    complete: bool,
 }
 
 impl Watch {
     /// Watches a directory, or the directory of a file.
-    pub(super) fn new(path: &Path) -> Result<Self, notify::Error> {
+    pub(super) fn new(path: &Path) -> Self {
         let hint = Arc::new(Notify::new());
         let hinted = Arc::clone(&hint);
-        let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
+        let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
             // An error (a full queue) says that something was missed: look.
             if !event.is_ok_and(|event| matches!(event.kind, EventKind::Access(_))) {
                 hinted.notify_one();
             }
-        })?;
+        });
+        let watcher = watcher.map_err(|error| tracing::warn!(%error, "no watches: looking every second")).ok();
         let directory = if path.is_dir() { path } else { path.parent().unwrap_or(path) };
-        let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
-        watcher.watch(directory, RecursiveMode::NonRecursive)?;
-        Ok(Self { watcher, hint, others: BTreeSet::new() })
+        let routes = if directory.as_os_str().is_empty() { Path::new(".") } else { directory }.to_owned();
+        let mut watch = Self { watcher, hint, routes, complete: false };
+        watch.refresh(&BTreeSet::new());
+        watch
     }
 
-    /// Watches these directories, too, and no longer those of an earlier call. One that does not exist yet is tried
-    /// again by the next call, which comes at least every few seconds.
-    pub(super) fn also(&mut self, directories: &BTreeSet<PathBuf>) {
-        for gone in self.others.difference(directories) {
-            // A directory that was removed is not watched any more already.
-            let _ = self.watcher.unwatch(gone);
+    /// Watches the routes' directory and these. Watching one again costs little, and one that was replaced by another
+    /// of its name is watched no longer, so it is done for all of them, every time.
+    pub(super) fn refresh(&mut self, others: &BTreeSet<PathBuf>) {
+        let Some(watcher) = &mut self.watcher else { return };
+        let mut watch = |directory: &Path| watcher.watch(directory, RecursiveMode::NonRecursive).is_ok();
+        self.complete = watch(&self.routes);
+        for folder in others {
+            // A folder that is not there yet is no fault of the watch: its credential has a warning of its own.
+            self.complete &= watch(folder) || !folder.exists();
         }
-        let watched = directories.iter().filter(|directory| {
-            self.others.contains(*directory) || self.watcher.watch(directory, RecursiveMode::NonRecursive).is_ok()
-        });
-        self.others = watched.cloned().collect();
+    }
+
+    pub(super) fn is_complete(&self) -> bool {
+        self.complete
     }
 
     /// Returns when something may have changed since the last return.

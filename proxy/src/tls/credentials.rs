@@ -83,8 +83,8 @@ impl Credentials {
         self.loaded.load().get(&Key::of(server)).map(|loaded| Arc::clone(&loaded.config))
     }
 
-    /// Loads what the router's servers name. A table may be published before or after: nothing is taken away that the
-    /// older one needs until `load` is called for the newer.
+    /// Loads what the router's servers name and lets the rest go; called right before a table is published, and whenever
+    /// a file of it may have changed.
     pub(crate) fn load(&self, router: &Router, metrics: &Metrics) {
         let before = self.loaded.load();
         let mut loaded = HashMap::new();
@@ -112,7 +112,7 @@ impl Credentials {
     pub(crate) fn folders(&self, router: &Router) -> BTreeSet<PathBuf> {
         let paths = router.tls_servers().filter_map(|server| self.paths(&server.credential).ok());
         paths
-            .flat_map(|paths| [paths.certificate, paths.key])
+            .flat_map(|paths| [paths.certificate, paths.key, paths.ca])
             .filter_map(|path| path.parent().map(Path::to_owned))
             .collect()
     }

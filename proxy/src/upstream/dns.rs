@@ -1,12 +1,13 @@
 //! Looking names up, off the request path: all addresses of a name, again when the answer's time to live is over. "No
 //! such name" and "no address" mean no endpoints; a server that fails or is silent means nothing, and the last answer
-//! stays.
+//! of that address family stays.
 
 use super::{EndpointSet, Upstream};
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::proto::rr::RecordType;
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Weak};
@@ -26,12 +27,18 @@ const QUERY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Answers to look-ups.
 pub(crate) struct Resolver(Option<TokioResolver>);
 
-/// What a look-up brought.
-enum Answer {
-    /// The addresses, sorted, and how long they are good for. May be empty.
-    Addresses(Vec<IpAddr>, Duration),
-    /// Nothing that changes what was known.
-    Failed(String),
+/// What was last known of a name. The families are asked for, and fail, apart from each other.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Known {
+    ipv4: Vec<IpAddr>,
+    ipv6: Vec<IpAddr>,
+}
+
+impl Known {
+    /// IPv4 if there is any, so that a pod with both is one endpoint.
+    fn addresses(&self) -> &[IpAddr] {
+        if self.ipv4.is_empty() { &self.ipv6 } else { &self.ipv4 }
+    }
 }
 
 impl Resolver {
@@ -65,17 +72,36 @@ impl Resolver {
         }
     }
 
-    async fn look_up(&self, name: &str) -> Answer {
-        let Some(resolver) = &self.0 else { return Answer::Failed("no DNS server is configured".to_owned()) };
+    /// Looks up both families of a name and says how long the answers are good for. A family that does not answer keeps
+    /// what is known of it.
+    async fn look_up(&self, name: &str, known: &mut Known) -> Duration {
+        let (ipv4, ipv6) = tokio::join!(
+            self.look_up_family(name, RecordType::A, &mut known.ipv4),
+            self.look_up_family(name, RecordType::AAAA, &mut known.ipv6),
+        );
+        // An address family that a name does not have is no reason to ask again sooner than for the one that it has.
+        if known.addresses().is_empty() { RETRY } else { ipv4.min(ipv6) }
+    }
+
+    async fn look_up_family(&self, name: &str, family: RecordType, known: &mut Vec<IpAddr>) -> Duration {
+        let Some(resolver) = &self.0 else { return RETRY };
         // The trailing dot keeps the search list of resolv.conf out: documents name hosts in full.
-        match resolver.lookup_ip(format!("{name}.")).await {
+        match resolver.lookup(format!("{name}."), family).await {
             Ok(found) => {
+                let addresses: BTreeSet<IpAddr> =
+                    found.answers().iter().filter_map(|record| record.data.ip_addr()).collect();
+                *known = addresses.into_iter().collect();
                 let ttl = found.valid_until().saturating_duration_since(Instant::now());
-                let addresses: BTreeSet<IpAddr> = found.iter().collect();
-                Answer::Addresses(addresses.into_iter().collect(), ttl.clamp(SHORTEST_REFRESH, LONGEST_REFRESH))
+                ttl.clamp(SHORTEST_REFRESH, LONGEST_REFRESH)
             }
-            Err(error) if means_no_endpoints(&error) => Answer::Addresses(Vec::new(), RETRY),
-            Err(error) => Answer::Failed(error.to_string()),
+            Err(error) if means_no_endpoints(&error) => {
+                known.clear();
+                LONGEST_REFRESH
+            }
+            Err(error) => {
+                tracing::warn!(name, %family, %error, "look-up failed: the last answer stays");
+                RETRY
+            }
         }
     }
 }
@@ -90,7 +116,7 @@ pub(super) async fn keep_resolved(
     mut sources: watch::Receiver<Vec<EndpointSource>>,
     resolver: Arc<Resolver>,
 ) {
-    let mut known: HashMap<String, Vec<IpAddr>> = HashMap::new();
+    let mut known: HashMap<String, Known> = HashMap::new();
     loop {
         let current = sources.borrow_and_update().clone();
         let names = names(&current);
@@ -104,7 +130,7 @@ pub(super) async fn keep_resolved(
         let Some(upstream) = upstream.upgrade() else { return };
         // Sources that changed meanwhile are looked up in the next round; these answers are not for them.
         if !sources.has_changed().unwrap_or(false) {
-            let resolve = |name: &str| known.get(name).cloned().unwrap_or_default();
+            let resolve = |name: &str| known.get(name).map(|known| known.addresses().to_vec()).unwrap_or_default();
             upstream.use_endpoints(EndpointSet::from_sources(&current, resolve));
         }
         drop(upstream);
@@ -124,25 +150,15 @@ fn names(sources: &[EndpointSource]) -> BTreeSet<String> {
 }
 
 /// Looks up every name and returns when the first answer is over.
-async fn look_up_all(
-    names: &BTreeSet<String>,
-    known: &mut HashMap<String, Vec<IpAddr>>,
-    resolver: &Resolver,
-) -> Duration {
+async fn look_up_all(names: &BTreeSet<String>, known: &mut HashMap<String, Known>, resolver: &Resolver) -> Duration {
     known.retain(|name, _| names.contains(name));
     let mut refresh = LONGEST_REFRESH;
     for name in names {
-        match resolver.look_up(name).await {
-            Answer::Addresses(addresses, ttl) => {
-                refresh = refresh.min(ttl);
-                if known.insert(name.clone(), addresses.clone()).as_ref() != Some(&addresses) {
-                    tracing::info!(name, ?addresses, "resolved");
-                }
-            }
-            Answer::Failed(error) => {
-                refresh = refresh.min(RETRY);
-                tracing::warn!(name, error, "look-up failed: the last answer stays");
-            }
+        let entry = known.entry(name.clone()).or_default();
+        let before = entry.clone();
+        refresh = refresh.min(resolver.look_up(name, entry).await);
+        if *entry != before {
+            tracing::info!(name, addresses = ?entry.addresses(), "resolved");
         }
     }
     refresh

@@ -4,11 +4,13 @@
 use super::endpoint::EndpointLoad;
 use super::{Endpoint, EndpointSet, InFlight, Upstream};
 use crate::body::TryBody;
+use crate::limited_io::{LimitedIo, Progress, ProgressLimits};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use rand::rngs::SmallRng;
+use socket2::{SockRef, TcpKeepalive};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -16,11 +18,18 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
+use tokio::task::AbortHandle;
 use turnout_routes::router::{BackendPolicy, Failure};
 
 /// A backend's answer head may be this large; Envoy's limit.
 const MAX_RESPONSE_HEADER_BYTES: usize = 60 << 10;
 const MAX_RESPONSE_HEADERS: usize = 100;
+/// An attempt to connect that was given up after this long counts as failed.
+const SLOW_CONNECT: Duration = Duration::from_millis(250);
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(30);
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
+/// For limits that a connection to a backend does not have.
+const NEVER: Duration = Duration::from_hours(24 * 365);
 /// Connections that one worker keeps to one endpoint while nothing is sent.
 const MAX_IDLE_PER_ENDPOINT: usize = 1024;
 
@@ -45,9 +54,22 @@ struct WorkerEndpoint {
 }
 
 struct IdleConnection {
-    sender: SendRequest<TryBody>,
+    connection: Connection,
     requests: u32,
     expires: Instant,
+}
+
+/// A connection, and the task that drives it: without one the other is of no use.
+struct Connection {
+    sender: SendRequest<TryBody>,
+    task: AbortHandle,
+}
+
+impl Drop for Connection {
+    /// The task may be in the middle of a body that nobody wants any more.
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 impl WorkerUpstreams {
@@ -64,7 +86,7 @@ impl WorkerUpstreams {
         let mut by_id = self.by_id.borrow_mut();
         by_id.retain(|_, upstream| {
             upstream.sweep(now);
-            // One for the registry or a request; without it, this worker is the last to know the upstream.
+            // Without a snapshot of this worker, and a registry or a request elsewhere, nobody asks for it any more.
             Rc::strong_count(upstream) > 1 || Arc::strong_count(&upstream.shared) > 1
         });
     }
@@ -96,6 +118,7 @@ impl WorkerUpstream {
         random: &RefCell<SmallRng>,
         tried: &[SocketAddr],
         policy: &BackendPolicy,
+        stall_timeout: Duration,
     ) -> Result<Lease, LeaseError> {
         self.refresh();
         let endpoint = {
@@ -104,24 +127,23 @@ impl WorkerUpstream {
             picked.and_then(|index| current.1.get(index).cloned()).ok_or(LeaseError::NoEndpoints)?
         };
         let counted = (InFlight::at(&self.shared), EndpointLoad::at(&endpoint.shared));
-        let (sender, requests, reused) = match endpoint.take_idle() {
-            Some(idle) => (idle.sender, idle.requests, true),
-            None => match endpoint.connect(policy.connect_timeout).await {
-                Ok(sender) => (sender, 0, false),
+        let (connection, requests, reused) = match endpoint.take_idle() {
+            Some(idle) => (idle.connection, idle.requests, true),
+            None => match endpoint.connect(policy.connect_timeout, stall_timeout).await {
+                Ok(connection) => (connection, 0, false),
                 Err(error) => {
                     tracing::debug!(endpoint = %endpoint.shared.address, %error, "connect failed");
-                    endpoint.shared.avoid_for_a_while();
                     return Err(LeaseError::Connect(endpoint.shared.address));
                 }
             },
         };
-        Ok(Lease { sender, requests: requests + 1, reused, endpoint, _counted: counted })
+        Ok(Lease { connection, requests: requests + 1, reused, endpoint, _counted: counted })
     }
 
     fn sweep(&self, now: Instant) {
         self.refresh();
         for endpoint in &self.current.borrow().1 {
-            endpoint.idle.borrow_mut().retain(|idle| now < idle.expires && !idle.sender.is_closed());
+            endpoint.idle.borrow_mut().retain(|idle| now < idle.expires && !idle.connection.sender.is_closed());
         }
     }
 }
@@ -143,24 +165,56 @@ impl WorkerEndpoint {
     fn take_idle(&self) -> Option<IdleConnection> {
         let mut idle = self.idle.borrow_mut();
         let now = Instant::now();
-        idle.retain(|connection| !connection.sender.is_closed() && now < connection.expires);
-        let ready = idle.iter().rposition(|connection| connection.sender.is_ready())?;
+        idle.retain(|idle| !idle.connection.sender.is_closed() && now < idle.expires);
+        let ready = idle.iter().rposition(|idle| idle.connection.sender.is_ready())?;
         Some(idle.remove(ready))
     }
 
-    async fn connect(&self, timeout: Duration) -> Result<SendRequest<TryBody>, ConnectError> {
-        let stream = tokio::time::timeout(timeout, TcpStream::connect(self.shared.address)).await??;
+    /// Connects. An endpoint that cannot be connected to is avoided for a while, also if whoever wanted it had not the
+    /// patience to see it fail.
+    async fn connect(&self, timeout: Duration, stall_timeout: Duration) -> Result<Connection, ConnectError> {
+        let mut attempt = ConnectAttempt { endpoint: &self.shared, started: Instant::now(), outcome: None };
+        let connected = tokio::time::timeout(timeout, TcpStream::connect(self.shared.address)).await;
+        attempt.outcome = Some(matches!(connected, Ok(Ok(_))));
+        let stream = connected??;
         stream.set_nodelay(true)?;
+        SockRef::from(&stream).set_tcp_keepalive(&keepalive())?;
+        let limits = ProgressLimits { idle: NEVER, head: NEVER, stall: stall_timeout };
+        let io = LimitedIo::new(TokioIo::new(stream), Progress::writing_only(), limits);
         let mut builder = http1::Builder::new();
         builder.max_headers(MAX_RESPONSE_HEADERS).max_header_size(MAX_RESPONSE_HEADER_BYTES);
-        let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
-        tokio::task::spawn_local(async move {
+        let (sender, connection) = builder.handshake(io).await?;
+        let task = tokio::task::spawn_local(async move {
             // How a connection ends is told to the request that it ends under; an idle one just ends.
             let _ = connection.await;
         });
-        self.shared.prefer_again();
-        Ok(sender)
+        Ok(Connection { sender, task: task.abort_handle() })
     }
+}
+
+/// Tells the endpoint how an attempt to connect ended, when it is dropped.
+struct ConnectAttempt<'a> {
+    endpoint: &'a Endpoint,
+    started: Instant,
+    /// Whether a connection was made; none if the attempt was given up.
+    outcome: Option<bool>,
+}
+
+impl Drop for ConnectAttempt<'_> {
+    fn drop(&mut self) {
+        match self.outcome {
+            Some(true) => self.endpoint.prefer_again(),
+            Some(false) => self.endpoint.avoid_for_a_while(),
+            // A client that leaves at once says nothing about the endpoint.
+            None if self.started.elapsed() >= SLOW_CONNECT => self.endpoint.avoid_for_a_while(),
+            None => {}
+        }
+    }
+}
+
+/// Notices a peer that has gone without a word, which a request that only waits would not.
+fn keepalive() -> TcpKeepalive {
+    TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_EVERY)
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -175,7 +229,7 @@ enum ConnectError {
 
 /// A connection that one request uses. Dropped, it is closed; [`Lease::give_back`] keeps it.
 pub(crate) struct Lease {
-    sender: SendRequest<TryBody>,
+    connection: Connection,
     requests: u32,
     reused: bool,
     endpoint: Rc<WorkerEndpoint>,
@@ -193,9 +247,9 @@ pub(crate) enum SendFailure {
 }
 
 impl Lease {
-    /// Sends a request. Cancel-safe in that a dropped future closes the connection.
+    /// Sends a request. Dropped with its lease, it closes the connection.
     pub(crate) async fn send(&mut self, request: Request<TryBody>) -> Result<Response<Incoming>, SendFailure> {
-        self.sender.try_send_request(request).await.map_err(|mut error| match error.take_message() {
+        self.connection.sender.try_send_request(request).await.map_err(|mut error| match error.take_message() {
             Some(request) => SendFailure::Untouched(Box::new(request)),
             None => classify(error.error()),
         })
@@ -217,14 +271,14 @@ impl Lease {
         let used_up = limit != 0 && self.requests >= limit;
         let mut idle = self.endpoint.idle.borrow_mut();
         if used_up
-            || self.sender.is_closed()
+            || self.connection.sender.is_closed()
             || self.endpoint.shared.is_retired()
             || idle.len() >= MAX_IDLE_PER_ENDPOINT
         {
             return;
         }
         let expires = Instant::now() + policy.idle_timeout.unwrap_or(default_idle_timeout);
-        idle.push(IdleConnection { sender: self.sender, requests: self.requests, expires });
+        idle.push(IdleConnection { connection: self.connection, requests: self.requests, expires });
     }
 }
 

@@ -1,7 +1,7 @@
 //! A backend for bodies of any size: it counts what it takes and gives, and keeps none of it.
 //!
 //! `GET /download/sized/N` and `/download/chunked/N` answer N bytes of the pattern. `POST /upload` takes a body and
-//! answers its length. `POST /early` answers 413 without reading on. `POST /gated` begins to read when it is told to.
+//! answers its length. `POST /early` answers 413 at once. `POST /gated` and `/early` read on when they are told to.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -78,7 +78,7 @@ impl Backend {
         self.seen().into_iter().filter(|seen| seen.target == target).collect()
     }
 
-    /// Lets one gated request be read.
+    /// Lets one request that waits for it be read.
     pub(super) fn open_gate(&self) {
         self.shared.gate.add_permits(1);
     }
@@ -131,9 +131,10 @@ async fn serve(reader: &mut WireReader<TcpStream>, seen: &Seen, shared: &Shared)
     match parts[..] {
         ["", "early"] => {
             answer(reader, "413 Content Too Large", "too large").await?;
-            // Nothing more is read as a request: what comes now is the rest of the body.
+            // What comes is the rest of the body, and never a request.
+            shared.gate.acquire().await.map_err(io::Error::other)?.forget();
             loop {
-                tokio::time::sleep(std::time::Duration::from_secs(1000)).await;
+                reader.some().await?;
             }
         }
         ["", "gated"] => shared.gate.acquire().await.map_err(io::Error::other)?.forget(),

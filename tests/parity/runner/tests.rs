@@ -29,13 +29,8 @@ async fn ask_green(request: Value) -> Vec<String> {
     let request: Request = serde_json::from_value(request).expect("the fields are known");
     let backends = Backends::start().await.expect("loopback has free ports");
     let ports = Ports::from([("GATEWAY", backends.address("green"))]);
-    let seen = perform(&request, &ports, &backends)
-        .await
-        .expect("the port is known");
-    compare(&request.expect, &seen)
-        .iter()
-        .map(Difference::to_string)
-        .collect()
+    let seen = perform(&request, &ports, &backends).await.expect("the port is known");
+    compare(&request.expect, &seen).iter().map(Difference::to_string).collect()
 }
 
 #[tokio::test]
@@ -72,11 +67,9 @@ async fn a_count_of_requests_is_sent_and_counted() {
         "expect": {"statuses": {"200": 120}, "shares": {"green": 1}, "attempts": {"green": 120}, "backend_connections": 4},
     });
     assert_eq!(ask_green(request).await, Vec::<String>::new());
-    let request =
-        json!({"send": {"count": 5}, "expect": {"statuses": {"200": 5}, "backend_connections": 5}});
+    let request = json!({"send": {"count": 5}, "expect": {"statuses": {"200": 5}, "backend_connections": 5}});
     assert_eq!(ask_green(request).await, Vec::<String>::new());
-    let request =
-        json!({"send": {"count": 5, "keepalive": true}, "expect": {"backend_connections": 1}});
+    let request = json!({"send": {"count": 5, "keepalive": true}, "expect": {"backend_connections": 1}});
     assert_eq!(ask_green(request).await, Vec::<String>::new());
 }
 
@@ -85,10 +78,7 @@ async fn an_answer_that_breaks_off_is_seen_as_such() {
     for (x_echo, expect) in [
         ("close", json!({"reset": true})),
         ("close-mid-body", json!({"status": 200, "complete": false})),
-        (
-            "close-after",
-            json!({"status": 200, "complete": true, "closed": true}),
-        ),
+        ("close-after", json!({"status": 200, "complete": true, "closed": true})),
     ] {
         let request = json!({"send": {"headers": [["x-echo", x_echo]]}, "expect": expect});
         assert_eq!(ask_green(request).await, Vec::<String>::new(), "{x_echo}");
@@ -96,65 +86,30 @@ async fn an_answer_that_breaks_off_is_seen_as_such() {
 }
 
 fn found(request: usize, field: &str) -> Found {
-    let difference = Difference {
-        field: field.to_owned(),
-        want: "1".to_owned(),
-        got: "2".to_owned(),
-    };
-    Found {
-        request,
-        sent: "GET /".to_owned(),
-        difference,
-    }
+    let difference = Difference { field: field.to_owned(), want: "1".to_owned(), got: "2".to_owned() };
+    Found { request, sent: "GET /".to_owned(), difference }
 }
 
 #[test]
 fn a_difference_is_a_problem_unless_it_is_deliberate() {
-    let entry = |request| Deliberate {
-        case: "f/c",
-        request,
-        field: "status",
-        reason: "a reason",
-    };
+    let entry = |request| Deliberate { case: "f/c", request, field: "status", reason: "a reason" };
     let stale = "f/c: status no longer differs: take it off the list (a reason)";
     let stale_second = "f/c request 2: status no longer differs: take it off the list (a reason)";
     let status = "f/c request 1 (GET /): status: want 1, got 2";
     let path = "f/c request 1 (GET /): path: want 1, got 2";
     let table = [
         (vec![], vec![], vec![]),
-        (
-            vec![],
-            vec![found(1, "status"), found(1, "path")],
-            vec![status, path],
-        ),
-        (
-            vec![entry(None)],
-            vec![found(1, "status"), found(2, "status")],
-            vec![],
-        ),
-        (
-            vec![entry(Some(1))],
-            vec![found(1, "status"), found(1, "path")],
-            vec![path],
-        ),
-        (
-            vec![entry(Some(2))],
-            vec![found(1, "status")],
-            vec![status, stale_second],
-        ),
+        (vec![], vec![found(1, "status"), found(1, "path")], vec![status, path]),
+        (vec![entry(None)], vec![found(1, "status"), found(2, "status")], vec![]),
+        (vec![entry(Some(1))], vec![found(1, "status"), found(1, "path")], vec![path]),
+        (vec![entry(Some(2))], vec![found(1, "status")], vec![status, stale_second]),
         (vec![entry(None)], vec![], vec![stale]),
     ];
     for (deliberate, found, expected) in table {
-        let outcome = Outcome {
-            case: "f/c".to_owned(),
-            found: Ok(found),
-        };
+        let outcome = Outcome { case: "f/c".to_owned(), found: Ok(found) };
         assert_eq!(judge(&[outcome], &deliberate), expected);
     }
-    let broken = Outcome {
-        case: "f/c".to_owned(),
-        found: Err(anyhow::anyhow!("it ended with 1")),
-    };
+    let broken = Outcome { case: "f/c".to_owned(), found: Err(anyhow::anyhow!("it ended with 1")) };
     assert_eq!(judge(&[broken], &[entry(None)]), ["f/c: it ended with 1"]);
 }
 
@@ -164,22 +119,13 @@ fn every_case_can_be_read_and_every_list_names_a_case() {
     for family in FAMILIES {
         let family = Family::load(family).unwrap_or_else(|error| panic!("{error:#}"));
         for case in &family.cases {
-            let requests = case
-                .requests(&Placeholders::new())
-                .unwrap_or_else(|error| panic!("{error:#}"));
+            let requests = case.requests(&Placeholders::new()).unwrap_or_else(|error| panic!("{error:#}"));
             assert!(!requests.is_empty(), "{} asks nothing", case.name);
-            assert!(
-                names.insert(case.name.clone()),
-                "{} is there twice",
-                case.name
-            );
+            assert!(names.insert(case.name.clone()), "{} is there twice", case.name);
         }
     }
     assert_eq!(names.len(), 185);
-    let listed = REFUSED
-        .iter()
-        .map(|refused| refused.case)
-        .chain(DELIBERATE.iter().map(|entry| entry.case));
+    let listed = REFUSED.iter().map(|refused| refused.case).chain(DELIBERATE.iter().map(|entry| entry.case));
     for case in listed {
         assert!(names.contains(case), "there is no case {case}");
     }

@@ -15,9 +15,7 @@ const MISSING_BYTES: usize = 100;
 /// The status line and the header lines, for a payload of that many bytes.
 pub(super) fn head(backend: &str, instruction: &Instruction, payload: usize) -> Vec<u8> {
     let status = instruction.status();
-    let reason = instruction
-        .reason()
-        .unwrap_or(if status == 200 { "OK" } else { "Status" });
+    let reason = instruction.reason().unwrap_or(if status == 200 { "OK" } else { "Status" });
     let mut head = format!("HTTP/1.1 {status} {reason}\r\n");
     push_header(&mut head, BACKEND_HEADER, backend);
     if !instruction.has(&Item::NoType) {
@@ -34,16 +32,8 @@ pub(super) fn head(backend: &str, instruction: &Instruction, payload: usize) -> 
     } else if instruction.has(&Item::UntilClose) {
         push_header(&mut head, "connection", "close");
     } else if !instruction.is_bodiless() {
-        let missing = if instruction.breaks_off() {
-            MISSING_BYTES
-        } else {
-            0
-        };
-        push_header(
-            &mut head,
-            "content-length",
-            &(payload + missing).to_string(),
-        );
+        let missing = if instruction.breaks_off() { MISSING_BYTES } else { 0 };
+        push_header(&mut head, "content-length", &(payload + missing).to_string());
     }
     head.push_str("\r\n");
     latin1_bytes(&head)

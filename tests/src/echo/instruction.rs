@@ -89,11 +89,7 @@ impl Instruction {
     /// Reads the header's value on behalf of `backend` for its request number `attempt`.
     pub fn parse(header: &str, backend: &str, attempt: usize) -> Result<Self, String> {
         let mut items = Vec::new();
-        for text in header
-            .split(';')
-            .map(str::trim)
-            .filter(|text| !text.is_empty())
-        {
+        for text in header.split(';').map(str::trim).filter(|text| !text.is_empty()) {
             items.push(Item::parse(text).ok_or_else(|| format!("x-echo cannot do {text:?}"))?);
         }
         let obeyed = items.iter().all(|item| match item {
@@ -126,48 +122,22 @@ impl Instruction {
 
     /// The status to answer with.
     pub fn status(&self) -> u16 {
-        self.find(|item| {
-            if let Item::Status(status) = item {
-                Some(*status)
-            } else {
-                None
-            }
-        })
-        .unwrap_or(200)
+        self.find(|item| if let Item::Status(status) = item { Some(*status) } else { None }).unwrap_or(200)
     }
 
     /// The reason phrase to answer with.
     pub fn reason(&self) -> Option<&str> {
-        self.find(|item| {
-            if let Item::Reason(reason) = item {
-                Some(reason.as_str())
-            } else {
-                None
-            }
-        })
+        self.find(|item| if let Item::Reason(reason) = item { Some(reason.as_str()) } else { None })
     }
 
     /// The body to answer with.
     pub fn body(&self) -> Option<&str> {
-        self.find(|item| {
-            if let Item::Body(body) = item {
-                Some(body.as_str())
-            } else {
-                None
-            }
-        })
+        self.find(|item| if let Item::Body(body) = item { Some(body.as_str()) } else { None })
     }
 
     /// How long to wait before the answer.
     pub fn delay(&self) -> Duration {
-        self.find(|item| {
-            if let Item::Delay(delay) = item {
-                Some(*delay)
-            } else {
-                None
-            }
-        })
-        .unwrap_or_default()
+        self.find(|item| if let Item::Delay(delay) = item { Some(*delay) } else { None }).unwrap_or_default()
     }
 
     /// Header lines to add.
@@ -180,13 +150,7 @@ impl Instruction {
 
     /// How large the value of `x-big` is to be.
     pub fn header_size(&self) -> Option<usize> {
-        self.find(|item| {
-            if let Item::HeaderSize(size) = item {
-                Some(*size)
-            } else {
-                None
-            }
-        })
+        self.find(|item| if let Item::HeaderSize(size) = item { Some(*size) } else { None })
     }
 
     fn find<'a, T>(&'a self, value: impl FnMut(&'a Item) -> Option<T>) -> Option<T> {
@@ -210,25 +174,11 @@ mod tests {
     fn items_are_read_and_unknown_ones_refused() {
         let header = " status=503; body=a=b ;delay=1.5s; header=X-A: 1:2; header=x-a:3; close ";
         let instruction = Instruction::parse(header, "green", 1).expect("every item is known");
-        assert_eq!(
-            (instruction.status(), instruction.body()),
-            (503, Some("a=b"))
-        );
+        assert_eq!((instruction.status(), instruction.body()), (503, Some("a=b")));
         assert_eq!(instruction.delay(), Duration::from_millis(1500));
-        assert_eq!(
-            instruction.headers().collect::<Vec<_>>(),
-            [("X-A", " 1:2"), ("x-a", "3")]
-        );
+        assert_eq!(instruction.headers().collect::<Vec<_>>(), [("X-A", " 1:2"), ("x-a", "3")]);
         assert!(instruction.has(&Item::Close) && !instruction.has(&Item::Reset));
-        for refused in [
-            "clsoe",
-            "status",
-            "status=x",
-            "delay=5",
-            "first=",
-            "header=x",
-            "header-size=-1",
-        ] {
+        for refused in ["clsoe", "status", "status=x", "delay=5", "first=", "header=x", "header-size=-1"] {
             Instruction::parse(refused, "green", 1).expect_err(refused);
         }
     }
@@ -245,13 +195,8 @@ mod tests {
             ("close; first=2; only=blue", "green", 1, false),
         ];
         for (header, backend, attempt, obeyed) in table {
-            let instruction =
-                Instruction::parse(header, backend, attempt).expect("every item is known");
-            assert_eq!(
-                instruction.has(&Item::Close),
-                obeyed,
-                "{header} at {backend}, attempt {attempt}"
-            );
+            let instruction = Instruction::parse(header, backend, attempt).expect("every item is known");
+            assert_eq!(instruction.has(&Item::Close), obeyed, "{header} at {backend}, attempt {attempt}");
         }
     }
 }

@@ -21,33 +21,13 @@ pub fn proxy_binary() -> anyhow::Result<&'static Path> {
 
 fn build() -> anyhow::Result<PathBuf> {
     let test = env::current_exe().context("finding the test executable")?;
-    let BuildPlace {
-        target,
-        profile,
-        binaries,
-    } = BuildPlace::of(&test)?;
+    let BuildPlace { target, profile, binaries } = BuildPlace::of(&test)?;
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args([
-        "build",
-        "--quiet",
-        "--package",
-        PACKAGE,
-        "--bin",
-        PACKAGE,
-    ]);
-    cargo
-        .arg("--profile")
-        .arg(&profile)
-        .arg("--target-dir")
-        .arg(&target);
-    let output = cargo
-        .output()
-        .with_context(|| format!("running {cargo:?}"))?;
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--quiet", "--package", PACKAGE, "--bin", PACKAGE]);
+    cargo.arg("--profile").arg(&profile).arg("--target-dir").arg(&target);
+    let output = cargo.output().with_context(|| format!("running {cargo:?}"))?;
     if !output.status.success() {
-        anyhow::bail!(
-            "{cargo:?} failed:\n{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        anyhow::bail!("{cargo:?} failed:\n{}", String::from_utf8_lossy(&output.stderr));
     }
     Ok(binaries.join(PACKAGE))
 }
@@ -65,17 +45,11 @@ impl BuildPlace {
     fn of(test: &Path) -> anyhow::Result<Self> {
         let binaries = test.parent().and_then(Path::parent);
         let target = binaries.and_then(Path::parent);
-        let profile = binaries
-            .and_then(Path::file_name)
-            .map(|name| name.to_string_lossy());
+        let profile = binaries.and_then(Path::file_name).map(|name| name.to_string_lossy());
         match (target, profile, binaries) {
             (Some(target), Some(profile), Some(binaries)) => Ok(Self {
                 target: target.to_owned(),
-                profile: if profile == "debug" {
-                    "dev".to_owned()
-                } else {
-                    profile.into_owned()
-                },
+                profile: if profile == "debug" { "dev".to_owned() } else { profile.into_owned() },
                 binaries: binaries.to_owned(),
             }),
             _ => anyhow::bail!("{} is not in TARGET/PROFILE/deps", test.display()),
@@ -92,16 +66,8 @@ mod tests {
     fn the_profile_is_read_from_the_path_of_the_test() {
         for (directory, profile) in [("debug", "dev"), ("release", "release"), ("quick", "quick")] {
             let binaries = Path::new("/t").join(directory);
-            let place = BuildPlace::of(&binaries.join("deps/parity-1a2b"))
-                .expect("the path is deep enough");
-            assert_eq!(
-                place,
-                BuildPlace {
-                    target: "/t".into(),
-                    profile: profile.to_owned(),
-                    binaries
-                }
-            );
+            let place = BuildPlace::of(&binaries.join("deps/parity-1a2b")).expect("the path is deep enough");
+            assert_eq!(place, BuildPlace { target: "/t".into(), profile: profile.to_owned(), binaries });
         }
         BuildPlace::of(Path::new("parity")).expect_err("there is no directory above");
     }

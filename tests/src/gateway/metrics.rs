@@ -18,9 +18,7 @@ struct Series {
 impl Metrics {
     /// Reads the text format; comments and lines that are not samples are left out.
     pub fn parse(text: &str) -> Self {
-        Self {
-            series: text.lines().filter_map(parse_line).collect(),
-        }
+        Self { series: text.lines().filter_map(parse_line).collect() }
     }
 
     /// The sum over all series of this name that carry these labels and perhaps others; `None` if there is no such series.
@@ -28,14 +26,9 @@ impl Metrics {
         let carries = |series: &&Series| {
             let mut wanted = labels.iter();
             series.name == name
-                && wanted
-                    .all(|(label, value)| series.labels.get(*label).is_some_and(|own| own == value))
+                && wanted.all(|(label, value)| series.labels.get(*label).is_some_and(|own| own == value))
         };
-        let values = self
-            .series
-            .iter()
-            .filter(carries)
-            .map(|series| series.value);
+        let values = self.series.iter().filter(carries).map(|series| series.value);
         values.reduce(|sum, value| sum + value)
     }
 }
@@ -59,11 +52,7 @@ fn parse_line(line: &str) -> Option<Series> {
         rest = &rest[1..];
     }
     let value = rest.split_whitespace().next()?.parse().ok()?;
-    Some(Series {
-        name: name.to_owned(),
-        labels,
-        value,
-    })
+    Some(Series { name: name.to_owned(), labels, value })
 }
 
 /// A label's value up to its closing quote, with escapes resolved, and what follows the quote.
@@ -102,11 +91,7 @@ mod tests {
         check("ready", &[], Some(1.0));
         check("requests", &[], Some(9.0));
         check("requests", &[("backend", "green")], Some(4.0));
-        check(
-            "requests",
-            &[("backend", "green"), ("code", "503")],
-            Some(1.0),
-        );
+        check("requests", &[("backend", "green"), ("code", "503")], Some(1.0));
         check("requests", &[("backend", "a,\"b}\\")], Some(5.0));
         check("requests", &[("backend", "red")], None);
         check("unready", &[], None);

@@ -30,34 +30,18 @@ async fn a_gateway_is_asked_at_the_addresses_that_it_names() {
     let gateway = start(&backends).await;
     assert_eq!(gateway.address(80).port(), 1);
     assert_eq!(gateway.status_address(), backends.address("green"));
-    gateway
-        .status("/livez")
-        .await
-        .expect("the status port answers");
-    gateway
-        .admin("/routes")
-        .await
-        .expect("the admin port answers");
-    let asked: Vec<_> = backends
-        .received()
-        .into_iter()
-        .map(|received| received.target)
-        .collect();
+    gateway.status("/livez").await.expect("the status port answers");
+    gateway.admin("/routes").await.expect("the admin port answers");
+    let asked: Vec<_> = backends.received().into_iter().map(|received| received.target).collect();
     assert_eq!(asked, ["/readyz", "/livez", "/routes"]);
-    let revisions = gateway
-        .revisions()
-        .await
-        .expect("JSON without a revision is read");
+    let revisions = gateway.revisions().await.expect("JSON without a revision is read");
     assert!(revisions.active.is_none() && revisions.rejected.is_none());
     assert_eq!(gateway.log(), "listening\n");
 }
 
 #[tokio::test]
 async fn a_gateway_that_ends_at_once_is_reported_with_its_log() {
-    let error = stand_in()
-        .start()
-        .await
-        .expect_err("it has nowhere to listen");
+    let error = stand_in().start().await.expect_err("it has nowhere to listen");
     let message = format!("{error:#}");
     for part in ["binds no ports", "nowhere to listen", "exit status: 3"] {
         assert!(message.contains(part), "{part:?} is not in {message}");
@@ -74,12 +58,7 @@ async fn a_gateway_ends_when_it_is_dropped_or_signalled() {
     assert!(!runs(id));
 
     let gateway = start(&backends).await;
-    gateway
-        .signal("TERM")
-        .expect("the process can be signalled");
-    let status = gateway
-        .wait_until_exit(Duration::from_mins(1))
-        .await
-        .expect("it ends");
+    gateway.signal("TERM").expect("the process can be signalled");
+    let status = gateway.wait_until_exit(Duration::from_mins(1)).await.expect("it ends");
     assert!(!status.success());
 }

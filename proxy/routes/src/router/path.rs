@@ -16,6 +16,9 @@ pub enum PathRefusal {
     /// `%00`.
     #[error("the path holds an escaped NUL byte")]
     Nul,
+    /// `%%36%31` and the like: decoding it once leaves something that can be decoded again.
+    #[error("the path hides an escape behind another")]
+    NestedEscape,
     /// `..%2F` and the like: a backend that decodes `%2F` would see another path than the one that was matched.
     #[error("the path hides a dot segment behind an escaped slash")]
     HiddenDotSegment,
@@ -30,6 +33,9 @@ pub fn normalise_path(path: &str) -> Result<Cow<'_, str>, PathRefusal> {
         return Ok(Cow::Borrowed(path));
     }
     let unescaped = unescape(path.as_bytes())?;
+    if unescape(unescaped.as_bytes())? != unescaped {
+        return Err(PathRefusal::NestedEscape);
+    }
     if hides_dot_segment(&unescaped) {
         return Err(PathRefusal::HiddenDotSegment);
     }
@@ -162,6 +168,9 @@ mod tests {
         check("/..%2fa/b", PathRefusal::HiddenDotSegment);
         check("/a/%2e%2e%2Fb", PathRefusal::HiddenDotSegment);
         check("/a/.%5c.", PathRefusal::HiddenDotSegment);
+        check("/a/%%32%65%%32%65/b", PathRefusal::NestedEscape);
+        check("/a/%%32%66b", PathRefusal::NestedEscape);
+        check("/a%%30%30", PathRefusal::Nul);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::documents::{
     ServicePort, Subset, TrafficPolicy,
 };
 use std::collections::{BTreeMap, HashMap};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -156,7 +157,6 @@ impl<'d> Services<'d> {
         let policy = merge_policies(subset.map(|s| &s.policy), rules.first().map(|rule| &rule.policy));
         let labels = subset.map(|subset| &subset.labels);
         let service = ServiceName { host, namespace };
-        let none = BTreeMap::new();
         let (port, endpoints) = if let Some((entry, _)) = entry {
             let port = find_port(&entry.ports, to.port)?;
             (port.number, entry_endpoints(entry, port, labels, &service))
@@ -164,10 +164,10 @@ impl<'d> Services<'d> {
             let port = to.port.ok_or(Missing::Service)?;
             // Without a ServiceEntry there are no labels: only a subset that asks for none has endpoints.
             let selected = labels.is_none_or(BTreeMap::is_empty);
-            let source = || EndpointSource::new(address(host), port, service.workload(&none));
+            let source = || EndpointSource::new(address(host), port, service.workload(&BTreeMap::new()));
             (port, selected.then(source).into_iter().collect())
         };
-        let workload = Arc::new(service.workload(labels.unwrap_or(&none)));
+        let workload = Arc::new(service.nobody());
         Ok(Backend { host: host.to_owned(), port, subset: to.subset.clone(), policy, endpoints, workload })
     }
 
@@ -265,6 +265,10 @@ fn entry_endpoints(
 }
 
 fn address(host: &str) -> EndpointAddress {
+    if host == "localhost" {
+        // Never asked of a server (RFC 6761, 6.3).
+        return EndpointAddress::Ip(Ipv4Addr::LOCALHOST.into());
+    }
     host.parse().map_or_else(|_| EndpointAddress::Name(host.to_owned()), EndpointAddress::Ip)
 }
 
@@ -280,6 +284,12 @@ struct ServiceName<'a> {
 }
 
 impl ServiceName<'_> {
+    /// Of a request that no pod was there for: Kiali asks for those by the unknown workload of a known service.
+    fn nobody(&self) -> Workload {
+        let unknown = || UNKNOWN.to_owned();
+        Workload { workload: unknown(), app: unknown(), version: unknown(), ..self.workload(&BTreeMap::new()) }
+    }
+
     fn workload(&self, labels: &BTreeMap<String, String>) -> Workload {
         let service_name = match cluster_namespace(self.host) {
             Some(_) => self.host.split('.').next().unwrap_or(self.host),

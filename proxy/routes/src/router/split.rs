@@ -20,7 +20,7 @@ pub struct Target {
     pub backend: Result<BackendId, Missing>,
     /// The destination's host, completed, for logs and metrics.
     pub host: String,
-    /// The share in the document; for a single destination what it was given, though it gets everything.
+    /// The weight in effect: that of the document, but never 0, since a single destination gets everything.
     pub weight: u32,
     /// The Host to send, where it is not the client's.
     pub authority: Option<HeaderValue>,
@@ -41,9 +41,12 @@ impl Split {
         if targets.len() > 1 {
             targets.retain(|target| target.weight > 0);
         }
+        for target in &mut targets {
+            target.weight = target.weight.max(1);
+        }
         let mut sum = 0;
         let upper_bounds = targets.iter().map(|target| {
-            sum += u64::from(target.weight.max(1));
+            sum += u64::from(target.weight);
             sum
         });
         Self { upper_bounds: upper_bounds.collect(), targets }
@@ -76,8 +79,7 @@ impl Split {
     /// A target's share of the tickets, 0 to 1.
     #[expect(clippy::cast_precision_loss, reason = "a share for people needs no more than 53 bits")]
     pub fn share(&self, target: &Target) -> f64 {
-        let owned = if self.targets.len() == 1 { self.tickets() } else { u64::from(target.weight) };
-        owned as f64 / self.tickets() as f64
+        f64::from(target.weight) / self.tickets() as f64
     }
 
     /// The targets that get anything, in the document's order.

@@ -1,6 +1,6 @@
-//! A client's connection as hyper reads and writes it, with the limits on progress that hyper does not have: how long a
-//! connection may be idle between requests, how long a head may take once it has begun, and how long a client may take
-//! nothing of a response. One timer per connection, moved only when it fires too early, so a request costs none.
+//! A connection as hyper reads and writes it, with the limits on progress that hyper does not have: how long a client may
+//! be idle between requests, how long a head may take once it has begun, and how long the other side may take nothing of
+//! what is sent to it. One timer per connection, moved only when it fires too early, so a request costs none.
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use std::cell::Cell;
@@ -32,6 +32,8 @@ pub(crate) struct Progress {
     /// HTTP/2 frames come in between requests, so bytes there begin no head.
     http2: Cell<bool>,
     end: Notify,
+    /// The client makes work that nobody waits for.
+    abused: Cell<bool>,
 }
 
 impl Default for Progress {
@@ -42,6 +44,7 @@ impl Default for Progress {
             head_since: Cell::new(None),
             http2: Cell::new(false),
             end: Notify::new(),
+            abused: Cell::new(false),
         }
     }
 }
@@ -57,6 +60,13 @@ impl Progress {
         self.quiet_since.set(Instant::now());
     }
 
+    /// Of a connection whose reading side has no limits: one to a backend.
+    pub(crate) fn writing_only() -> Rc<Self> {
+        let progress = Self::default();
+        progress.requests.set(1);
+        Rc::new(progress)
+    }
+
     pub(crate) fn use_http2(&self) {
         self.http2.set(true);
     }
@@ -64,6 +74,16 @@ impl Progress {
     /// Asks whoever serves the connection to end it politely.
     pub(crate) fn ask_to_end(&self) {
         self.end.notify_one();
+    }
+
+    /// Asks for an end at once: politeness is for clients who would notice.
+    pub(crate) fn ask_to_end_at_once(&self) {
+        self.abused.set(true);
+        self.end.notify_one();
+    }
+
+    pub(crate) fn is_abused(&self) -> bool {
+        self.abused.get()
     }
 
     /// Returns when the connection has been asked to end.
@@ -87,7 +107,7 @@ impl Progress {
 
 pin_project_lite::pin_project! {
     /// See the module.
-    pub(crate) struct ClientIo<T> {
+    pub(crate) struct LimitedIo<T> {
         #[pin]
         inner: T,
         progress: Rc<Progress>,
@@ -97,7 +117,7 @@ pin_project_lite::pin_project! {
     }
 }
 
-impl<T> ClientIo<T> {
+impl<T> LimitedIo<T> {
     pub(crate) fn new(inner: T, progress: Rc<Progress>, limits: ProgressLimits) -> Self {
         let first = limits.idle.min(limits.head).min(limits.stall);
         Self { inner, progress, limits, timer: Box::pin(tokio::time::sleep(first)), write_blocked_since: None }
@@ -119,7 +139,7 @@ fn poll_deadline(timer: &mut Pin<Box<Sleep>>, deadline: Instant, context: &mut C
     Poll::Pending
 }
 
-impl<T: Read> Read for ClientIo<T> {
+impl<T: Read> Read for LimitedIo<T> {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         let this = self.project();
         let polled = this.inner.poll_read(context, buffer);
@@ -141,12 +161,12 @@ impl<T: Read> Read for ClientIo<T> {
     }
 }
 
-impl<T: Write> ClientIo<T> {
-    fn check_stall(
+impl<T: Write> LimitedIo<T> {
+    fn check_stall<R>(
         self: Pin<&mut Self>,
-        polled: Poll<io::Result<usize>>,
+        polled: Poll<io::Result<R>>,
         context: &mut Context<'_>,
-    ) -> Poll<io::Result<usize>> {
+    ) -> Poll<io::Result<R>> {
         let this = self.project();
         if polled.is_ready() {
             *this.write_blocked_since = None;
@@ -156,14 +176,14 @@ impl<T: Write> ClientIo<T> {
         if poll_deadline(this.timer, since + this.limits.stall, context).is_ready() {
             return Poll::Ready(Err(io::Error::new(
                 io::ErrorKind::TimedOut,
-                "the client takes nothing of its response",
+                "the other side takes nothing of what is sent",
             )));
         }
         Poll::Pending
     }
 }
 
-impl<T: Write> Write for ClientIo<T> {
+impl<T: Write> Write for LimitedIo<T> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let polled = self.as_mut().project().inner.poll_write(context, bytes);
         self.check_stall(polled, context)
@@ -182,11 +202,14 @@ impl<T: Write> Write for ClientIo<T> {
         self.inner.is_write_vectored()
     }
 
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.project().inner.poll_flush(context)
+    // Over TLS these write, too: what is encrypted and not yet sent.
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let polled = self.as_mut().project().inner.poll_flush(context);
+        self.check_stall(polled, context)
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.project().inner.poll_shutdown(context)
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let polled = self.as_mut().project().inner.poll_shutdown(context);
+        self.check_stall(polled, context)
     }
 }
