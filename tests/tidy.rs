@@ -250,7 +250,11 @@ fn the_routes_in_the_documents_are_accepted() {
 #[test]
 fn the_architecture_page_names_files_that_exist() {
     let page = fs::read_to_string(root().join("proxy/ARCHITECTURE.md")).unwrap();
-    let named = page.split('`').skip(1).step_by(2).filter(|word| word.ends_with(".rs"));
+    let named = page
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|word| Path::new(word).extension().is_some_and(|found| found == "rs"));
     let places = ["proxy/src", "proxy", "proxy/routes/src", "proxy/routes/src/router"];
     let missing = named.filter(|file| !places.iter().any(|place| root().join(place).join(file).exists()));
     no_faults(&missing.map(|file| format!("{file} does not exist")).collect::<Vec<_>>());
