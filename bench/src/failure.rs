@@ -65,10 +65,7 @@ pub(crate) struct Failure {
 
 impl Failure {
     pub(crate) fn new(kind: FailureKind, detail: impl Into<String>) -> Self {
-        Self {
-            kind,
-            detail: detail.into(),
-        }
+        Self { kind, detail: detail.into() }
     }
 
     /// The connection could not be opened.
@@ -95,9 +92,7 @@ impl Failure {
 /// Whether the server said that it will not look at this request: a GOAWAY without an error that names an older stream
 /// (RFC 9113 6.8). Streams that the server did accept fail with other words when the connection ends.
 pub(crate) fn was_left_out_politely(error: &hyper::Error) -> bool {
-    error
-        .source()
-        .is_some_and(|source| source.to_string().starts_with(POLITE_GOAWAY))
+    error.source().is_some_and(|source| source.to_string().starts_with(POLITE_GOAWAY))
 }
 
 fn head_failure_kind(error: &hyper::Error) -> FailureKind {
@@ -170,25 +165,10 @@ mod tests {
     #[test]
     fn http2_texts_have_their_kind() {
         let check = |text, expected| assert_eq!(http2_failure_kind(text), expected, "{text}");
-        check(
-            "stream error received: refused stream before processing any application logic",
-            FailureKind::Refused,
-        );
-        check(
-            "stream error received: unexpected internal error encountered",
-            FailureKind::Reset,
-        );
-        check(
-            "connection error received: detected excessive load generating behavior",
-            FailureKind::Reset,
-        );
-        check(
-            "connection error received: not a result of an error",
-            FailureKind::Closed,
-        );
-        check(
-            "connection error detected: frame with invalid size",
-            FailureKind::Protocol,
-        );
+        check("stream error received: refused stream before processing any application logic", FailureKind::Refused);
+        check("stream error received: unexpected internal error encountered", FailureKind::Reset);
+        check("connection error received: detected excessive load generating behavior", FailureKind::Reset);
+        check("connection error received: not a result of an error", FailureKind::Closed);
+        check("connection error detected: frame with invalid size", FailureKind::Protocol);
     }
 }

@@ -157,21 +157,11 @@ impl Load {
         }
         let mut requests = Vec::with_capacity(self.variants.len());
         for (index, variant) in self.variants.iter().enumerate() {
-            if self.variants[..index]
-                .iter()
-                .any(|earlier| earlier.name == variant.name)
-            {
+            if self.variants[..index].iter().any(|earlier| earlier.name == variant.name) {
                 return Err(LoadError::DuplicateName(variant.name.clone()));
             }
-            let invalid = |source| LoadError::Authority {
-                variant: variant.name.clone(),
-                source,
-            };
-            requests.push(
-                variant
-                    .request(self.protocol, self.target)
-                    .map_err(invalid)?,
-            );
+            let invalid = |source| LoadError::Authority { variant: variant.name.clone(), source };
+            requests.push(variant.request(self.protocol, self.target).map_err(invalid)?);
         }
         Ok(Run::start(self, requests))
     }
@@ -187,10 +177,7 @@ impl Load {
 impl Total {
     fn limit(self) -> u64 {
         match self {
-            Self::Requests(count)
-            | Self::UntilStopped {
-                max_requests: count,
-            } => count,
+            Self::Requests(count) | Self::UntilStopped { max_requests: count } => count,
         }
     }
 }
@@ -212,15 +199,8 @@ impl Variant {
 
     /// A POST of a JSON text to `path`, with share 1, that expects a status from 200 to 399.
     pub fn post_json(name: impl Into<String>, path: PathAndQuery, body: impl Into<Bytes>) -> Self {
-        let post = Self {
-            method: Method::POST,
-            body: body.into(),
-            ..Self::get(name, path)
-        };
-        post.with_header(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/json"),
-        )
+        let post = Self { method: Method::POST, body: body.into(), ..Self::get(name, path) };
+        post.with_header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
     }
 
     /// The same with one more header.
@@ -237,11 +217,7 @@ impl Variant {
     }
 
     /// The request as it is sent, made once; each sending clones it, which copies neither the path nor the body.
-    fn request(
-        &self,
-        protocol: Protocol,
-        target: SocketAddr,
-    ) -> Result<Request<Full<Bytes>>, http::Error> {
+    fn request(&self, protocol: Protocol, target: SocketAddr) -> Result<Request<Full<Bytes>>, http::Error> {
         let authority = match &self.authority {
             Some(authority) => authority.clone(),
             None => target.to_string().parse()?,
@@ -251,9 +227,7 @@ impl Variant {
         *request.headers_mut() = self.headers.clone();
         match protocol {
             Protocol::Http1 => {
-                request
-                    .headers_mut()
-                    .insert(header::HOST, HeaderValue::from_str(authority.as_str())?);
+                request.headers_mut().insert(header::HOST, HeaderValue::from_str(authority.as_str())?);
                 *request.uri_mut() = Uri::from(self.path.clone());
             }
             Protocol::Http2 => {

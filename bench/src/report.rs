@@ -71,10 +71,7 @@ pub struct VariantReport {
 impl Report {
     pub(crate) fn new<'a>(names: impl Iterator<Item = &'a str>) -> Self {
         let variants = names.map(VariantReport::new).collect();
-        Self {
-            variants,
-            ..Self::default()
-        }
+        Self { variants, ..Self::default() }
     }
 
     /// All variants as one, named `total`.
@@ -106,10 +103,7 @@ impl Report {
         if self.elapsed.is_zero() {
             return 0.0;
         }
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "a count of requests stays far below 2^52"
-        )]
+        #[expect(clippy::cast_precision_loss, reason = "a count of requests stays far below 2^52")]
         let requests = self.requests() as f64;
         requests / self.elapsed.as_secs_f64()
     }
@@ -117,11 +111,7 @@ impl Report {
     /// Adds the account of another run. Variants are the same if their names are; the elapsed time is the longer one.
     pub fn merge(&mut self, other: &Self) {
         for variant in &other.variants {
-            match self
-                .variants
-                .iter_mut()
-                .find(|known| known.name == variant.name)
-            {
+            match self.variants.iter_mut().find(|known| known.name == variant.name) {
                 Some(known) => known.merge(variant),
                 None => self.variants.push(variant.clone()),
             }
@@ -130,18 +120,11 @@ impl Report {
         self.elapsed = self.elapsed.max(other.elapsed);
         self.ended = self.ended.max(other.ended);
         let room = MAX_DESCRIBED_FAILURES.saturating_sub(self.first_failures.len());
-        self.first_failures
-            .extend(other.first_failures.iter().take(room).cloned());
+        self.first_failures.extend(other.first_failures.iter().take(room).cloned());
     }
 
     /// A complete response, whether its status is expected or not.
-    pub(crate) fn record_answer(
-        &mut self,
-        variant: usize,
-        status: u16,
-        label: Option<&str>,
-        latency: Duration,
-    ) {
+    pub(crate) fn record_answer(&mut self, variant: usize, status: u16, label: Option<&str>, latency: Duration) {
         self.count_request(variant);
         let variant = &mut self.variants[variant];
         *variant.statuses.entry(status).or_default() += 1;
@@ -161,8 +144,7 @@ impl Report {
         let variant = &mut self.variants[variant];
         *variant.failures.entry(kind).or_default() += 1;
         if self.first_failures.len() < MAX_DESCRIBED_FAILURES {
-            self.first_failures
-                .push(format!("{}: {kind}: {detail}", variant.name));
+            self.first_failures.push(format!("{}: {kind}: {detail}", variant.name));
         }
     }
 }
@@ -184,10 +166,7 @@ impl Serialize for Report {
 
 impl VariantReport {
     fn new(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            ..Self::default()
-        }
+        Self { name: name.to_owned(), ..Self::default() }
     }
 
     /// How many requests failed.
@@ -221,11 +200,7 @@ fn add_label(answers: &mut BTreeMap<String, u64>, label: &str, count: u64) {
         *known += count;
         return;
     }
-    let label = if answers.len() < MAX_LABELS {
-        label
-    } else {
-        "other"
-    };
+    let label = if answers.len() < MAX_LABELS { label } else { "other" };
     *answers.entry(label.to_owned()).or_default() += count;
 }
 
@@ -250,14 +225,7 @@ mod tests {
         let total = merged.total();
         assert_eq!((merged.requests(), merged.failed()), (4, 2));
         assert_eq!(total.statuses, BTreeMap::from([(200, 2)]));
-        assert_eq!(
-            (
-                total.answered_by("green"),
-                total.answered_by("blue"),
-                total.answered_by("red")
-            ),
-            (1, 1, 0)
-        );
+        assert_eq!((total.answered_by("green"), total.answered_by("blue"), total.answered_by("red")), (1, 1, 0));
         assert_eq!(total.failures, BTreeMap::from([(FailureKind::Reset, 2)]));
         assert_eq!((total.latency.count(), total.latency.max_us()), (2, 90));
         assert_eq!(merged.first_failures, ["second: reset: by the server"; 2]);
@@ -292,10 +260,7 @@ mod tests {
         }
         assert_eq!(report.failed(), 100);
         assert_eq!(report.first_failures.len(), MAX_DESCRIBED_FAILURES);
-        assert_eq!(
-            report.first_failures[4],
-            "only: closed before a response: 4"
-        );
+        assert_eq!(report.first_failures[4], "only: closed before a response: 4");
     }
 
     #[test]

@@ -340,10 +340,9 @@ impl ConnectionInfo {
     }
 }
 
-/// An IPv4 address in IPv6 form is written as the IPv4 address.
 fn client_value(peer: SocketAddr) -> HeaderValue {
     // An address is always a header value.
-    HeaderValue::from_str(&peer.ip().to_canonical().to_string()).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+    HeaderValue::from_str(&peer.ip().to_string()).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }
 
 /// Runs hyper's tasks on the worker's own thread.

@@ -101,6 +101,8 @@ impl Acceptor {
     }
 
     fn hand_over(&self, stream: TcpStream, peer: SocketAddr, gateway_port: u16) {
+        // A socket for both families gives IPv4 addresses in IPv6 form; everything else sees them as they are.
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let place = match self.places.take(peer.ip(), &self.settings) {
             Ok(place) => place,
             Err(limit) => {

@@ -29,10 +29,7 @@ pub(crate) type MetricsError = prometheus::Error;
 pub(crate) struct Metrics {
     registry: Registry,
     source: SourceNames,
-    requests: IntCounterVec,
-    duration_ms: HistogramVec,
-    request_bytes: HistogramVec,
-    response_bytes: HistogramVec,
+    standard: StandardSeries,
     pub(crate) reloads: IntCounterVec,
     pub(crate) rejected: IntGauge,
     pub(crate) revision: IntGaugeVec,
@@ -50,6 +47,32 @@ pub(crate) struct Metrics {
     weight: IntGaugeVec,
     endpoints: IntGaugeVec,
     in_flight: IntGaugeVec,
+}
+
+/// Istio's standard set.
+struct StandardSeries {
+    requests: IntCounterVec,
+    duration_ms: HistogramVec,
+    request_bytes: HistogramVec,
+    response_bytes: HistogramVec,
+}
+
+impl StandardSeries {
+    fn new(registry: &Registry) -> prometheus::Result<Self> {
+        let histogram = |name: &str, help: &str| {
+            let options = HistogramOpts::new(name, help).buckets(BUCKETS.to_vec());
+            register(registry, HistogramVec::new(options, &LABELS)?)
+        };
+        Ok(Self {
+            requests: counters(registry, "istio_requests_total", "Requests.", &LABELS)?,
+            duration_ms: histogram(
+                "istio_request_duration_milliseconds",
+                "From a request's head to its answer's end.",
+            )?,
+            request_bytes: histogram("istio_request_bytes", "Request bodies.")?,
+            response_bytes: histogram("istio_response_bytes", "Response bodies.")?,
+        })
+    }
 }
 
 /// What the gateway is called in metrics.
@@ -103,25 +126,8 @@ impl Metrics {
     pub(crate) fn new(source: SourceNames) -> prometheus::Result<Self> {
         let registry = Registry::new();
         let r = &registry;
-        let labels = &LABELS;
-        let histogram = |name: &str, help: &str| HistogramOpts::new(name, help).buckets(BUCKETS.to_vec());
         let metrics = Self {
-            requests: counters(r, "istio_requests_total", "Requests.", labels)?,
-            duration_ms: register(
-                r,
-                HistogramVec::new(
-                    histogram("istio_request_duration_milliseconds", "From a request's head to its answer's end."),
-                    labels,
-                )?,
-            )?,
-            request_bytes: register(
-                r,
-                HistogramVec::new(histogram("istio_request_bytes", "Request bodies."), labels)?,
-            )?,
-            response_bytes: register(
-                r,
-                HistogramVec::new(histogram("istio_response_bytes", "Response bodies."), labels)?,
-            )?,
+            standard: StandardSeries::new(r)?,
             reloads: counters(r, "turnout_reloads_total", "Routes files read, by what became of them.", &["result"])?,
             rejected: gauge(
                 r,
@@ -239,10 +245,10 @@ impl Metrics {
             UNKNOWN,
         ];
         Series {
-            requests: self.requests.with_label_values(&values).local(),
-            duration_ms: self.duration_ms.with_label_values(&values).local(),
-            request_bytes: self.request_bytes.with_label_values(&values).local(),
-            response_bytes: self.response_bytes.with_label_values(&values).local(),
+            requests: self.standard.requests.with_label_values(&values).local(),
+            duration_ms: self.standard.duration_ms.with_label_values(&values).local(),
+            request_bytes: self.standard.request_bytes.with_label_values(&values).local(),
+            response_bytes: self.standard.response_bytes.with_label_values(&values).local(),
         }
     }
 }

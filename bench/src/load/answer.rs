@@ -59,13 +59,8 @@ impl Label {
     pub(super) fn of<'a>(&self, answer: &Answer<'a>) -> Option<Cow<'a, str>> {
         let label = match self {
             Self::Nothing => return None,
-            Self::Header(name) => answer
-                .headers
-                .get(name)
-                .map(|value| String::from_utf8_lossy(value.as_bytes())),
-            Self::Body => Some(Cow::Owned(first_chars(&String::from_utf8_lossy(
-                answer.body,
-            )))),
+            Self::Header(name) => answer.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes())),
+            Self::Body => Some(Cow::Owned(first_chars(&String::from_utf8_lossy(answer.body)))),
             Self::By(function) => function(answer).map(Cow::Owned),
         };
         Some(label.unwrap_or(Cow::Borrowed("none")))

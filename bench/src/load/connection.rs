@@ -41,11 +41,7 @@ pub(super) struct Slot {
 
 impl Slot {
     pub(super) fn new(target: SocketAddr, protocol: Protocol) -> Self {
-        Self {
-            target,
-            protocol,
-            shared: Mutex::new(None),
-        }
+        Self { target, protocol, shared: Mutex::new(None) }
     }
 
     /// A usable connection; `opened` is called if that takes a new one. Lanes that share it wait for the one that opens it.
@@ -86,43 +82,31 @@ struct Life {
 
 impl Connection {
     async fn open(target: SocketAddr, protocol: Protocol) -> Result<Self, Failure> {
-        let stream = TcpStream::connect(target)
-            .await
-            .map_err(|error| Failure::connecting(&error))?;
-        stream
-            .set_nodelay(true)
-            .map_err(|error| Failure::connecting(&error))?;
+        let stream = TcpStream::connect(target).await.map_err(|error| Failure::connecting(&error))?;
+        stream.set_nodelay(true).map_err(|error| Failure::connecting(&error))?;
         let io = TokioIo::new(stream);
         // The connection's own error is dropped: whichever request it hurts reports it.
         let sender = match protocol {
             Protocol::Http1 => {
-                let (sender, connection) = http1::handshake(io)
-                    .await
-                    .map_err(|error| Failure::awaiting_head(&error))?;
+                let (sender, connection) =
+                    http1::handshake(io).await.map_err(|error| Failure::awaiting_head(&error))?;
                 tokio::spawn(connection);
                 Sender::Http1(sender)
             }
             Protocol::Http2 => {
                 let handshake = http2::handshake(TokioExecutor::new(), io).await;
-                let (sender, connection) =
-                    handshake.map_err(|error| Failure::awaiting_head(&error))?;
+                let (sender, connection) = handshake.map_err(|error| Failure::awaiting_head(&error))?;
                 tokio::spawn(connection);
                 Sender::Http2(sender)
             }
         };
-        Ok(Self {
-            sender,
-            life: Arc::default(),
-        })
+        Ok(Self { sender, life: Arc::default() })
     }
 
     fn share(&self) -> Option<Self> {
         match &self.sender {
             Sender::Http1(_) => None,
-            Sender::Http2(sender) => Some(Self {
-                sender: Sender::Http2(sender.clone()),
-                life: Arc::clone(&self.life),
-            }),
+            Sender::Http2(sender) => Some(Self { sender: Sender::Http2(sender.clone()), life: Arc::clone(&self.life) }),
         }
     }
 
@@ -166,10 +150,7 @@ impl Connection {
     }
 
     /// Sends a request and waits for the head of its response.
-    pub(super) async fn send(
-        &mut self,
-        request: Request<Full<Bytes>>,
-    ) -> Result<Response<Incoming>, Loss> {
+    pub(super) async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Loss> {
         let sent = match &mut self.sender {
             Sender::Http1(sender) => sender.try_send_request(request).await,
             Sender::Http2(sender) => sender.try_send_request(request).await,
@@ -181,11 +162,7 @@ impl Connection {
 fn loss(mut error: TrySendError<Request<Full<Bytes>>>) -> Loss {
     let returned = error.take_message().is_some();
     let failure = Failure::awaiting_head(error.error());
-    if returned || was_left_out_politely(error.error()) {
-        Loss::NotSent(failure)
-    } else {
-        Loss::Failed(failure)
-    }
+    if returned || was_left_out_politely(error.error()) { Loss::NotSent(failure) } else { Loss::Failed(failure) }
 }
 
 /// Reads a body to its end and keeps its first MiB if asked to.

@@ -44,11 +44,7 @@ pub(super) struct Lane {
 
 impl Lane {
     pub(super) fn new(shared: Arc<Shared>, slot: Arc<Slot>) -> Self {
-        Self {
-            shared,
-            slot,
-            connection: None,
-        }
+        Self { shared, slot, connection: None }
     }
 
     pub(super) async fn run(mut self) {
@@ -59,10 +55,7 @@ impl Lane {
                 Ok(Ok(exchange)) => record_answer(&shared, &turn, &exchange),
                 Ok(Err(failure)) => self.give_up(turn.variant, &failure).await,
                 Err(_elapsed) => {
-                    let failure = Failure::new(
-                        FailureKind::Timeout,
-                        format!("no complete response within {limit:?}"),
-                    );
+                    let failure = Failure::new(FailureKind::Timeout, format!("no complete response within {limit:?}"));
                     self.give_up(turn.variant, &failure).await;
                 }
             }
@@ -76,27 +69,18 @@ impl Lane {
         }
         let turn = self.shared.take_turn()?;
         let Some(due) = turn.due else {
-            return Some(DueTurn {
-                variant: turn.variant,
-                counts_from: None,
-            });
+            return Some(DueTurn { variant: turn.variant, counts_from: None });
         };
         let due = self.shared.started + due;
         if Instant::now() >= due {
-            return Some(DueTurn {
-                variant: turn.variant,
-                counts_from: Some(due),
-            });
+            return Some(DueTurn { variant: turn.variant, counts_from: Some(due) });
         }
         tokio::select! {
             () = tokio::time::sleep_until(due.into()) => {}
             () = self.shared.ending() => return None,
         }
         let counts_from = Instant::now().min(due + TIMER_SLACK);
-        Some(DueTurn {
-            variant: turn.variant,
-            counts_from: Some(counts_from),
-        })
+        Some(DueTurn { variant: turn.variant, counts_from: Some(counts_from) })
     }
 
     /// Sends a request and reads its whole response, on a new connection if the server has closed the old one between requests.
@@ -104,11 +88,7 @@ impl Lane {
         loop {
             let mut connection = match self.connection.take() {
                 Some(connection) => connection,
-                None => {
-                    self.slot
-                        .connection(|| self.shared.count_connection())
-                        .await?
-                }
+                None => self.slot.connection(|| self.shared.count_connection()).await?,
             };
             match self.exchange_over(&mut connection, variant).await {
                 Ok(exchange) => {
@@ -127,32 +107,18 @@ impl Lane {
         }
     }
 
-    async fn exchange_over(
-        &self,
-        connection: &mut Connection,
-        variant: usize,
-    ) -> Result<Exchange, Loss> {
+    async fn exchange_over(&self, connection: &mut Connection, variant: usize) -> Result<Exchange, Loss> {
         connection.ready().await?;
         let request = self.shared.requests[variant].clone();
         let sent_at = Instant::now();
         let (head, body) = connection.send(request).await?.into_parts();
-        let body = read_body(body, self.shared.keeps_bodies)
-            .await
-            .map_err(Loss::Failed)?;
-        Ok(Exchange {
-            sent_at,
-            received_at: Instant::now(),
-            head,
-            body,
-        })
+        let body = read_body(body, self.shared.keeps_bodies).await.map_err(Loss::Failed)?;
+        Ok(Exchange { sent_at, received_at: Instant::now(), head, body })
     }
 
     async fn give_up(&mut self, variant: usize, failure: &Failure) {
         self.shared.record_failure(variant, failure);
-        if matches!(
-            failure.kind,
-            FailureKind::Refused | FailureKind::Unreachable
-        ) {
+        if matches!(failure.kind, FailureKind::Refused | FailureKind::Unreachable) {
             tokio::time::sleep(REST_AFTER_CONNECT_FAILURE).await;
         }
     }

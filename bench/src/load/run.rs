@@ -39,10 +39,7 @@ impl Run {
     pub(super) fn start(load: Load, requests: Vec<Request<Full<Bytes>>>) -> Self {
         let shared = Arc::new(Shared::new(load, requests));
         let supervisor = tokio::spawn(supervise(Arc::clone(&shared)));
-        Self {
-            handle: Handle { shared },
-            supervisor,
-        }
+        Self { handle: Handle { shared }, supervisor }
     }
 
     /// A handle to watch and stop this run.
@@ -215,10 +212,7 @@ impl Shared {
     }
 
     pub(super) fn take_turn(&self) -> Option<Turn> {
-        self.turns
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     pub(super) fn is_ending(&self) -> bool {
@@ -238,26 +232,12 @@ impl Shared {
         self.ledger().lap.connections_opened += 1;
     }
 
-    pub(super) fn record_answer(
-        &self,
-        variant: usize,
-        status: StatusCode,
-        label: Option<&str>,
-        latency: Duration,
-    ) {
-        let is_expected = self.load.variants[variant]
-            .expected
-            .contains(&status.as_u16());
+    pub(super) fn record_answer(&self, variant: usize, status: StatusCode, label: Option<&str>, latency: Duration) {
+        let is_expected = self.load.variants[variant].expected.contains(&status.as_u16());
         let mut ledger = self.ledger();
-        ledger
-            .lap
-            .record_answer(variant, status.as_u16(), label, latency);
+        ledger.lap.record_answer(variant, status.as_u16(), label, latency);
         if !is_expected {
-            ledger.lap.record_failure(
-                variant,
-                FailureKind::BadStatus,
-                &format!("the status is {status}"),
-            );
+            ledger.lap.record_failure(variant, FailureKind::BadStatus, &format!("the status is {status}"));
         }
         drop(ledger);
         self.recorded.notify_waiters();
@@ -266,9 +246,7 @@ impl Shared {
     pub(super) fn record_failure(&self, variant: usize, failure: &Failure) {
         let mut ledger = self.ledger();
         ledger.lap.count_request(variant);
-        ledger
-            .lap
-            .record_failure(variant, failure.kind, &failure.detail);
+        ledger.lap.record_failure(variant, failure.kind, &failure.detail);
         drop(ledger);
         self.recorded.notify_waiters();
     }

@@ -30,12 +30,7 @@ pub(super) struct Turns {
 impl Turns {
     pub(super) fn new(load: &Load) -> Self {
         let split = SmoothSplit::new(load.variants.iter().map(|variant| variant.share));
-        Self {
-            split,
-            pace: load.pace,
-            handed_out: 0,
-            limit: load.total.limit(),
-        }
+        Self { split, pace: load.pace, handed_out: 0, limit: load.total.limit() }
     }
 
     /// The next turn, or none when the load is complete.
@@ -45,15 +40,10 @@ impl Turns {
         }
         let due = match self.pace {
             Pace::ClosedLoop => None,
-            Pace::OpenLoop {
-                requests_per_second,
-            } => Some(due_after(self.handed_out, requests_per_second.get())),
+            Pace::OpenLoop { requests_per_second } => Some(due_after(self.handed_out, requests_per_second.get())),
         };
         self.handed_out += 1;
-        Some(Turn {
-            variant: self.split.next(),
-            due,
-        })
+        Some(Turn { variant: self.split.next(), due })
     }
 }
 
@@ -72,10 +62,7 @@ struct SmoothSplit {
 impl SmoothSplit {
     fn new(shares: impl Iterator<Item = u32>) -> Self {
         let shares: Vec<i64> = shares.map(i64::from).collect();
-        Self {
-            credits: vec![0; shares.len()],
-            shares,
-        }
+        Self { credits: vec![0; shares.len()], shares }
     }
 
     /// Each variant earns its share; the one with most credit (the first of equals) is sent and pays for the whole round.
@@ -126,8 +113,7 @@ mod tests {
 
     #[test]
     fn requests_are_due_at_a_constant_rate() {
-        let check =
-            |requests, per_second, expected| assert_eq!(due_after(requests, per_second), expected);
+        let check = |requests, per_second, expected| assert_eq!(due_after(requests, per_second), expected);
         check(0, 1000, Duration::ZERO);
         check(1, 1000, Duration::from_millis(1));
         check(3, 3, Duration::from_secs(1));

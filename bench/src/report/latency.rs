@@ -17,27 +17,19 @@ pub struct Latency {
 
 impl Default for Latency {
     fn default() -> Self {
-        Self {
-            histogram: Histogram::new(3).expect("a histogram may have 0 to 5 significant digits"),
-        }
+        Self { histogram: Histogram::new(3).expect("a histogram may have 0 to 5 significant digits") }
     }
 }
 
 impl Latency {
     /// A latency above a day counts as a day.
     pub(super) fn record(&mut self, latency: Duration) {
-        let micros = u64::try_from(latency.as_micros())
-            .unwrap_or(u64::MAX)
-            .min(MAX_US);
-        self.histogram
-            .record(micros)
-            .expect("a histogram up to a day fits into any memory");
+        let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX).min(MAX_US);
+        self.histogram.record(micros).expect("a histogram up to a day fits into any memory");
     }
 
     pub(super) fn merge(&mut self, other: &Self) {
-        self.histogram
-            .add(&other.histogram)
-            .expect("a histogram that grows as needed takes every value of another");
+        self.histogram.add(&other.histogram).expect("a histogram that grows as needed takes every value of another");
     }
 
     /// How many latencies were recorded.
@@ -93,24 +85,13 @@ mod tests {
         for micros in 1..=1000 {
             latency.record(Duration::from_micros(micros));
         }
-        assert_eq!(
-            (
-                latency.p50_us(),
-                latency.p90_us(),
-                latency.p99_us(),
-                latency.max_us()
-            ),
-            (500, 900, 990, 1000)
-        );
+        assert_eq!((latency.p50_us(), latency.p90_us(), latency.p99_us(), latency.max_us()), (500, 900, 990, 1000));
     }
 
     #[test]
     fn of_nothing_every_value_is_zero() {
         let latency = Latency::default();
-        assert_eq!(
-            (latency.count(), latency.p50_us(), latency.max_us()),
-            (0, 0, 0)
-        );
+        assert_eq!((latency.count(), latency.p50_us(), latency.max_us()), (0, 0, 0));
     }
 
     #[test]
@@ -121,11 +102,7 @@ mod tests {
             let mut merged = Latency::default();
             merged.merge(&latency);
             let off_us = u128::from(merged.max_us()).abs_diff(expected.as_micros());
-            assert!(
-                off_us * 1000 <= expected.as_micros(),
-                "{recorded:?}: {}",
-                merged.max_us()
-            );
+            assert!(off_us * 1000 <= expected.as_micros(), "{recorded:?}: {}", merged.max_us());
         };
         check(Duration::ZERO, Duration::ZERO);
         check(Duration::from_hours(1), Duration::from_hours(1));

@@ -16,9 +16,7 @@ use std::time::Duration;
 use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue};
 use tokio::net::TcpStream;
-use turnout_bench::{
-    Ended, FailureKind, Label, Load, LoadError, Pace, Protocol, Report, Total, Variant,
-};
+use turnout_bench::{Ended, FailureKind, Label, Load, LoadError, Pace, Protocol, Report, Total, Variant};
 
 const PATH: HeaderName = HeaderName::from_static("x-path");
 
@@ -29,20 +27,11 @@ fn get(path: &'static str) -> Variant {
 }
 
 fn mix() -> Vec<Variant> {
-    vec![
-        get("/five").with_share(5),
-        get("/three").with_share(3),
-        get("/none").with_share(0),
-        get("/two").with_share(2),
-    ]
+    vec![get("/five").with_share(5), get("/three").with_share(3), get("/none").with_share(0), get("/two").with_share(2)]
 }
 
 fn load(target: SocketAddr, protocol: Protocol, requests: u64) -> Load {
-    Load {
-        protocol,
-        connections: 1,
-        ..Load::new(target, Total::Requests(requests), vec![get("/score")])
-    }
+    Load { protocol, connections: 1, ..Load::new(target, Total::Requests(requests), vec![get("/score")]) }
 }
 
 async fn report(load: Load) -> Report {
@@ -50,45 +39,24 @@ async fn report(load: Load) -> Report {
 }
 
 fn assert_clean(report: &Report, requests: u64) {
-    assert_eq!(
-        (report.requests(), report.failed()),
-        (requests, 0),
-        "{:?}",
-        report.first_failures
-    );
+    assert_eq!((report.requests(), report.failed()), (requests, 0), "{:?}", report.first_failures);
     assert_eq!(report.ended, Some(Ended::Complete));
 }
 
 async fn check_counts(protocol: Protocol, streams: usize) {
     let server = server::well_behaved(protocol, NEVER).await;
-    let mut load = Load {
-        variants: mix(),
-        connections: 4,
-        streams,
-        ..load(server.addr, protocol, 1000)
-    };
+    let mut load = Load { variants: mix(), connections: 4, streams, ..load(server.addr, protocol, 1000) };
     load.label = Label::Header(PATH);
     let report = report(load).await;
 
     assert_clean(&report, 1000);
     assert_eq!(server.count(), 1000);
-    assert_eq!(
-        report.connections_opened,
-        server.connections.load(Ordering::Relaxed)
-    );
-    assert!(
-        report.connections_opened <= 4,
-        "{}",
-        report.connections_opened
-    );
+    assert_eq!(report.connections_opened, server.connections.load(Ordering::Relaxed));
+    assert!(report.connections_opened <= 4, "{}", report.connections_opened);
     for (path, count) in [("/five", 500), ("/three", 300), ("/none", 0), ("/two", 200)] {
         let variant = report.variant(path).unwrap();
         assert_eq!(
-            (
-                variant.requests,
-                variant.answered_by(path),
-                variant.latency.count()
-            ),
+            (variant.requests, variant.answered_by(path), variant.latency.count()),
             (count, count, count),
             "{path}"
         );
@@ -121,20 +89,11 @@ async fn several_threads_share_one_account() {
 async fn the_order_of_the_mix_is_the_same_in_every_run() {
     let server = server::well_behaved(Protocol::Http1, NEVER).await;
     for _ in 0..2 {
-        report(Load {
-            variants: mix(),
-            ..load(server.addr, Protocol::Http1, 10)
-        })
-        .await;
+        report(Load { variants: mix(), ..load(server.addr, Protocol::Http1, 10) }).await;
     }
     let lines = server.lines();
-    let order: Vec<_> = lines
-        .iter()
-        .map(|line| line.split(' ').nth(1).unwrap())
-        .collect();
-    let round = [
-        "/five", "/three", "/two", "/five", "/five", "/three", "/five", "/two", "/three", "/five",
-    ];
+    let order: Vec<_> = lines.iter().map(|line| line.split(' ').nth(1).unwrap()).collect();
+    let round = ["/five", "/three", "/two", "/five", "/five", "/three", "/five", "/two", "/three", "/five"];
     assert_eq!(order, [round, round].concat());
 }
 
@@ -142,24 +101,12 @@ async fn the_order_of_the_mix_is_the_same_in_every_run() {
 async fn a_request_is_sent_as_its_variant_says() {
     for protocol in [Protocol::Http1, Protocol::Http2] {
         let server = server::well_behaved(protocol, NEVER).await;
-        let mut named =
-            Variant::post_json("named", PathAndQuery::from_static("/score?a=1"), "[1, 2]");
+        let mut named = Variant::post_json("named", PathAndQuery::from_static("/score?a=1"), "[1, 2]");
         named.authority = Some("models.example".parse().unwrap());
-        named = named.with_header(
-            http::header::HOST,
-            HeaderValue::from_static("ignored.example"),
-        );
-        report(Load {
-            variants: vec![get("/"), named],
-            ..load(server.addr, protocol, 2)
-        })
-        .await;
+        named = named.with_header(http::header::HOST, HeaderValue::from_static("ignored.example"));
+        report(Load { variants: vec![get("/"), named], ..load(server.addr, protocol, 2) }).await;
 
-        let version = if protocol == Protocol::Http1 {
-            "HTTP/1.1"
-        } else {
-            "HTTP/2.0"
-        };
+        let version = if protocol == Protocol::Http1 { "HTTP/1.1" } else { "HTTP/2.0" };
         let seen = server.requests.lock().unwrap().clone();
         assert_eq!(
             (seen[0].line.as_str(), seen[0].host.as_str()),
@@ -175,25 +122,12 @@ async fn a_request_is_sent_as_its_variant_says() {
 
 #[tokio::test]
 async fn a_polite_close_is_no_failure() {
-    for (protocol, streams) in [
-        (Protocol::Http1, 1),
-        (Protocol::Http2, 1),
-        (Protocol::Http2, 4),
-    ] {
+    for (protocol, streams) in [(Protocol::Http1, 1), (Protocol::Http2, 1), (Protocol::Http2, 4)] {
         let server = server::well_behaved(protocol, 5).await;
-        let report = report(Load {
-            connections: 2,
-            streams,
-            ..load(server.addr, protocol, 100)
-        })
-        .await;
+        let report = report(Load { connections: 2, streams, ..load(server.addr, protocol, 100) }).await;
         assert_clean(&report, 100);
         assert_eq!(server.count(), 100);
-        assert!(
-            report.connections_opened > 2,
-            "{protocol:?}: {} connections",
-            report.connections_opened
-        );
+        assert!(report.connections_opened > 2, "{protocol:?}: {} connections", report.connections_opened);
     }
 }
 
@@ -201,11 +135,7 @@ async fn a_polite_close_is_no_failure() {
 async fn a_response_that_ends_with_its_connection_is_whole() {
     let target = server::scripted(async |_, mut stream: TcpStream| {
         server::read_http1_request(&mut stream).await;
-        server::write(
-            &mut stream,
-            b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nwhole",
-        )
-        .await;
+        server::write(&mut stream, b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nwhole").await;
     });
     let mut load = load(target.await, Protocol::Http1, 5);
     load.label = Label::Body;
@@ -238,23 +168,10 @@ async fn check_failure(protocol: Protocol, target: SocketAddr, expected: Failure
     }
     let report = report(load).await;
     let total = report.total();
-    assert_eq!(
-        total.failures,
-        BTreeMap::from([(expected, 3)]),
-        "{expected:?}: {:?}",
-        report.first_failures
-    );
+    assert_eq!(total.failures, BTreeMap::from([(expected, 3)]), "{expected:?}: {:?}", report.first_failures);
     assert_eq!(total.requests, 3);
-    let complete = if expected == FailureKind::BadStatus {
-        3
-    } else {
-        0
-    };
-    assert_eq!(
-        (total.statuses.values().sum::<u64>(), total.latency.count()),
-        (complete, complete),
-        "{expected:?}"
-    );
+    let complete = if expected == FailureKind::BadStatus { 3 } else { 0 };
+    assert_eq!((total.statuses.values().sum::<u64>(), total.latency.count()), (complete, complete), "{expected:?}");
     assert_eq!(report.first_failures.len(), 3);
 }
 
@@ -288,28 +205,12 @@ async fn http1_failures_have_their_kind() {
     };
     check("", FailureKind::Closed).await;
     check("HTTP/1.1 200 OK\r\ncontent-le", FailureKind::Closed).await;
-    check(
-        "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nshort",
-        FailureKind::CutBody,
-    )
-    .await;
-    check(
-        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nshort\r\n",
-        FailureKind::CutBody,
-    )
-    .await;
-    check(
-        "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n",
-        FailureKind::BadStatus,
-    )
-    .await;
+    check("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nshort", FailureKind::CutBody).await;
+    check("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nshort\r\n", FailureKind::CutBody).await;
+    check("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n", FailureKind::BadStatus).await;
     check("SSH-2.0-server\r\n\r\n", FailureKind::Protocol).await;
     check("", FailureKind::Timeout).await;
-    check(
-        "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nshort",
-        FailureKind::Timeout,
-    )
-    .await;
+    check("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nshort", FailureKind::Timeout).await;
 }
 
 #[tokio::test]
@@ -328,41 +229,21 @@ async fn http2_failures_have_their_kind() {
     };
     check(|_| vec![], FailureKind::Closed).await;
     check(|_| server::goaway_frame(0, 0), FailureKind::Closed).await;
-    check(
-        |stream| server::goaway_frame(stream, 0),
-        FailureKind::Closed,
-    )
-    .await;
+    check(|stream| server::goaway_frame(stream, 0), FailureKind::Closed).await;
     check(|_| server::goaway_frame(0, 11), FailureKind::Reset).await;
     check(|stream| server::reset_frame(stream, 2), FailureKind::Reset).await;
-    check(
-        |stream| server::reset_frame(stream, 7),
-        FailureKind::Refused,
-    )
-    .await;
+    check(|stream| server::reset_frame(stream, 7), FailureKind::Refused).await;
     check(
         |stream| {
-            [
-                server::ok_frame(stream, false),
-                server::data_frame(stream, b"short"),
-                server::reset_frame(stream, 2),
-            ]
-            .concat()
+            [server::ok_frame(stream, false), server::data_frame(stream, b"short"), server::reset_frame(stream, 2)]
+                .concat()
         },
         FailureKind::CutBody,
     )
     .await;
-    check(
-        |_| b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(),
-        FailureKind::Protocol,
-    )
-    .await;
+    check(|_| b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(), FailureKind::Protocol).await;
     check(|_| vec![], FailureKind::Timeout).await;
-    check(
-        |stream| server::ok_frame(stream, false),
-        FailureKind::Timeout,
-    )
-    .await;
+    check(|stream| server::ok_frame(stream, false), FailureKind::Timeout).await;
 }
 
 #[tokio::test]
@@ -382,10 +263,7 @@ async fn a_request_that_may_have_been_sent_is_never_sent_again() {
     });
     let report = report(load(target.await, Protocol::Http1, 10)).await;
     assert_eq!(report.total().statuses, BTreeMap::from([(200, 5)]));
-    assert_eq!(
-        report.total().failures,
-        BTreeMap::from([(FailureKind::Closed, 5)])
-    );
+    assert_eq!(report.total().failures, BTreeMap::from([(FailureKind::Closed, 5)]));
     assert_eq!(received.load(Ordering::Relaxed), 10);
 }
 
@@ -393,36 +271,18 @@ async fn a_request_that_may_have_been_sent_is_never_sent_again() {
 async fn a_connection_that_is_closed_before_it_answered_anything_is_a_failure() {
     let target = server::scripted(async |_, stream: TcpStream| drop(stream));
     let report = report(load(target.await, Protocol::Http1, 3)).await;
-    assert_eq!(
-        (
-            report.requests(),
-            report.failed(),
-            report.connections_opened
-        ),
-        (3, 3, 3)
-    );
+    assert_eq!((report.requests(), report.failed(), report.connections_opened), (3, 3, 3));
 }
 
 #[tokio::test]
 async fn an_expected_status_is_no_failure() {
     let target = server::scripted(async |_, mut stream: TcpStream| {
         while server::read_http1_request(&mut stream).await {
-            server::write(
-                &mut stream,
-                b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n",
-            )
-            .await;
+            server::write(&mut stream, b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n").await;
         }
     });
-    let absent = Variant {
-        expected: 503..=503,
-        ..get("/absent")
-    };
-    let report = report(Load {
-        variants: vec![absent],
-        ..load(target.await, Protocol::Http1, 3)
-    })
-    .await;
+    let absent = Variant { expected: 503..=503, ..get("/absent") };
+    let report = report(Load { variants: vec![absent], ..load(target.await, Protocol::Http1, 3) }).await;
     assert_clean(&report, 3);
     assert_eq!(report.total().statuses, BTreeMap::from([(503, 3)]));
 }
@@ -431,13 +291,8 @@ async fn an_expected_status_is_no_failure() {
 async fn stopping_finishes_what_is_in_flight() {
     for protocol in [Protocol::Http1, Protocol::Http2] {
         let server = server::well_behaved(protocol, NEVER).await;
-        let mut load = Load {
-            connections: 4,
-            ..load(server.addr, protocol, 0)
-        };
-        load.total = Total::UntilStopped {
-            max_requests: u64::MAX,
-        };
+        let mut load = Load { connections: 4, ..load(server.addr, protocol, 0) };
+        load.total = Total::UntilStopped { max_requests: u64::MAX };
         let run = load.start().unwrap();
         let handle = run.handle();
         tokio::spawn(async move {
@@ -455,9 +310,7 @@ async fn stopping_finishes_what_is_in_flight() {
 async fn an_open_loop_stops_while_it_waits() {
     let server = server::well_behaved(Protocol::Http1, NEVER).await;
     let mut load = load(server.addr, Protocol::Http1, 100);
-    load.pace = Pace::OpenLoop {
-        requests_per_second: NonZeroU32::MIN,
-    };
+    load.pace = Pace::OpenLoop { requests_per_second: NonZeroU32::MIN };
     let run = load.start().unwrap();
     run.handle().wait_for_requests(1).await;
     run.handle().stop();
@@ -472,14 +325,9 @@ async fn the_limits_end_a_run_that_nobody_stops() {
     let mut limited = load(server.addr, Protocol::Http1, 0);
     limited.total = Total::UntilStopped { max_requests: 50 };
     let counted = report(limited.clone()).await;
-    assert_eq!(
-        (counted.ended, counted.requests(), server.count()),
-        (Some(Ended::RequestLimit), 50, 50)
-    );
+    assert_eq!((counted.ended, counted.requests(), server.count()), (Some(Ended::RequestLimit), 50, 50));
 
-    limited.total = Total::UntilStopped {
-        max_requests: u64::MAX,
-    };
+    limited.total = Total::UntilStopped { max_requests: u64::MAX };
     limited.max_duration = Duration::from_millis(20);
     let timed = report(limited).await;
     assert_eq!((timed.ended, timed.failed()), (Some(Ended::TimeLimit), 0));
@@ -497,28 +345,17 @@ async fn an_open_loop_counts_the_wait_for_a_free_connection() {
         }
     };
     let mut load = load(server::scripted(slow_at_first).await, Protocol::Http1, 10);
-    load.pace = Pace::OpenLoop {
-        requests_per_second: NonZeroU32::new(1000).unwrap(),
-    };
+    load.pace = Pace::OpenLoop { requests_per_second: NonZeroU32::new(1000).unwrap() };
     let report = report(load).await;
     assert_clean(&report, 10);
     // All 10 are due within 10 ms and none can be sent before 100 ms, however fast or slow the machine is.
-    assert!(
-        report.total().latency.quantile_us(0.0) >= 80_000,
-        "{:?}",
-        report.total().latency
-    );
+    assert!(report.total().latency.quantile_us(0.0) >= 80_000, "{:?}", report.total().latency);
 }
 
 #[tokio::test]
 async fn laps_add_up_to_the_report() {
     let server = server::well_behaved(Protocol::Http1, NEVER).await;
-    let run = Load {
-        variants: mix(),
-        ..load(server.addr, Protocol::Http1, 200)
-    }
-    .start()
-    .unwrap();
+    let run = Load { variants: mix(), ..load(server.addr, Protocol::Http1, 200) }.start().unwrap();
     let handle = run.handle();
     handle.wait_for_requests(50).await;
     let first = handle.lap();
@@ -536,42 +373,19 @@ async fn the_hook_sees_every_response() {
     let server = server::well_behaved(Protocol::Http2, NEVER).await;
     let seen = Arc::new(Mutex::new(BTreeMap::<String, u64>::new()));
     let recorder = Arc::clone(&seen);
-    let mut load = Load {
-        variants: mix(),
-        connections: 2,
-        ..load(server.addr, Protocol::Http2, 100)
-    };
+    let mut load = Load { variants: mix(), connections: 2, ..load(server.addr, Protocol::Http2, 100) };
     load.on_response = Some(Arc::new(move |answer| {
         assert!(answer.sent_at <= answer.received_at);
-        assert_eq!(
-            (
-                answer.status.as_u16(),
-                answer.headers.get(PATH).unwrap().as_bytes()
-            ),
-            (200, &answer.body[..])
-        );
+        assert_eq!((answer.status.as_u16(), answer.headers.get(PATH).unwrap().as_bytes()), (200, &answer.body[..]));
         assert_eq!(answer.body, answer.variant);
-        *recorder
-            .lock()
-            .unwrap()
-            .entry(answer.variant.to_owned())
-            .or_default() += 1;
+        *recorder.lock().unwrap().entry(answer.variant.to_owned()).or_default() += 1;
     }));
-    load.label = Label::By(Arc::new(|answer| {
-        answer.body.starts_with(b"/t").then(|| "t".to_owned())
-    }));
+    load.label = Label::By(Arc::new(|answer| answer.body.starts_with(b"/t").then(|| "t".to_owned())));
     let report = report(load).await;
     assert_clean(&report, 100);
-    let expected =
-        [("/five", 50), ("/three", 30), ("/two", 20)].map(|(path, count)| (path.to_owned(), count));
+    let expected = [("/five", 50), ("/three", 30), ("/two", 20)].map(|(path, count)| (path.to_owned(), count));
     assert_eq!(*seen.lock().unwrap(), BTreeMap::from(expected));
-    assert_eq!(
-        (
-            report.total().answered_by("t"),
-            report.total().answered_by("none")
-        ),
-        (50, 50)
-    );
+    assert_eq!((report.total().answered_by("t"), report.total().answered_by("none")), (50, 50));
 }
 
 #[tokio::test]
@@ -597,12 +411,7 @@ async fn dropping_a_run_closes_its_connections() {
             events.send("closed").unwrap();
         }
     });
-    let run = Load {
-        connections: 2,
-        ..load(target.await, Protocol::Http1, 10)
-    }
-    .start()
-    .unwrap();
+    let run = Load { connections: 2, ..load(target.await, Protocol::Http1, 10) }.start().unwrap();
     for _ in 0..2 {
         assert_eq!(received.recv().await, Some("in flight"));
     }
@@ -617,34 +426,10 @@ async fn a_load_that_makes_no_sense_is_refused() {
     let target = server::deserted().await;
     let valid = || load(target, Protocol::Http1, 1);
     let refused = |load: Load| load.start().unwrap_err().to_string();
-    assert!(
-        refused(Load {
-            variants: vec![],
-            ..valid()
-        })
-        .starts_with("no variant has a share above 0")
-    );
-    assert!(
-        refused(Load {
-            variants: vec![get("/").with_share(0)],
-            ..valid()
-        })
-        .starts_with("no variant")
-    );
-    assert!(
-        refused(Load {
-            connections: 0,
-            ..valid()
-        })
-        .starts_with("a load needs at least 1 connection")
-    );
-    assert!(
-        refused(Load {
-            streams: 0,
-            ..valid()
-        })
-        .starts_with("a load needs")
-    );
+    assert!(refused(Load { variants: vec![], ..valid() }).starts_with("no variant has a share above 0"));
+    assert!(refused(Load { variants: vec![get("/").with_share(0)], ..valid() }).starts_with("no variant"));
+    assert!(refused(Load { connections: 0, ..valid() }).starts_with("a load needs at least 1 connection"));
+    assert!(refused(Load { streams: 0, ..valid() }).starts_with("a load needs"));
     let twins = vec![get("/score"), get("/score")];
     assert!(
         matches!(Load { variants: twins, ..valid() }.start(), Err(LoadError::DuplicateName(name)) if name == "/score")

@@ -45,12 +45,7 @@ impl Seen {
     }
 
     pub(crate) fn lines(&self) -> Vec<String> {
-        self.requests
-            .lock()
-            .expect("no test panics with it")
-            .iter()
-            .map(|request| request.line.clone())
-            .collect()
+        self.requests.lock().expect("no test panics with it").iter().map(|request| request.line.clone()).collect()
     }
 }
 
@@ -58,24 +53,13 @@ impl Seen {
 /// every `answers_per_connection` responses.
 pub(crate) async fn well_behaved(protocol: Protocol, answers_per_connection: u64) -> Arc<Seen> {
     let listener = listen().await;
-    let addr = listener
-        .local_addr()
-        .expect("a bound listener has an address");
-    let seen = Arc::new(Seen {
-        addr,
-        connections: AtomicU64::new(0),
-        requests: Mutex::default(),
-    });
+    let addr = listener.local_addr().expect("a bound listener has an address");
+    let seen = Arc::new(Seen { addr, connections: AtomicU64::new(0), requests: Mutex::default() });
     let shared = Arc::clone(&seen);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             shared.connections.fetch_add(1, Ordering::Relaxed);
-            tokio::spawn(serve_connection(
-                stream,
-                protocol,
-                answers_per_connection,
-                Arc::clone(&shared),
-            ));
+            tokio::spawn(serve_connection(stream, protocol, answers_per_connection, Arc::clone(&shared)));
         }
     });
     seen
@@ -95,9 +79,8 @@ async fn serve_connection(stream: TcpStream, protocol: Protocol, answers: u64, s
     // The two connection types have nothing in common but these method names.
     match protocol {
         Protocol::Http1 => {
-            let mut connection = std::pin::pin!(
-                hyper::server::conn::http1::Builder::new().serve_connection(io, service)
-            );
+            let mut connection =
+                std::pin::pin!(hyper::server::conn::http1::Builder::new().serve_connection(io, service));
             tokio::select! { _ = &mut connection => return, () = enough.notified() => {} }
             connection.as_mut().graceful_shutdown();
             let _ = connection.await;
@@ -112,29 +95,14 @@ async fn serve_connection(stream: TcpStream, protocol: Protocol, answers: u64, s
     }
 }
 
-async fn answer(
-    request: Request<Incoming>,
-    seen: Arc<Seen>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(request: Request<Incoming>, seen: Arc<Seen>) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
     let path = head.uri.path().to_owned();
     let host = head.uri.authority().map(ToString::to_string);
-    let host = host
-        .unwrap_or_else(|| String::from_utf8_lossy(head.headers["host"].as_bytes()).into_owned());
-    let body = body
-        .collect()
-        .await
-        .map(http_body_util::Collected::to_bytes)
-        .unwrap_or_default();
-    let request = SeenRequest {
-        line: format!("{} {path} {:?}", head.method, head.version),
-        host,
-        body,
-    };
-    seen.requests
-        .lock()
-        .expect("no test panics with it")
-        .push(request);
+    let host = host.unwrap_or_else(|| String::from_utf8_lossy(head.headers["host"].as_bytes()).into_owned());
+    let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let request = SeenRequest { line: format!("{} {path} {:?}", head.method, head.version), host, body };
+    seen.requests.lock().expect("no test panics with it").push(request);
     let value = http::HeaderValue::from_str(&path).expect("a path is a header value");
     let mut response = Response::new(Full::new(Bytes::from(path)));
     response.headers_mut().insert("x-path", value);
@@ -147,9 +115,7 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     let listener = listen().await;
-    let addr = listener
-        .local_addr()
-        .expect("a bound listener has an address");
+    let addr = listener.local_addr().expect("a bound listener has an address");
     tokio::spawn(async move {
         let mut number = 0;
         while let Ok((stream, _)) = listener.accept().await {
@@ -162,16 +128,11 @@ where
 
 /// An address at which nobody listens.
 pub(crate) async fn deserted() -> SocketAddr {
-    listen()
-        .await
-        .local_addr()
-        .expect("a bound listener has an address")
+    listen().await.local_addr().expect("a bound listener has an address")
 }
 
 async fn listen() -> TcpListener {
-    TcpListener::bind("127.0.0.1:0")
-        .await
-        .expect("loopback has free ports")
+    TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports")
 }
 
 /// Reads an HTTP/1.1 request without a body; whether there was one.
@@ -230,12 +191,7 @@ pub(crate) fn reset_frame(stream: u32, code: u32) -> Vec<u8> {
 }
 
 pub(crate) fn goaway_frame(last_stream: u32, code: u32) -> Vec<u8> {
-    frame(
-        7,
-        0,
-        0,
-        &[last_stream.to_be_bytes(), code.to_be_bytes()].concat(),
-    )
+    frame(7, 0, 0, &[last_stream.to_be_bytes(), code.to_be_bytes()].concat())
 }
 
 pub(crate) async fn write(stream: &mut TcpStream, bytes: &[u8]) {

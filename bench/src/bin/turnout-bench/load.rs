@@ -94,20 +94,16 @@ pub(crate) async fn run(arguments: Arguments) -> Result<bool> {
     let mut stdout = std::io::stdout().lock();
     match arguments.output {
         Output::Table => write_table(&mut stdout, &report),
-        Output::Json => serde_json::to_writer_pretty(&mut stdout, &report)
-            .map_err(Into::into)
-            .and_then(|()| writeln!(stdout)),
+        Output::Json => {
+            serde_json::to_writer_pretty(&mut stdout, &report).map_err(Into::into).and_then(|()| writeln!(stdout))
+        }
     }
     .context("cannot write the result")?;
     for failure in &report.first_failures {
         eprintln!("failed: {failure}");
     }
     if report.ended != Some(Ended::Complete) {
-        eprintln!(
-            "ended early: {} of {} requests were sent",
-            report.requests(),
-            arguments.requests
-        );
+        eprintln!("ended early: {} of {} requests were sent", report.requests(), arguments.requests);
     }
     Ok(report.failed() == 0 && report.ended == Some(Ended::Complete))
 }
@@ -118,24 +114,15 @@ impl Arguments {
             bail!("{} is not an http:// URL: TLS is not supported", self.url);
         }
         let authority = self.url.authority().context("the URL has no host")?;
-        let mut load = Load::new(
-            resolve(authority).await?,
-            Total::Requests(self.requests),
-            vec![self.variant(authority)?],
-        );
-        load.protocol = if self.http2 {
-            Protocol::Http2
-        } else {
-            Protocol::Http1
-        };
+        let mut load =
+            Load::new(resolve(authority).await?, Total::Requests(self.requests), vec![self.variant(authority)?]);
+        load.protocol = if self.http2 { Protocol::Http2 } else { Protocol::Http1 };
         load.connections = self.connections;
         load.streams = self.streams;
         load.timeout = Duration::from_secs(self.timeout);
         load.max_duration = Duration::from_secs(self.max_seconds);
         if let Some(requests_per_second) = self.rate {
-            load.pace = Pace::OpenLoop {
-                requests_per_second,
-            };
+            load.pace = Pace::OpenLoop { requests_per_second };
         }
         load.label = match &self.label_header {
             Some(name) => Label::Header(name.clone()),
@@ -146,11 +133,7 @@ impl Arguments {
     }
 
     fn variant(&self, authority: &Authority) -> Result<Variant> {
-        let path = self
-            .url
-            .path_and_query()
-            .cloned()
-            .unwrap_or(PathAndQuery::from_static("/"));
+        let path = self.url.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
         let mut variant = match &self.data {
             Some(body) => Variant::post_json("requests", path, body.clone()),
             None => Variant::get("requests", path),
@@ -175,17 +158,10 @@ impl Arguments {
 }
 
 async fn resolve(authority: &Authority) -> Result<SocketAddr> {
-    let host = authority
-        .host()
-        .trim_start_matches('[')
-        .trim_end_matches(']');
+    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
     let port = authority.port_u16().unwrap_or(80);
-    let mut addrs = tokio::net::lookup_host((host, port))
-        .await
-        .with_context(|| format!("cannot resolve {host}"))?;
-    addrs
-        .next()
-        .with_context(|| format!("{host} has no address"))
+    let mut addrs = tokio::net::lookup_host((host, port)).await.with_context(|| format!("cannot resolve {host}"))?;
+    addrs.next().with_context(|| format!("{host} has no address"))
 }
 
 fn count_up_to_10000(text: &str) -> Result<usize> {
@@ -196,9 +172,7 @@ fn count_up_to_10000(text: &str) -> Result<usize> {
 }
 
 fn parse_header(text: &str) -> Result<(HeaderName, HeaderValue)> {
-    let (name, value) = text
-        .split_once(':')
-        .context("write a header as 'name: value'")?;
+    let (name, value) = text.split_once(':').context("write a header as 'name: value'")?;
     Ok((name.trim().parse()?, value.trim().parse()?))
 }
 
@@ -212,12 +186,7 @@ fn write_table(out: &mut impl Write, report: &Report) -> std::io::Result<()> {
         report.requests_per_second(),
         report.connections_opened
     )?;
-    writeln!(
-        out,
-        "failed    {}{}",
-        report.failed(),
-        listed(" (", total.failures.iter(), ")")
-    )?;
+    writeln!(out, "failed    {}{}", report.failed(), listed(" (", total.failures.iter(), ")"))?;
     if !total.statuses.is_empty() {
         writeln!(out, "statuses  {}", listed("", total.statuses.iter(), ""))?;
     }
@@ -232,14 +201,8 @@ fn listed<'a, K: std::fmt::Display + 'a>(
     counts: impl Iterator<Item = (&'a K, &'a u64)>,
     after: &str,
 ) -> String {
-    let counts: Vec<String> = counts
-        .map(|(what, count)| format!("{what}: {count}"))
-        .collect();
-    if counts.is_empty() {
-        String::new()
-    } else {
-        format!("{before}{}{after}", counts.join(", "))
-    }
+    let counts: Vec<String> = counts.map(|(what, count)| format!("{what}: {count}")).collect();
+    if counts.is_empty() { String::new() } else { format!("{before}{}{after}", counts.join(", ")) }
 }
 
 fn latency_line(latency: &Latency) -> String {
@@ -247,15 +210,8 @@ fn latency_line(latency: &Latency) -> String {
         return "no complete response".to_owned();
     }
     let millis = |micros: u64| format!("{}.{:03} ms", micros / 1000, micros % 1000);
-    let (p50, p90, p99) = (
-        millis(latency.p50_us()),
-        millis(latency.p90_us()),
-        millis(latency.p99_us()),
-    );
-    format!(
-        "p50 {p50}, p90 {p90}, p99 {p99}, max {}",
-        millis(latency.max_us())
-    )
+    let (p50, p90, p99) = (millis(latency.p50_us()), millis(latency.p90_us()), millis(latency.p99_us()));
+    format!("p50 {p50}, p90 {p90}, p99 {p99}, max {}", millis(latency.max_us()))
 }
 
 #[cfg(test)]
@@ -278,22 +234,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_line_like_that_of_curl_becomes_a_request() {
-        let line = [
-            "http://127.0.0.1:81/score?a=1",
-            "-d",
-            "{}",
-            "-H",
-            "Host: abc.example",
-            "-H",
-            "x-api-version:blue",
-        ];
+        let line = ["http://127.0.0.1:81/score?a=1", "-d", "{}", "-H", "Host: abc.example", "-H", "x-api-version:blue"];
         let load = parse(&line).unwrap().load().await.unwrap();
         let variant = &load.variants[0];
         assert_eq!(load.target, "127.0.0.1:81".parse().unwrap());
-        assert_eq!(
-            (&variant.method, variant.path.as_str()),
-            (&Method::POST, "/score?a=1")
-        );
+        assert_eq!((&variant.method, variant.path.as_str()), (&Method::POST, "/score?a=1"));
         assert_eq!(variant.authority.as_ref().unwrap(), "abc.example");
         assert_eq!(variant.headers["x-api-version"], "blue");
         assert_eq!(variant.headers["content-type"], "application/json");
@@ -302,27 +247,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_given_content_type_replaces_the_default() {
-        let load = parse(&[
-            "http://127.0.0.1",
-            "-d",
-            "a=1",
-            "-H",
-            "content-type: text/plain",
-        ])
-        .unwrap()
-        .load()
-        .await
-        .unwrap();
-        let types: Vec<_> = load.variants[0]
-            .headers
-            .get_all("content-type")
-            .iter()
-            .collect();
+        let load =
+            parse(&["http://127.0.0.1", "-d", "a=1", "-H", "content-type: text/plain"]).unwrap().load().await.unwrap();
+        let types: Vec<_> = load.variants[0].headers.get_all("content-type").iter().collect();
         assert_eq!(types, ["text/plain"]);
-        assert_eq!(
-            (load.target.port(), load.variants[0].path.as_str()),
-            (80, "/")
-        );
+        assert_eq!((load.target.port(), load.variants[0].path.as_str()), (80, "/"));
     }
 
     #[test]
@@ -335,12 +264,7 @@ mod tests {
         check(&["http://127.0.0.1", "--rate", "0"]);
         check(&["http://127.0.0.1", "--streams", "2"]);
         check(&["http://127.0.0.1", "-H", "no colon"]);
-        check(&[
-            "http://127.0.0.1",
-            "--label-body",
-            "--label-header",
-            "server",
-        ]);
+        check(&["http://127.0.0.1", "--label-body", "--label-header", "server"]);
     }
 
     #[tokio::test]

@@ -169,7 +169,7 @@ mod tests {
         check("/a/%2e%2e%2Fb", PathRefusal::HiddenDotSegment);
         check("/a/.%5c.", PathRefusal::HiddenDotSegment);
         check("/a/%%32%65%%32%65/b", PathRefusal::NestedEscape);
-        check("/a/%%32%66b", PathRefusal::NestedEscape);
+        check("/a/..%%32%66b", PathRefusal::HiddenDotSegment);
         check("/a%%30%30", PathRefusal::Nul);
     }
 
