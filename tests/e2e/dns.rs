@@ -264,6 +264,38 @@ async fn a_table_with_a_new_name_serves_once_the_name_is_answered_for() -> anyho
     Ok(())
 }
 
+#[tokio::test]
+async fn a_name_that_no_table_has_is_asked_for_no_more() -> anyhow::Result<()> {
+    let started = Pods::start(&[2]).await?;
+    let dns = DnsServer::start().await?;
+    let (gone, kept) = ("model.default.svc.cluster.local", "other.default.svc.cluster.local");
+    dns.say(gone, addresses(&[2], 1));
+    dns.say(kept, addresses(&[2], 1));
+    let (model, other) = (dns_service("model", started.port, &[]), dns_service("other", started.port, &[]));
+    let mut bed = start(started.backends, &dns, &format!("{model}{}", to("model"))).await?;
+    // A connection that outlives the table keeps nothing of it alive.
+    let mut connection = bed.open().await?;
+    ask(&mut connection).await?;
+    bed.publish(&format!("{other}{}", to("other"))).await?;
+    ask(&mut connection).await?;
+
+    // Both are asked for about once a second, so the one that goes on tells the time.
+    let rounds = |from: usize| {
+        let dns = &dns;
+        eventually(LONG, move || async move {
+            let asked = dns.asked(kept);
+            ensure!(asked >= from + 6, "asked {asked} times");
+            Ok(())
+        })
+    };
+    rounds(dns.asked(kept)).await?;
+    let asked = dns.asked(gone);
+    rounds(dns.asked(kept)).await?;
+    assert_eq!(dns.asked(gone), asked);
+    ask(&mut connection).await?;
+    Ok(())
+}
+
 /// Sends a request that must be served, and says by which backend it was.
 async fn ask(connection: &mut RawConnection) -> anyhow::Result<String> {
     let response = connection.exchange(&RawRequest::get("/")).await?;

@@ -14,7 +14,7 @@ use socket2::{SockRef, TcpKeepalive};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
@@ -33,10 +33,11 @@ const NEVER: Duration = Duration::from_hours(24 * 365);
 /// Connections that one worker keeps to one endpoint while nothing is sent.
 const MAX_IDLE_PER_ENDPOINT: usize = 1024;
 
-/// A worker's side of all upstreams.
+/// A worker's side of all upstreams. Held by the worker's snapshot and by requests, only remembered here: what no table
+/// names any more goes with the last request to it.
 #[derive(Default)]
 pub(crate) struct WorkerUpstreams {
-    by_id: RefCell<HashMap<u64, Rc<WorkerUpstream>>>,
+    by_id: RefCell<HashMap<u64, Weak<WorkerUpstream>>>,
 }
 
 /// A worker's side of one upstream.
@@ -76,19 +77,21 @@ impl WorkerUpstreams {
     /// This worker's side of an upstream, made when it is first asked for.
     pub(crate) fn of(&self, upstream: &Arc<Upstream>) -> Rc<WorkerUpstream> {
         let mut by_id = self.by_id.borrow_mut();
-        Rc::clone(by_id.entry(upstream.id).or_insert_with(|| Rc::new(WorkerUpstream::new(upstream))))
+        let known = by_id.entry(upstream.id).or_default();
+        known.upgrade().unwrap_or_else(|| {
+            let made = Rc::new(WorkerUpstream::new(upstream));
+            *known = Rc::downgrade(&made);
+            made
+        })
     }
 
-    /// Closes connections that have been idle for too long, or whose endpoint is gone, and forgets upstreams that no
-    /// table names. Called about once a second.
+    /// Closes connections that have been idle for too long, or whose endpoint is gone, and forgets upstreams that are
+    /// gone. Called about once a second.
     pub(crate) fn sweep(&self) {
         let now = Instant::now();
-        let mut by_id = self.by_id.borrow_mut();
-        by_id.retain(|_, upstream| {
-            upstream.sweep(now);
-            // Without a snapshot of this worker, and a registry or a request elsewhere, nobody asks for it any more.
-            Rc::strong_count(upstream) > 1 || Arc::strong_count(&upstream.shared) > 1
-        });
+        self.by_id
+            .borrow_mut()
+            .retain(|_, upstream| upstream.upgrade().inspect(|upstream| upstream.sweep(now)).is_some());
     }
 }
 
@@ -165,8 +168,7 @@ impl WorkerEndpoint {
     fn take_idle(&self) -> Option<IdleConnection> {
         let mut idle = self.idle.borrow_mut();
         let now = Instant::now();
-        idle.retain(|idle| !idle.connection.sender.is_closed() && now < idle.expires);
-        let ready = idle.iter().rposition(|idle| idle.connection.sender.is_ready())?;
+        let ready = idle.iter().rposition(|idle| idle.connection.sender.is_ready() && now < idle.expires)?;
         Some(idle.remove(ready))
     }
 
