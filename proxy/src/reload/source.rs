@@ -31,18 +31,17 @@ pub(super) async fn read_sources(path: &Path) -> io::Result<Sources> {
         if path.is_dir() && path.join(DATA_LINK).exists() {
             match read_swapped(path) {
                 Ok(Some(read)) => return Ok(read),
-                // It was swapped away while it was read, and perhaps half removed: read the new one.
+                // It was swapped away while it was read, and perhaps removed: the new one is there already.
                 Ok(None) => continue,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(error),
             }
-        } else {
-            let read = read_once(path)?;
-            if before.as_ref() == Some(&read) {
-                return Ok(read);
-            }
-            before = Some(read);
         }
+        let read = read_once(path)?;
+        if before.as_ref() == Some(&read) {
+            return Ok(read);
+        }
+        before = Some(read);
         tokio::time::sleep(SETTLE).await;
     }
     Err(io::Error::new(io::ErrorKind::TimedOut, "the routes keep changing while they are read"))
