@@ -1,3 +1,6 @@
+//! The gateway as a library, so that the command line can run it as a process of its own. What follows is its
+//! architecture.
+
 #![doc = include_str!("../ARCHITECTURE.md")]
 
 mod access_log;
