@@ -4,6 +4,7 @@
 use crate::drain::Drain;
 use crate::metrics::Metrics;
 use crate::snapshot::Snapshots;
+use crate::upstream::Registry;
 use crate::worker::WorkerHandle;
 use axum::Router;
 use axum::extract::{Query, Request, State};
@@ -22,6 +23,7 @@ const LANGUAGE_VERSION: u32 = 1;
 /// What the ports tell about.
 pub(crate) struct Control {
     pub(crate) snapshots: Arc<Snapshots>,
+    pub(crate) registry: Arc<Registry>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) workers: Vec<WorkerHandle>,
     pub(crate) drain: Arc<Drain>,
@@ -72,7 +74,7 @@ async fn metrics(State(control): State<Arc<Control>>) -> impl IntoResponse {
         worker.flush_metrics().await;
     }
     if let Some(snapshot) = control.snapshots.current() {
-        control.metrics.observe_snapshot(&snapshot);
+        control.metrics.observe_snapshot(&snapshot, &control.registry);
     }
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], control.metrics.render())
 }

@@ -94,15 +94,17 @@ impl App {
     async fn run(self) -> Result<(), AppError> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
+        let registry = Arc::new(Registry::new(Resolver::new(self.settings.dns_server)));
         let control = Arc::new(Control {
             snapshots: Arc::clone(&self.shared.snapshots),
+            registry: Arc::clone(&registry),
             metrics: Arc::clone(&self.shared.metrics),
             workers: self.workers.clone(),
             drain: Arc::clone(&self.shared.drain),
         });
         tokio::spawn(serve("status", self.status, admin::status_routes(&control))?);
         tokio::spawn(serve("admin", self.admin, admin::admin_routes(&control))?);
-        let reloader = reloader(&self.settings, &self.shared, &self.listeners);
+        let reloader = reloader(&self.settings, &self.shared, registry, &self.listeners);
         let acceptor = Acceptor {
             workers: self.workers,
             metrics: Arc::clone(&self.shared.metrics),
@@ -139,11 +141,11 @@ impl App {
     }
 }
 
-fn reloader(settings: &Settings, shared: &Shared, listeners: &[Listener]) -> Reloader {
+fn reloader(settings: &Settings, shared: &Shared, registry: Arc<Registry>, listeners: &[Listener]) -> Reloader {
     Reloader {
         path: settings.routes.clone(),
         identity: Identity { labels: settings.labels.clone(), namespace: settings.namespace.clone() },
-        registry: Registry::new(Resolver::new(settings.dns_server)),
+        registry,
         snapshots: Arc::clone(&shared.snapshots),
         credentials: Arc::clone(&shared.credentials),
         metrics: Arc::clone(&shared.metrics),

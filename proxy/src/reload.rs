@@ -28,7 +28,7 @@ const LOOK_UNWATCHED: Duration = Duration::from_secs(1);
 pub(crate) struct Reloader {
     pub(crate) path: PathBuf,
     pub(crate) identity: Identity,
-    pub(crate) registry: Registry,
+    pub(crate) registry: Arc<Registry>,
     pub(crate) snapshots: Arc<Snapshots>,
     pub(crate) credentials: Arc<Credentials>,
     pub(crate) metrics: Arc<Metrics>,

@@ -1,6 +1,7 @@
 //! Upstreams: what a reload must not forget. The registry outlives every route snapshot and is keyed by destination;
 //! snapshots name upstreams, upstreams hold their endpoints (which have a life of their own, by DNS) and their counters.
-//! Connections are not here but per worker, in `pool`.
+//! An upstream lives as long as a snapshot names it or a request uses it. Connections are not here but per worker, in
+//! `pool`.
 
 mod dns;
 mod endpoint;
@@ -13,15 +14,16 @@ pub(crate) use pool::{Lease, LeaseError, SendFailure, WorkerUpstream, WorkerUpst
 use arc_swap::ArcSwap;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tokio::sync::watch;
 use turnout_routes::documents::EndpointAddress;
 use turnout_routes::router::{Backend, EndpointSource};
 
-/// All upstreams of the process, by the name of their backend (`host:port` or `host:port/subset`).
+/// All upstreams of the process, by the name of their backend (`host:port` or `host:port/subset`). They are only
+/// remembered here, so that one that no table names goes with the last request to it.
 pub(crate) struct Registry {
     resolver: Arc<Resolver>,
-    upstreams: Mutex<HashMap<String, Arc<Upstream>>>,
+    known: Mutex<HashMap<String, Weak<Upstream>>>,
 }
 
 /// One backend: its endpoints and what is counted of it.
@@ -40,29 +42,34 @@ pub(crate) struct Upstream {
 
 impl Registry {
     pub(crate) fn new(resolver: Resolver) -> Self {
-        Self { resolver: Arc::new(resolver), upstreams: Mutex::default() }
+        Self { resolver: Arc::new(resolver), known: Mutex::default() }
     }
 
-    /// The upstreams of a table's backends, in their order: those that are known with their new endpoints, the others
-    /// made anew, and all that the table does not name forgotten. Must run inside the control runtime.
+    /// The upstreams of a table's backends, in their order: those that live with their new endpoints, the others made
+    /// anew. Must run inside the control runtime.
     pub(crate) fn update(&self, backends: &[Backend]) -> Vec<Arc<Upstream>> {
-        let mut known = self.upstreams.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut kept = HashMap::with_capacity(backends.len());
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let upstreams = backends.iter().map(|backend| {
             let name = backend.to_string();
-            let upstream = match known.remove(&name) {
+            let upstream = match known.get(&name).and_then(Weak::upgrade) {
                 Some(upstream) => {
                     upstream.use_sources(&backend.endpoints);
                     upstream
                 }
                 None => Upstream::start(backend, &self.resolver),
             };
-            kept.insert(name, Arc::clone(&upstream));
+            known.insert(name, Arc::downgrade(&upstream));
             upstream
         });
         let upstreams = upstreams.collect();
-        *known = kept;
+        known.retain(|_, upstream| upstream.strong_count() > 0);
         upstreams
+    }
+
+    /// Every upstream that lives, whether the table that serves names it or not.
+    pub(crate) fn living(&self) -> Vec<Arc<Upstream>> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.values().filter_map(Weak::upgrade).collect()
     }
 }
 

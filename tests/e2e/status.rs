@@ -334,6 +334,42 @@ async fn in_flight(bed: &Bed, backend: &str, expected: f64) -> anyhow::Result<()
 }
 
 #[tokio::test]
+async fn a_dropped_backend_is_told_until_its_last_request_has_ended() -> anyhow::Result<()> {
+    // Whoever removes a backend must know first that nothing runs there any more.
+    let mut bed = Bed::start(TO_GREEN, &[]).await?;
+    let green = [("backend", "green.default.svc.cluster.local:5001")];
+    let to_green = documents(&bed.backends, TO_GREEN);
+    let to_blue = documents(&bed.backends, "- route: [{destination: {host: blue}}]");
+    assert_eq!(bed.send(&RawRequest::get("/")).await?.backend(), Some("green"));
+    bed.publish(&to_blue).await?;
+    assert_eq!(bed.gateway.metrics().await?.sum("turnout_requests_in_flight", &green), None, "nothing runs there");
+    bed.publish(&to_green).await?;
+
+    let mut running = bed.open().await?;
+    running.send(&RawRequest::get("/").header("x-echo", "delay=600s").to_bytes()).await?;
+    in_flight(&bed, green[0].1, 1.0).await?;
+
+    for _ in 0..2 {
+        bed.publish(&to_blue).await?;
+        let metrics = bed.gateway.metrics().await?;
+        assert_eq!(metrics.sum("turnout_requests_in_flight", &green), Some(1.0));
+        assert_eq!(metrics.sum("turnout_weight", &green), None);
+        assert_eq!(metrics.sum("turnout_upstream_endpoints", &green), None);
+        // A table that names it again takes it up with what runs there.
+        bed.publish(&to_green).await?;
+        assert_eq!(bed.gateway.metrics().await?.sum("turnout_requests_in_flight", &green), Some(1.0));
+    }
+    bed.publish(&to_blue).await?;
+    drop(running);
+    eventually(LONG, || async {
+        let left = bed.gateway.metrics().await?.sum("turnout_requests_in_flight", &green);
+        ensure!(left.is_none(), "{left:?} in flight");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
 async fn a_gateway_port_without_a_listener_is_told() -> anyhow::Result<()> {
     let backends = Backends::start().await?;
     let other = documents(&backends, TO_GREEN).replace(

@@ -1,12 +1,16 @@
 //! Gauges that are read off the gateway's state when it is scraped: weights, endpoints and requests in flight of the
-//! snapshot that serves. What the controller and `turnout` know of a gateway they read here.
+//! snapshot that serves. What the controller and `turnout` know of a gateway they read here, above all whether a backend
+//! may go: so one that the snapshot does not name any more is told until the last request to it has ended.
 
 use super::Metrics;
 use crate::snapshot::Snapshot;
+use crate::upstream::{Registry, Upstream};
+use std::collections::HashSet;
 
 impl Metrics {
-    /// Sets the gauges that follow the snapshot; those of an older one are gone.
-    pub(crate) fn observe_snapshot(&self, snapshot: &Snapshot) {
+    /// Sets the gauges that follow the snapshot. Of those of an older one only requests in flight are left, where there
+    /// are any.
+    pub(crate) fn observe_snapshot(&self, snapshot: &Snapshot, registry: &Registry) {
         for gauge in [&self.weight, &self.endpoints, &self.in_flight, &self.revision] {
             gauge.reset();
         }
@@ -23,8 +27,15 @@ impl Metrics {
         for upstream in &snapshot.upstreams {
             let endpoints = upstream.endpoints().as_slice().len();
             self.endpoints.with_label_values(&[&upstream.name]).set(i64::try_from(endpoints).unwrap_or(i64::MAX));
-            let in_flight = i64::try_from(upstream.in_flight()).unwrap_or(i64::MAX);
-            self.in_flight.with_label_values(&[&upstream.name]).set(in_flight);
+            self.set_in_flight(upstream);
         }
+        let named: HashSet<u64> = snapshot.upstreams.iter().map(|upstream| upstream.id).collect();
+        let dropped = registry.living().into_iter().filter(|upstream| !named.contains(&upstream.id));
+        dropped.filter(|upstream| upstream.in_flight() > 0).for_each(|upstream| self.set_in_flight(&upstream));
+    }
+
+    fn set_in_flight(&self, upstream: &Upstream) {
+        let in_flight = i64::try_from(upstream.in_flight()).unwrap_or(i64::MAX);
+        self.in_flight.with_label_values(&[&upstream.name]).set(in_flight);
     }
 }
