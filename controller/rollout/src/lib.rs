@@ -2,7 +2,7 @@
 //!
 //! The crate is pure: no I/O, no clock, no randomness, no async. A driver observes the world, asks [`decide`], publishes
 //! what [`publish`] renders, does the [`Action`]s, writes the status, and begins again. The command line drives a local
-//! directory so, a controller a cluster.
+//! directory so, a controller a cluster, where [`registry()`] adds what gateways must know of Services.
 //!
 //! What a stage is stands in [`STAGE_TABLE`]; what people want in [`RolloutSpec`]; what was confirmed in
 //! [`RolloutStatus`]. Laws that hold after every decision, whatever was observed:
@@ -51,12 +51,14 @@
 //!     blue: ready("v2"),
 //!     gateways: vec![GatewayObservation {
 //!         id: "gateway-0".to_owned(),
+//!         serving: true,
 //!         active: Some("3f2a".to_owned()),
 //!         rejected: None,
 //!         green: load(100),
 //!         blue: load(0),
 //!     }],
 //!     template_revision: None,
+//!     obstacle: None,
 //! };
 //!
 //! // Blue_0 has the weights that are in effect, so it is reached at once; then it is left for Blue_50.
@@ -72,8 +74,13 @@
 //! ```
 
 mod commands;
+mod gateway_report;
+mod gauges;
+mod hosts;
+pub mod istio;
 mod machine;
 mod observation;
+mod registry;
 mod render;
 mod resource;
 mod stage;
@@ -84,9 +91,15 @@ mod weights;
 mod testing;
 
 pub use commands::{CommandError, RollbackRequest};
-pub use machine::{Action, Decision, Event, Severity, decide};
-pub use observation::{BackendObservation, GatewayObservation, Load, Observation, Published, Rejection};
-pub use render::{MAX_PUBLISHED_BYTES, RenderError, RouteSelectionError, publish, route_weights};
+pub use gateway_report::{GatewayReport, GatewayReportError};
+pub use gauges::BackendName;
+pub use hosts::{ServiceName, full_host};
+pub use machine::{Action, Decision, Departure, Event, Severity, decide, depart};
+pub use observation::{BackendObservation, GatewayObservation, Load, Observation, Obstacle, Published, Rejection};
+pub use registry::{
+    EndpointsBy, PortFacts, Registry, ServiceFacts, Twin, TwinPort, is_generated, registry, services_named,
+};
+pub use render::{MAX_PUBLISHED_BYTES, RenderError, RouteSelectionError, governed_rule, publish, route_weights};
 pub use resource::{
     API_VERSION, Approval, BackendRef, Candidate, Condition, ConditionStatus, ConditionType, FieldError, Gate,
     GateKind, GateSpec, InvalidRollout, KIND, Mode, ModelRollout, ObjectMetadata, OnBackendLoss, Phase, Plan,

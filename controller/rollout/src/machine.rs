@@ -9,11 +9,14 @@
 mod backward;
 mod candidate;
 mod confirm;
+mod depart;
 mod forward;
 mod report;
 
 #[cfg(test)]
 mod tests;
+
+pub use depart::{Departure, depart};
 
 use crate::observation::Observation;
 use crate::resource::{
@@ -180,7 +183,7 @@ impl<'a> Draft<'a> {
 
     /// A live gateway that knows no endpoint of the backend.
     fn blind_gateway(&self, backend: Backend) -> Option<&'a str> {
-        let mut gateways = self.observed.gateways.iter();
+        let mut gateways = self.observed.gateways.iter().filter(|gateway| gateway.serving);
         gateways.find(|gateway| gateway.load(backend).endpoints == 0).map(|gateway| gateway.id.as_str())
     }
 

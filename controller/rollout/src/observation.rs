@@ -19,10 +19,21 @@ pub struct Observation {
     pub green: BackendObservation,
     /// Blue.
     pub blue: BackendObservation,
-    /// Every live gateway; none in Istio mode. One that lives and cannot be read has no `active` revision.
+    /// Every live gateway; none in Istio mode. One that serves and cannot be read has no `active` revision.
     pub gateways: Vec<GatewayObservation>,
     /// Managed workloads: the revision of `spec.template`.
     pub template_revision: Option<String>,
+    /// What kept the driver, the last time, from doing what was decided.
+    pub obstacle: Option<Obstacle>,
+}
+
+/// What keeps a driver from doing what was decided, such as a missing right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Obstacle {
+    /// In one word.
+    pub reason: &'static str,
+    /// In one line, with what to do.
+    pub message: String,
 }
 
 /// What gateways are to have.
@@ -66,6 +77,8 @@ impl BackendObservation {
 pub struct GatewayObservation {
     /// What people call it, as its pod's name.
     pub id: String,
+    /// It takes new connections. One that does not may still have requests in flight, and confirms nothing.
+    pub serving: bool,
     /// The revision that all of its workers have.
     pub active: Option<String>,
     /// The revision that it refuses.

@@ -2,6 +2,7 @@
 //! nothing else is. Finding those rules is here too, with an error for everything that is not exactly one rule with
 //! exactly the two backends.
 
+use crate::hosts::full_host;
 use crate::resource::{BackendRef, ModelRollout};
 use crate::weights::{Backend, Weights};
 use turnout_routes::documents::{
@@ -53,6 +54,14 @@ pub enum RouteSelectionError {
         /// What to do.
         hint: &'static str,
     },
+    /// An older rollout decides these weights already.
+    #[error("{place} is governed by rollout {by} already: change spec.route of one of them")]
+    AlreadyGoverned {
+        /// The rule.
+        place: String,
+        /// `namespace/name` of the older rollout.
+        by: String,
+    },
 }
 
 /// Why nothing can be published.
@@ -100,8 +109,7 @@ pub fn publish(documents: &[Document], rollouts: &[(&ModelRollout, Weights)]) ->
         let rule = find_rule(&documents, rollout)
             .map_err(|error| RenderError::Route { rollout: rollout.id(), error: Box::new(error) })?;
         if let Some((_, first)) = governed.iter().find(|(place, _)| *place == rule.place) {
-            let service = format!("{}/{}", rollout.route_namespace(), rollout.spec.route.virtual_service);
-            let place = format!("VirtualService {service} spec.http[{}]", rule.place.rule);
+            let place = rule_name(rollout, rule.place.rule);
             return Err(RenderError::Conflict { first: first.clone(), second: rollout.id(), place });
         }
         set_weights(&mut documents, &rule, *weights, rollout)?;
@@ -119,6 +127,15 @@ pub fn publish(documents: &[Document], rollouts: &[(&ModelRollout, Weights)]) ->
 pub fn route_weights(documents: &[Document], rollout: &ModelRollout) -> Result<Weights, RouteSelectionError> {
     let rule = find_rule(documents, rollout)?;
     Ok(rule.weights)
+}
+
+/// The rule that the rollout governs, as people call it: two rollouts with the same one cannot both decide its weights.
+pub fn governed_rule(documents: &[Document], rollout: &ModelRollout) -> Result<String, RouteSelectionError> {
+    Ok(rule_name(rollout, find_rule(documents, rollout)?.place.rule))
+}
+
+fn rule_name(rollout: &ModelRollout, rule: usize) -> String {
+    format!("VirtualService {}/{} spec.http[{rule}]", rollout.route_namespace(), rollout.spec.route.virtual_service)
 }
 
 /// The index of a document, and that of the rule in it.
@@ -220,12 +237,6 @@ fn is_backend(destination: &Destination, backend: &BackendRef, namespace: &str) 
     full_host(&destination.host, namespace) == full_host(&backend.host, namespace)
         && destination.subset == backend.subset
         && (backend.port.is_none() || backend.port == destination.port)
-}
-
-/// Istio reads a host without a dot as a service of the document's own namespace.
-fn full_host(host: &str, namespace: &str) -> String {
-    let host = host.to_ascii_lowercase();
-    if host.contains('.') { host } else { format!("{host}.{namespace}.svc.cluster.local") }
 }
 
 fn set_weights(

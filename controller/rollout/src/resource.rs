@@ -59,6 +59,7 @@ fn default_namespace() -> String {
 
 /// What is wanted: where the weights are, how the rollout goes, and in the last five fields what people ask for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RolloutSpec {
     /// The http rule whose weights the stage decides.
@@ -94,6 +95,9 @@ pub struct RolloutSpec {
     /// Managed only: the pod template from which the backends are made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<serde_json::Value>,
+    /// Managed only: the pods of each backend. Without it a backend begins with one, and an autoscaler may change that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<u32>,
     /// The revision of the image to roll out. Managed: that of the template, if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
@@ -121,6 +125,7 @@ fn default_ready_deadline_seconds() -> u64 {
 
 /// Which rule a rollout governs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RouteRef {
     /// The VirtualService's name.
@@ -135,6 +140,7 @@ pub struct RouteRef {
 
 /// A destination of the rule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BackendRef {
     /// The service: a short name counts in the VirtualService's namespace.
@@ -149,6 +155,7 @@ pub struct BackendRef {
 
 /// What must happen before one stage is left.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct GateSpec {
     /// The stage that is left.
@@ -163,6 +170,7 @@ pub struct GateSpec {
 
 /// What a gate waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum GateKind {
     /// Nothing.
     None,
@@ -174,6 +182,7 @@ pub enum GateKind {
 
 /// Opens the manual gate of one stage. It names the rollout too, so that it never opens a gate of the next one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Approval {
     /// The candidate's revision.
@@ -187,6 +196,7 @@ pub struct Approval {
 
 /// Who makes and removes the backends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Workload {
     /// Somebody else, as a pipeline with Helm: the rollout waits for them and says when they may go.
     #[default]
@@ -197,6 +207,7 @@ pub enum Workload {
 
 /// Which data plane takes the weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Mode {
     /// Turnout's gateways, which say what they have.
     #[default]
@@ -207,6 +218,7 @@ pub enum Mode {
 
 /// What happens when blue has weight and loses its last ready endpoint. Its weight moves to green in either case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum OnBackendLoss {
     /// The stage stays, and the weight returns with readiness.
     #[default]
@@ -217,6 +229,7 @@ pub enum OnBackendLoss {
 
 /// The requests that a new backend gets before it gets weight.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct WarmUp {
     /// Path and query.

@@ -85,6 +85,21 @@ impl Stage {
     }
 }
 
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for Stage {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Stage".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "string",
+            "pattern": "^(Blue_(0|[1-9][0-9]?|100)|Blue_Green|Green_100)$",
+            "maxLength": 10,
+        })
+    }
+}
+
 impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -147,6 +162,21 @@ impl Target {
             Self::Stage(stage) => Some(stage),
             Self::Rollback => None,
         }
+    }
+}
+
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for Target {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Target".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "string",
+            "pattern": "^(Blue_(0|[1-9][0-9]?|100)|Blue_Green|Green_100|Rollback)$",
+            "maxLength": 10,
+        })
     }
 }
 

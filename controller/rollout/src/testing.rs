@@ -46,6 +46,7 @@ pub(crate) fn gateway(index: usize, weights: Weights) -> GatewayObservation {
     let load = |weight| Load { weight, endpoints: 2, in_flight: 0 };
     GatewayObservation {
         id: format!("gateway-{index}"),
+        serving: true,
         active: Some(revision_of(weights)),
         rejected: None,
         green: load(weights.green),
@@ -69,5 +70,6 @@ pub(crate) fn observation(green: u32, blue: u32) -> Observation {
         blue: serving("v2"),
         gateways: vec![gateway(0, weights), gateway(1, weights)],
         template_revision: None,
+        obstacle: None,
     }
 }

@@ -6,6 +6,7 @@ use std::fmt;
 
 /// One of the two backends. These are names; which of them is stable and which the candidate depends on the stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Backend {
     /// Serves the stable image, up to `Blue_100`.
@@ -39,6 +40,7 @@ impl fmt::Display for Backend {
 
 /// The weights of the two destinations of a rule, as its document has them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Weights {
     /// Green's share.
     pub green: u32,

@@ -3,7 +3,7 @@
 
 use anyhow::{Context as _, anyhow};
 use bytes::Bytes;
-use http::{Method, Request, StatusCode, header};
+use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::rt::TokioIo;
 use std::time::Duration;
@@ -32,14 +32,21 @@ pub(crate) async fn get(address: &str, path: &str) -> anyhow::Result<(StatusCode
 
 /// Sends one request and reads its whole answer.
 pub(crate) async fn send(call: &Call<'_>) -> anyhow::Result<(StatusCode, Bytes)> {
-    let answer = tokio::time::timeout(TIMEOUT, exchange(call)).await;
+    let (head, body) = answer_to(call, call.address, TIMEOUT).await?.into_parts();
+    Ok((head.status, body))
+}
+
+/// As [`send`], with the headers of the answer; the request is for `host`, and waits no longer than `timeout`.
+pub(crate) async fn answer_to(call: &Call<'_>, host: &str, timeout: Duration) -> anyhow::Result<Response<Bytes>> {
+    let answer = tokio::time::timeout(timeout, exchange(call, host)).await;
     answer
-        .map_err(|_| anyhow!("no answer within {TIMEOUT:?}"))?
+        .map_err(|_| anyhow!("no answer within {timeout:?}"))
+        .flatten()
         .with_context(|| format!("http://{}{}", call.address, call.path))
 }
 
-async fn exchange(call: &Call<'_>) -> anyhow::Result<(StatusCode, Bytes)> {
-    let mut request = Request::builder().uri(call.path).header(header::HOST, call.address);
+async fn exchange(call: &Call<'_>, host: &str) -> anyhow::Result<Response<Bytes>> {
+    let mut request = Request::builder().uri(call.path).header(header::HOST, host);
     if call.body.is_some() {
         request = request.method(Method::POST).header(header::CONTENT_TYPE, "application/json");
     }
@@ -53,7 +60,7 @@ async fn exchange(call: &Call<'_>) -> anyhow::Result<(StatusCode, Bytes)> {
     let answer = async {
         let (head, body) = sender.send_request(request).await?.into_parts();
         let body = Limited::new(body, MAX_BODY_BYTES).collect().await.map_err(|error| anyhow!(error))?;
-        Ok((head.status, body.to_bytes()))
+        Ok(Response::from_parts(head, body.to_bytes()))
     };
     let mut answer = std::pin::pin!(answer);
     tokio::select! {

@@ -7,7 +7,7 @@
 
 use super::client::{self, Call};
 use super::directory::{Directory, Lock};
-use super::observe::{self, Endpoint, GatewayReport};
+use super::observe::{self, Endpoint};
 use super::publish::{Mount, revision_of};
 use super::world::World;
 use anyhow::ensure;
@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Notify, mpsc};
 use turnout_rollout::{
-    Action, Backend, Decision, ModelRollout, Observation, Published, Severity, Timestamp, Weights, decide, publish,
-    route_weights,
+    Action, Backend, Decision, GatewayReport, ModelRollout, Observation, Published, Severity, Timestamp, Weights,
+    decide, publish, route_weights,
 };
 use turnout_routes::documents::Document;
 use turnout_routes::{Source, parse};
@@ -150,6 +150,7 @@ impl Driver {
                 blue,
                 gateways: gateways.iter().map(|gateway| gateway.observe(&current.documents, &rollout)).collect(),
                 template_revision: None,
+                obstacle: None,
             };
             let decision = decide(&rollout, &observed);
             decided.push(Decided { name: name.to_owned(), rollout, endpoints, decision });

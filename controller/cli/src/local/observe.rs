@@ -4,15 +4,10 @@
 
 use super::client;
 use super::directory::{Directory, GatewayAddresses};
-use super::metrics::{BackendName, Gauges};
-use serde::Deserialize;
 use std::collections::BTreeMap;
 use tokio::task::JoinSet;
-use turnout_rollout::{Backend, BackendObservation, BackendRef, GatewayObservation, Load, ModelRollout, Rejection};
-use turnout_routes::documents::{
-    Action, Document, EndpointAddress, Resolution, ServiceEndpoint, ServiceEntry, ServicePort, VirtualService,
-};
-use turnout_routes::router::Origin;
+use turnout_rollout::{Backend, BackendObservation, BackendRef, GatewayReport, ModelRollout, full_host};
+use turnout_routes::documents::{Document, EndpointAddress, Resolution, ServiceEndpoint, ServiceEntry, ServicePort};
 
 /// What an endpoint serves.
 pub(crate) const REVISION_LABEL: &str = "turnout.dev/revision";
@@ -40,28 +35,6 @@ pub(crate) struct Endpoint {
     pub(crate) revision: Option<String>,
 }
 
-/// A gateway as it reports itself; nothing of it is known where it does not answer.
-#[derive(Clone, Debug)]
-pub(crate) struct GatewayReport {
-    id: String,
-    pub(crate) active: Option<String>,
-    rejected: Option<Rejection>,
-    gauges: Gauges,
-}
-
-/// `/revision`.
-#[derive(Deserialize)]
-struct RevisionAnswer {
-    active: Option<String>,
-    rejected: Option<RejectedAnswer>,
-}
-
-#[derive(Deserialize)]
-struct RejectedAnswer {
-    revision: String,
-    reason: String,
-}
-
 /// Asks every gateway.
 pub(crate) async fn gateways(directory: &Directory) -> anyhow::Result<Vec<GatewayReport>> {
     let mut asked = JoinSet::new();
@@ -69,79 +42,23 @@ pub(crate) async fn gateways(directory: &Directory) -> anyhow::Result<Vec<Gatewa
         asked.spawn(ask_gateway(id, addresses));
     }
     let mut reports = asked.join_all().await;
-    reports.sort_by(|one, other| one.id.cmp(&other.id));
+    reports.sort_by(|one: &GatewayReport, other| one.id().cmp(other.id()));
     Ok(reports)
 }
 
 async fn ask_gateway(id: String, addresses: Option<GatewayAddresses>) -> GatewayReport {
-    let unknown = |id| GatewayReport { id, active: None, rejected: None, gauges: Gauges::default() };
-    let Some(addresses) = addresses else { return unknown(id) };
+    let Some(addresses) = addresses else { return GatewayReport::silent(id) };
     let status = addresses.status.to_string();
     let (revision, metrics) = tokio::join!(client::get(&status, "/revision"), client::get(&status, "/metrics"));
-    let (Ok((_, revision)), Ok((_, metrics))) = (revision, metrics) else { return unknown(id) };
-    let Ok(revision) = serde_json::from_slice::<RevisionAnswer>(&revision) else { return unknown(id) };
-    let rejection = |rejected: RejectedAnswer| Rejection { revision: rejected.revision, reason: rejected.reason };
-    GatewayReport {
-        id,
-        active: revision.active,
-        rejected: revision.rejected.map(rejection),
-        gauges: Gauges::parse(&String::from_utf8_lossy(&metrics)),
-    }
+    let (Ok((_, revision)), Ok((_, metrics))) = (revision, metrics) else { return GatewayReport::silent(id) };
+    let metrics = String::from_utf8_lossy(&metrics);
+    GatewayReport::parse(id.clone(), &revision, &metrics).unwrap_or_else(|_| GatewayReport::silent(id))
 }
 
-/// The active revision of a gateway, and nothing else of it.
+/// Whether a gateway has the revision that is wanted; nothing else of it is asked for.
 pub(crate) async fn has_settled(addresses: &GatewayAddresses, wanted: &str) -> bool {
     let Ok((_, answer)) = client::get(&addresses.status.to_string(), "/revision").await else { return false };
-    let Ok(answer) = serde_json::from_slice::<RevisionAnswer>(&answer) else { return false };
-    answer.active.as_deref() == Some(wanted)
-}
-
-impl GatewayReport {
-    /// The gateway as the rollout's decision needs it; `documents` are what is published.
-    pub(crate) fn observe(&self, documents: &[Document], rollout: &ModelRollout) -> GatewayObservation {
-        let routes = split_routes(documents, rollout);
-        let load = |backend: Backend| {
-            let reference = rollout.spec.backend(backend);
-            let host = full_host(&reference.host, rollout.route_namespace());
-            let name = BackendName { host: &host, port: reference.port, subset: reference.subset.as_deref() };
-            Load {
-                weight: u32::try_from(self.gauges.weight(&routes, &name)).unwrap_or(u32::MAX),
-                endpoints: u32::try_from(self.gauges.endpoints(&name)).unwrap_or(u32::MAX),
-                in_flight: self.gauges.in_flight(&name),
-            }
-        };
-        GatewayObservation {
-            id: self.id.clone(),
-            active: self.active.clone(),
-            rejected: self.rejected.clone(),
-            green: load(Backend::Green),
-            blue: load(Backend::Blue),
-        }
-    }
-}
-
-/// The rules of the rollout's VirtualService that split, as gateways name them. A rule with one destination pins
-/// requests to it whatever its weight, which is no share of a split.
-fn split_routes(documents: &[Document], rollout: &ModelRollout) -> Vec<String> {
-    let is_it = |service: &&VirtualService| {
-        service.metadata.name == rollout.spec.route.virtual_service
-            && service.metadata.namespace == rollout.route_namespace()
-    };
-    let services = documents.iter().filter_map(|document| match document {
-        Document::VirtualService(service) => Some(service),
-        _ => None,
-    });
-    let mut routes = Vec::new();
-    for service in services.filter(is_it) {
-        for (http, rule) in service.http.iter().enumerate() {
-            let splits = matches!(&rule.action, Action::Forward(forward) if forward.destinations.as_slice().len() > 1);
-            if splits {
-                let (namespace, name) = (service.metadata.namespace.clone(), service.metadata.name.clone());
-                routes.push(Origin { namespace, virtual_service: name, http, name: rule.name.clone() }.to_string());
-            }
-        }
-    }
-    routes
+    GatewayReport::parse(String::new(), &answer, "").is_ok_and(|report| report.active() == Some(wanted))
 }
 
 /// Where the documents say that a backend is; empty if nowhere.
@@ -187,12 +104,6 @@ fn subset_labels(documents: &[Document], host: &str, reference: &BackendRef) -> 
     });
     let mut subsets = rules.flat_map(|rule| &rule.subsets);
     subsets.find(|subset| subset.name == *wanted).map(|subset| subset.labels.clone())
-}
-
-/// A host without a dot is a service of the namespace, as in Istio.
-fn full_host(host: &str, namespace: &str) -> String {
-    let host = host.to_ascii_lowercase();
-    if host.contains('.') { host } else { format!("{host}.{namespace}.svc.cluster.local") }
 }
 
 /// Asks every endpoint of a backend for its root. What answers, and not with a fault of its own, is ready.

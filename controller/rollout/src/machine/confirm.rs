@@ -62,22 +62,22 @@ impl Draft<'_> {
 
     fn settling(&self, weights: Weights) -> Confirmation {
         let since = self.before.weights_since.filter(|_| self.before.weights == Some(weights));
-        let seconds = since.map_or(0, |since| self.observed.now.seconds_since(since));
-        if seconds >= ISTIO_SETTLE_SECONDS {
+        if since.is_some_and(|since| self.observed.now.seconds_since(since) >= ISTIO_SETTLE_SECONDS) {
             return Confirmation::Settled;
         }
         Confirmation::Pending(format!(
-            "Istio reports nothing, {seconds} of {ISTIO_SETTLE_SECONDS} s to settle are over"
+            "Istio reports nothing, so weights count as settled {ISTIO_SETTLE_SECONDS} s after they were published"
         ))
     }
 }
 
 fn reports(gateways: &[GatewayObservation], revision: &str) -> Confirmation {
+    let gateways: Vec<_> = gateways.iter().filter(|gateway| gateway.serving).collect();
     if gateways.is_empty() {
         return Confirmation::Pending(format!("no live gateway, revision {} is published", short(revision)));
     }
-    let has_it = |gateway: &GatewayObservation| gateway.active.as_deref() == Some(revision);
-    let (confirmed, others): (Vec<_>, Vec<_>) = gateways.iter().partition(|gateway| has_it(gateway));
+    let has_it = |gateway: &&GatewayObservation| gateway.active.as_deref() == Some(revision);
+    let (confirmed, others): (Vec<_>, Vec<_>) = gateways.iter().copied().partition(has_it);
     if others.is_empty() {
         return Confirmation::Confirmed(confirmed.into_iter().map(|gateway| gateway.id.clone()).collect());
     }
@@ -130,6 +130,7 @@ mod tests {
             |revision: &str| Rejection { revision: revision.to_owned(), reason: "document 2: bad".to_owned() };
         GatewayObservation {
             id: format!("gateway-{index}"),
+            serving: true,
             active: active.map(str::to_owned),
             rejected: rejected.map(rejection),
             green: Load::default(),

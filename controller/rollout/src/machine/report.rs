@@ -2,7 +2,8 @@
 
 use super::confirm::Confirmation;
 use super::{Decision, Draft, Severity};
-use crate::resource::{Condition, ConditionStatus, ConditionType, Gate, Phase, Plan, WaitReason, Waiting};
+use crate::observation::Obstacle;
+use crate::resource::{ConditionStatus, ConditionType, Gate, Phase, Plan, WaitReason, Waiting};
 use crate::stage::{Stage, Target};
 use crate::timestamp::Timestamp;
 use crate::weights::{Backend, Weights};
@@ -143,6 +144,7 @@ impl Draft<'_> {
             self.report_health(weights);
         }
         self.report_progress();
+        self.report_obstacle();
         let waits = matches!(self.wait, Some((WaitReason::StableImage, _)));
         if waits {
             let text = self.line();
@@ -150,6 +152,20 @@ impl Draft<'_> {
         } else if self.before.condition(ConditionType::WaitingForStableImage).is_some() {
             let text = "nothing waits for the stable image".to_owned();
             self.set(ConditionType::WaitingForStableImage, ConditionStatus::False, "NotWaiting", text);
+        }
+    }
+
+    /// A driver that was never kept from anything has no such condition.
+    fn report_obstacle(&mut self) {
+        if let Some(Obstacle { reason, message }) = &self.observed.obstacle {
+            let former = self.before.condition(ConditionType::Operational);
+            if former.is_none_or(|former| former.message != *message) {
+                self.tell(Severity::Warning, reason, message.clone());
+            }
+            self.set(ConditionType::Operational, ConditionStatus::False, reason, message.clone());
+        } else if self.before.condition(ConditionType::Operational).is_some() {
+            let text = "what was decided is done".to_owned();
+            self.set(ConditionType::Operational, ConditionStatus::True, "Working", text);
         }
     }
 
@@ -217,12 +233,6 @@ impl Draft<'_> {
 
     /// Sets a condition; its time changes only with its status.
     fn set(&mut self, kind: ConditionType, status: ConditionStatus, reason: &str, message: String) {
-        let former = self.before.condition(kind).filter(|former| former.status == status);
-        let since = former.map_or(self.observed.now, |former| former.last_transition_time);
-        let condition = Condition { kind, status, reason: reason.to_owned(), message, last_transition_time: since };
-        match self.status.conditions.iter_mut().find(|existing| existing.kind == kind) {
-            Some(existing) => *existing = condition,
-            None => self.status.conditions.push(condition),
-        }
+        self.status.set_condition(kind, status, reason, message, self.observed.now);
     }
 }

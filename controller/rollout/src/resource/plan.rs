@@ -6,6 +6,9 @@ use crate::stage::{Stage, StagePlan, Target};
 use std::collections::BTreeMap;
 use std::fmt;
 
+/// More pods than this of one backend are taken for a typing error.
+const MAX_REPLICAS: u32 = 1000;
+
 /// How a rollout goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
@@ -53,7 +56,7 @@ impl Plan {
     pub fn of(rollout: &ModelRollout) -> Result<Self, InvalidRollout> {
         let mut problems = Problems::default();
         problems.check_object(rollout);
-        problems.check_revisions(rollout);
+        problems.check_workloads(rollout);
         let stages = problems.stages(rollout);
         let gates = problems.gates(&rollout.spec.gates, &stages);
         let target = problems.target(rollout.spec.target, &stages);
@@ -128,13 +131,21 @@ impl Problems {
         }
     }
 
-    fn check_revisions(&mut self, rollout: &ModelRollout) {
+    fn check_workloads(&mut self, rollout: &ModelRollout) {
         let spec = &rollout.spec;
         if spec.revision.as_deref() == Some("") {
             self.add("spec.revision", "must not be empty: leave it out if there is nothing to roll out");
         }
         if spec.template.is_some() && spec.workload == Workload::External {
             self.add("spec.template", "is only for `workload: Managed`: remove it, or change spec.workload");
+        }
+        if let Some(replicas) = spec.replicas {
+            if spec.workload == Workload::External {
+                self.add("spec.replicas", "is only for `workload: Managed`: remove it, or change spec.workload");
+            }
+            if !(1..=MAX_REPLICAS).contains(&replicas) {
+                self.add("spec.replicas", format!("{replicas} is not between 1 and {MAX_REPLICAS}"));
+            }
         }
     }
 
@@ -257,6 +268,11 @@ mod tests {
             json!({"template": {}}),
             "spec.template: is only for `workload: Managed`: remove it, or change spec.workload",
         );
+        check(
+            json!({"replicas": 2}),
+            "spec.replicas: is only for `workload: Managed`: remove it, or change spec.workload",
+        );
+        check(json!({"workload": "Managed", "replicas": 1001}), "spec.replicas: 1001 is not between 1 and 1000");
         check(
             json!({"revision": ""}),
             "spec.revision: must not be empty: leave it out if there is nothing to roll out",

@@ -12,6 +12,7 @@ const HISTORY_LENGTH: usize = 50;
 
 /// What was reached and what is under way.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct RolloutStatus {
     /// In one word, what goes on.
@@ -65,6 +66,7 @@ pub struct RolloutStatus {
 
 /// In one word, what goes on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Phase {
     /// Nothing to roll out; the documents' own weights are served until the first rollout.
     #[default]
@@ -106,6 +108,7 @@ impl Phase {
 
 /// A revision, and which try at it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Candidate {
     /// The revision of the image.
@@ -117,6 +120,7 @@ pub struct Candidate {
 
 /// That a candidate goes back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct RollbackStatus {
     /// Where the rollout was, or was going, when it turned.
@@ -129,6 +133,7 @@ pub struct RollbackStatus {
 
 /// Why a rollout goes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum RollbackReason {
     /// `spec.target` is `Rollback`.
     Requested,
@@ -150,6 +155,7 @@ impl fmt::Display for RollbackReason {
 
 /// What a rollout waits for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Waiting {
     /// What for.
@@ -166,6 +172,7 @@ pub struct Waiting {
 
 /// What a rollout waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum WaitReason {
     /// That the spec becomes valid.
     ValidSpec,
@@ -199,6 +206,7 @@ pub enum WaitReason {
 
 /// A condition as Kubernetes has them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Condition {
     /// Of what.
@@ -216,6 +224,7 @@ pub struct Condition {
 
 /// Of what a condition is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum ConditionType {
     /// The spec is valid, and the documents have the rule that it names.
     Accepted,
@@ -227,10 +236,13 @@ pub enum ConditionType {
     Progressing,
     /// A rollback waits until green serves the stable image again.
     WaitingForStableImage,
+    /// The driver can do what it decides. `False` says what keeps it, such as a missing right.
+    Operational,
 }
 
 /// Whether a condition holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum ConditionStatus {
     /// It holds.
     True,
@@ -242,6 +254,7 @@ pub enum ConditionStatus {
 
 /// That something was reached.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Transition {
     /// What was reached before; none at a rollout's first.
@@ -302,6 +315,24 @@ impl RolloutStatus {
     /// Whether that condition is `True`.
     pub fn is(&self, kind: ConditionType) -> bool {
         self.condition(kind).is_some_and(|condition| condition.status == ConditionStatus::True)
+    }
+
+    /// Sets a condition; its time changes only with its status.
+    pub fn set_condition(
+        &mut self,
+        kind: ConditionType,
+        status: ConditionStatus,
+        reason: &str,
+        message: String,
+        now: Timestamp,
+    ) {
+        let former = self.condition(kind).filter(|former| former.status == status);
+        let last_transition_time = former.map_or(now, |former| former.last_transition_time);
+        let condition = Condition { kind, status, reason: reason.to_owned(), message, last_transition_time };
+        match self.conditions.iter_mut().find(|existing| existing.kind == kind) {
+            Some(existing) => *existing = condition,
+            None => self.conditions.push(condition),
+        }
     }
 
     /// Appends to the history, which keeps only the latest entries.

@@ -255,6 +255,7 @@ impl World {
             blue: self.observe_backend(Backend::Blue),
             gateways,
             template_revision: None,
+            obstacle: None,
         }
     }
 
@@ -277,6 +278,7 @@ impl World {
         let rejected = self.published.as_ref().filter(|_| gateway.refuses);
         GatewayObservation {
             id: gateway.id.clone(),
+            serving: true,
             active: gateway.table.as_ref().map(|table| table.revision.clone()),
             rejected: rejected
                 .map(|published| Rejection { revision: published.revision.clone(), reason: "no".to_owned() }),

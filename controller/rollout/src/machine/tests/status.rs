@@ -136,7 +136,8 @@ fn istio_is_given_time_to_settle() {
     assert_eq!(scene.stage(), "Blue_0");
     assert_eq!(
         scene.message(),
-        "Blue_50: waiting for confirmation: Istio reports nothing, 14 of 15 s to settle are over"
+        "Blue_50: waiting for confirmation: Istio reports nothing, so weights count as settled 15 s after they were \
+         published"
     );
     tick(&mut scene, 1);
     assert_eq!(scene.stage(), "Blue_50");

@@ -1,7 +1,22 @@
-//! The three gauges of a gateway that a driver reads: weights, endpoints and requests in flight of each backend, from
-//! the text format of Prometheus.
+//! The gauges of a gateway that a driver reads: weights, endpoints and requests in flight of each backend, from the text
+//! format of Prometheus.
 
 use std::collections::BTreeMap;
+
+/// How a gateway calls a backend: `host:port` or `host:port/subset`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BackendName<'a> {
+    /// In full and in lower case.
+    pub host: &'a str,
+    /// The service's port; any, if none.
+    pub port: Option<u16>,
+    /// The subset; the whole service, if none.
+    pub subset: Option<&'a str>,
+}
+
+/// What a gateway said.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Gauges(Vec<Sample>);
 
 /// One line.
 #[derive(Clone, Debug, PartialEq)]
@@ -11,36 +26,28 @@ struct Sample {
     value: u64,
 }
 
-/// What a gateway said.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Gauges(Vec<Sample>);
-
-/// How a gateway calls a backend: `host:port` or `host:port/subset`.
-pub(crate) struct BackendName<'a> {
-    pub(crate) host: &'a str,
-    /// Any, if none.
-    pub(crate) port: Option<u16>,
-    pub(crate) subset: Option<&'a str>,
-}
-
 impl Gauges {
     /// Reads the text; what is no gauge of interest is read over.
     pub(crate) fn parse(text: &str) -> Self {
         Self(text.lines().filter_map(parse_line).collect())
     }
 
-    /// The weight of a backend in one of these routes, the largest if there are several.
-    pub(crate) fn weight(&self, routes: &[String], backend: &BackendName<'_>) -> u64 {
-        let of_routes = |sample: &&Sample| sample.labels.get("route").is_some_and(|route| routes.contains(route));
-        self.of("turnout_weight", backend).filter(of_routes).map(|sample| sample.value).max().unwrap_or(0)
+    /// The largest weight that a backend has in any route that `is_meant`.
+    pub(crate) fn weight(&self, backend: &BackendName<'_>, is_meant: impl Fn(&str) -> bool) -> u64 {
+        let of_route = |sample: &&Sample| sample.labels.get("route").is_some_and(|route| is_meant(route));
+        self.of("turnout_weight", backend).filter(of_route).map(|sample| sample.value).max().unwrap_or(0)
     }
 
     pub(crate) fn endpoints(&self, backend: &BackendName<'_>) -> u64 {
-        self.of("turnout_upstream_endpoints", backend).map(|sample| sample.value).sum()
+        self.sum("turnout_upstream_endpoints", backend)
     }
 
     pub(crate) fn in_flight(&self, backend: &BackendName<'_>) -> u64 {
-        self.of("turnout_requests_in_flight", backend).map(|sample| sample.value).sum()
+        self.sum("turnout_requests_in_flight", backend)
+    }
+
+    fn sum(&self, gauge: &'static str, backend: &BackendName<'_>) -> u64 {
+        self.of(gauge, backend).fold(0, |sum, sample| sum.saturating_add(sample.value))
     }
 
     fn of(&self, gauge: &'static str, backend: &BackendName<'_>) -> impl Iterator<Item = &Sample> {
@@ -123,7 +130,29 @@ other{le="+Inf"} 1.5
         check(None, Some("v1"), (0, 5));
         check(Some(1), None, (0, 0));
         let name = BackendName { host: "g", port: None, subset: None };
-        assert_eq!(gauges.weight(&["ns/model spec.http[2] (split \"x\")".to_owned()], &name), 50);
-        assert_eq!(gauges.weight(&["ns/model spec.http[0]".to_owned()], &name), 0);
+        assert_eq!(gauges.weight(&name, |route| route == "ns/model spec.http[2] (split \"x\")"), 50);
+        assert_eq!(gauges.weight(&name, |route| route == "ns/model spec.http[0]"), 0);
+        assert_eq!(gauges.weight(&name, |_| true), 100);
+    }
+
+    #[test]
+    fn damaged_lines_are_read_over() {
+        let name = BackendName { host: "g", port: None, subset: None };
+        for line in [
+            "turnout_requests_in_flight",
+            "turnout_requests_in_flight{",
+            "turnout_requests_in_flight{} 1",
+            "turnout_requests_in_flight{backend=\"g:1\"}",
+            "turnout_requests_in_flight{backend=\"g:1} 1",
+            "turnout_requests_in_flight{backend} 1",
+            "turnout_requests_in_flight{backend=\"g:1\"} -1",
+            "turnout_requests_in_flight{backend=\"g:1\"} 0.5",
+            "turnout_requests_in_flight{backend=\"g:1\"} NaN",
+            "turnout_requests_in_flight{backend=\"g:1\"} x",
+            "turnout_requests_in_flight{backend=\"\\",
+        ] {
+            assert_eq!(Gauges::parse(line).in_flight(&name), 0, "{line}");
+        }
+        assert_eq!(Gauges::parse("turnout_requests_in_flight{backend=\"g:1\",} 1").in_flight(&name), 1);
     }
 }

@@ -1,0 +1,87 @@
+//! Host names as documents mean them: a short name is a service of the document's own namespace, and a service of the
+//! cluster is told by its full name. The router completes hosts by the same rule, so that whoever asks a gateway for a
+//! backend asks for the name that the gateway has given it.
+
+use std::fmt;
+
+/// What follows the namespace in the full name of every service of the cluster.
+const CLUSTER_SUFFIX: &str = ".svc.cluster.local";
+
+/// The host in full and in lower case, as it is meant in a document of `namespace`.
+pub fn full_host(host: &str, namespace: &str) -> String {
+    let host = host.to_ascii_lowercase();
+    if host.contains(['.', ':', '*']) || host == "localhost" {
+        host
+    } else {
+        format!("{host}.{namespace}{CLUSTER_SUFFIX}")
+    }
+}
+
+/// A Service of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ServiceName {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its own name.
+    pub name: String,
+}
+
+impl ServiceName {
+    /// The Service that a host in full stands for: `NAME.NAMESPACE.svc.cluster.local`. Any other host is none of the
+    /// cluster's.
+    pub fn of_host(host: &str) -> Option<Self> {
+        let (name, namespace) = host.strip_suffix(CLUSTER_SUFFIX)?.split_once('.')?;
+        let is_one_part = |part: &str| !part.is_empty() && !part.contains(['.', '*']);
+        let is_service = is_one_part(name) && is_one_part(namespace);
+        is_service.then(|| Self { namespace: namespace.to_owned(), name: name.to_owned() })
+    }
+
+    /// Its host in full.
+    pub fn host(&self) -> String {
+        full_host(&self.name, &self.namespace)
+    }
+}
+
+/// `namespace/name`.
+impl fmt::Display for ServiceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_names_are_completed_and_nothing_else_is() {
+        let check = |host: &str, expected: &str| assert_eq!(full_host(host, "ns"), expected, "{host}");
+        check("model", "model.ns.svc.cluster.local");
+        check("Model", "model.ns.svc.cluster.local");
+        check("model.other.svc.cluster.local", "model.other.svc.cluster.local");
+        check("Model.Example", "model.example");
+        check("localhost", "localhost");
+        check("::1", "::1");
+        check("*", "*");
+    }
+
+    #[test]
+    fn a_service_is_told_by_its_full_name_alone() {
+        let check = |host: &str, expected: Option<(&str, &str)>| {
+            let found = ServiceName::of_host(host);
+            let parts = found.as_ref().map(|service| (service.namespace.as_str(), service.name.as_str()));
+            assert_eq!(parts, expected, "{host}");
+            assert_eq!(found.map_or_else(|| host.to_owned(), |service| service.host()), host);
+        };
+        check("model.ns.svc.cluster.local", Some(("ns", "model")));
+        check("pod.model.ns.svc.cluster.local", None);
+        check("*.ns.svc.cluster.local", None);
+        check("model.svc.cluster.local", None);
+        check(".ns.svc.cluster.local", None);
+        check("model..svc.cluster.local", None);
+        check("model.ns", None);
+        check("model.ns.svc", None);
+        check("model.ns.svc.cluster.local.", None);
+        check("model.example", None);
+    }
+}
