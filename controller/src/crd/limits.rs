@@ -1,0 +1,57 @@
+//! The bounds of every field that users write. They keep an object small, the rules about it cheap enough for the API
+//! server, and a typing error out of the cluster; all of them are wider than any rollout needs.
+
+use super::extend;
+use serde_json::{Value, json};
+
+/// What may be the value of a label, which a revision becomes.
+const LABEL: &str = "^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$";
+const MAX_LABEL_LENGTH: u32 = 63;
+/// Of a host, and of most names of objects.
+const MAX_NAME_LENGTH: u32 = 253;
+const WEEK_SECONDS: u32 = 7 * 86_400;
+const YEAR_SECONDS: u32 = 365 * 86_400;
+
+/// Adds the bounds to the schema of the whole object.
+pub(super) fn add(schema: &mut Value) {
+    for (path, keywords) in limits() {
+        extend(schema, path, keywords);
+    }
+}
+
+fn limits() -> Vec<(&'static str, Value)> {
+    let name = json!({"minLength": 1, "maxLength": MAX_NAME_LENGTH});
+    let label = json!({"minLength": 1, "maxLength": MAX_LABEL_LENGTH});
+    let revision = json!({"minLength": 1, "maxLength": MAX_LABEL_LENGTH, "pattern": LABEL});
+    let deadline = json!({"minimum": 1, "maximum": WEEK_SECONDS});
+    vec![
+        ("spec.route.virtualService", name.clone()),
+        ("spec.route.namespace", label.clone()),
+        ("spec.route.http", name.clone()),
+        ("spec.green.host", name.clone()),
+        ("spec.green.subset", label.clone()),
+        ("spec.green.port", json!({"minimum": 1})),
+        ("spec.blue.host", name),
+        ("spec.blue.subset", label),
+        ("spec.blue.port", json!({"minimum": 1})),
+        // One for each weight between 0 and 100.
+        ("spec.stages", json!({"maxItems": 99, "x-kubernetes-list-type": "atomic"})),
+        ("spec.stages[]", json!({"minimum": 1, "maximum": 99})),
+        // One for each stage but the last.
+        (
+            "spec.gates",
+            json!({"maxItems": 102, "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["stage"]}),
+        ),
+        ("spec.gates[].seconds", json!({"maximum": YEAR_SECONDS})),
+        ("spec.confirmDeadlineSeconds", deadline.clone()),
+        ("spec.readyDeadlineSeconds", deadline),
+        ("spec.warmUp.path", json!({"minLength": 1, "maxLength": 2048})),
+        ("spec.warmUp.body", json!({"maxLength": 65_536})),
+        ("spec.warmUp.requests", json!({"minimum": 1, "maximum": 1000})),
+        ("spec.template", json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})),
+        ("spec.replicas", json!({"minimum": 1, "maximum": 1000})),
+        ("spec.revision", revision.clone()),
+        ("spec.approval.revision", revision),
+        ("status.conditions", json!({"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]})),
+    ]
+}

@@ -1,0 +1,150 @@
+//! Where the documents come from: the objects of the governed namespaces, or a ConfigMap of the user's. What is wrong
+//! with one is told in the words of `turnout lint`, and its last good form, which stands in what is published, goes on.
+
+use crate::kube_api::{ApiError, istio_kind, list_dynamic, title};
+use crate::names::{FIELD_MANAGER, MANAGED_BY};
+use crate::published::PublishedRoutes;
+use crate::settings::{DocumentSource, Settings};
+use futures::future::try_join_all;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{Api, DynamicObject};
+use kube::{Client, ResourceExt as _};
+use turnout_rollout::is_generated;
+use turnout_routes::documents::Document;
+use turnout_routes::{Source, parse};
+
+/// The kinds, as objects and in URLs.
+pub const KINDS: [(&str, &str); 4] = [
+    ("VirtualService", "virtualservices"),
+    ("DestinationRule", "destinationrules"),
+    ("Gateway", "gateways"),
+    ("ServiceEntry", "serviceentries"),
+];
+
+/// The documents of this round.
+#[derive(Clone, Debug, Default)]
+pub struct Documents {
+    /// What is to be published, before weights and registry.
+    pub documents: Vec<Document>,
+    /// What is wrong, in the words of `turnout lint`.
+    pub problems: Vec<String>,
+    /// The objects with what each is told; empty where the source is a ConfigMap.
+    pub verdicts: Vec<Verdict>,
+}
+
+/// What an object is told.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    /// The object.
+    pub object: DynamicObject,
+    /// Why it is refused; none if it is accepted.
+    pub problem: Option<String>,
+}
+
+/// Reads the documents. `published` has the last good form of what is broken.
+pub async fn read(client: &Client, settings: &Settings, published: &PublishedRoutes) -> Result<Documents, ApiError> {
+    match &settings.documents {
+        DocumentSource::Objects => Ok(of_objects(objects(client, settings).await?, published)),
+        DocumentSource::ConfigMap(name) => {
+            let api: Api<ConfigMap> = Api::namespaced(client.clone(), &settings.namespace);
+            let place = format!("configmaps {}/{name}", settings.namespace);
+            let config_map = api.get(name).await.map_err(ApiError::of("get", place))?;
+            Ok(of_config_map(&config_map, published))
+        }
+    }
+}
+
+async fn objects(client: &Client, settings: &Settings) -> Result<Vec<DynamicObject>, ApiError> {
+    let mut lists = Vec::new();
+    for namespace in &settings.namespaces {
+        for (kind, plural) in KINDS {
+            lists.push(async move {
+                let kind = istio_kind(kind, plural);
+                let mut listed = list_dynamic(client, &kind, namespace).await?;
+                for object in &mut listed {
+                    // The items of a list do not name their kind.
+                    object.types =
+                        Some(kube::api::TypeMeta { api_version: kind.api_version.clone(), kind: kind.kind.clone() });
+                }
+                Ok(listed)
+            });
+        }
+    }
+    Ok(try_join_all(lists).await?.into_iter().flatten().collect())
+}
+
+fn of_objects(objects: Vec<DynamicObject>, published: &PublishedRoutes) -> Documents {
+    let mut all = Documents::default();
+    for object in objects {
+        if object.labels().get(MANAGED_BY).is_some_and(|by| by == FIELD_MANAGER) {
+            continue;
+        }
+        let problem = match document(&object) {
+            Ok(document) => {
+                all.documents.push(document);
+                None
+            }
+            Err(problem) => {
+                all.documents.extend(last_good(&object, published));
+                all.problems.push(problem.clone());
+                Some(problem)
+            }
+        };
+        all.verdicts.push(Verdict { object, problem });
+    }
+    all
+}
+
+/// The object as a document. What only the API server writes is left out first: it is no business of a route.
+fn document(object: &DynamicObject) -> Result<Document, String> {
+    let mut bare = object.clone();
+    bare.metadata.managed_fields = None;
+    bare.metadata.annotations = None;
+    if let Some(data) = bare.data.as_object_mut() {
+        data.remove("status");
+    }
+    let name = title(object);
+    let text = serde_json::to_vec_pretty(&bare).map_err(|error| format!("{name}: {error}"))?;
+    // All of it stands on lines that the user never saw, so the place is the field's path.
+    let parsed = parse(&[Source { name: &name, bytes: &text }]).map_err(|problems| {
+        let lines: Vec<String> = problems.as_slice().iter().map(place_and_message).collect();
+        format!("{name}: {}", lines.join("; "))
+    })?;
+    parsed.documents.into_iter().next().ok_or_else(|| format!("{name}: is empty"))
+}
+
+fn place_and_message(problem: &turnout_routes::Problem) -> String {
+    let place = if problem.path.is_empty() { String::new() } else { format!("{}: ", problem.path) };
+    let advice = problem.advice.as_ref().map(|advice| format!("; {advice}")).unwrap_or_default();
+    format!("{place}{}{advice}", problem.message)
+}
+
+fn last_good(object: &DynamicObject, published: &PublishedRoutes) -> Option<Document> {
+    let kind = object.types.as_ref().map(|types| types.kind.as_str());
+    let (name, namespace) = (object.name_any(), object.namespace().unwrap_or_default());
+    let is_it = |document: &&Document| {
+        Some(document.kind()) == kind && document.metadata().name == name && document.metadata().namespace == namespace
+    };
+    published.documents.iter().find(is_it).cloned()
+}
+
+/// All keys are one text: with one broken, all that was published from them goes on.
+fn of_config_map(config_map: &ConfigMap, published: &PublishedRoutes) -> Documents {
+    let data = config_map.data.iter().flatten();
+    let is_yaml = |name: &str| {
+        std::path::Path::new(name).extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
+    };
+    let sources: Vec<Source<'_>> =
+        data.filter(|(name, _)| is_yaml(name)).map(|(name, text)| Source { name, bytes: text.as_bytes() }).collect();
+    match parse(&sources) {
+        Ok(parsed) => Documents { documents: parsed.documents, ..Documents::default() },
+        Err(problems) => {
+            let users = published.documents.iter().filter(|document| !is_generated(document));
+            Documents {
+                documents: users.cloned().collect(),
+                problems: problems.as_slice().iter().map(ToString::to_string).collect(),
+                verdicts: Vec::new(),
+            }
+        }
+    }
+}

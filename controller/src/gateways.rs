@@ -1,0 +1,164 @@
+//! The gateways: which are live, what each reports, and the nudge that makes kubelet bring them new routes at once.
+//!
+//! Live are the endpoints of the gateways' Service that still serve. One that drains takes no new connections and
+//! confirms nothing, but its requests in flight count until it is gone; one that has just started has no routes yet, so
+//! does not serve either, and is nudged like the others.
+
+use crate::kube_api::{ApiError, list};
+use crate::names::{FIELD_MANAGER, NUDGE};
+use crate::outbound::{Call, Outbound};
+use crate::settings::Settings;
+use futures::future::join_all;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::Client;
+use kube::api::{Api, ListParams, Patch, PatchParams};
+use serde::Deserialize;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use turnout_rollout::{GatewayObservation, GatewayReport, ModelRollout};
+use turnout_routes::documents::Document;
+
+/// One gateway.
+#[derive(Clone, Debug)]
+pub struct Gateway {
+    /// Its pod.
+    pub pod: String,
+    /// It takes new connections.
+    pub serving: bool,
+    /// It is on its way out, and takes up nothing any more.
+    pub terminating: bool,
+    /// Its status port.
+    pub status: SocketAddr,
+    /// What it says; silent, if it does not answer.
+    pub report: GatewayReport,
+}
+
+impl Gateway {
+    /// What a decision needs to know of it; `documents` are what is published.
+    pub fn observe(&self, documents: &[Document], rollout: &ModelRollout) -> GatewayObservation {
+        self.report.observe(documents, rollout)
+    }
+
+    /// It has that revision.
+    pub fn has(&self, revision: &str) -> bool {
+        self.report.active() == Some(revision)
+    }
+}
+
+/// All gateways, in the order of their pods' names, each just asked.
+pub async fn look(client: &Client, settings: &Settings, outbound: &dyn Outbound) -> Result<Vec<Gateway>, ApiError> {
+    let Some(service) = &settings.gateway_service else { return Ok(Vec::new()) };
+    let api: Api<EndpointSlice> = Api::namespaced(client.clone(), &settings.namespace);
+    let of_service = ListParams::default().labels(&format!("kubernetes.io/service-name={service}"));
+    let slices = list(&api, &settings.namespace, &of_service).await?;
+    let endpoints = endpoints(&slices);
+    let asked = endpoints.into_iter().map(|(pod, endpoint)| async move {
+        let Endpoint { address, serving, terminating } = endpoint;
+        let status = SocketAddr::new(address, settings.gateway_status_port);
+        let report = match ask(outbound, &pod, status).await {
+            Some(report) if serving => report,
+            Some(report) => report.draining(),
+            None if serving => GatewayReport::silent(pod.clone()),
+            // What neither serves nor answers has gone, or has not come yet.
+            None => return None,
+        };
+        Some(Gateway { pod, serving, terminating, status, report })
+    });
+    Ok(join_all(asked).await.into_iter().flatten().collect())
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Endpoint {
+    address: IpAddr,
+    serving: bool,
+    terminating: bool,
+}
+
+/// By pod. One that is in two slices while it moves between them serves if one of them says so.
+fn endpoints(slices: &[EndpointSlice]) -> BTreeMap<String, Endpoint> {
+    let mut found: BTreeMap<String, Endpoint> = BTreeMap::new();
+    for endpoint in slices.iter().flat_map(|slice| &slice.endpoints) {
+        let Some(address) = endpoint.addresses.first().and_then(|text| text.parse::<IpAddr>().ok()) else { continue };
+        let pod = endpoint.target_ref.as_ref().and_then(|target| target.name.clone());
+        let conditions = endpoint.conditions.clone().unwrap_or_default();
+        let serving = conditions.serving.or(conditions.ready).unwrap_or(true);
+        let next = Endpoint { address, serving, terminating: conditions.terminating.unwrap_or(false) };
+        let known = found.entry(pod.unwrap_or_else(|| address.to_string())).or_insert(next);
+        known.serving |= serving;
+    }
+    found
+}
+
+async fn ask(outbound: &dyn Outbound, pod: &str, status: SocketAddr) -> Option<GatewayReport> {
+    let get = |path: &str| outbound.send(Call { address: status, path: path.to_owned(), body: None });
+    let (revision, metrics) = tokio::join!(get("/revision"), get("/metrics"));
+    match (revision, metrics) {
+        (Ok(revision), Ok(metrics)) if revision.status == 200 && metrics.status == 200 => {
+            GatewayReport::parse(pod.to_owned(), &revision.body, &String::from_utf8_lossy(&metrics.body)).ok()
+        }
+        _ => None,
+    }
+}
+
+/// Whether a gateway has the revision, asked anew and for nothing else.
+pub async fn has_taken_up(outbound: &dyn Outbound, status: SocketAddr, revision: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Revision {
+        active: Option<String>,
+    }
+    let answer = outbound.send(Call { address: status, path: "/revision".to_owned(), body: None }).await;
+    let active = answer.ok().and_then(|answer| serde_json::from_slice::<Revision>(&answer.body).ok()?.active);
+    active.as_deref() == Some(revision)
+}
+
+/// Gives the pods' annotation a value that it never had, which makes kubelet sync them and with them the mounted
+/// routes. What was just written must have been answered before: in the other order kubelet may mount the old routes and
+/// rest for a minute.
+pub async fn nudge(client: &Client, settings: &Settings, pods: &[String], value: &str) -> Result<(), ApiError> {
+    let api: Api<Pod> = Api::namespaced(client.clone(), &settings.namespace);
+    let patch = Patch::Merge(json!({ "metadata": { "annotations": { NUDGE: value } } }));
+    let parameters = PatchParams::apply(FIELD_MANAGER);
+    let (api, parameters, patch) = (&api, &parameters, &patch);
+    let nudges = pods.iter().map(|pod| async move {
+        let name = format!("pods {}/{pod}", settings.namespace);
+        match api.patch_metadata(pod, parameters, patch).await.map_err(ApiError::of("patch", name)) {
+            Err(error) if !error.is_missing() => Err(error),
+            _ => Ok(()),
+        }
+    });
+    join_all(nudges).await.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_serves_unless_it_says_otherwise() {
+        let slice = |endpoints: serde_json::Value| -> EndpointSlice {
+            serde_json::from_value(json!({
+                "addressType": "IPv4", "metadata": {"name": "s"}, "ports": [], "endpoints": endpoints,
+            }))
+            .expect("a slice")
+        };
+        let pod = |name: &str| json!({"kind": "Pod", "name": name});
+        let slices = [
+            slice(json!([
+                {"addresses": ["10.0.0.1"], "conditions": {"ready": true, "serving": true}, "targetRef": pod("a")},
+                {"addresses": ["10.0.0.2"], "conditions": {"ready": false, "serving": true}, "targetRef": pod("b")},
+                {"addresses": ["10.0.0.3"], "conditions": {"ready": false, "serving": false}, "targetRef": pod("c")},
+                {"addresses": ["10.0.0.4"], "conditions": {}, "targetRef": pod("d")},
+            ])),
+            slice(json!([
+                {"addresses": ["10.0.0.3"], "conditions": {"ready": true, "serving": true}, "targetRef": pod("c")},
+                {"addresses": ["10.0.0.5"]},
+            ])),
+        ];
+        let found = endpoints(&slices);
+        let serving: Vec<_> = found.iter().map(|(pod, found)| (pod.as_str(), found.serving)).collect();
+        assert_eq!(serving, [("10.0.0.5", true), ("a", true), ("b", true), ("c", true), ("d", true)]);
+        assert!(!endpoints(&slices[..1])["c"].serving);
+    }
+}

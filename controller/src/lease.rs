@@ -1,0 +1,153 @@
+//! Which replica leads, by a Lease as Kubernetes' own components hold it. No clock is compared with another machine's:
+//! a replica takes the lease over only when it has itself seen the same record stand still for the lease's whole time,
+//! and a leader that could not renew in a shorter time stops leading by its own clock. So a wrong clock, a partition or
+//! an API server that is away leaves at most one that leads.
+//!
+//! What a leader that was stopped between two requests (SIGSTOP) may still do is held off by the writes themselves: see
+//! `published`.
+
+use crate::kube_api::ApiError;
+use crate::names::FIELD_MANAGER;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::jiff;
+use kube::api::{Api, PostParams};
+use kube::{Client, ResourceExt as _};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long a record must stand still before another replica takes the lease.
+const DURATION: Duration = Duration::from_secs(15);
+/// How long a leader goes on leading without a renewal; the difference to [`DURATION`] is what its last writes may take.
+const RENEW_DEADLINE: Duration = Duration::from_secs(10);
+/// How often it is renewed, or looked at.
+pub const RETRY: Duration = Duration::from_secs(2);
+
+/// The lease from one replica's side.
+#[derive(Debug)]
+pub struct Leadership {
+    api: Api<Lease>,
+    name: String,
+    identity: String,
+    /// The record of whoever else holds it, and since when it has not changed.
+    seen: Option<(LeaseSpec, Instant)>,
+    /// When it was renewed last, as the request was sent.
+    renewed: Option<Instant>,
+}
+
+impl Leadership {
+    /// Leads nothing yet.
+    pub fn new(client: Client, namespace: &str, name: &str, identity: &str) -> Self {
+        Self {
+            api: Api::namespaced(client, namespace),
+            name: name.to_owned(),
+            identity: identity.to_owned(),
+            seen: None,
+            renewed: None,
+        }
+    }
+
+    /// Until when this replica may act; none while it does not lead.
+    pub fn leads_until(&self) -> Option<Instant> {
+        self.renewed.map(|at| at + RENEW_DEADLINE).filter(|until| Instant::now() < *until)
+    }
+
+    /// Renews the lease, or takes it if nobody renews it. What fails is tried again by the next call; until the deadline
+    /// of the last renewal is over, a leader leads on.
+    pub async fn step(&mut self) -> Result<(), ApiError> {
+        let sent = Instant::now();
+        let Some(lease) = self.api.get_opt(&self.name).await.map_err(ApiError::of("get", self.place()))? else {
+            return self.create(sent).await;
+        };
+        let record = lease.spec.clone().unwrap_or_default();
+        let is_own = record.holder_identity.as_deref() == Some(self.identity.as_str());
+        if !is_own && !self.is_free(&record, sent) {
+            self.renewed = None;
+            return Ok(());
+        }
+        let mut next = lease;
+        let transitions = record.lease_transitions.unwrap_or(0);
+        let mut spec = self.record(if is_own { transitions } else { transitions + 1 });
+        if is_own {
+            spec.acquire_time = record.acquire_time;
+        }
+        next.spec = Some(spec);
+        match self.api.replace(&self.name, &post(), &next).await.map_err(ApiError::of("update", self.place())) {
+            Ok(_) => self.renewed = Some(sent),
+            // Somebody else was quicker.
+            Err(error) if error.is_conflict() => self.seen = None,
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    async fn create(&mut self, sent: Instant) -> Result<(), ApiError> {
+        let mut lease = Lease { spec: Some(self.record(0)), ..Lease::default() };
+        lease.metadata.name = Some(self.name.clone());
+        match self.api.create(&post(), &lease).await.map_err(ApiError::of("create", self.place())) {
+            Ok(_) => self.renewed = Some(sent),
+            Err(error) if error.is_conflict() => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Given back, or not renewed for its whole time, as seen from here.
+    fn is_free(&mut self, record: &LeaseSpec, now: Instant) -> bool {
+        if record.holder_identity.as_deref().unwrap_or_default().is_empty() {
+            return true;
+        }
+        match &self.seen {
+            Some((seen, since)) if seen == record => now.duration_since(*since) > duration_of(record),
+            _ => {
+                self.seen = Some((record.clone(), now));
+                false
+            }
+        }
+    }
+
+    fn record(&self, transitions: i32) -> LeaseSpec {
+        let now = MicroTime(jiff::Timestamp::now());
+        LeaseSpec {
+            holder_identity: Some(self.identity.clone()),
+            lease_duration_seconds: i32::try_from(DURATION.as_secs()).ok(),
+            acquire_time: Some(now.clone()),
+            renew_time: Some(now),
+            lease_transitions: Some(transitions),
+            ..LeaseSpec::default()
+        }
+    }
+
+    /// Gives the lease back, so that the next one leads at once.
+    pub async fn release(&mut self) -> Result<(), ApiError> {
+        if self.renewed.take().is_none() {
+            return Ok(());
+        }
+        let Some(mut lease) = self.api.get_opt(&self.name).await.map_err(ApiError::of("get", self.place()))? else {
+            return Ok(());
+        };
+        let record = lease.spec.clone().unwrap_or_default();
+        if record.holder_identity.as_deref() != Some(self.identity.as_str()) {
+            return Ok(());
+        }
+        let transitions = record.lease_transitions.unwrap_or(0);
+        lease.spec = Some(LeaseSpec { holder_identity: None, ..self.record(transitions) });
+        let released = self.api.replace(&lease.name_any(), &post(), &lease).await;
+        released.map_err(ApiError::of("update", self.place()))?;
+        Ok(())
+    }
+
+    fn place(&self) -> String {
+        format!("leases {}", self.name)
+    }
+}
+
+/// The holder's own promise, within reason.
+fn duration_of(record: &LeaseSpec) -> Duration {
+    let seconds = record.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
+    seconds.map_or(DURATION, Duration::from_secs).max(DURATION)
+}
+
+fn post() -> PostParams {
+    PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() }
+}

@@ -1,0 +1,27 @@
+#![doc = include_str!("../ARCHITECTURE.md")]
+
+pub mod actions;
+pub mod app;
+pub mod backends;
+pub mod cleanup;
+pub mod crd;
+pub mod documents;
+pub mod events;
+pub mod gateways;
+pub mod hints;
+pub mod istio;
+pub mod kube_api;
+pub mod lease;
+pub mod names;
+pub mod object_status;
+pub mod outbound;
+pub mod published;
+pub mod rollouts;
+pub mod round;
+pub mod settings;
+pub mod telemetry;
+pub mod twins;
+pub mod view;
+pub mod workloads;
+
+pub use round::{Clock, Controller, Round};

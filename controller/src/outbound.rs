@@ -1,0 +1,95 @@
+//! The requests that the controller sends to pods: what gateways report, and the warm-up of a model. Behind a trait,
+//! because everything else of a round goes through the Kubernetes client, which tests replace as well.
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper_util::rt::TokioIo;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::net::TcpStream;
+
+/// How long an answer may take.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// The longest answer that is read, in bytes: the metrics of a gateway with thousands of backends.
+const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
+
+/// One request to a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// The pod's address and port.
+    pub address: SocketAddr,
+    /// Path and query.
+    pub path: String,
+    /// The body of a POST; a GET without it.
+    pub body: Option<String>,
+}
+
+/// What came back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// Why nothing came back.
+#[derive(Debug, thiserror::Error)]
+pub enum OutboundError {
+    /// Within the time-out.
+    #[error("{0} does not answer within {TIMEOUT:?}")]
+    TimedOut(SocketAddr),
+    /// No connection.
+    #[error("cannot connect to {0}: {1}")]
+    Connect(SocketAddr, #[source] std::io::Error),
+    /// No HTTP.
+    #[error("{0} does not answer as HTTP: {1}")]
+    Http(SocketAddr, #[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Sends requests to pods.
+pub trait Outbound: Send + Sync {
+    /// Sends one and reads the answer whole.
+    fn send(&self, call: Call) -> BoxFuture<'_, Result<Answer, OutboundError>>;
+}
+
+/// Over TCP, a connection for each.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Direct;
+
+impl Outbound for Direct {
+    fn send(&self, call: Call) -> BoxFuture<'_, Result<Answer, OutboundError>> {
+        Box::pin(async move {
+            let address = call.address;
+            tokio::time::timeout(TIMEOUT, exchange(call)).await.unwrap_or(Err(OutboundError::TimedOut(address)))
+        })
+    }
+}
+
+async fn exchange(call: Call) -> Result<Answer, OutboundError> {
+    let address = call.address;
+    let http = |error: Box<dyn std::error::Error + Send + Sync>| OutboundError::Http(address, error);
+    let stream = TcpStream::connect(address).await.map_err(|error| OutboundError::Connect(address, error))?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| http(error.into()))?;
+    let method = if call.body.is_some() { http::Method::POST } else { http::Method::GET };
+    let request = http::Request::builder()
+        .method(method)
+        .uri(&call.path)
+        .header(http::header::HOST, address.to_string())
+        .header(http::header::CONTENT_TYPE, "application/json")
+        .body(Full::new(Bytes::from(call.body.unwrap_or_default())))
+        .map_err(|error| http(error.into()))?;
+    // It only moves bytes, and ends with the sender; when it fails, so does the request, with the reason.
+    let connection = tokio::spawn(connection);
+    let answering = async {
+        let response = sender.send_request(request).await.map_err(|error| http(error.into()))?;
+        let status = response.status().as_u16();
+        let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await.map_err(http)?.to_bytes();
+        Ok(Answer { status, body })
+    };
+    let answer = answering.await;
+    connection.abort();
+    answer
+}

@@ -1,0 +1,140 @@
+//! ModelRollout objects: read as the state machine knows them, written back only where the controller owns them (status
+//! and one finalizer), and only over what was read.
+
+use crate::kube_api::{ApiError, list_dynamic, rollout_kind};
+use crate::names::{FIELD_MANAGER, FINALIZER, KIND};
+use crate::settings::Settings;
+use futures::future::try_join_all;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams, TypeMeta};
+use kube::{Client, ResourceExt as _};
+use serde_json::json;
+use turnout_rollout::{API_VERSION, Mode, ModelRollout, RolloutStatus};
+
+/// A rollout with the object that it was read from.
+#[derive(Clone, Debug)]
+pub struct RolloutObject {
+    /// As the API server has it.
+    pub object: DynamicObject,
+    /// As the state machine knows it.
+    pub rollout: ModelRollout,
+}
+
+/// All rollouts of the governed namespaces.
+#[derive(Clone, Debug, Default)]
+pub struct Rollouts {
+    /// The oldest first: where two govern the same rule, the older one does.
+    pub readable: Vec<RolloutObject>,
+    /// Objects that a newer or older CRD has let through, with the reason.
+    pub unreadable: Vec<(DynamicObject, String)>,
+}
+
+impl Rollouts {
+    /// Reads them.
+    pub async fn read(client: &Client, settings: &Settings) -> Result<Self, ApiError> {
+        let kind = rollout_kind();
+        let lists = settings.namespaces.iter().map(|namespace| list_dynamic(client, &kind, namespace));
+        let mut all = Self::default();
+        for object in try_join_all(lists).await?.into_iter().flatten() {
+            match RolloutObject::of(object.clone()) {
+                Ok(rollout) => all.readable.push(rollout),
+                Err(problem) => all.unreadable.push((object, problem)),
+            }
+        }
+        all.readable
+            .sort_by_key(|one| (one.object.creation_timestamp(), one.object.namespace(), one.object.name_any()));
+        Ok(all)
+    }
+}
+
+impl RolloutObject {
+    fn of(mut object: DynamicObject) -> Result<Self, String> {
+        object.types = Some(TypeMeta { api_version: API_VERSION.to_owned(), kind: KIND.to_owned() });
+        let rollout = serde_json::to_value(&object).and_then(serde_json::from_value);
+        Ok(Self { rollout: rollout.map_err(|error| error.to_string())?, object })
+    }
+
+    /// Somebody deleted it, and it stays until nothing needs it.
+    pub fn is_deleted(&self) -> bool {
+        self.object.metadata.deletion_timestamp.is_some()
+    }
+
+    /// It holds the finalizer.
+    pub fn has_finalizer(&self) -> bool {
+        self.object.finalizers().iter().any(|finalizer| finalizer == FINALIZER)
+    }
+
+    /// It needs the finalizer: its deletion changes weights that the controller publishes.
+    pub fn needs_finalizer(&self) -> bool {
+        self.rollout.spec.mode == Mode::Gateway && !self.is_deleted() && !self.has_finalizer()
+    }
+
+    /// For Events.
+    pub fn reference(&self) -> ObjectReference {
+        reference(&self.object)
+    }
+
+    /// Its UID.
+    pub fn uid(&self) -> String {
+        self.object.uid().unwrap_or_default()
+    }
+
+    fn api(&self, client: &Client) -> Api<DynamicObject> {
+        Api::namespaced_with(client.clone(), &self.object.namespace().unwrap_or_default(), &rollout_kind())
+    }
+
+    fn place(&self) -> String {
+        format!("modelrollouts {}", self.rollout.id())
+    }
+
+    /// Writes the status over the one that was read, and takes over what the API server made of it.
+    pub async fn write_status(&mut self, client: &Client, status: &RolloutStatus) -> Result<(), ApiError> {
+        let place = || format!("modelrollouts/status {}", self.rollout.id());
+        let mut next = self.object.clone();
+        let status = serde_json::to_value(status).map_err(kube::Error::SerdeError);
+        next.data["status"] = status.map_err(ApiError::of("update", place()))?;
+        let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        let written = self.api(client).replace_status(&next.name_any(), &parameters, &next).await;
+        self.take_over(written.map_err(ApiError::of("update", place()))?);
+        Ok(())
+    }
+
+    /// Adds the finalizer, or takes it away; nobody else's is touched.
+    pub async fn set_finalizer(&mut self, client: &Client, present: bool) -> Result<(), ApiError> {
+        let mut finalizers: Vec<&str> =
+            self.object.finalizers().iter().map(String::as_str).filter(|finalizer| *finalizer != FINALIZER).collect();
+        if present {
+            finalizers.push(FINALIZER);
+        }
+        let patch = Patch::Merge(json!({
+            "metadata": { "resourceVersion": self.object.resource_version(), "finalizers": finalizers },
+        }));
+        let written = self.api(client).patch(&self.object.name_any(), &PatchParams::apply(FIELD_MANAGER), &patch).await;
+        match written.map_err(ApiError::of("patch", self.place())) {
+            Ok(object) => self.take_over(object),
+            Err(error) if error.is_missing() && !present => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// What cannot be read of an answer was read before, and changes nothing.
+    fn take_over(&mut self, object: DynamicObject) {
+        if let Ok(next) = Self::of(object) {
+            *self = next;
+        }
+    }
+}
+
+/// What an Event is about.
+pub fn reference(object: &DynamicObject) -> ObjectReference {
+    ObjectReference {
+        api_version: object.types.as_ref().map(|types| types.api_version.clone()),
+        kind: object.types.as_ref().map(|types| types.kind.clone()),
+        name: object.metadata.name.clone(),
+        namespace: object.metadata.namespace.clone(),
+        resource_version: object.metadata.resource_version.clone(),
+        uid: object.metadata.uid.clone(),
+        field_path: None,
+    }
+}

@@ -1,0 +1,589 @@
+//! One round: look, decide, write. It is level-triggered and remembers nothing that it could not look up again, so it
+//! may be killed between any two requests; whoever comes next goes on.
+//!
+//! The order of the writes is the order of what others may rely on: a rollout's status first, since pipelines act on what
+//! it calls safe to remove; then what the gateways mount; then the actions, each of which the machine decides only once
+//! gateways report what was published before. Every write goes over what was read (`resourceVersion`, `test`,
+//! preconditions), so that of two replicas that both believe to lead only one gets through.
+
+use crate::actions;
+use crate::backends::{self, BackendView};
+use crate::documents::Verdict;
+use crate::events::Events;
+use crate::gateways::{self, Gateway};
+use crate::istio;
+use crate::kube_api::{ApiError, title};
+use crate::object_status;
+use crate::outbound::Outbound;
+use crate::published::{PublishedRoutes, fence};
+use crate::rollouts::{RolloutObject, Rollouts, reference};
+use crate::settings::Settings;
+use crate::telemetry::Telemetry;
+use crate::twins;
+use crate::view::View;
+use crate::workloads::Workloads;
+use kube::Client;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+use turnout_rollout::{
+    Backend, ConditionStatus, ConditionType, Decision, Departure, Mode, ModelRollout, Observation, Obstacle, Published,
+    Registry, RolloutStatus, RouteSelectionError, Severity, Timestamp, WaitReason, Weights, Workload, decide, depart,
+    governed_rule, publish, route_weights,
+};
+
+/// The driver's clock, in whole seconds.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// When nothing calls for a look.
+const IDLE: Duration = Duration::from_secs(15);
+/// While something is awaited that no watch tells of: what gateways report.
+const WAITING: Duration = Duration::from_millis(500);
+/// After a failure.
+const RETRY: Duration = Duration::from_secs(1);
+/// How often gateways are asked whether they have what was just published, and for how long before other things get a
+/// turn.
+const CONFIRM_TICK: Duration = Duration::from_millis(20);
+const CONFIRM_PATIENCE: Duration = Duration::from_secs(1);
+/// A gateway that does not follow is nudged again after so many seconds.
+const NUDGE_SECONDS: u64 = 2;
+
+/// The controller: everything that a round needs.
+pub struct Controller {
+    client: Client,
+    settings: Settings,
+    outbound: Arc<dyn Outbound>,
+    clock: Clock,
+    events: Events,
+    telemetry: Telemetry,
+    confirm_patience: Duration,
+    /// The UIDs of the pods that were warmed.
+    warmed: BTreeSet<String>,
+    /// What kept it, by rollout, from doing what was decided.
+    obstacles: BTreeMap<String, Obstacle>,
+    /// What was nudged for last, when, and how often there was a nudge at all.
+    nudged: Option<(String, Timestamp)>,
+    nudges: u64,
+    /// What the registry said last.
+    notices: Vec<String>,
+}
+
+/// What a round came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Round {
+    /// How long the next may wait, unless something is heard before.
+    pub pause: Duration,
+    /// What failed.
+    pub problems: Vec<String>,
+    /// The release is being uninstalled: there will be nothing to do any more.
+    pub uninstalling: bool,
+}
+
+/// A rollout, and what is to become of it.
+struct Decided {
+    rollout: RolloutObject,
+    backends: [BackendView; 2],
+    published: Option<Weights>,
+    outcome: Outcome,
+    /// The status was written, or need not be: what was decided may be done.
+    stored: bool,
+}
+
+enum Outcome {
+    Goes(Box<Decision>),
+    Departs(Departure),
+}
+
+impl Controller {
+    /// A controller that has seen nothing yet.
+    pub fn new(client: Client, settings: Settings, outbound: Arc<dyn Outbound>, clock: Clock) -> Self {
+        let events = Events::new(client.clone(), &settings.identity);
+        Self {
+            client,
+            settings,
+            outbound,
+            clock,
+            events,
+            telemetry: Telemetry::default(),
+            confirm_patience: CONFIRM_PATIENCE,
+            warmed: BTreeSet::new(),
+            obstacles: BTreeMap::new(),
+            nudged: None,
+            nudges: 0,
+            notices: Vec::new(),
+        }
+    }
+
+    /// Counts into these metrics.
+    #[must_use]
+    pub fn with_telemetry(self, telemetry: Telemetry) -> Self {
+        Self { telemetry, ..self }
+    }
+
+    /// Waits so long within a round until gateways have what it has just published; zero leaves that to the next round.
+    #[must_use]
+    pub fn with_confirm_patience(self, confirm_patience: Duration) -> Self {
+        Self { confirm_patience, ..self }
+    }
+
+    /// One round.
+    pub async fn round(&mut self) -> Round {
+        let view = match View::read(&self.client, &self.settings, &*self.outbound).await {
+            Ok(view) => view,
+            Err(error) => return self.cannot_look(&error).await,
+        };
+        if view.published.is_uninstalling() {
+            return Round { pause: IDLE, uninstalling: true, ..Round::default() };
+        }
+        let mut round = Round { pause: IDLE, ..Round::default() };
+        tell_of_unreadable(&view, &mut round);
+        let mut decided = self.decide(&view);
+        let were_kept = !std::mem::take(&mut self.obstacles).is_empty();
+        self.write_statuses(&view, &mut decided, &mut round).await;
+        let published = self.publish(&view, &decided, &mut round).await;
+        self.patch_istio(&view, &decided, &mut round).await;
+        self.bring_to_gateways(&published, &view.gateways, &mut round).await;
+        self.act(&view, &mut decided, &mut round).await;
+        self.tell_objects(&view.documents.verdicts, &mut round).await;
+        self.telemetry.record(&view, decided.iter().map(|one| &one.rollout.rollout));
+        if were_kept && self.obstacles.is_empty() {
+            round.pause = Duration::ZERO;
+        }
+        round.pause = round.pause.min(self.pause_of(&decided));
+        round
+    }
+
+    /// What could not be read is said in every rollout that can be; what was decided before stays as it is.
+    async fn cannot_look(&mut self, error: &ApiError) -> Round {
+        let mut round = Round { pause: RETRY, problems: vec![error.to_string()], ..Round::default() };
+        let Ok(rollouts) = Rollouts::read(&self.client, &self.settings).await else { return round };
+        let obstacle = obstacle(error);
+        for mut one in rollouts.readable {
+            let mut status = one.rollout.status.clone();
+            let (kind, now) = (ConditionType::Operational, (self.clock)());
+            status.set_condition(kind, ConditionStatus::False, obstacle.reason, obstacle.message.clone(), now);
+            if status != one.rollout.status
+                && let Err(error) = one.write_status(&self.client, &status).await
+            {
+                round.problems.push(error.to_string());
+            }
+            self.obstacles.insert(one.uid(), obstacle.clone());
+        }
+        round
+    }
+
+    fn decide(&self, view: &View) -> Vec<Decided> {
+        let mut governed: BTreeMap<String, String> = BTreeMap::new();
+        let mut decided = Vec::new();
+        for one in &view.rollouts.readable {
+            let backends = Backend::BOTH.map(|backend| self.look_at(view, one, backend));
+            let mut observed = self.observe(view, one, &backends);
+            if let Err(error) = claim(view, one, &mut governed) {
+                observed.route = Err(error);
+            }
+            let outcome = if one.is_deleted() {
+                Outcome::Departs(self.depart(one, &observed))
+            } else {
+                Outcome::Goes(Box::new(decide(&one.rollout, &observed)))
+            };
+            let published = observed.published.map(|published| published.weights);
+            decided.push(Decided { rollout: one.clone(), backends, published, outcome, stored: false });
+        }
+        decided
+    }
+
+    /// A managed backend is there as long as its Deployment is, with or without pods.
+    fn look_at(&self, view: &View, one: &RolloutObject, backend: Backend) -> BackendView {
+        let mut found = BackendView::of(view, &one.rollout, backend);
+        if one.rollout.spec.workload == Workload::Managed {
+            found.exists |= Workloads::new(&self.client, view, one).exists(backend);
+        }
+        found
+    }
+
+    /// In Istio mode the weights stand in the user's own VirtualService, and stay there.
+    fn depart(&self, one: &RolloutObject, observed: &Observation) -> Departure {
+        match one.rollout.spec.mode {
+            Mode::Gateway if self.settings.has_gateway() => depart(&one.rollout, observed),
+            _ => Departure { weights: None, done: true, message: "deleted".to_owned() },
+        }
+    }
+
+    fn observe(&self, view: &View, one: &RolloutObject, backends: &[BackendView; 2]) -> Observation {
+        let rollout = &one.rollout;
+        let (route, published, gateways) = match rollout.spec.mode {
+            Mode::Istio => istio::observe(view, rollout),
+            Mode::Gateway => {
+                let weights = route_weights(&view.published.documents, rollout).ok();
+                let revision = view.published.revision.clone();
+                let published = weights.zip(revision).map(|(weights, revision)| Published { revision, weights });
+                let gateways = view.gateways.iter().map(|it| it.observe(&view.published.documents, rollout)).collect();
+                (route_weights(&view.documents.documents, rollout), published, gateways)
+            }
+        };
+        let [green, blue] = backends::observe(rollout, &backends[0], &backends[1], &self.warmed);
+        Observation {
+            now: (self.clock)(),
+            route,
+            published,
+            green,
+            blue,
+            gateways,
+            template_revision: actions::template_revision(rollout),
+            obstacle: self.obstacles.get(&one.uid()).cloned().or_else(|| self.lacks_gateway(rollout)),
+        }
+    }
+
+    fn lacks_gateway(&self, rollout: &ModelRollout) -> Option<Obstacle> {
+        let is_lacking = rollout.spec.mode == Mode::Gateway && !self.settings.has_gateway();
+        is_lacking.then(|| Obstacle {
+            reason: "NoGateway",
+            message: "this controller publishes for no gateway: install one, or use spec.mode: Istio".to_owned(),
+        })
+    }
+
+    async fn write_statuses(&mut self, view: &View, decided: &mut [Decided], round: &mut Round) {
+        for one in decided {
+            let mut next = one.rollout.rollout.status.clone();
+            let mut events = Vec::new();
+            match &one.outcome {
+                Outcome::Goes(decision) => {
+                    next = decision.status.clone();
+                    events.clone_from(&decision.events);
+                }
+                Outcome::Departs(departure) => {
+                    next.message.clone_from(&departure.message);
+                    // The document may give weight to what was called safe to remove.
+                    next.safe_to_remove.clear();
+                }
+            }
+            let about = one.rollout.reference();
+            if let Err(obstacle) = self.keep_template(view, &one.rollout, &next).await {
+                self.hold(&one.rollout, &obstacle, round);
+                continue;
+            }
+            match self.write_status(&mut one.rollout, &next, round).await {
+                Ok(()) => one.stored = true,
+                Err(error) => self.failed(&one.rollout, &error, round),
+            }
+            for event in events.iter().filter(|_| one.stored) {
+                self.events.tell(&about, event.severity, event.reason, &event.message).await;
+            }
+        }
+    }
+
+    async fn keep_template(&self, view: &View, one: &RolloutObject, next: &RolloutStatus) -> Result<(), Obstacle> {
+        if one.rollout.spec.workload == Workload::External {
+            return Ok(());
+        }
+        let kept = Workloads::new(&self.client, view, one).keep_template(next).await;
+        kept.map_err(|error| actions::obstacle(&error))
+    }
+
+    async fn write_status(
+        &self,
+        one: &mut RolloutObject,
+        next: &RolloutStatus,
+        round: &mut Round,
+    ) -> Result<(), ApiError> {
+        if one.needs_finalizer() {
+            one.set_finalizer(&self.client, true).await?;
+        }
+        if *next != one.rollout.status {
+            one.write_status(&self.client, next).await?;
+            round.pause = Duration::ZERO;
+        }
+        Ok(())
+    }
+
+    /// Publishes what was decided, if that differs from what is published. Returns what is published then.
+    async fn publish(&mut self, view: &View, decided: &[Decided], round: &mut Round) -> PublishedRoutes {
+        let current = view.published.clone();
+        let is_uncertain = !view.rollouts.unreadable.is_empty() || decided.iter().any(Decided::is_uncertain);
+        if !self.settings.has_gateway() || is_uncertain {
+            return current;
+        }
+        let registry = twins::registry(view, self.settings.registry);
+        if let Err(error) = twins::apply(&self.client, &self.settings, view, &registry).await {
+            self.all_failed(decided, &error, round);
+        }
+        self.tell_notices(&registry.notices);
+        let documents = registry.join(&view.documents.documents);
+        let governed: Vec<(&ModelRollout, Weights)> = decided.iter().filter_map(Decided::governs).collect();
+        let text = match publish(&documents, &governed) {
+            Ok(text) => text,
+            Err(error) => {
+                let obstacle = Obstacle { reason: "NotPublishable", message: error.to_string() };
+                self.hold_all(decided, &obstacle, round);
+                return current;
+            }
+        };
+        let fence = fence(decided.iter().filter(|one| one.is_in_gateway_mode()).map(|one| &one.rollout.rollout));
+        if current.is(&text, &fence) {
+            self.tidy_twins(view, &registry, round).await;
+            return current;
+        }
+        match current.replace(&self.client, &self.settings, text, fence).await {
+            Ok(published) => {
+                if published.revision != current.revision {
+                    self.telemetry.published();
+                }
+                round.pause = Duration::ZERO;
+                published
+            }
+            Err(error) => {
+                self.all_failed(decided, &error, round);
+                current
+            }
+        }
+    }
+
+    /// A gateway that has older routes may still look a twin up.
+    async fn tidy_twins(&self, view: &View, registry: &Registry, round: &mut Round) {
+        let revision = view.published.revision.as_deref().unwrap_or_default();
+        if view.gateways.iter().all(|gateway| gateway.has(revision))
+            && let Err(error) = twins::remove_others(&self.client, view, registry).await
+        {
+            round.problems.push(error.to_string());
+        }
+    }
+
+    /// Says what will not work, once.
+    fn tell_notices(&mut self, notices: &[String]) {
+        for notice in notices.iter().filter(|notice| !self.notices.contains(notice)) {
+            tracing::warn!("{notice}");
+        }
+        self.notices = notices.to_vec();
+    }
+
+    async fn patch_istio(&mut self, view: &View, decided: &[Decided], round: &mut Round) {
+        for one in decided.iter().filter(|one| one.stored && !one.is_in_gateway_mode()) {
+            let Outcome::Goes(decision) = &one.outcome else { continue };
+            let Some(weights) = decision.weights else { continue };
+            match istio::patch(&self.client, view, &one.rollout.rollout, weights).await {
+                Ok(true) => round.pause = Duration::ZERO,
+                Ok(false) => {}
+                // Somebody changed the rule in between: look again, decide again.
+                Err(error) if error.is_conflict() || error.is_unprocessable() => {
+                    tracing::info!(rollout = one.rollout.rollout.id(), "planned anew: {error}");
+                    round.pause = Duration::ZERO;
+                }
+                Err(error) => self.failed(&one.rollout, &error, round),
+            }
+        }
+    }
+
+    /// Nudges the gateways that have not what is published, and waits a moment for them.
+    async fn bring_to_gateways(&mut self, published: &PublishedRoutes, gateways: &[Gateway], round: &mut Round) {
+        let Some(revision) = &published.revision else { return };
+        let behind: Vec<&Gateway> = gateways.iter().filter(|it| !it.terminating && !it.has(revision)).collect();
+        if behind.is_empty() {
+            return;
+        }
+        round.pause = round.pause.min(WAITING);
+        let now = (self.clock)();
+        let is_due = self
+            .nudged
+            .as_ref()
+            .is_none_or(|(nudged, at)| nudged != revision || now.seconds_since(*at) >= NUDGE_SECONDS);
+        if !is_due {
+            return;
+        }
+        self.nudges += 1;
+        self.nudged = Some((revision.clone(), now));
+        self.telemetry.nudged();
+        let pods: Vec<String> = behind.iter().map(|gateway| gateway.pod.clone()).collect();
+        let value = format!("{revision}-{}-{}", now.0, self.nudges);
+        if let Err(error) = gateways::nudge(&self.client, &self.settings, &pods, &value).await {
+            round.problems.push(format!("gateways take up routes only when kubelet looks by itself: {error}"));
+        }
+        if self.have_taken_up(&behind, revision).await {
+            round.pause = Duration::ZERO;
+        }
+    }
+
+    async fn have_taken_up(&self, gateways: &[&Gateway], revision: &str) -> bool {
+        let started = tokio::time::Instant::now();
+        for gateway in gateways {
+            while !gateways::has_taken_up(&*self.outbound, gateway.status, revision).await {
+                if started.elapsed() >= self.confirm_patience {
+                    return false;
+                }
+                tokio::time::sleep(CONFIRM_TICK).await;
+            }
+        }
+        true
+    }
+
+    async fn act(&mut self, view: &View, decided: &mut [Decided], round: &mut Round) {
+        let mut present = BTreeSet::new();
+        for one in decided.iter_mut() {
+            present.extend(one.backends.iter().flat_map(|backend| &backend.ready).map(|ready| ready.uid.clone()));
+            if !one.stored {
+                continue;
+            }
+            match &one.outcome {
+                Outcome::Departs(Departure { done: true, .. }) if one.rollout.has_finalizer() => {
+                    if let Err(error) = one.rollout.set_finalizer(&self.client, false).await {
+                        self.failed(&one.rollout, &error, round);
+                    }
+                    round.pause = Duration::ZERO;
+                }
+                Outcome::Departs(_) => {}
+                Outcome::Goes(decision) => {
+                    let work = actions::Work {
+                        client: &self.client,
+                        outbound: &*self.outbound,
+                        view,
+                        rollout: &one.rollout,
+                        backends: &one.backends,
+                    };
+                    let done = work.perform(&decision.actions).await;
+                    self.warmed.extend(done.warmed);
+                    if done.changed {
+                        round.pause = Duration::ZERO;
+                    }
+                    if let Some(obstacle) = done.obstacle {
+                        self.hold(&one.rollout, &obstacle, round);
+                    }
+                }
+            }
+        }
+        self.warmed.retain(|uid| present.contains(uid));
+    }
+
+    async fn tell_objects(&self, verdicts: &[Verdict], round: &mut Round) {
+        for verdict in verdicts {
+            match object_status::write(&self.client, verdict, (self.clock)()).await {
+                Ok(false) => {}
+                Ok(true) => {
+                    let about = reference(&verdict.object);
+                    match &verdict.problem {
+                        Some(problem) => self.events.tell(&about, Severity::Warning, "Refused", problem).await,
+                        None => self.events.tell(&about, Severity::Normal, "Accepted", "the routes take it").await,
+                    }
+                }
+                Err(error) if error.is_conflict() => round.pause = Duration::ZERO,
+                Err(error) => round.problems.push(error.to_string()),
+            }
+        }
+    }
+
+    fn pause_of(&self, decided: &[Decided]) -> Duration {
+        let now = (self.clock)();
+        let pause = |one: &Decided| match &one.outcome {
+            Outcome::Departs(_) => WAITING,
+            Outcome::Goes(decision) => match decision.wait() {
+                None => IDLE,
+                Some(wait) => match wait.reason {
+                    WaitReason::Confirmation
+                    | WaitReason::EndpointsSeen
+                    | WaitReason::Drain
+                    | WaitReason::WarmUp
+                    | WaitReason::Removal => WAITING,
+                    _ => {
+                        wait.until.map_or(IDLE, |until| Duration::from_secs(until.seconds_since(now).max(1)).min(IDLE))
+                    }
+                },
+            },
+        };
+        decided.iter().map(pause).min().unwrap_or(IDLE)
+    }
+
+    /// A write did not get through. A conflict is no obstacle: somebody else wrote, so look again.
+    fn failed(&mut self, one: &RolloutObject, error: &ApiError, round: &mut Round) {
+        if error.is_conflict() || error.is_missing() {
+            tracing::info!(rollout = one.rollout.id(), "looking again: {error}");
+            round.pause = Duration::ZERO;
+            return;
+        }
+        self.hold(one, &obstacle(error), round);
+    }
+
+    fn all_failed(&mut self, decided: &[Decided], error: &ApiError, round: &mut Round) {
+        if error.is_conflict() {
+            tracing::info!("looking again: {error}");
+            round.pause = Duration::ZERO;
+            return;
+        }
+        self.hold_all(decided, &obstacle(error), round);
+    }
+
+    fn hold_all(&mut self, decided: &[Decided], obstacle: &Obstacle, round: &mut Round) {
+        for one in decided.iter().filter(|one| one.is_in_gateway_mode()) {
+            self.obstacles.insert(one.rollout.uid(), obstacle.clone());
+        }
+        round.problems.push(obstacle.message.clone());
+        round.pause = round.pause.min(RETRY);
+    }
+
+    fn hold(&mut self, one: &RolloutObject, obstacle: &Obstacle, round: &mut Round) {
+        self.obstacles.insert(one.uid(), obstacle.clone());
+        round.problems.push(format!("{}: {}", one.rollout.id(), obstacle.message));
+        round.pause = round.pause.min(RETRY);
+    }
+}
+
+impl Decided {
+    fn is_in_gateway_mode(&self) -> bool {
+        self.rollout.rollout.spec.mode == Mode::Gateway
+    }
+
+    /// The weights to publish for its rule. A decision that could not be written down is none: what is published stays.
+    fn governs(&self) -> Option<(&ModelRollout, Weights)> {
+        let decided = match &self.outcome {
+            Outcome::Goes(decision) => decision.weights,
+            Outcome::Departs(departure) => departure.weights,
+        };
+        let weights = if self.stored { decided } else { decided.and(self.published) };
+        weights.filter(|_| self.is_in_gateway_mode()).map(|weights| (&self.rollout.rollout, weights))
+    }
+
+    /// It has weights, but neither those decided may be published, nor are there former ones to keep.
+    fn is_uncertain(&self) -> bool {
+        let has_weights = match &self.outcome {
+            Outcome::Goes(decision) => decision.weights.is_some(),
+            Outcome::Departs(departure) => departure.weights.is_some(),
+        };
+        self.is_in_gateway_mode() && has_weights && !self.stored && self.published.is_none()
+    }
+}
+
+fn tell_of_unreadable(view: &View, round: &mut Round) {
+    for (object, problem) in &view.rollouts.unreadable {
+        round.problems.push(format!("{} cannot be read, and nothing is published meanwhile: {problem}", title(object)));
+    }
+    if let Some(problem) = view.documents.problems.first() {
+        tracing::debug!(count = view.documents.problems.len(), "documents are refused, the first: {problem}");
+    }
+}
+
+/// Each rule is governed by one rollout: the oldest that names it.
+fn claim(view: &View, one: &RolloutObject, governed: &mut BTreeMap<String, String>) -> Result<(), RouteSelectionError> {
+    let rollout = &one.rollout;
+    let rule = match rollout.spec.mode {
+        Mode::Gateway => governed_rule(&view.documents.documents, rollout)?,
+        Mode::Istio => istio::governed_rule(view, rollout)?,
+    };
+    let key = format!("{:?} {rule}", rollout.spec.mode);
+    if let Some(by) = governed.get(&key) {
+        return Err(RouteSelectionError::AlreadyGoverned { place: rule, by: by.clone() });
+    }
+    governed.insert(key, rollout.id());
+    Ok(())
+}
+
+/// As a condition tells it.
+fn obstacle(error: &ApiError) -> Obstacle {
+    if error.is_forbidden() {
+        let message = format!("a right is missing: {error}; `turnout check` lists what the controller needs");
+        return Obstacle { reason: "Forbidden", message };
+    }
+    Obstacle { reason: "ApiFailure", message: error.to_string() }
+}
+
+impl std::fmt::Debug for Controller {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Controller").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,188 @@
+//! The registry in the cluster: what the API says of the Services that routes name, and the headless twins through which
+//! gateways find their pods in DNS.
+
+use crate::kube_api::ApiError;
+use crate::names::{FIELD_MANAGER, MANAGED_BY, TWIN_OF};
+use crate::settings::{RegistryKind, Settings};
+use crate::view::View;
+use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use kube::api::{Api, DeleteParams, ObjectMeta, PostParams, Preconditions};
+use kube::{Client, ResourceExt as _};
+use std::collections::BTreeSet;
+use turnout_rollout::{EndpointsBy, PortFacts, Registry, ServiceFacts, ServiceName, Twin, registry as render_registry};
+
+/// What is to be published and made for the Services that the documents name.
+pub fn registry(view: &View, kind: RegistryKind) -> Registry {
+    let services: Vec<ServiceFacts> = view
+        .services
+        .iter()
+        .filter(|(_, service)| !is_twin(service))
+        .map(|(name, service)| facts(view, name, service))
+        .collect();
+    let by = match kind {
+        RegistryKind::Twins => EndpointsBy::Twins,
+        RegistryKind::ClusterIp => EndpointsBy::ClusterIp,
+    };
+    render_registry(&view.documents.documents, &services, by)
+}
+
+/// Makes the twins that are missing, and mends those that differ. A Service of that name that the controller did not
+/// make stays as it is.
+pub async fn apply(client: &Client, settings: &Settings, view: &View, registry: &Registry) -> Result<(), ApiError> {
+    for twin in registry.twins.iter().filter(|twin| settings.governs(&twin.namespace)) {
+        let api: Api<Service> = Api::namespaced(client.clone(), &twin.namespace);
+        let place = || format!("services {}/{}", twin.namespace, twin.name);
+        let name = ServiceName { namespace: twin.namespace.clone(), name: twin.name.clone() };
+        match view.services.get(&name) {
+            None => {
+                let created =
+                    api.create(&post(), &service_of(view, twin)).await.map_err(ApiError::of("create", place()));
+                // That it has come meanwhile is as good; the next round sees it.
+                created.map(|_| ()).or_else(|error| if error.is_conflict() { Ok(()) } else { Err(error) })?;
+            }
+            Some(present) if is_twin(present) && !is_as_wanted(present, twin) => {
+                let mut next = present.clone();
+                let wanted = service_of(view, twin);
+                next.metadata.labels = wanted.metadata.labels;
+                if let (Some(spec), Some(wanted)) = (&mut next.spec, wanted.spec) {
+                    spec.selector = wanted.selector;
+                    spec.ports = wanted.ports;
+                }
+                let updated = api.replace(&twin.name, &post(), &next).await;
+                updated.map_err(ApiError::of("update", place()))?;
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Removes the twins that nothing names any more. Call it only when every gateway has what is published.
+pub async fn remove_others(client: &Client, view: &View, registry: &Registry) -> Result<(), ApiError> {
+    let wanted: BTreeSet<(&str, &str)> =
+        registry.twins.iter().map(|twin| (twin.namespace.as_str(), twin.name.as_str())).collect();
+    let twins = view.services.iter().filter(|(_, service)| is_twin(service));
+    for (name, service) in twins.filter(|(name, _)| !wanted.contains(&(name.namespace.as_str(), name.name.as_str()))) {
+        remove(client, name, service).await?;
+    }
+    Ok(())
+}
+
+/// Removes one twin, as it was read.
+pub async fn remove(client: &Client, name: &ServiceName, twin: &Service) -> Result<(), ApiError> {
+    let api: Api<Service> = Api::namespaced(client.clone(), &name.namespace);
+    let only_this = Preconditions { uid: twin.uid(), resource_version: twin.resource_version() };
+    let parameters = DeleteParams::default().preconditions(only_this);
+    match api.delete(&name.name, &parameters).await.map_err(ApiError::of("delete", format!("services {name}"))) {
+        Err(error) if !error.is_missing() && !error.is_conflict() => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// The controller made it.
+pub fn is_twin(service: &Service) -> bool {
+    service.labels().get(MANAGED_BY).is_some_and(|by| by == FIELD_MANAGER) && service.labels().contains_key(TWIN_OF)
+}
+
+fn service_of(view: &View, twin: &Twin) -> Service {
+    let labels = [(MANAGED_BY, FIELD_MANAGER), (TWIN_OF, &twin.service)];
+    Service {
+        metadata: ObjectMeta {
+            name: Some(twin.name.clone()),
+            labels: Some(labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into()),
+            owner_references: owner(view, twin).map(|owner| vec![owner]),
+            ..ObjectMeta::default()
+        },
+        spec: Some(ServiceSpec {
+            cluster_ip: Some("None".to_owned()),
+            selector: Some(twin.selector.clone()),
+            ports: Some(twin.ports.iter().map(port).collect()),
+            ..ServiceSpec::default()
+        }),
+        status: None,
+    }
+}
+
+fn port(port: &turnout_rollout::TwinPort) -> ServicePort {
+    ServicePort {
+        name: Some(port.name.clone()),
+        port: i32::from(port.port),
+        target_port: Some(IntOrString::Int(i32::from(port.port))),
+        protocol: Some("TCP".to_owned()),
+        ..ServicePort::default()
+    }
+}
+
+/// With the Service goes its twin.
+fn owner(view: &View, twin: &Twin) -> Option<OwnerReference> {
+    let name = ServiceName { namespace: twin.namespace.clone(), name: twin.service.clone() };
+    let service = view.services.get(&name)?;
+    Some(OwnerReference {
+        api_version: "v1".to_owned(),
+        kind: "Service".to_owned(),
+        name: twin.service.clone(),
+        uid: service.uid()?,
+        ..OwnerReference::default()
+    })
+}
+
+fn is_as_wanted(present: &Service, twin: &Twin) -> bool {
+    let Some(spec) = &present.spec else { return false };
+    let ports: Vec<(Option<&str>, i32)> =
+        spec.ports.iter().flatten().map(|port| (port.name.as_deref(), port.port)).collect();
+    let wanted: Vec<(Option<&str>, i32)> =
+        twin.ports.iter().map(|port| (Some(port.name.as_str()), i32::from(port.port))).collect();
+    spec.selector.as_ref() == Some(&twin.selector) && ports == wanted
+}
+
+fn facts(view: &View, name: &ServiceName, service: &Service) -> ServiceFacts {
+    let spec = service.spec.clone().unwrap_or_default();
+    let port = |port: &ServicePort| {
+        Some(PortFacts {
+            name: port.name.clone(),
+            number: u16::try_from(port.port).ok()?,
+            protocol: port.protocol.clone(),
+            app_protocol: port.app_protocol.clone(),
+            target: target(view, name, port),
+        })
+    };
+    ServiceFacts {
+        namespace: name.namespace.clone(),
+        name: name.name.clone(),
+        cluster_ip: spec.cluster_ip,
+        external_name: spec.external_name,
+        ports: spec.ports.iter().flatten().filter_map(port).collect(),
+        selector: spec.selector.unwrap_or_default(),
+    }
+}
+
+/// The port at the pods. A named one is what the endpoints say, or, while there are none, what the twin has kept.
+fn target(view: &View, name: &ServiceName, port: &ServicePort) -> Option<u16> {
+    match &port.target_port {
+        None => u16::try_from(port.port).ok(),
+        Some(IntOrString::Int(number)) => u16::try_from(*number).ok(),
+        Some(IntOrString::String(_)) => {
+            let slices = view.slices.get(name).into_iter().flatten();
+            let ports = slices.flat_map(|slice| slice.ports.iter().flatten());
+            let is_it = |candidate: &&k8s_openapi::api::discovery::v1::EndpointPort| {
+                candidate.name.as_deref().unwrap_or_default() == port.name.as_deref().unwrap_or_default()
+            };
+            let number = ports.filter(is_it).find_map(|port| port.port).and_then(|number| u16::try_from(number).ok());
+            number.or_else(|| kept(view, name, port))
+        }
+    }
+}
+
+fn kept(view: &View, name: &ServiceName, port: &ServicePort) -> Option<u16> {
+    let is_of = |twin: &Service| is_twin(twin) && twin.labels().get(TWIN_OF) == Some(&name.name);
+    let twins = view.services.iter().filter(|(other, twin)| other.namespace == name.namespace && is_of(twin));
+    let ports = twins.flat_map(|(_, twin)| twin.spec.iter().flat_map(|spec| spec.ports.iter().flatten()));
+    let same = ports.filter(|candidate| candidate.name == port.name).map(|candidate| candidate.port);
+    same.map(u16::try_from).find_map(Result::ok)
+}
+
+fn post() -> PostParams {
+    PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() }
+}

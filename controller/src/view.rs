@@ -1,0 +1,179 @@
+//! Everything that one round reads, once for all rollouts. Nothing of it outlives the round: decisions are made on what
+//! the API server said a moment ago, never on a cache that an own write has overtaken.
+
+use crate::documents::{self, Documents};
+use crate::gateways::{self, Gateway};
+use crate::kube_api::{ApiError, istio_kind, list, list_dynamic};
+use crate::outbound::Outbound;
+use crate::published::PublishedRoutes;
+use crate::rollouts::Rollouts;
+use crate::settings::Settings;
+use futures::future::try_join_all;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::api::{Api, DynamicObject, ListParams};
+use kube::{Client, ResourceExt as _};
+use std::collections::{BTreeMap, BTreeSet};
+use turnout_rollout::{Backend, BackendRef, Mode, ModelRollout, ServiceName, full_host};
+use turnout_routes::documents::Document;
+
+/// What the cluster holds, as far as the controller cares.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    /// The rollouts.
+    pub rollouts: Rollouts,
+    /// The documents; empty without a gateway.
+    pub documents: Documents,
+    /// What is published; empty without a gateway.
+    pub published: PublishedRoutes,
+    /// The gateways, each just asked.
+    pub gateways: Vec<Gateway>,
+    /// The VirtualServices of rollouts in Istio mode, whatever they hold, by namespace and name.
+    pub virtual_services: BTreeMap<(String, String), DynamicObject>,
+    /// The DestinationRules beside them, read only where a rollout in Istio mode names a subset.
+    pub destination_rules: Vec<DynamicObject>,
+    /// The Services of the governed namespaces.
+    pub services: BTreeMap<ServiceName, Service>,
+    /// Their endpoints.
+    pub slices: BTreeMap<ServiceName, Vec<EndpointSlice>>,
+    /// The Deployments of the governed namespaces.
+    pub deployments: Vec<Deployment>,
+    /// The pods behind the backends of rollouts, by namespace and name.
+    pub pods: BTreeMap<(String, String), Pod>,
+}
+
+impl View {
+    /// Reads it. Rollouts come first and gateways last, so that what gateways report is never older than what they are
+    /// asked about.
+    pub async fn read(client: &Client, settings: &Settings, outbound: &dyn Outbound) -> Result<Self, ApiError> {
+        let mut view = Self { rollouts: Rollouts::read(client, settings).await?, ..Self::default() };
+        if settings.has_gateway() {
+            view.published = PublishedRoutes::read(client, settings).await?;
+            if view.published.is_uninstalling() {
+                return Ok(view);
+            }
+            view.documents = documents::read(client, settings, &view.published).await?;
+        }
+        view.read_services(client, settings).await?;
+        view.read_pods(client, settings).await?;
+        view.read_istio(client).await?;
+        view.gateways = gateways::look(client, settings, outbound).await?;
+        Ok(view)
+    }
+
+    async fn read_services(&mut self, client: &Client, settings: &Settings) -> Result<(), ApiError> {
+        let all = ListParams::default();
+        let of_namespace = |namespace: &String| {
+            let services: Api<Service> = Api::namespaced(client.clone(), namespace);
+            let slices: Api<EndpointSlice> = Api::namespaced(client.clone(), namespace);
+            let deployments: Api<Deployment> = Api::namespaced(client.clone(), namespace);
+            let (namespace, all) = (namespace.clone(), &all);
+            async move {
+                tokio::try_join!(
+                    list(&services, &namespace, all),
+                    list(&slices, &namespace, all),
+                    list(&deployments, &namespace, all)
+                )
+            }
+        };
+        for (services, slices, deployments) in try_join_all(settings.namespaces.iter().map(of_namespace)).await? {
+            for service in services {
+                let namespace = service.namespace().unwrap_or_default();
+                self.services.insert(ServiceName { namespace, name: service.name_any() }, service);
+            }
+            for slice in slices {
+                let Some(name) = slice.labels().get("kubernetes.io/service-name").cloned() else { continue };
+                let namespace = slice.namespace().unwrap_or_default();
+                self.slices.entry(ServiceName { namespace, name }).or_default().push(slice);
+            }
+            self.deployments.extend(deployments);
+        }
+        Ok(())
+    }
+
+    /// The pods that the backends' Services select: their labels and images say what they serve.
+    async fn read_pods(&mut self, client: &Client, settings: &Settings) -> Result<(), ApiError> {
+        let rollouts = self.rollouts.readable.iter().map(|one| &one.rollout);
+        let services: BTreeSet<ServiceName> = rollouts.flat_map(backend_services).flatten().collect();
+        let selections: BTreeSet<(String, String)> = services
+            .iter()
+            .filter(|service| settings.governs(&service.namespace))
+            .filter_map(|service| Some((service.namespace.clone(), selector(self.services.get(service)?)?)))
+            .collect();
+        let lists = selections.iter().map(|(namespace, selector)| async move {
+            let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
+            list(&api, namespace, &ListParams::default().labels(selector)).await
+        });
+        for pod in try_join_all(lists).await?.into_iter().flatten() {
+            self.pods.insert((pod.namespace().unwrap_or_default(), pod.name_any()), pod);
+        }
+        Ok(())
+    }
+
+    /// What rollouts in Istio mode need of Istio's objects, as they are: they may hold what no gateway of ours takes.
+    async fn read_istio(&mut self, client: &Client) -> Result<(), ApiError> {
+        let rollouts = self.rollouts.readable.iter().map(|one| &one.rollout);
+        let rollouts: Vec<_> = rollouts.filter(|rollout| rollout.spec.mode == Mode::Istio).collect();
+        let wanted: BTreeSet<(String, String)> = rollouts.iter().map(|rollout| route_key(rollout)).collect();
+        let has_subset =
+            |rollout: &&&ModelRollout| Backend::BOTH.iter().any(|b| rollout.spec.backend(*b).subset.is_some());
+        let with_subsets: BTreeSet<&str> =
+            rollouts.iter().filter(has_subset).map(|rollout| rollout.route_namespace()).collect();
+        let kind = istio_kind("VirtualService", "virtualservices");
+        let reads = wanted.into_iter().map(|(namespace, name)| {
+            let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &kind);
+            async move {
+                let place = format!("virtualservices {namespace}/{name}");
+                let found = api.get_opt(&name).await.map_err(ApiError::of("get", place))?;
+                Ok::<_, ApiError>(found.map(|object| ((namespace, name), object)))
+            }
+        });
+        self.virtual_services = try_join_all(reads).await?.into_iter().flatten().collect();
+        let rules = istio_kind("DestinationRule", "destinationrules");
+        let lists = with_subsets.into_iter().map(|namespace| list_dynamic(client, &rules, namespace));
+        self.destination_rules = try_join_all(lists).await?.into_iter().flatten().collect();
+        Ok(())
+    }
+
+    /// What the pods of the backend carry; empty without a subset, none if no DestinationRule has it.
+    pub fn subset_labels(&self, rollout: &ModelRollout, reference: &BackendRef) -> Option<BTreeMap<String, String>> {
+        let Some(wanted) = &reference.subset else { return Some(BTreeMap::new()) };
+        let host = full_host(&reference.host, rollout.route_namespace());
+        if rollout.spec.mode == Mode::Istio {
+            return self.destination_rules.iter().find_map(|rule| raw_subset(rule, &host, wanted));
+        }
+        let rules = self.documents.documents.iter().filter_map(|document| match document {
+            Document::DestinationRule(rule) if full_host(&rule.host, &rule.metadata.namespace) == host => Some(rule),
+            _ => None,
+        });
+        let mut subsets = rules.flat_map(|rule| &rule.subsets);
+        subsets.find(|subset| subset.name == *wanted).map(|subset| subset.labels.clone())
+    }
+}
+
+/// The labels of a subset in a DestinationRule as Istio has it.
+fn raw_subset(rule: &DynamicObject, host: &str, name: &str) -> Option<BTreeMap<String, String>> {
+    let spec = rule.data.get("spec")?;
+    let of = full_host(spec.get("host")?.as_str()?, &rule.namespace().unwrap_or_default());
+    let subsets = spec.get("subsets").filter(|_| of == host)?.as_array()?;
+    let subset = subsets.iter().find(|subset| subset.get("name").and_then(|it| it.as_str()) == Some(name))?;
+    serde_json::from_value(subset.get("labels").cloned().unwrap_or_default()).ok()
+}
+
+/// Namespace and name of the VirtualService that a rollout names.
+pub fn route_key(rollout: &ModelRollout) -> (String, String) {
+    (rollout.route_namespace().to_owned(), rollout.spec.route.virtual_service.clone())
+}
+
+/// The Services of green and blue.
+pub fn backend_services(rollout: &ModelRollout) -> [Option<ServiceName>; 2] {
+    Backend::BOTH
+        .map(|backend| ServiceName::of_host(&full_host(&rollout.spec.backend(backend).host, rollout.route_namespace())))
+}
+
+/// As a query; none for a Service whose endpoints somebody else writes.
+fn selector(service: &Service) -> Option<String> {
+    let wanted = service.spec.as_ref()?.selector.as_ref().filter(|wanted| !wanted.is_empty())?;
+    Some(wanted.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(","))
+}

@@ -1,0 +1,367 @@
+//! Managed workloads: the Deployments of green and blue, made from the pod template of the rollout, and the templates of
+//! the revisions that may have to be restored, kept in ControllerRevisions.
+//!
+//! What a Deployment is to be is computed without a cluster (`deployment`, `template`). What is written goes over what was
+//! read in the same round, or not at all; a Deployment that the rollout does not own is never touched; and one that is as
+//! it should be is not written again.
+
+mod deployment;
+mod difference;
+mod template;
+
+#[cfg(test)]
+mod tests;
+
+pub use deployment::{Labels, deployment, deployment_name, is_selected_by};
+pub use template::{parse_template, stored_template, template_revision};
+
+use crate::kube_api::{ApiError, list};
+use crate::names::{FIELD_MANAGER, REVISION, ROLLOUT};
+use crate::rollouts::RolloutObject;
+use crate::view::{View, backend_services};
+use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::{Client, ResourceExt as _};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use template::stored_name;
+use turnout_rollout::{API_VERSION, Action, Backend, InvalidRollout, KIND, ModelRollout, RolloutSpec, RolloutStatus};
+
+/// Why a managed backend cannot be made or removed.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkloadError {
+    /// The API server refused, or did not answer.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// Somebody else's object has the name.
+    #[error("{object} belongs to {owner} and is left alone: remove it, or give the rollout another name")]
+    Foreign {
+        /// Kind, namespace and name.
+        object: String,
+        /// Whose it is.
+        owner: String,
+    },
+    /// The template, or what it is to be joined with.
+    #[error("{0}")]
+    Invalid(#[from] InvalidRollout),
+    /// A revision that was never rolled out by this rollout, or too long ago.
+    #[error("no pod template is stored for revision {0}: put it into spec.template, with spec.revision {0}")]
+    NoTemplate(String),
+    /// Pods are selected only within their own namespace.
+    #[error("spec.{backend}.host: {host} is no Service in namespace {namespace}, where the pods would be: create it")]
+    NoService {
+        /// Green or blue.
+        backend: Backend,
+        /// Its host.
+        host: String,
+        /// The rollout's.
+        namespace: String,
+    },
+    /// A request for one backend would reach the other.
+    #[error("spec.{other}.host: its Service also selects the pods of {backend}: give each Service a label of its own")]
+    Ambiguous {
+        /// Whose pods.
+        backend: Backend,
+        /// Whose Service.
+        other: Backend,
+    },
+}
+
+impl WorkloadError {
+    /// In one word, for a condition.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Api(error) if error.is_forbidden() => "Forbidden",
+            Self::Api(_) => "ApiFailure",
+            Self::Foreign { .. } => "NotOwned",
+            Self::Invalid(_) => "InvalidTemplate",
+            Self::NoTemplate(_) => "TemplateMissing",
+            Self::NoService { .. } => "ServiceMissing",
+            Self::Ambiguous { .. } => "AmbiguousService",
+        }
+    }
+
+    /// What was read is no longer so: look again.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Api(error) if error.is_conflict())
+    }
+}
+
+/// What there is under the name of a backend's Deployment.
+#[derive(Clone, Copy, Debug)]
+pub enum Found<'a> {
+    /// Nothing.
+    Absent,
+    /// The rollout's own.
+    Owned(&'a Deployment),
+    /// Somebody else's.
+    Foreign(&'a Deployment),
+}
+
+impl<'a> Found<'a> {
+    /// Looks among the Deployments that were read.
+    pub fn among(deployments: &'a [Deployment], rollout: &ModelRollout, owner_uid: &str, backend: Backend) -> Self {
+        let name = deployment_name(rollout, backend);
+        let namespace = &rollout.metadata.namespace;
+        let is_it = |it: &&Deployment| it.namespace().as_ref() == Some(namespace) && it.name_any() == name;
+        match deployments.iter().find(is_it) {
+            None => Self::Absent,
+            Some(live) if is_owned(&live.metadata, owner_uid) => Self::Owned(live),
+            Some(live) => Self::Foreign(live),
+        }
+    }
+}
+
+/// The managed workloads of one rollout, as a round has read them.
+#[derive(Clone, Copy)]
+pub struct Workloads<'a> {
+    client: &'a Client,
+    view: &'a View,
+    rollout: &'a ModelRollout,
+    owner_uid: &'a str,
+}
+
+impl<'a> Workloads<'a> {
+    /// Those of this rollout.
+    pub fn new(client: &'a Client, view: &'a View, one: &'a RolloutObject) -> Self {
+        let owner_uid = one.object.metadata.uid.as_deref().unwrap_or_default();
+        Self { client, view, rollout: &one.rollout, owner_uid }
+    }
+
+    /// There is a Deployment of the rollout's own, whether it has pods or not.
+    pub fn exists(&self, backend: Backend) -> bool {
+        matches!(self.find(backend), Found::Owned(_))
+    }
+
+    /// Keeps the template of the candidate that the next status names first. It comes before that status is written: once
+    /// a status names a revision there is a template for it, whatever becomes of the spec. One from which no backend can
+    /// be made is not kept, so that it can be corrected.
+    pub async fn keep_template(&self, next: &RolloutStatus) -> Result<(), WorkloadError> {
+        let Some(candidate) = next.candidate.as_ref().filter(|_| next.candidate != self.rollout.status.candidate)
+        else {
+            return Ok(());
+        };
+        match self.template_of_spec(&candidate.revision) {
+            Some(template) if parse_template(template).is_ok() => self.store(&candidate.revision, template).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes or removes a backend. Returns whether something was written.
+    pub async fn perform(&self, action: &Action) -> Result<bool, WorkloadError> {
+        match action {
+            Action::WarmUp { .. } => Ok(false),
+            Action::Deploy { backend, revision } => self.deploy(*backend, revision).await,
+            Action::Remove { backend } => self.remove(*backend).await,
+        }
+    }
+
+    /// Gives both backends as many pods as the rollout wants, if it says so. Returns whether something was written.
+    pub async fn scale(&self) -> Result<bool, WorkloadError> {
+        let Some(replicas) = self.rollout.spec.replicas else { return Ok(false) };
+        let mut changed = false;
+        for backend in Backend::BOTH {
+            let Found::Owned(live) = self.find(backend) else { continue };
+            let has = live.spec.as_ref().and_then(|spec| spec.replicas).and_then(|has| u32::try_from(has).ok());
+            if has == Some(replicas) || is_leaving(live) {
+                continue;
+            }
+            let patch = json!({
+                "metadata": {"resourceVersion": live.metadata.resource_version},
+                "spec": {"replicas": replicas},
+            });
+            let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+            let written = self.deployments().patch(&live.name_any(), &parameters, &Patch::Merge(patch)).await;
+            written.map_err(ApiError::of("patch", title(live)))?;
+            changed = true;
+        }
+        Ok(changed)
+    }
+
+    /// Removes the stored templates of revisions that neither the status nor the spec names any more. A former leader that
+    /// comes late does no harm: what was stored since is of a later generation than the rollout that it has read.
+    pub async fn forget_templates(&self, status: &RolloutStatus) -> Result<(), WorkloadError> {
+        let kept = self.revisions_in_use(status);
+        let generation = self.rollout.metadata.generation.unwrap_or(0);
+        let api = self.stored();
+        let namespace = &self.rollout.metadata.namespace;
+        let selector = format!("{ROLLOUT}={}", self.rollout.metadata.name);
+        for stored in list(&api, namespace, &ListParams::default().labels(&selector)).await? {
+            let is_kept = stored.labels().get(REVISION).is_some_and(|revision| kept.contains(revision));
+            if is_kept || stored.revision >= generation || !is_owned(&stored.metadata, self.owner_uid) {
+                continue;
+            }
+            let parameters = DeleteParams::background().preconditions(as_read(&stored.metadata));
+            let place = format!("controllerrevisions {namespace}/{}", stored.name_any());
+            let deleted = api.delete(&stored.name_any(), &parameters).await.map_err(ApiError::of("delete", place));
+            unless_missing(deleted.map(|_| ()))?;
+        }
+        Ok(())
+    }
+
+    fn find(&self, backend: Backend) -> Found<'a> {
+        Found::among(&self.view.deployments, self.rollout, self.owner_uid, backend)
+    }
+
+    async fn deploy(&self, backend: Backend, revision: &str) -> Result<bool, WorkloadError> {
+        let template = self.template(revision).await?;
+        let selector = self.selector(backend)?;
+        let wanted = deployment(self.rollout, self.owner_uid, backend, revision, &template, &selector)?;
+        let other = backend.other();
+        if self.selector(other).is_ok_and(|selector| is_selected_by(&wanted, &selector)) {
+            return Err(WorkloadError::Ambiguous { backend, other });
+        }
+        let parameters = written_by_controller();
+        match self.find(backend) {
+            Found::Foreign(live) => Err(foreign(title(live), &live.metadata)),
+            Found::Absent => {
+                let place = title(&wanted);
+                self.deployments().create(&parameters, &wanted).await.map_err(ApiError::of("create", place))?;
+                Ok(true)
+            }
+            Found::Owned(live) if is_leaving(live) => Ok(false),
+            Found::Owned(live) => {
+                let Some(next) = deployment::changed(live, wanted) else { return Ok(false) };
+                let written = self.deployments().replace(&next.name_any(), &parameters, &next).await;
+                written.map_err(ApiError::of("update", title(live)))?;
+                Ok(true)
+            }
+        }
+    }
+
+    /// The Deployment stays until its pods are gone, so that a new one of the same name never has old pods beside it.
+    async fn remove(&self, backend: Backend) -> Result<bool, WorkloadError> {
+        match self.find(backend) {
+            Found::Absent => Ok(false),
+            Found::Foreign(live) => Err(foreign(title(live), &live.metadata)),
+            Found::Owned(live) if is_leaving(live) => Ok(false),
+            Found::Owned(live) => {
+                let parameters = DeleteParams::foreground().preconditions(as_read(&live.metadata));
+                let deleted = self.deployments().delete(&live.name_any(), &parameters).await;
+                unless_missing(deleted.map(|_| ()).map_err(ApiError::of("delete", title(live))))?;
+                Ok(true)
+            }
+        }
+    }
+
+    /// The template of a revision: the stored one, else the spec's, which is stored then.
+    async fn template(&self, revision: &str) -> Result<Value, WorkloadError> {
+        let name = stored_name(self.rollout, revision, self.owner_uid);
+        let place = format!("controllerrevisions {}/{name}", self.rollout.metadata.namespace);
+        let found = self.stored().get_opt(&name).await.map_err(ApiError::of("get", &place))?;
+        if let Some(stored) = found {
+            if !is_owned(&stored.metadata, self.owner_uid) {
+                return Err(foreign(place, &stored.metadata));
+            }
+            return stored.data.map(|data| data.0).ok_or_else(|| WorkloadError::NoTemplate(revision.to_owned()));
+        }
+        let of_spec = self.template_of_spec(revision);
+        let template = of_spec.ok_or_else(|| WorkloadError::NoTemplate(revision.to_owned()))?;
+        parse_template(template)?;
+        self.store(revision, template).await?;
+        Ok(template.clone())
+    }
+
+    /// The spec's template, if that is the revision which it stands for.
+    fn template_of_spec(&self, revision: &str) -> Option<&'a Value> {
+        let template = self.rollout.spec.template.as_ref();
+        template.filter(|_| self.wanted_revision().as_deref() == Some(revision))
+    }
+
+    /// What the spec's template is called: a name that somebody gave it comes first.
+    fn wanted_revision(&self) -> Option<String> {
+        let RolloutSpec { revision, template, .. } = &self.rollout.spec;
+        revision.clone().or_else(|| template.as_ref().map(template_revision))
+    }
+
+    /// What is stored for a revision already stays as it is: a revision has one template.
+    async fn store(&self, revision: &str, template: &Value) -> Result<(), WorkloadError> {
+        let stored = stored_template(self.rollout, revision, template, self.owner_uid);
+        let place = format!("controllerrevisions {}/{}", self.rollout.metadata.namespace, stored.name_any());
+        match self.stored().create(&written_by_controller(), &stored).await.map_err(ApiError::of("create", place)) {
+            Err(error) if !error.is_conflict() => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn revisions_in_use(&self, status: &RolloutStatus) -> BTreeSet<String> {
+        let candidate = status.candidate.as_ref().map(|candidate| candidate.revision.clone());
+        let named =
+            [status.stable_revision.clone(), status.previous_revision.clone(), candidate, self.wanted_revision()];
+        named.into_iter().flatten().collect()
+    }
+
+    /// The labels by which traffic finds the pods of a backend.
+    fn selector(&self, backend: Backend) -> Result<Labels, WorkloadError> {
+        let reference = self.rollout.spec.backend(backend);
+        let namespace = &self.rollout.metadata.namespace;
+        let missing =
+            || WorkloadError::NoService { backend, host: reference.host.clone(), namespace: namespace.clone() };
+        let [green, blue] = backend_services(self.rollout);
+        let name = if backend == Backend::Green { green } else { blue };
+        let name = name.filter(|name| name.namespace == *namespace).ok_or_else(missing)?;
+        let service = self.view.services.get(&name).ok_or_else(missing)?;
+        let mut labels = service.spec.as_ref().and_then(|spec| spec.selector.clone()).unwrap_or_default();
+        labels.extend(self.view.subset_labels(self.rollout, reference).unwrap_or_default());
+        Ok(labels)
+    }
+
+    fn deployments(&self) -> Api<Deployment> {
+        Api::namespaced(self.client.clone(), &self.rollout.metadata.namespace)
+    }
+
+    fn stored(&self) -> Api<ControllerRevision> {
+        Api::namespaced(self.client.clone(), &self.rollout.metadata.namespace)
+    }
+}
+
+/// The rollout as the owner of what is made for it: it goes with the rollout.
+fn owner(rollout: &ModelRollout, owner_uid: &str) -> OwnerReference {
+    OwnerReference {
+        api_version: API_VERSION.to_owned(),
+        kind: KIND.to_owned(),
+        name: rollout.metadata.name.clone(),
+        uid: owner_uid.to_owned(),
+        controller: Some(true),
+        block_owner_deletion: Some(false),
+    }
+}
+
+fn controller_of(metadata: &ObjectMeta) -> Option<&OwnerReference> {
+    metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))
+}
+
+fn is_owned(metadata: &ObjectMeta, owner_uid: &str) -> bool {
+    controller_of(metadata).is_some_and(|owner| owner.uid == owner_uid)
+}
+
+fn foreign(object: String, metadata: &ObjectMeta) -> WorkloadError {
+    let owner = controller_of(metadata).map(|owner| format!("{} {}", owner.kind, owner.name));
+    WorkloadError::Foreign { object, owner: owner.unwrap_or_else(|| "somebody else".to_owned()) }
+}
+
+/// It is being deleted, and waits for its pods.
+fn is_leaving(deployment: &Deployment) -> bool {
+    deployment.metadata.deletion_timestamp.is_some()
+}
+
+/// Only the object that was read, and only as it was.
+fn as_read(metadata: &ObjectMeta) -> Preconditions {
+    Preconditions { uid: metadata.uid.clone(), resource_version: metadata.resource_version.clone() }
+}
+
+fn unless_missing(result: Result<(), ApiError>) -> Result<(), ApiError> {
+    match result {
+        Err(error) if !error.is_missing() => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn written_by_controller() -> PostParams {
+    PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() }
+}
+
+fn title(deployment: &Deployment) -> String {
+    format!("deployments {}/{}", deployment.namespace().unwrap_or_default(), deployment.name_any())
+}

@@ -1,0 +1,246 @@
+//! The end of a history: faults are over, everybody who should act does, and nobody else. Then the rollouts go where they
+//! are asked to go, each step of the way within three reconciles, and come to rest, where nothing is written any more.
+
+use super::run::Run;
+use super::{Ending, Trip};
+use crate::laws::{Broken, Checked, law};
+use crate::world::Happening;
+use crate::world::cast::{App, Edit};
+use turnout_rollout::{Backend, Candidate, Plan, Stage, Target, WaitReason, Weights};
+
+const CONVERGES: &str = "it converges within three reconciles";
+const QUIET: &str = "where nothing happens, nothing is written";
+const ASKED: &str = "it stands where it is asked to stand";
+
+/// So many reconciles each step may take.
+const RECONCILES: usize = 3;
+/// Five stages with a new attempt after a rollback take fewer.
+const STEPS_TO_REST: usize = 120;
+
+impl Run {
+    /// Everything works again.
+    pub(super) async fn calm_down(&mut self) -> Checked {
+        self.tell(|| "all is calm again".to_owned());
+        self.end_disturbances()?;
+        self.end_rounds().await?;
+        for _ in 0..STEPS_TO_REST {
+            let before = self.positions();
+            self.everybody_acts()?;
+            for _ in 0..RECONCILES {
+                self.reconcile().await?;
+            }
+            let acted = self.everybody_acts()?;
+            if !acted && before == self.positions() && !self.is_pausing() {
+                self.check_quiet().await?;
+                return self.check_end();
+            }
+        }
+        let status = self.world.status(App(0));
+        law(false, CONVERGES, || format!("it does not come to rest: {}", status.message))
+    }
+
+    /// What was set to fail works, and documents and specs are good.
+    fn end_disturbances(&mut self) -> Checked {
+        for gateway in 0..self.world.gateways.len() {
+            self.happens(&Happening::GatewayRefuses(gateway, false))?;
+            self.happens(&Happening::GatewayIsSilent(gateway, false))?;
+        }
+        self.happens(&Happening::GatewayGoes)?;
+        self.happens(&Happening::Rubbish(false))?;
+        for app in self.world.apps() {
+            let draft = self.world.draft(app);
+            if !draft.is_good() || draft.third_destination {
+                self.happens(&Happening::Edit(app, Edit::Original))?;
+            }
+            self.happens(&Happening::CreateRollout(app))?;
+            self.happens(&Happening::Pause(app, false))?;
+            if self.world.rollout(app).is_some_and(|rollout| Plan::of(&rollout).is_err()) {
+                self.happens(&Happening::Stages(app, vec![50]))?;
+                self.happens(&Happening::Retarget(app, None))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Rounds that are under way end; then the second controller is gone.
+    async fn end_rounds(&mut self) -> Checked {
+        for controller in [1, 0] {
+            self.trip(&whole(controller)).await?;
+        }
+        self.kill(1);
+        Ok(())
+    }
+
+    /// One round without a fault, after which gateways follow, if they were told to; and the pause before the next.
+    async fn reconcile(&mut self) -> Checked {
+        self.trip(&whole(0)).await?;
+        self.happens(&Happening::GatewaysFollow)?;
+        self.happens(&Happening::SecondsPass(2))
+    }
+
+    /// Pods start, pipelines and people do what the statuses ask for. Returns whether anybody did anything.
+    fn everybody_acts(&mut self) -> Result<bool, Broken> {
+        let before = (self.world.store.revision(), self.positions());
+        self.happens(&Happening::ClusterFollows)?;
+        for gateway in 0..self.world.gateways.len() {
+            self.happens(&Happening::RequestsEnd(gateway))?;
+        }
+        for app in self.world.apps() {
+            self.happens(&Happening::CreateRollout(app))?;
+            self.happens(&Happening::PipelineActs(app))?;
+            self.let_go(app)?;
+            let status = self.world.status(app);
+            match status.waiting.as_ref().map(|waiting| waiting.reason) {
+                Some(WaitReason::Gate) => self.happens(&Happening::Promote(app))?,
+                Some(WaitReason::CandidateReady) => self.put_back(app, Backend::Blue)?,
+                Some(WaitReason::GatePause) => self.happens(&Happening::SecondsPass(100))?,
+                _ => self.put_back(app, Backend::Green)?,
+            }
+        }
+        self.happens(&Happening::ClusterFollows)?;
+        self.happens(&Happening::GatewaysFollow)?;
+        Ok(before != (self.world.store.revision(), self.positions()))
+    }
+
+    /// A rollout that is deleted stays until its document gives weight only to what is there.
+    fn let_go(&mut self, app: App) -> Checked {
+        let is_deleted = |object: &serde_json::Value| object["metadata"]["deletionTimestamp"].is_string();
+        if !self.world.store.get(&app.rollout()).is_some_and(|object| is_deleted(object)) {
+            return Ok(());
+        }
+        let [green, blue] = Backend::BOTH.map(|backend| self.world.exists(app, backend));
+        if !green && !blue {
+            self.happens(&Happening::SomebodyDeploys(app, Backend::Green, 0))?;
+        }
+        let wanted = if blue && !green { 100 } else { 0 };
+        if self.world.draft(app).weights.blue == wanted {
+            Ok(())
+        } else {
+            self.happens(&Happening::Edit(app, Edit::Weights(wanted)))
+        }
+    }
+
+    /// Whoever replaced a blue that has weight, or the green of a rollout that is over, puts it back.
+    fn put_back(&mut self, app: App, backend: Backend) -> Checked {
+        let status = self.world.status(app);
+        let wanted = match (status.position(), backend) {
+            (Some(Target::Stage(Stage::Blue(_))), Backend::Blue) => {
+                status.candidate.map(|candidate| candidate.revision)
+            }
+            (Some(Target::Stage(Stage::Green100)), Backend::Green) if status.candidate.is_none() => {
+                status.stable_revision
+            }
+            (Some(Target::Rollback), Backend::Green) if status.moving_to.is_none() => status.stable_revision,
+            _ => None,
+        };
+        match wanted.and_then(|revision| revision[1..].parse().ok()) {
+            Some(number) if self.world.model(app).labelled => {
+                self.happens(&Happening::SomebodyDeploys(app, backend, number))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn is_pausing(&self) -> bool {
+        self.world.apps().into_iter().any(|app| {
+            let reason = self.world.status(app).waiting.map(|waiting| waiting.reason);
+            matches!(reason, Some(WaitReason::Gate | WaitReason::GatePause))
+        })
+    }
+
+    /// Where each rollout is on its way.
+    fn positions(&self) -> Vec<String> {
+        let position = |app: App| {
+            let status = self.world.status(app);
+            let reason = status.waiting.as_ref().map(|waiting| waiting.reason);
+            format!(
+                "{:?} {:?} {:?} {:?} {:?} {:?} {reason:?}",
+                self.world.uid(app),
+                status.stage,
+                status.moving_to,
+                status.candidate,
+                status.rollback,
+                status.stable_revision
+            )
+        };
+        self.world.apps().into_iter().map(position).collect()
+    }
+
+    /// Nobody acts, and time passes: nothing is written, not even an Event.
+    async fn check_quiet(&mut self) -> Checked {
+        for seconds in [0, 1, 60, 3600] {
+            self.happens(&Happening::SecondsPass(seconds))?;
+            self.trip(&whole(0)).await?;
+            law(self.writes.is_empty(), QUIET, || format!("after {seconds} s: {:?}", self.writes))?;
+        }
+        Ok(())
+    }
+
+    fn check_end(&self) -> Checked {
+        law(self.world.documents_are_good(), ASKED, || "the documents were mended".to_owned())?;
+        let Some(table) = self.world.published() else {
+            return law(false, ASKED, || "nothing is published".to_owned());
+        };
+        for app in self.world.apps() {
+            let last = self.world.good_forms[app.0].last();
+            let is_last = table.documents.iter().map(crate::world::normal_form).any(|form| Some(&form) == last);
+            law(is_last, ASKED, || format!("the document of {} is not published", app.name()))?;
+            self.check_rollout(app)?;
+        }
+        for gateway in &self.world.gateways {
+            let has = gateway.table.as_ref().map(|table| &table.revision);
+            law(has == Some(&table.revision), ASKED, || format!("{} has {has:?}", gateway.name))?;
+        }
+        Ok(())
+    }
+
+    /// What was wanted is what is there.
+    fn check_rollout(&self, app: App) -> Checked {
+        let Some(rollout) = self.world.rollout(app) else { return Ok(()) };
+        let (spec, status) = (&rollout.spec, &rollout.status);
+        let wanted =
+            spec.revision.as_ref().map(|revision| Candidate { revision: revision.clone(), attempt: spec.attempt });
+        let is_stable = wanted.as_ref().map(|wanted| &wanted.revision) == status.stable_revision.as_ref();
+        let rolls_back = spec.target == Some(Target::Rollback);
+        let nothing_new = wanted.is_none() || is_stable || rolls_back;
+        let told = || format!("{}: {}", app.name(), status.message);
+        law(status.moving_to.is_none(), ASKED, told)?;
+        match status.stage {
+            None => law(nothing_new, ASKED, told),
+            Some(Target::Rollback) => {
+                let was_rolled_back = status.candidate.is_some() && status.candidate == wanted;
+                law(nothing_new || was_rolled_back, ASKED, told)?;
+                self.check_alone(app)
+            }
+            Some(Target::Stage(Stage::Green100)) => {
+                law(nothing_new, ASKED, told)?;
+                self.check_alone(app)
+            }
+            Some(Target::Stage(reached)) => {
+                let target = spec.target.unwrap_or(Target::Stage(Stage::Green100));
+                let is_there = target.stage().is_some_and(|target| target <= reached);
+                let cannot = rolls_back && status.stable_revision.is_none();
+                let is_it = wanted.is_none() || status.candidate == wanted;
+                law((is_there || cannot) && is_it, ASKED, told)
+            }
+        }
+    }
+
+    /// Green serves everything, with the stable image, and blue has gone.
+    fn check_alone(&self, app: App) -> Checked {
+        let status = self.world.status(app);
+        let runs = self.world.runs(app, Backend::Green);
+        let is_it = runs == status.stable_revision || !self.world.model(app).labelled;
+        law(is_it, ASKED, || format!("{}: green runs {runs:?}", app.name()))?;
+        for gateway in &self.world.gateways {
+            let [green, blue] = Backend::BOTH.map(|backend| gateway.weight(&app.upstream(backend)));
+            let is_alone = Weights { green, blue } == Weights::all(Backend::Green);
+            law(is_alone, ASKED, || format!("{} gives green {green}, blue {blue}", gateway.name))?;
+        }
+        law(!self.world.exists(app, Backend::Blue), ASKED, || format!("{}: blue is still there", app.name()))
+    }
+}
+
+fn whole(controller: usize) -> Trip {
+    Trip { controller, ending: Ending::Whole, disturbances: Vec::new(), gateways_follow: false, shuffle: 0 }
+}

@@ -1,0 +1,228 @@
+//! Makes a history from a seed. Rounds are most of it, and the cluster mostly follows: else nothing would get far enough
+//! to be disturbed.
+
+use super::{Disturbance, Ending, Fault, History, Step, Trip};
+use crate::world::cast::{App, Edit};
+use crate::world::{Beginning, Happening, Model};
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom as _;
+use rand::{RngExt as _, SeedableRng as _};
+use serde_json::{Value, json};
+use turnout_rollout::{Backend, Stage, Target};
+
+/// What a server may answer instead of doing what it is asked.
+const CODES: [u16; 9] = [409, 410, 422, 429, 500, 503, 403, 404, 500];
+
+/// The history of a seed, the same one each time.
+pub(crate) fn history(seed: u64) -> History {
+    let mut random = Random(StdRng::seed_from_u64(seed));
+    let beginning = random.beginning();
+    random.history(beginning)
+}
+
+struct Random(StdRng);
+
+impl Random {
+    fn chance(&mut self, percent: u32) -> bool {
+        self.0.random_range(0..100) < percent
+    }
+
+    fn below(&mut self, limit: usize) -> usize {
+        self.0.random_range(0..limit)
+    }
+
+    fn number(&mut self, limit: u8) -> u8 {
+        self.0.random_range(0..limit)
+    }
+
+    fn backend(&mut self) -> Backend {
+        if self.chance(50) { Backend::Green } else { Backend::Blue }
+    }
+
+    fn beginning(&mut self) -> Beginning {
+        let models = if self.chance(20) { 2 } else { 1 };
+        Beginning {
+            objects: self.chance(50),
+            twins: self.chance(75),
+            gateways: 1 + self.number(3),
+            models: (0..models).map(|_| self.model()).collect(),
+        }
+    }
+
+    fn model(&mut self) -> Model {
+        let mut spec = json!({"onBackendLoss": if self.chance(40) { "Rollback" } else { "Hold" }});
+        if self.chance(85) {
+            spec["revision"] = json!("v1");
+        }
+        if self.chance(30) {
+            spec["warmUp"] = json!({"path": "/score", "requests": 2});
+        }
+        if self.chance(20) {
+            spec["stages"] = json!([5, 50]);
+        }
+        let gates: Vec<Value> = ["Blue_0", "Blue_50", "Blue_100", "Blue_Green"].map(|stage| self.gate(stage)).into();
+        spec["gates"] = gates.into_iter().filter(|gate| !gate.is_null()).collect();
+        let green = self.chance(80).then(|| self.number(2));
+        Model { spec, green, labelled: self.chance(80), brings_services: self.chance(40) }
+    }
+
+    fn gate(&mut self, stage: &str) -> Value {
+        match self.below(10) {
+            0 => json!({"stage": stage, "type": "Manual"}),
+            1 => json!({"stage": stage, "type": "Pause", "seconds": 1 + self.below(90)}),
+            2 => Value::Null,
+            _ => json!({"stage": stage, "type": "None"}),
+        }
+    }
+
+    fn history(&mut self, beginning: Beginning) -> History {
+        // Half of the histories have one controller, as most clusters do.
+        let leaders = if self.chance(50) { 2 } else { 1 };
+        let skew_seconds = if leaders == 2 && self.chance(50) { self.0.random_range(-40..=40) } else { 0 };
+        // Some are rough, some only a little.
+        let roughness = [3, 10, 30][self.below(3)];
+        let models = beginning.models.len();
+        let length = 10 + self.below(70);
+        let steps = (0..length).map(|_| self.step(leaders, roughness, models)).collect();
+        History { beginning, skew_seconds, steps }
+    }
+
+    fn step(&mut self, leaders: usize, roughness: u32, models: usize) -> Step {
+        if self.chance(45) {
+            return Step::Round(self.trip(leaders, roughness, models));
+        }
+        let app = App(self.below(models));
+        let usual = self.chance(60);
+        Step::World(if usual { self.usual(app) } else { self.happening(app) })
+    }
+
+    /// What makes rollouts go on.
+    fn usual(&mut self, app: App) -> Happening {
+        match self.below(10) {
+            0..4 => Happening::PipelineActs(app),
+            4..6 => Happening::ClusterFollows,
+            6..8 => Happening::GatewaysFollow,
+            8 => Happening::Promote(app),
+            _ => Happening::RequestsEnd(self.below(3)),
+        }
+    }
+
+    fn happening(&mut self, app: App) -> Happening {
+        let gateway = self.below(4);
+        match self.below(12) {
+            0 | 1 => self.for_pods(app),
+            2..5 => self.for_gateway(app, gateway),
+            5..9 => self.by_people(app),
+            9 => Happening::SecondsPass(1 + self.below(100) as u64),
+            10 => self.for_documents(app),
+            _ => self.by_somebody(app),
+        }
+    }
+
+    fn for_pods(&mut self, app: App) -> Happening {
+        let backend = self.backend();
+        match self.below(7) {
+            0 => Happening::DeploymentsAct,
+            1 => Happening::SlicesFollow,
+            2 => Happening::PodsFail(app, backend),
+            3 | 4 => Happening::PodsStart(app, backend),
+            5 => Happening::PodDeleted(app, backend),
+            _ => Happening::PodsGo,
+        }
+    }
+
+    fn for_gateway(&mut self, app: App, gateway: usize) -> Happening {
+        match self.below(14) {
+            0 | 1 => Happening::KubeletSyncs { gateway, by_itself: self.chance(30) },
+            2 => Happening::GatewayReloads(gateway),
+            3 => Happening::GatewayLooksUp(gateway),
+            4 => Happening::GatewayJoins,
+            5 => Happening::GatewayRestarts(gateway),
+            6 => Happening::GatewayLeaves(gateway),
+            7 => Happening::GatewayGoes,
+            8 => Happening::GatewayRefuses(gateway, self.chance(40)),
+            9 => Happening::GatewayIsSilent(gateway, self.chance(40)),
+            10 => Happening::RequestsEnd(gateway),
+            _ => {
+                let pinned = self.chance(30).then(|| self.backend());
+                Happening::Requests { gateway, app, pinned }
+            }
+        }
+    }
+
+    fn by_people(&mut self, app: App) -> Happening {
+        match self.below(20) {
+            0..6 => Happening::Promote(app),
+            6 => Happening::PromoteTo(app, Stage::BLUE_100),
+            7 => Happening::Retarget(app, self.target()),
+            8 => Happening::Pause(app, self.chance(30)),
+            9 | 10 => Happening::RollBack(app),
+            11..15 => Happening::Start(app, self.number(4)),
+            15 => Happening::Revision(app, self.chance(80).then(|| self.number(4))),
+            16 => Happening::Attempt(app),
+            17 => Happening::Stages(app, [vec![50], vec![5, 50], vec![]][self.below(3)].clone()),
+            18 => Happening::DeleteRollout(app),
+            _ => Happening::CreateRollout(app),
+        }
+    }
+
+    fn target(&mut self) -> Option<Target> {
+        let stages = [Stage::BLUE_0, Stage::BLUE_50, Stage::BLUE_100, Stage::BlueGreen, Stage::Green100];
+        match self.below(4) {
+            0 | 1 => None,
+            2 => stages.choose(&mut self.0).copied().map(Target::Stage),
+            _ => Some(Target::Rollback),
+        }
+    }
+
+    fn for_documents(&mut self, app: App) -> Happening {
+        match self.below(9) {
+            0 => Happening::Edit(app, Edit::Header(1 + self.number(3))),
+            1 => Happening::Edit(app, Edit::RuleInFront),
+            2 => Happening::Edit(app, Edit::Weights(self.0.random_range(0..=100))),
+            3 => Happening::Edit(app, Edit::Misspelt),
+            4 => Happening::Edit(app, Edit::ThirdDestination),
+            5 => Happening::Rubbish(self.chance(50)),
+            _ => Happening::Edit(app, Edit::Original),
+        }
+    }
+
+    fn by_somebody(&mut self, app: App) -> Happening {
+        match self.below(8) {
+            0 | 1 => Happening::SomebodyDeploys(app, self.backend(), self.number(4)),
+            2 => Happening::SomebodyPublishes(app, self.chance(70).then(|| self.0.random_range(0..=100))),
+            3 => Happening::SomebodyDeletesThePublished,
+            4 => Happening::SomebodyDeletesATwin,
+            _ => Happening::SomebodyAnnotates(self.number(9)),
+        }
+    }
+
+    fn trip(&mut self, leaders: usize, roughness: u32, models: usize) -> Trip {
+        let ending = match self.below(100) {
+            0..8 => Ending::Crash { request: self.below(30), after_effect: self.chance(60) },
+            8..30 if leaders == 2 => Ending::Sleep { request: self.below(30) },
+            _ => Ending::Whole,
+        };
+        let mut disturbances = Vec::new();
+        while self.chance(roughness) && disturbances.len() < 8 {
+            disturbances.push((self.below(30), self.disturbance(models)));
+        }
+        let shuffle = if self.chance(50) { self.below(5) } else { 0 };
+        Trip { controller: self.below(leaders), ending, disturbances, gateways_follow: self.chance(60), shuffle }
+    }
+
+    fn disturbance(&mut self, models: usize) -> Disturbance {
+        match self.below(10) {
+            0..3 => Disturbance::Fault(Fault::Refused(*CODES.choose(&mut self.0).unwrap_or(&500))),
+            3 => Disturbance::Fault(Fault::LostBefore),
+            4 => Disturbance::Fault(Fault::LostAfter),
+            5 => Disturbance::Fault(Fault::Stale(1 + self.below(6))),
+            6 => Disturbance::Partition(1 + self.below(40)),
+            _ => {
+                let app = App(self.below(models));
+                let happening = if self.chance(40) { self.usual(app) } else { self.happening(app) };
+                Disturbance::Happening(happening)
+            }
+        }
+    }
+}

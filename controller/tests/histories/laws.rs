@@ -1,0 +1,154 @@
+//! The laws, checked at every write that the API server accepted from a controller, and after everything that happened.
+//!
+//! A controller acts on what it was told, and the world moves on while it does. So a law about the world holds at a write
+//! if it held at some moment since the round began: whatever the controller read was true then. A round that was served a
+//! stale list is not held to the laws that this list decides, but to all others.
+
+mod facts;
+mod published;
+mod status;
+mod writes;
+
+pub(crate) use facts::{Facts, weights};
+
+use crate::api::Effect;
+use crate::world::World;
+use crate::world::cast::App;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use turnout_rollout::Backend;
+
+/// A law that was broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Broken {
+    pub(crate) law: &'static str,
+    pub(crate) detail: String,
+}
+
+pub(crate) type Checked = Result<(), Broken>;
+
+/// Names the law and says how it was broken.
+pub(crate) fn law(holds: bool, law: &'static str, detail: impl FnOnce() -> String) -> Checked {
+    if holds { Ok(()) } else { Err(Broken { law, detail: detail() }) }
+}
+
+/// What a round may have seen.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Window {
+    /// The moments since it began, the last one is now.
+    moments: Vec<Rc<Facts>>,
+    /// The kinds of which some answer was older than the round.
+    pub(crate) stale: BTreeSet<&'static str>,
+}
+
+/// What the histories have shown, so that a test knows that it tested something.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Seen {
+    pub(crate) reached: BTreeSet<String>,
+    pub(crate) counts: std::collections::BTreeMap<&'static str, u64>,
+}
+
+/// The laws' own memory.
+#[derive(Debug, Default)]
+pub(crate) struct Laws {
+    /// When each rollout's stage was reached, by the world's clock.
+    reached_at: [u64; 2],
+    /// How far the controllers' clocks are apart.
+    skew_seconds: u64,
+    pub(crate) seen: Seen,
+}
+
+impl Window {
+    pub(crate) fn begin(facts: Rc<Facts>) -> Self {
+        Self { moments: vec![facts], stale: BTreeSet::new() }
+    }
+
+    pub(crate) fn note(&mut self, facts: &Rc<Facts>) {
+        self.moments.push(Rc::clone(facts));
+    }
+
+    /// It was so at some moment, as far as lists of these kinds could tell.
+    fn was(&self, told_by: &[&str], holds: impl Fn(&Facts) -> bool) -> bool {
+        told_by.iter().any(|kind| self.stale.contains(kind)) || self.moments.iter().any(|facts| holds(facts))
+    }
+
+    /// The gateways that were there all the time.
+    fn gateways(&self) -> Vec<&str> {
+        let Some((first, others)) = self.moments.split_first() else { return Vec::new() };
+        let is_there = |name: &str| others.iter().all(|facts| facts.gateway(name).is_some_and(|it| it.serving));
+        let serving = first.gateways.iter().filter(|it| it.serving);
+        serving.map(|it| it.name.as_str()).filter(|name| is_there(name)).collect()
+    }
+}
+
+impl Seen {
+    pub(crate) fn count(&mut self, what: &'static str) {
+        *self.counts.entry(what).or_default() += 1;
+    }
+
+    pub(crate) fn add(&mut self, other: Self) {
+        self.reached.extend(other.reached);
+        for (what, count) in other.counts {
+            *self.counts.entry(what).or_default() += count;
+        }
+    }
+}
+
+impl Laws {
+    pub(crate) fn new(skew_seconds: u64) -> Self {
+        Self { skew_seconds, ..Self::default() }
+    }
+
+    /// A controller wrote, and the API server accepted it. The window's last moment is from before the write.
+    pub(crate) fn check_write(&mut self, world: &mut World, window: &Window, effect: &Effect) -> Checked {
+        writes::check(world, effect)?;
+        for app in world.apps() {
+            if effect.key == app.rollout() && effect.part == crate::api::store::Part::Status {
+                self.check_status(world, window, app, effect)?;
+            }
+        }
+        if effect.key == crate::world::cast::published() {
+            self.check_published(world, window, effect)?;
+        }
+        check_claims(world)
+    }
+}
+
+/// What a status calls safe to remove has no weight anywhere, and no request that a weight has sent there.
+pub(crate) fn check_claims(world: &World) -> Checked {
+    for app in world.apps() {
+        if world.claims[app.0] == [false; 2] {
+            continue;
+        }
+        let status = world.status(app);
+        for backend in Backend::BOTH {
+            if world.claims[app.0][usize::from(backend == Backend::Blue)] && status.safe_to_remove.contains(&backend) {
+                check_no_weight(world, app, backend)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Somebody is about to remove or replace a backend, since the status says that it is safe.
+pub(crate) fn check_idle(world: &World, app: App, backend: Backend) -> Checked {
+    if world.claims[app.0][usize::from(backend == Backend::Blue)] {
+        check_no_weight(world, app, backend)
+    } else {
+        Ok(())
+    }
+}
+
+fn check_no_weight(world: &World, app: App, backend: Backend) -> Checked {
+    const LAW: &str = "what is called safe to remove has no weight and no requests";
+    let (name, upstream) = (app.name(), app.upstream(backend));
+    let published = world.published().map_or(0, |table| table.weight(&upstream));
+    law(published == 0, LAW, || format!("{name}: {backend} has weight {published} in what is published"))?;
+    for gateway in &world.gateways {
+        let weight = gateway.weight(&upstream);
+        law(weight == 0, LAW, || format!("{name}: {backend} has weight {weight} at {}", gateway.name))?;
+        let split = gateway.in_flight(&upstream).split;
+        law(split == 0, LAW, || format!("{name}: {backend} has {split} requests in flight at {}", gateway.name))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,137 @@
+//! What is true of the world at one moment, as far as a controller asks for it.
+
+use crate::world::World;
+use crate::world::cast::{App, GATEWAYS, MODELS, SYSTEM};
+use crate::world::table::Table;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use turnout_rollout::{Backend, Weights};
+
+/// One moment.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Facts {
+    /// By model and backend.
+    backends: [[BackendFacts; 2]; 2],
+    pub(crate) gateways: Vec<GatewayFacts>,
+    pub(crate) published: Option<Rc<Table>>,
+    /// The names of the twins.
+    pub(crate) twins: BTreeSet<String>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct BackendFacts {
+    /// Ready endpoints, as the EndpointSlices have them.
+    pub(crate) ready: u64,
+    /// What all of these run.
+    pub(crate) runs: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct GatewayFacts {
+    pub(crate) name: String,
+    /// The EndpointSlices say that it takes new connections.
+    pub(crate) serving: bool,
+    /// By model and backend.
+    loads: [[LoadFacts; 2]; 2],
+    pub(crate) active: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct LoadFacts {
+    pub(crate) weight: u32,
+    pub(crate) known: u64,
+    pub(crate) in_flight: u64,
+}
+
+fn at(backend: Backend) -> usize {
+    usize::from(backend == Backend::Blue)
+}
+
+impl Facts {
+    pub(crate) fn of(world: &World) -> Self {
+        let mut facts = Self { published: world.published(), ..Self::default() };
+        for app in world.apps() {
+            for backend in Backend::BOTH {
+                facts.backends[app.0][at(backend)] = backend_facts(world, app, backend);
+            }
+        }
+        facts.gateways = gateways(world);
+        let services = world.store.list("services", MODELS).into_iter().map(|(key, _)| key.name.clone());
+        facts.twins = services.filter(|name| name.starts_with("turnout-")).collect();
+        facts
+    }
+
+    pub(crate) fn backend(&self, app: App, backend: Backend) -> &BackendFacts {
+        &self.backends[app.0][at(backend)]
+    }
+
+    pub(crate) fn is_ready(&self, app: App, backend: Backend) -> bool {
+        self.backend(app, backend).ready > 0
+    }
+
+    pub(crate) fn gateway(&self, name: &str) -> Option<&GatewayFacts> {
+        self.gateways.iter().find(|gateway| gateway.name == name)
+    }
+
+    /// The weights of a model's rule in what is published.
+    pub(crate) fn weights(&self, app: App) -> Option<Weights> {
+        self.published.as_ref().map(|table| weights(table, app))
+    }
+}
+
+impl GatewayFacts {
+    pub(crate) fn load(&self, app: App, backend: Backend) -> LoadFacts {
+        self.loads[app.0][at(backend)]
+    }
+}
+
+/// The weights that a table gives a model's backends.
+pub(crate) fn weights(table: &Table, app: App) -> Weights {
+    let [green, blue] = Backend::BOTH.map(|backend| table.weight(&app.upstream(backend)));
+    Weights { green, blue }
+}
+
+fn backend_facts(world: &World, app: App, backend: Backend) -> BackendFacts {
+    let slice = crate::api::store::Key::new("endpointslices", MODELS, &format!("{}-slice", app.service(backend).name));
+    let Some(slice) = world.store.get(&slice) else { return BackendFacts::default() };
+    let endpoints = slice["endpoints"].as_array().into_iter().flatten();
+    let ready: Vec<&Value> = endpoints.filter(|endpoint| endpoint["conditions"]["ready"] == true).collect();
+    let image = |endpoint: &&Value| {
+        let name = endpoint["targetRef"]["name"].as_str().unwrap_or_default();
+        let pod = world.store.get(&crate::api::store::Key::new("pods", MODELS, name))?;
+        let image = pod["status"]["containerStatuses"][0]["image"].as_str()?;
+        Some(image.rsplit_once(':')?.1.to_owned())
+    };
+    let mut images = ready.iter().map(image);
+    let first = images.next().flatten();
+    let is_same = images.all(|other| other == first);
+    BackendFacts { ready: ready.len() as u64, runs: first.filter(|_| is_same) }
+}
+
+fn gateways(world: &World) -> Vec<GatewayFacts> {
+    let slice = crate::api::store::Key::new("endpointslices", SYSTEM, &format!("{GATEWAYS}-slice"));
+    let endpoints = world.store.get(&slice).and_then(|slice| slice["endpoints"].as_array());
+    let serves = |name: &str| {
+        endpoints
+            .into_iter()
+            .flatten()
+            .any(|endpoint| endpoint["targetRef"]["name"] == name && endpoint["conditions"]["serving"] == true)
+    };
+    let load = |gateway: &crate::world::gateway::Gateway, app: App, backend: Backend| {
+        let upstream = app.upstream(backend);
+        let in_flight = gateway.in_flight(&upstream);
+        LoadFacts {
+            weight: gateway.weight(&upstream),
+            known: gateway.known(&upstream),
+            in_flight: in_flight.split + in_flight.pinned,
+        }
+    };
+    let facts = |gateway: &crate::world::gateway::Gateway| GatewayFacts {
+        name: gateway.name.clone(),
+        serving: serves(&gateway.name),
+        loads: App::ALL.map(|app| Backend::BOTH.map(|backend| load(gateway, app, backend))),
+        active: gateway.table.as_ref().map(|table| table.revision.clone()),
+    };
+    world.gateways.iter().map(facts).collect()
+}

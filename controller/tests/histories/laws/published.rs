@@ -1,0 +1,120 @@
+//! What the controller may publish.
+
+use super::facts::weights;
+use super::{Checked, Laws, Window, law};
+use crate::api::Effect;
+use crate::world::cast::App;
+use crate::world::table::Table;
+use crate::world::{World, normal_form, table_of};
+use turnout_rollout::{Backend, Weights, route_weights};
+use turnout_routes::documents::{Document, EndpointAddress};
+
+const GOOD: &str = "what is published is good, and holds the documents in a good form";
+const READY: &str = "no weight is newly given to a backend without ready endpoints";
+const SEEN: &str = "no weight is newly given to a backend that a gateway does not see";
+const WRITTEN: &str = "the weights that are published were written down before";
+
+impl Laws {
+    pub(super) fn check_published(&mut self, world: &World, window: &Window, effect: &Effect) -> Checked {
+        let Some(after) = effect.after.as_deref() else { return law(false, GOOD, || "it was deleted".to_owned()) };
+        let table = table_of(after);
+        law(table.is_some(), GOOD, || format!("gateways refuse {}", after["data"]))?;
+        let Some(table) = table else { return Ok(()) };
+        check_forms(world, &table)?;
+        let before = effect.before.as_deref().and_then(table_of);
+        check_twins(window, before.as_deref(), &table)?;
+        for app in world.apps() {
+            let former = before.as_ref().map(|table| weights(table, app));
+            self.check_weights(world, window, app, former, &table)?;
+        }
+        self.seen.count("published");
+        Ok(())
+    }
+
+    fn check_weights(
+        &mut self,
+        world: &World,
+        window: &Window,
+        app: App,
+        former: Option<Weights>,
+        table: &Table,
+    ) -> Checked {
+        let Some(rollout) = world.rollout(app) else { return Ok(()) };
+        let Ok(given) = route_weights(&table.documents, &rollout) else { return Ok(()) };
+        law(given.green + given.blue > 0, "the sum of the weights is above 0", || app.name().to_owned())?;
+        // Where no stage decides, the document does.
+        if rollout.status.position().is_none() {
+            return Ok(());
+        }
+        let is_deleted = rollout.metadata.other.contains_key("deletionTimestamp");
+        let is_written = Some(given) == rollout.status.weights || Some(given) == former || is_deleted;
+        law(is_written, WRITTEN, || {
+            format!("{}: {given}, was {former:?}, and the status says {:?}", app.name(), rollout.status.weights)
+        })?;
+        for backend in Backend::BOTH {
+            if given.of(backend) > 0 && former.is_none_or(|former| former.of(backend) == 0) {
+                check_fit(window, app, backend, former)?;
+                self.seen.count("weights newly given");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A backend newly gets weight.
+fn check_fit(window: &Window, app: App, backend: Backend, former: Option<Weights>) -> Checked {
+    let other = backend.other();
+    let is_fit = window.was(&["endpointslices"], |facts| facts.is_ready(app, backend) || !facts.is_ready(app, other));
+    law(is_fit, READY, || format!("{}: {backend}", app.name()))?;
+    if former.is_none_or(|former| former.of(other) == 0) {
+        return Ok(());
+    }
+    for gateway in window.gateways() {
+        let is_seen = window.was(&["endpointslices"], |facts| {
+            let known = facts.gateway(gateway).map_or(0, |it| it.load(app, backend).known);
+            known > 0 || !facts.is_ready(app, other)
+        });
+        law(is_seen, SEEN, || format!("{}: {backend} at {gateway}", app.name()))?;
+    }
+    Ok(())
+}
+
+/// Every VirtualService has some form that its author gave it; the rest is the controller's registry.
+fn check_forms(world: &World, table: &Table) -> Checked {
+    for document in &table.documents {
+        let name = document.metadata().name.as_str();
+        match document {
+            Document::VirtualService(_) => {
+                let app = world.apps().into_iter().find(|app| app.name() == name);
+                let form = normal_form(document);
+                let is_good = app.is_some_and(|app| world.good_forms[app.0].contains(&form));
+                law(is_good, GOOD, || format!("VirtualService {name} never had the form {form:?}"))?;
+            }
+            Document::ServiceEntry(_) => {
+                let labels = &document.metadata().labels;
+                let is_own = labels.get("app.kubernetes.io/managed-by").is_some_and(|by| by == "turnout-controller");
+                law(is_own, GOOD, || format!("ServiceEntry {name} is nobody's"))?;
+            }
+            other => law(false, GOOD, || format!("{} {name} is nobody's", other.kind()))?,
+        }
+    }
+    let is_there = |app: &App| table.documents.iter().any(|document| document.metadata().name == app.name());
+    let missing = world.apps().into_iter().find(|app| !is_there(app));
+    law(missing.is_none(), GOOD, || format!("VirtualService {missing:?} is not in it"))
+}
+
+/// A name that gateways are newly told to look up exists.
+fn check_twins(window: &Window, before: Option<&Table>, table: &Table) -> Checked {
+    let is_known = |address: &EndpointAddress| {
+        before.is_some_and(|before| before.upstreams.values().flatten().any(|known| known == address))
+    };
+    for address in table.upstreams.values().flatten().filter(|address| !is_known(address)) {
+        let EndpointAddress::Name(name) = address else { continue };
+        let service = name.split('.').next().unwrap_or_default();
+        let is_there = window.was(&["services"], |facts| facts.twins.contains(service));
+        law(is_there || !service.starts_with("turnout-"), "a twin is there before gateways look it up", || {
+            name.clone()
+        })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,217 @@
+//! What a controller may write into a rollout's status: it is what people and pipelines act on.
+
+use super::{Checked, Laws, Window, law};
+use crate::api::Effect;
+use crate::world::World;
+use crate::world::cast::App;
+use serde_json::Value;
+use turnout_rollout::{
+    Backend, Candidate, Gate, ModelRollout, Plan, RollbackReason, RolloutStatus, Stage, Target, Weights,
+};
+
+const ORDER: &str = "stages are passed in their order";
+const GATES: &str = "no gate is skipped";
+const IMAGE: &str = "weight goes only to a backend that serves the candidate";
+const REACHED: &str = "a stage is reached when every gateway has it";
+const BACK: &str = "a rollback once begun is finished";
+const NEWER: &str = "a status never goes back";
+const CLAIM: &str = "what is called safe to remove has no weight and no requests";
+
+/// One write of a status.
+struct Step<'a> {
+    app: App,
+    window: &'a Window,
+    rollout: ModelRollout,
+    before: RolloutStatus,
+    after: RolloutStatus,
+}
+
+impl Laws {
+    pub(super) fn check_status(&mut self, world: &mut World, window: &Window, app: App, effect: &Effect) -> Checked {
+        let (Some(before), Some(after)) = (effect.before.as_deref(), effect.after.as_deref()) else { return Ok(()) };
+        let read = |object: &Value| serde_json::from_value::<ModelRollout>(object.clone());
+        let (Ok(before), Ok(rollout)) = (read(before), read(after)) else {
+            return law(false, NEWER, || format!("{after} is no rollout"));
+        };
+        let step = Step { app, window, before: before.status, after: rollout.status.clone(), rollout };
+        step.check_newer()?;
+        self.check_move(world, &step)?;
+        self.check_reached(world, &step)?;
+        self.check_way_back(&step)?;
+        step.check_claims()?;
+        for backend in Backend::BOTH {
+            let claims = step.after.safe_to_remove.contains(&backend);
+            let is_sound = claims && !step.window.stale.contains("endpointslices");
+            world.claims[app.0][usize::from(backend == Backend::Blue)] = is_sound;
+        }
+        Ok(())
+    }
+
+    /// It begins with a stage, or goes on to the next one.
+    fn check_move(&mut self, world: &World, step: &Step<'_>) -> Checked {
+        let (before, after) = (&step.before, &step.after);
+        let Some(Target::Stage(next)) = after.moving_to.filter(|_| after.moving_to != before.moving_to) else {
+            return Ok(());
+        };
+        let Some(candidate) = after.candidate.clone() else {
+            return law(false, ORDER, || format!("{next} is entered without a candidate"));
+        };
+        let is_first = after.stable_revision.is_none();
+        if is_first && next == Stage::Green100 {
+            return step.check_serves(world, Backend::Green, &candidate, next);
+        }
+        if after.candidate != before.candidate {
+            self.seen.count("rollouts begun");
+            return law(next == Stage::BLUE_0, ORDER, || format!("a rollout begins at {next}"));
+        }
+        let Some(Target::Stage(from)) = before.stage else {
+            return law(false, ORDER, || format!("{next} is entered from {:?}", before.stage));
+        };
+        let Ok(plan) = Plan::of(&step.rollout) else {
+            return law(false, ORDER, || format!("{next} is entered with an invalid spec"));
+        };
+        law(plan.stages().after(from) == Some(next), ORDER, || format!("{from} is followed by {next}"))?;
+        law(!step.rollout.spec.paused, GATES, || format!("{next} is entered and the rollout is paused"))?;
+        self.check_gate(world, step, &plan, from, &candidate)?;
+        let fresh = if next == Stage::Green100 { Backend::Green } else { Backend::Blue };
+        step.check_serves(world, fresh, &candidate, next)?;
+        check_warm(world, step, from, fresh)
+    }
+
+    fn check_gate(
+        &mut self,
+        world: &World,
+        step: &Step<'_>,
+        plan: &Plan,
+        from: Stage,
+        candidate: &Candidate,
+    ) -> Checked {
+        match plan.gate(from) {
+            Gate::Open => Ok(()),
+            Gate::Manual => {
+                self.seen.count("manual gates");
+                let uid = world.uid(step.app).unwrap_or_default();
+                let key = (uid, candidate.revision.clone(), candidate.attempt, from.to_string());
+                law(world.approvals.contains(&key), GATES, || format!("{from} is left without an approval"))
+            }
+            Gate::Pause { seconds } => {
+                self.seen.count("pauses");
+                let waited = world.store.now.0 - self.reached_at[step.app.0] + self.skew_seconds;
+                law(waited >= seconds, GATES, || format!("the pause of {from} was {waited} of {seconds} s"))
+            }
+        }
+    }
+
+    fn check_reached(&mut self, world: &World, step: &Step<'_>) -> Checked {
+        let (before, after) = (&step.before, &step.after);
+        let Some(stage) = after.stage.filter(|_| after.stage != before.stage) else { return Ok(()) };
+        self.reached_at[step.app.0] = world.store.now.0;
+        self.seen.reached.insert(stage.to_string());
+        let Some(entry) = after.history.last().filter(|entry| entry.to == stage) else {
+            return law(false, NEWER, || format!("{stage} is reached and not in the history"));
+        };
+        let revision = entry.routes_revision.as_deref();
+        let gateways = step.window.gateways();
+        law(!entry.confirmed_by.is_empty(), REACHED, || format!("{stage} is confirmed by nobody"))?;
+        for name in gateways {
+            let is_named = entry.confirmed_by.iter().any(|by| by == name);
+            let has_it = |active: Option<&str>| active.is_some() && active == revision;
+            let had_it = step.window.was(&["endpointslices"], |facts| {
+                is_named && facts.gateway(name).is_some_and(|it| has_it(it.active.as_deref()))
+            });
+            law(had_it, REACHED, || format!("{stage} is reached and {name} never had {revision:?}"))?;
+        }
+        let weights = stage.stage().map_or(Weights::all(Backend::Green), Stage::weights);
+        let is_first = after.stable_revision.is_none() && stage != Target::Stage(Stage::Green100);
+        let was_published = step.window.was(&["configmaps"], |facts| {
+            let is_it = facts.published.as_ref().map(|table| table.revision.as_str()) == revision;
+            is_it && (is_first || facts.weights(step.app) == Some(weights))
+        });
+        law(was_published, REACHED, || format!("{stage} is reached and {weights} was not published"))?;
+        let ends = matches!(stage, Target::Rollback | Target::Stage(Stage::Green100));
+        let serves = step.window.was(&["endpointslices", "pods"], |facts| {
+            facts.backend(step.app, Backend::Green).runs == after.stable_revision
+        });
+        let is_labelled = world.model(step.app).labelled;
+        law(!ends || serves || !is_labelled, IMAGE, || {
+            format!("{stage} is reached and green does not serve {:?}", after.stable_revision)
+        })
+    }
+
+    fn check_way_back(&mut self, step: &Step<'_>) -> Checked {
+        let (before, after) = (&step.before, &step.after);
+        let goes_back = before.rollback.is_some() && before.in_progress();
+        law(!goes_back || after.rollback.is_some(), BACK, || "it was given up".to_owned())?;
+        let is_back = after.moving_to.is_none_or(|to| to == Target::Rollback);
+        law(!goes_back || is_back, BACK, || format!("it goes on to {:?}", after.moving_to))?;
+        let Some(rollback) = after.rollback.as_ref().filter(|_| before.rollback.is_none()) else { return Ok(()) };
+        self.seen.count("rollbacks");
+        if rollback.reason == RollbackReason::BackendLost {
+            self.seen.count("automatic rollbacks");
+        }
+        Ok(())
+    }
+}
+
+impl Step<'_> {
+    fn check_newer(&self) -> Checked {
+        let (before, after) = (&self.before, &self.after);
+        let is_newer = after.observed_generation >= before.observed_generation;
+        law(is_newer, NEWER, || format!("{:?} follows {:?}", after.observed_generation, before.observed_generation))?;
+        let grown = after.history.len().saturating_sub(before.history.len());
+        let is_same_but_for_one = after.history.len() >= before.history.len()
+            && grown <= 1
+            && after.history[..before.history.len()] == before.history[..];
+        let is_full = before.history.len() == 50;
+        law(is_same_but_for_one || is_full, NEWER, || "the history is another".to_owned())?;
+        let forgets = before.stable_revision.is_some() && after.stable_revision.is_none();
+        law(!forgets, NEWER, || "the stable revision was forgotten".to_owned())
+    }
+
+    /// What is entered gives weight to a backend that serves the candidate. Pods without labels are told apart by their
+    /// images alone: then blue is taken for the candidate, and green must have blue's.
+    fn check_serves(&self, world: &World, backend: Backend, candidate: &Candidate, next: Stage) -> Checked {
+        let revision = Some(candidate.revision.clone());
+        let is_labelled = world.model(self.app).labelled;
+        let serves = self.window.was(&["endpointslices", "pods", "deployments"], |facts| {
+            let runs = |backend: Backend| &facts.backend(self.app, backend).runs;
+            match (is_labelled, backend) {
+                (true, _) => *runs(backend) == revision,
+                (false, Backend::Green) => runs(Backend::Green) == runs(Backend::Blue),
+                (false, Backend::Blue) => true,
+            }
+        });
+        law(serves, IMAGE, || {
+            format!("{}: {next} is entered and {backend} does not serve {revision:?}", self.app.name())
+        })
+    }
+
+    /// A backend that is called safe to remove had neither weight nor requests.
+    fn check_claims(&self) -> Checked {
+        let (app, window) = (self.app, self.window);
+        for &backend in &self.after.safe_to_remove {
+            let name = app.name();
+            let was_idle =
+                window.was(&["configmaps"], |facts| facts.weights(app).is_some_and(|weights| weights.of(backend) == 0));
+            law(was_idle, CLAIM, || format!("{name}: {backend} has weight in what is published"))?;
+            for gateway in window.gateways() {
+                let load = |facts: &super::Facts| facts.gateway(gateway).map(|it| it.load(app, backend));
+                let had_no_weight =
+                    window.was(&["endpointslices"], |facts| load(facts).is_some_and(|load| load.weight == 0));
+                law(had_no_weight, CLAIM, || format!("{name}: {backend} has weight at {gateway}"))?;
+                let was_drained =
+                    window.was(&["endpointslices"], |facts| load(facts).is_some_and(|load| load.in_flight == 0));
+                law(was_drained, CLAIM, || format!("{name}: {backend} has requests in flight at {gateway}"))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_warm(world: &World, step: &Step<'_>, from: Stage, fresh: Backend) -> Checked {
+    let Some(warm_up) = &step.rollout.spec.warm_up else { return Ok(()) };
+    let had_weight = from.weights().of(fresh) > 0;
+    let is_told = step.window.stale.is_empty() && step.window.moments.len() == 1;
+    let is_warm = had_weight || !is_told || world.is_warm(step.app, fresh, warm_up.requests);
+    law(is_warm, "a backend is warm before its first weight", || format!("{}: {fresh}", step.app.name()))
+}

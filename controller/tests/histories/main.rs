@@ -1,0 +1,116 @@
+//! The controller's own reconcile code, through the real `kube::Client`, against an API server in memory that fails in
+//! every way that real ones do, in a cluster where everything else goes on.
+//!
+//! A history is made from a seed. `TURNOUT_SEED=123 cargo test -p turnout-controller --test histories` lives one of them
+//! and prints what happened; `TURNOUT_SLOW=1` lives all of them, else there are fewer. `TURNOUT_HISTORIES=500` lives as
+//! many as it says.
+//!
+//! Watches are not simulated: they are only hints that wake the loop, so a watch that drops or repeats events is a round
+//! that comes late, or once more, and rounds come here whenever the history says.
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod api;
+mod history;
+mod laws;
+mod trace;
+mod wire;
+mod world;
+
+use history::{Failure, History};
+use laws::Seen;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// In a slow run; an ordinary one lives those that it is told to.
+const SLOW_HISTORIES: u64 = 12_000;
+
+fn number_from(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable} is no number: {text}")))
+}
+
+/// What became of many histories.
+#[derive(Default)]
+struct Outcome {
+    seen: Seen,
+    /// By law, the seeds that break it.
+    broken: BTreeMap<&'static str, BTreeSet<u64>>,
+}
+
+/// Lives the histories of many seeds, on all cores, and adds up what they have shown.
+fn live_all(seeds: u64) -> Outcome {
+    let (next, total) = (AtomicU64::new(0), Mutex::new(Outcome::default()));
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    std::thread::scope(|scope| {
+        let work = || {
+            loop {
+                let seed = next.fetch_add(1, Ordering::Relaxed);
+                if seed >= seeds {
+                    break;
+                }
+                let result = history::live(&history::history(seed), false);
+                let mut total = total.lock().unwrap();
+                match result {
+                    Ok(seen) => total.seen.add(seen),
+                    Err(failure) => drop(total.broken.entry(failure.broken.law).or_default().insert(seed)),
+                }
+            }
+        };
+        (0..threads).for_each(|_| drop(scope.spawn(work)));
+    });
+    total.into_inner().unwrap()
+}
+
+/// Which laws were broken by which seeds, and the whole story of the first one.
+fn tell_all(broken: &BTreeMap<&'static str, BTreeSet<u64>>) -> String {
+    let mut text = String::new();
+    for (law, seeds) in broken {
+        let some: Vec<String> = seeds.iter().take(8).map(u64::to_string).collect();
+        let _ = writeln!(text, "{law}: broken by {} histories, seeds {} ...", seeds.len(), some.join(", "));
+    }
+    let first = broken.values().filter_map(|seeds| seeds.first()).min().copied().unwrap_or_default();
+    let history = history::history(first);
+    match history::live(&history, false) {
+        Err(failure) => text.push_str(&tell(first, &history, &failure)),
+        Ok(_) => text.push_str("and none when it is lived once more: a history must not depend on anything else"),
+    }
+    text
+}
+
+/// The failing history, made short, with all that happened in it.
+fn tell(seed: u64, history: &History, failure: &Failure) -> String {
+    let (shortest, failure) = history::shrink(history, failure);
+    let trace = failure.trace.join("\n");
+    let steps: Vec<String> = shortest.steps.iter().map(|step| format!("  {step:?}")).collect();
+    let broken = &failure.broken;
+    format!(
+        "seed {seed}: {:?}\nskew {} s\n{}\n\n{trace}\nseed {seed} breaks a law: {}: {}\n",
+        shortest.beginning,
+        shortest.skew_seconds,
+        steps.join("\n"),
+        broken.law,
+        broken.detail,
+    )
+}
+
+#[test]
+fn no_history_breaks_a_law_and_every_history_arrives() {
+    if let Some(seed) = number_from("TURNOUT_SEED") {
+        let history = history::history(seed);
+        match history::live(&history, true) {
+            Ok(seen) => println!("seed {seed}: {seen:#?}"),
+            Err(failure) => panic!("{}", tell(seed, &history, &failure)),
+        }
+        return;
+    }
+    let usual = std::env::var_os("TURNOUT_SLOW").is_some().then_some(SLOW_HISTORIES);
+    let Some(histories) = number_from("TURNOUT_HISTORIES").or(usual) else {
+        println!("skipped: set TURNOUT_SLOW=1, TURNOUT_HISTORIES or TURNOUT_SEED");
+        return;
+    };
+    let Outcome { seen, broken } = live_all(histories);
+    assert!(broken.is_empty(), "{}", tell_all(&broken));
+    println!("{histories} histories: {seen:#?}");
+}

@@ -1,0 +1,410 @@
+//! The cluster around the controllers: models and their pipelines, gateways, people, and whoever else writes where he
+//! should not. It moves only when it is told what happens next.
+
+pub(crate) mod cast;
+pub(crate) mod cluster;
+pub(crate) mod gateway;
+mod happening;
+mod people;
+pub(crate) mod table;
+
+pub(crate) use happening::Happening;
+
+use crate::api::store::{Key, Store, uid_of};
+use crate::laws::Checked;
+use bytes::Bytes;
+use cast::{App, DOCUMENTS, Draft, GATEWAYS, MODEL_PORT, MODELS, ROUTES, SYSTEM, published};
+use gateway::Gateway;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use table::Table;
+use turnout_controller::outbound::{Answer, Call};
+use turnout_controller::settings::{DocumentSource, RegistryKind, Settings};
+use turnout_rollout::{Backend, ModelRollout, RolloutStatus, Timestamp};
+use turnout_routes::documents::Document;
+use turnout_routes::{Source, parse};
+
+/// How a history begins.
+#[derive(Clone, Debug)]
+pub(crate) struct Beginning {
+    /// The documents are objects; else they stand in a ConfigMap.
+    pub(crate) objects: bool,
+    /// Gateways find pods by headless twins; else Services by their cluster IPs.
+    pub(crate) twins: bool,
+    pub(crate) gateways: u8,
+    pub(crate) models: Vec<Model>,
+}
+
+/// A model, as it is when its rollout is made.
+#[derive(Clone, Debug)]
+pub(crate) struct Model {
+    /// Of the rollout, but for route and backends.
+    pub(crate) spec: Value,
+    /// What green serves already.
+    pub(crate) green: Option<u8>,
+    /// Its pods say what they serve.
+    pub(crate) labelled: bool,
+    /// Its Services come and go with the Deployments.
+    pub(crate) brings_services: bool,
+}
+
+/// The cluster.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) beginning: Beginning,
+    pub(crate) store: Store,
+    pub(crate) gateways: Vec<Gateway>,
+    drafts: [Draft; 2],
+    /// A key of the documents' ConfigMap is no YAML.
+    rubbish: bool,
+    next_gateway: u8,
+    next_pod: u16,
+    /// Warm-up requests that a pod has answered, by its UID.
+    pub(crate) warmed: BTreeMap<String, u32>,
+    /// Every gate that people ever opened: the rollout's UID, revision, attempt and stage.
+    pub(crate) approvals: BTreeSet<(String, String, u32, String)>,
+    /// Every good form that a VirtualService's document ever had, in the order of the edits.
+    pub(crate) good_forms: [Vec<Document>; 2],
+    /// Whether the status may be held to what it calls safe to remove: nobody has published by hand since, and no stale
+    /// answer was behind it.
+    pub(crate) claims: [[bool; 2]; 2],
+}
+
+impl World {
+    pub(crate) fn new(beginning: Beginning) -> Self {
+        let mut store = Store::new(Timestamp(1_767_225_600));
+        store.put(&published(), json!({"metadata": {"labels": {"chart": "turnout"}}}));
+        store.put(&Key::new("services", SYSTEM, GATEWAYS), cast::gateway_service());
+        let mut world = Self {
+            store,
+            gateways: Vec::new(),
+            drafts: [Draft::original(); 2],
+            rubbish: false,
+            next_gateway: 0,
+            next_pod: 0,
+            warmed: BTreeMap::new(),
+            approvals: BTreeSet::new(),
+            good_forms: [Vec::new(), Vec::new()],
+            claims: [[false; 2]; 2],
+            beginning,
+        };
+        for app in world.apps() {
+            world.write_document(app);
+            let model = world.model(app).clone();
+            for backend in Backend::BOTH {
+                if !model.brings_services {
+                    world.store.put(&app.service(backend), cast::model_service(app, backend));
+                }
+            }
+            if let Some(number) = model.green {
+                world.deploy(app, Backend::Green, &revision_name(number));
+            }
+            world.make_rollout(app);
+        }
+        for _ in 0..world.beginning.gateways {
+            world.gateway_joins();
+        }
+        world.cluster_follows();
+        world
+    }
+
+    pub(crate) fn settings(&self) -> Settings {
+        let Beginning { objects, twins, .. } = self.beginning;
+        Settings {
+            namespaces: vec![MODELS.to_owned()],
+            namespace: SYSTEM.to_owned(),
+            identity: "controller".to_owned(),
+            gateway_service: Some(GATEWAYS.to_owned()),
+            gateway_status_port: cast::STATUS_PORT,
+            routes_configmap: ROUTES.to_owned(),
+            documents: if objects { DocumentSource::Objects } else { DocumentSource::ConfigMap(DOCUMENTS.to_owned()) },
+            registry: if twins { RegistryKind::Twins } else { RegistryKind::ClusterIp },
+            lease: "turnout-controller".to_owned(),
+            listen: ([127, 0, 0, 1], 0).into(),
+        }
+    }
+
+    pub(crate) fn apps(&self) -> Vec<App> {
+        App::ALL.into_iter().take(self.beginning.models.len()).collect()
+    }
+
+    pub(crate) fn model(&self, app: App) -> &Model {
+        &self.beginning.models[app.0]
+    }
+
+    pub(crate) fn draft(&self, app: App) -> Draft {
+        self.drafts[app.0]
+    }
+
+    /// The documents say what their authors mean.
+    pub(crate) fn documents_are_good(&self) -> bool {
+        !self.rubbish && self.apps().into_iter().all(|app| self.drafts[app.0].is_good())
+    }
+
+    /// The rollout as the API server has it.
+    pub(crate) fn rollout(&self, app: App) -> Option<ModelRollout> {
+        let object = self.store.get(&app.rollout())?;
+        Some(serde_json::from_value((**object).clone()).expect("only good rollouts are written"))
+    }
+
+    pub(crate) fn status(&self, app: App) -> RolloutStatus {
+        self.rollout(app).map(|rollout| rollout.status).unwrap_or_default()
+    }
+
+    pub(crate) fn uid(&self, app: App) -> Option<String> {
+        self.store.get(&app.rollout()).map(|object| uid_of(object))
+    }
+
+    /// What is published, as a gateway would read it; none before the first time, or where it is rubbish.
+    pub(crate) fn published(&self) -> Option<Rc<Table>> {
+        table_of(self.store.get(&published())?)
+    }
+
+    /// Deployments, pods and EndpointSlices do what they have to, to the end.
+    pub(crate) fn cluster_follows(&mut self) {
+        loop {
+            let before = self.store.revision();
+            cluster::deployments_act(&mut self.store, &mut self.next_pod);
+            self.pods_go();
+            for (key, _) in self.model_pods(None) {
+                cluster::set_ready(&mut self.store, &key, true);
+            }
+            if self.store.revision() == before {
+                break;
+            }
+        }
+        self.probe_gateways();
+        cluster::slices_follow(&mut self.store);
+    }
+
+    /// Kubelet follows nudges, the processes what is mounted, and DNS everything.
+    pub(crate) fn gateways_follow(&mut self) {
+        for chosen in 0..self.gateways.len() {
+            self.gateways[chosen].sync(&self.store, false);
+            self.gateways[chosen].reload();
+            self.gateways[chosen].look_up(&self.store);
+        }
+        self.probe_gateways();
+        cluster::slices_follow(&mut self.store);
+    }
+
+    fn gateway_joins(&mut self) {
+        self.next_gateway += 1;
+        self.gateways.push(Gateway::start(&mut self.store, self.next_gateway));
+        self.probe_gateways();
+    }
+
+    /// A gateway is ready once it has routes, until it leaves.
+    fn probe_gateways(&mut self) {
+        for gateway in &self.gateways {
+            let ready = gateway.table.is_some() && !gateway.leaving;
+            cluster::set_ready(&mut self.store, &gateway.pod(), ready);
+        }
+    }
+
+    /// All, or those of one backend.
+    fn model_pods(&self, of: Option<(App, Backend)>) -> Vec<(Key, Value)> {
+        let is_of = |pod: &Value| {
+            of.is_none_or(|(app, backend)| {
+                let labels = &pod["metadata"]["labels"];
+                labels["app"] == app.name() && labels["version"] == backend.to_string()
+            })
+        };
+        let pods = self.store.list("pods", MODELS).into_iter().filter(|(_, pod)| is_of(pod));
+        pods.map(|(key, pod)| (key.clone(), (**pod).clone())).collect()
+    }
+
+    /// Pods that terminate are gone, and with the last one of a backend the requests that it had.
+    fn pods_go(&mut self) {
+        for (key, pod) in self.model_pods(None) {
+            if pod["metadata"]["deletionTimestamp"].is_string() {
+                self.store.remove(&key);
+            }
+        }
+        self.store.collect_garbage();
+        self.requests_die();
+    }
+
+    fn requests_die(&mut self) {
+        for app in self.apps() {
+            for backend in Backend::BOTH {
+                if !self.model_pods(Some((app, backend))).iter().any(|(_, pod)| cluster::is_ready(pod)) {
+                    let upstream = app.upstream(backend);
+                    self.gateways.iter_mut().for_each(|gateway| gateway.finish_at(&upstream));
+                }
+            }
+        }
+    }
+
+    /// What the backend's ready pods run, if they all run the same.
+    pub(crate) fn runs(&self, app: App, backend: Backend) -> Option<String> {
+        let pods = self.model_pods(Some((app, backend)));
+        let image = |pod: &Value| pod["status"]["containerStatuses"][0]["image"].as_str().map(str::to_owned);
+        let mut images = pods.iter().filter(|(_, pod)| cluster::is_ready(pod)).map(|(_, pod)| image(pod));
+        let first = images.next()??;
+        let is_same = images.all(|other| other.as_ref() == Some(&first));
+        first.rsplit_once(':').filter(|_| is_same).map(|(_, revision)| revision.to_owned())
+    }
+
+    pub(crate) fn exists(&self, app: App, backend: Backend) -> bool {
+        self.store.get(&app.deployment(backend)).is_some() || !self.model_pods(Some((app, backend))).is_empty()
+    }
+
+    /// Some revision was warmed as the spec says: every ready pod.
+    pub(crate) fn is_warm(&self, app: App, backend: Backend, requests: u32) -> bool {
+        let pods = self.model_pods(Some((app, backend)));
+        let mut ready = pods.iter().filter(|(_, pod)| cluster::is_ready(pod));
+        ready.all(|(_, pod)| self.warmed.get(&uid_of(pod)).is_some_and(|count| *count >= requests))
+    }
+
+    /// A pod answers; none where nobody listens.
+    pub(crate) fn answer(&mut self, call: &Call) -> Option<Answer> {
+        let page = |status: u16, body: String| Some(Answer { status, body: Bytes::from(body) });
+        if let Some(gateway) = self.gateways.iter().find(|gateway| gateway.listens(call.address)) {
+            return match call.path.as_str() {
+                "/revision" => page(200, gateway.revision_page().to_string()),
+                "/metrics" => page(200, gateway.metrics_page()),
+                _ => page(404, String::new()),
+            };
+        }
+        let pods = self.model_pods(None);
+        let is_it = |pod: &Value| {
+            let address = pod["status"]["podIP"].as_str().and_then(|address| address.parse().ok());
+            address.map(|address| SocketAddr::new(address, MODEL_PORT)) == Some(call.address)
+        };
+        let (_, pod) = pods.iter().find(|(_, pod)| is_it(pod))?;
+        if !cluster::is_ready(pod) {
+            return page(503, String::new());
+        }
+        *self.warmed.entry(uid_of(pod)).or_default() += 1;
+        page(200, "ok".to_owned())
+    }
+
+    /// What happens next.
+    pub(crate) fn happens(&mut self, happening: &Happening) -> Checked {
+        happening::happens(self, happening)
+    }
+
+    /// Writes a VirtualService's document where documents are.
+    fn write_document(&mut self, app: App) {
+        let draft = self.drafts[app.0];
+        let object = draft.virtual_service(app);
+        if draft.is_good() {
+            self.good_forms[app.0].push(normal_form(&only_document(&object)));
+        }
+        if self.beginning.objects {
+            let key = app.virtual_service();
+            if self.store.get(&key).is_some() {
+                self.store.edit(&key, |stored| stored["spec"] = object["spec"].clone());
+            } else {
+                self.store.put(&key, object);
+            }
+            return;
+        }
+        let key = Key::new("configmaps", SYSTEM, DOCUMENTS);
+        if self.store.get(&key).is_none() {
+            self.store.put(&key, json!({"metadata": {}, "data": {}}));
+        }
+        self.store.edit(&key, |stored| {
+            stored["data"][format!("{}.yaml", app.name())] = json!(object.to_string());
+        });
+    }
+
+    /// A key that is no YAML comes, or goes.
+    fn write_rubbish(&mut self, present: bool) {
+        self.rubbish = present && !self.beginning.objects;
+        let (rubbish, key) = (self.rubbish, Key::new("configmaps", SYSTEM, DOCUMENTS));
+        self.store.edit(&key, |stored| {
+            crate::api::store::remove(&mut stored["data"], "zz.yaml");
+            if rubbish {
+                stored["data"]["zz.yaml"] = json!("kind: [");
+            }
+        });
+    }
+
+    fn void_claims(&mut self) {
+        self.claims = [[false; 2]; 2];
+    }
+
+    /// A release of the model puts a revision on a backend.
+    fn deploy(&mut self, app: App, backend: Backend, revision: &str) {
+        let key = app.deployment(backend);
+        let wanted = cast::model_deployment(app, backend, revision, 2, self.model(app).labelled);
+        if self.store.get(&app.service(backend)).is_none() {
+            self.store.put(&app.service(backend), cast::model_service(app, backend));
+        }
+        match self.store.get(&key).cloned() {
+            None => drop(self.store.put(&key, wanted)),
+            Some(present) => {
+                let mut complete = wanted;
+                crate::api::defaults::complete("deployments", &mut complete);
+                if present["spec"] != complete["spec"] {
+                    self.store.edit(&key, |stored| stored["spec"] = complete["spec"].clone());
+                }
+            }
+        }
+    }
+
+    /// Its release is uninstalled.
+    fn undeploy(&mut self, app: App, backend: Backend) {
+        self.store.remove(&app.deployment(backend));
+        if self.model(app).brings_services {
+            self.store.remove(&app.service(backend));
+        }
+        for (key, _) in self.model_pods(Some((app, backend))) {
+            self.store.mark_deleted(&key);
+        }
+    }
+
+    fn make_rollout(&mut self, app: App) {
+        let mut spec = self.model(app).spec.clone();
+        spec["route"] = json!({"virtualService": app.name()});
+        for backend in Backend::BOTH {
+            spec[backend.to_string()] = json!({"host": app.host(backend), "port": MODEL_PORT});
+        }
+        let object = json!({
+            "metadata": {"labels": {"team": "scoring"}, "annotations": {"example.com/owner": "data-science"}},
+            "spec": spec,
+        });
+        self.store.put(&app.rollout(), object);
+    }
+}
+
+pub(crate) fn revision_name(number: u8) -> String {
+    format!("v{number}")
+}
+
+/// What a gateway would make of a ConfigMap.
+pub(crate) fn table_of(config_map: &Value) -> Option<Rc<Table>> {
+    let data = config_map["data"].as_object()?;
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mount: BTreeMap<String, String> = data.iter().map(|(name, value)| (name.clone(), text(value))).collect();
+    Table::load(&mount).ok()
+}
+
+fn only_document(object: &Value) -> Document {
+    let text = object.to_string();
+    let parsed = parse(&[Source { name: "document", bytes: text.as_bytes() }]).expect("it is good");
+    parsed.documents.into_iter().next().expect("it is one")
+}
+
+/// The document without what its author does not decide: the weights of splits and what the API server adds.
+pub(crate) fn normal_form(document: &Document) -> Document {
+    use turnout_routes::documents::{Action, Destinations};
+    let mut document = document.clone();
+    if let Document::VirtualService(service) = &mut document {
+        service.metadata.creation_timestamp = None;
+        for rule in &mut service.http {
+            if let Action::Forward(forward) = &mut rule.action {
+                let mut all = forward.destinations.as_slice().to_vec();
+                for one in &mut all {
+                    one.weight = 1;
+                }
+                forward.destinations = Destinations::new(all).expect("the weights are 1");
+            }
+        }
+    }
+    document
+}

@@ -1,0 +1,181 @@
+//! Who lives in the cluster, and how they write their objects.
+
+use crate::api::store::Key;
+use serde_json::{Value, json};
+use turnout_rollout::{Backend, Weights};
+
+/// The namespace of the models and their rollouts.
+pub(crate) const MODELS: &str = "abtesting";
+/// The release's own namespace.
+pub(crate) const SYSTEM: &str = "turnout-system";
+/// The ConfigMap that gateways mount.
+pub(crate) const ROUTES: &str = "turnout-routes";
+/// The ConfigMap of the users' documents, where that is the source.
+pub(crate) const DOCUMENTS: &str = "documents";
+pub(crate) const GATEWAYS: &str = "turnout-gateway";
+pub(crate) const STATUS_PORT: u16 = 15021;
+/// Where a model listens.
+pub(crate) const MODEL_PORT: u16 = 5001;
+
+/// A model with its rollout, its VirtualService and its two backends. There are two of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct App(pub(crate) usize);
+
+impl App {
+    pub(crate) const ALL: [Self; 2] = [Self(0), Self(1)];
+
+    pub(crate) fn name(self) -> &'static str {
+        ["model", "rank"][self.0]
+    }
+
+    pub(crate) fn rollout(self) -> Key {
+        Key::new("modelrollouts", MODELS, self.name())
+    }
+
+    pub(crate) fn virtual_service(self) -> Key {
+        Key::new("virtualservices", MODELS, self.name())
+    }
+
+    pub(crate) fn service(self, backend: Backend) -> Key {
+        Key::new("services", MODELS, &format!("{}-svc-{backend}", self.name()))
+    }
+
+    pub(crate) fn deployment(self, backend: Backend) -> Key {
+        Key::new("deployments", MODELS, &format!("{}-{backend}", self.name()))
+    }
+
+    pub(crate) fn host(self, backend: Backend) -> String {
+        format!("{}-svc-{backend}.{MODELS}.svc.cluster.local", self.name())
+    }
+
+    /// What gateways call a backend in their metrics.
+    pub(crate) fn upstream(self, backend: Backend) -> String {
+        format!("{}:{MODEL_PORT}", self.host(backend))
+    }
+
+    fn labels(self, backend: Backend) -> Value {
+        json!({"app": self.name(), "version": backend})
+    }
+}
+
+pub(crate) fn published() -> Key {
+    Key::new("configmaps", SYSTEM, ROUTES)
+}
+
+/// The Service of a model, as its Helm release has it.
+pub(crate) fn model_service(app: App, backend: Backend) -> Value {
+    json!({
+        "metadata": {"labels": {"team": "scoring"}},
+        "spec": {
+            "selector": app.labels(backend),
+            "ports": [{"name": "http", "port": MODEL_PORT, "targetPort": MODEL_PORT}],
+        },
+    })
+}
+
+/// The Deployment of a model. Not every chart labels its pods with the revision; then only the image tells.
+pub(crate) fn model_deployment(app: App, backend: Backend, revision: &str, replicas: u32, labelled: bool) -> Value {
+    let mut labels = app.labels(backend);
+    if labelled {
+        labels["turnout.dev/revision"] = json!(revision);
+    }
+    json!({
+        "metadata": {"labels": {"team": "scoring"}},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": app.labels(backend)},
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": {"containers": [{"name": "model", "image": format!("registry/{}:{revision}", app.name())}]},
+            },
+        },
+    })
+}
+
+pub(crate) fn gateway_service() -> Value {
+    json!({
+        "metadata": {},
+        "spec": {"selector": {"app": GATEWAYS}, "ports": [{"name": "http", "port": 80, "targetPort": 8080}]},
+    })
+}
+
+/// What an author of documents may do to a VirtualService.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Edit {
+    /// Another header.
+    Header(u8),
+    /// A rule in front of the split, so that its index is another.
+    RuleInFront,
+    /// The weights of the split, which a rollout decides: what GitOps puts back again and again.
+    Weights(u32),
+    /// A misspelt field.
+    Misspelt,
+    /// The split has a third destination: good routes, and no rule for a rollout.
+    ThirdDestination,
+    /// As it was at first.
+    Original,
+}
+
+/// The state of a VirtualService's document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Draft {
+    pub(crate) weights: Weights,
+    header: u8,
+    rule_in_front: bool,
+    pub(crate) misspelt: bool,
+    pub(crate) third_destination: bool,
+}
+
+impl Draft {
+    pub(crate) const fn original() -> Self {
+        let weights = Weights { green: 70, blue: 30 };
+        Self { weights, header: 0, rule_in_front: false, misspelt: false, third_destination: false }
+    }
+
+    pub(crate) fn edit(&mut self, edit: Edit) {
+        match edit {
+            Edit::Header(value) => self.header = value,
+            Edit::RuleInFront => self.rule_in_front = !self.rule_in_front,
+            Edit::Weights(blue) => self.weights = Weights { green: 100 - blue, blue },
+            Edit::Misspelt => self.misspelt = true,
+            Edit::ThirdDestination => self.third_destination = true,
+            Edit::Original => *self = Self::original(),
+        }
+    }
+
+    pub(crate) fn is_good(&self) -> bool {
+        !self.misspelt
+    }
+
+    pub(crate) fn virtual_service(&self, app: App) -> Value {
+        let destination = |backend: Backend| json!({"host": app.host(backend), "port": {"number": MODEL_PORT}});
+        let mut route = vec![
+            json!({"destination": destination(Backend::Green), "weight": self.weights.green}),
+            json!({"destination": destination(Backend::Blue), "weight": self.weights.blue}),
+        ];
+        if self.third_destination {
+            route.push(json!({"destination": {"host": "elsewhere.example.com", "port": {"number": 80}}, "weight": 5}));
+        }
+        let pinned = json!({
+            "match": [{"headers": {"x-api-version": {"exact": "blue"}}}],
+            "route": [{"destination": destination(Backend::Blue)}],
+        });
+        let mut split = json!({"route": route});
+        if self.header > 0 {
+            split["headers"] = json!({"response": {"set": {"x-draft": self.header.to_string()}}});
+        }
+        if self.misspelt {
+            split["retires"] = json!({"attempts": 1});
+        }
+        let mut http = vec![pinned, split];
+        if self.rule_in_front {
+            http.insert(0, json!({"match": [{"uri": {"exact": "/ping"}}], "directResponse": {"status": 200}}));
+        }
+        json!({
+            "apiVersion": "networking.istio.io/v1",
+            "kind": "VirtualService",
+            "metadata": {"name": app.name(), "namespace": MODELS, "labels": {"team": "scoring"}},
+            "spec": {"hosts": [format!("{}.example.com", app.name())], "http": http},
+        })
+    }
+}
