@@ -4,7 +4,7 @@
 pub(crate) mod client;
 pub(crate) mod directory;
 pub(crate) mod driver;
-mod metrics;
+pub(crate) mod look;
 pub(crate) mod observe;
 mod processes;
 mod publish;

@@ -1,7 +1,11 @@
-//! `turnout`: the command line. It looks at routes (`lint`, `explain`, `diff`), drives rollouts (`rollout`, `wait`),
-//! and runs everything on one machine (`demo`, `local`). The gateway and the models of the last two are processes of
-//! this same binary. Each command is a module that takes its arguments and returns the exit code.
+//! `turnout`: the command line. It drives rollouts (`rollout`, `wait`), tells whether an installation is well (`check`,
+//! `routes`, `probe`), looks at routes in files (`lint`, `explain`, `diff`), and runs everything on one machine (`demo`,
+//! `local`). The gateway and the models of the last two are processes of this same binary. Under the name
+//! `kubectl-turnout` it is a plugin of kubectl. Each command is a module that takes its arguments and returns the exit
+//! code.
 
+#[cfg(feature = "cluster")]
+mod cluster;
 mod demo;
 mod diff;
 mod explain;
@@ -10,13 +14,22 @@ mod lint;
 mod local;
 mod model;
 mod model_process;
+#[cfg(not(feature = "cluster"))]
+mod no_cluster;
 mod output;
+mod place;
+mod probe;
 mod rollout;
 mod routes;
+mod splits;
+mod terminal;
+mod view;
 mod wait;
 
 use anyhow::Context as _;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use std::ffi::OsStr;
+use std::path::Path;
 use std::process::ExitCode;
 
 // The gateway's own allocator: what `demo` and `local` run is what a cluster runs.
@@ -29,28 +42,43 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// stages Blue_0, Blue_50, Blue_100, Blue_Green and Green_100: it decides the weights of one rule, and calls a stage
 /// reached only when every gateway has confirmed it.
 #[derive(Parser)]
-#[command(name = "turnout", version, arg_required_else_help = true, max_term_width = 110, after_help = AFTER_HELP)]
+#[command(name = NAME, version, arg_required_else_help = true, max_term_width = 110)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
 }
 
+/// What it is called, and what kubectl calls it: kubectl finds it as `kubectl-turnout`.
+const NAME: &str = "turnout";
+const PLUGIN_NAME: &str = "kubectl turnout";
+
 const AFTER_HELP: &str = "\
 First steps:
   turnout demo                                     all five stages under load, in a few seconds
   turnout local                                    the same, kept running for curl and Postman
+  turnout check                                    whether the installation in a cluster is well
+  turnout rollout status --watch                   where a rollout is, on one screen
   turnout lint routes.yaml                         what a gateway would say of a routes file
   turnout explain --routes routes.yaml POST /score -H 'x-api-version: blue'
 
-Exit codes: 0 done or reached; 1 refused, failed or rolled back; 2 not doable as asked (usage, files); 3 time-out.
+Exit codes: 0 done, reached or well; 1 refused, failed or rolled back; 2 not doable as asked (usage, files, no access \
+to the cluster, no such rollout); 3 time-out.
 Every flag can be set by the environment variable that its help names.";
 
 #[derive(Subcommand)]
 enum Command {
     Demo(demo::Arguments),
     Local(local::Arguments),
-    Rollout(rollout::Arguments),
-    Wait(wait::Arguments),
+    Rollout(Box<rollout::Arguments>),
+    Wait(Box<wait::Arguments>),
+    #[cfg(feature = "cluster")]
+    Check(cluster::check::Arguments),
+    #[cfg(feature = "cluster")]
+    Routes(cluster::routes::Arguments),
+    #[cfg(not(feature = "cluster"))]
+    #[command(hide = true, alias = "routes")]
+    Check(no_cluster::Arguments),
+    Probe(probe::Arguments),
     Lint(lint::Arguments),
     Explain(explain::Arguments),
     Diff(diff::Arguments),
@@ -61,21 +89,41 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match run(Arguments::parse().command) {
+    let name = name_of(std::env::args_os().next().as_deref());
+    let parsed = Arguments::from_arg_matches(&command(name).get_matches());
+    match run(parsed.unwrap_or_else(|error| error.exit()).command) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            anstream::eprintln!("turnout: {error:#}");
+            anstream::eprintln!("{NAME}: {error:#}");
             ExitCode::from(output::UNUSABLE)
         }
     }
+}
+
+/// How people call it, by the name under which it was started.
+fn name_of(program: Option<&OsStr>) -> &'static str {
+    let stem = program.and_then(|program| Path::new(program).file_stem());
+    if stem.is_some_and(|stem| stem == "kubectl-turnout") { PLUGIN_NAME } else { NAME }
+}
+
+/// The command line, with help that calls it so.
+fn command(name: &'static str) -> clap::Command {
+    Arguments::command().bin_name(name).after_help(AFTER_HELP.replace("  turnout ", &format!("  {name} ")))
 }
 
 fn run(command: Command) -> anyhow::Result<u8> {
     match command {
         Command::Demo(arguments) => block_on(demo::run(arguments)),
         Command::Local(arguments) => block_on(local::run(arguments)),
-        Command::Rollout(arguments) => rollout::run(arguments),
-        Command::Wait(arguments) => wait::run(&arguments),
+        Command::Rollout(arguments) => block_on(rollout::run(*arguments)),
+        Command::Wait(arguments) => block_on(wait::run(*arguments)),
+        #[cfg(feature = "cluster")]
+        Command::Check(arguments) => block_on(cluster::check::run(arguments)),
+        #[cfg(feature = "cluster")]
+        Command::Routes(arguments) => block_on(cluster::routes::run(arguments)),
+        #[cfg(not(feature = "cluster"))]
+        Command::Check(arguments) => no_cluster::run(&arguments),
+        Command::Probe(arguments) => block_on(probe::run(arguments)),
         Command::Lint(arguments) => lint::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Diff(arguments) => diff::run(&arguments),
@@ -93,7 +141,19 @@ fn block_on(future: impl Future<Output = anyhow::Result<u8>>) -> anyhow::Result<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
+
+    #[test]
+    fn kubectl_finds_it_as_a_plugin_and_help_calls_it_so() {
+        let check = |program: &str, expected| assert_eq!(name_of(Some(OsStr::new(program))), expected, "{program}");
+        check("turnout", "turnout");
+        check("/usr/local/bin/turnout", "turnout");
+        check("kubectl-turnout", "kubectl turnout");
+        check("/home/me/.krew/bin/kubectl-turnout", "kubectl turnout");
+        assert_eq!(name_of(None), "turnout");
+        let help = command(PLUGIN_NAME).render_long_help().to_string();
+        assert!(help.contains("Usage: kubectl turnout <COMMAND>"), "{help}");
+        assert!(help.contains("\n  kubectl turnout rollout status --watch"), "{help}");
+    }
 
     #[test]
     fn the_command_line_is_sound_and_every_visible_flag_has_an_environment_variable() {

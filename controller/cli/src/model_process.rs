@@ -1,13 +1,16 @@
-//! `turnout model`: one scoring server as a process, started by `demo` and `local`. It prints the address that it
-//! listens on as its first and only line, and ends gently when its standard input closes.
+//! `turnout model`: one scoring server as a process, started by `demo` and `local`, or a container. It prints the address
+//! that it listens on as its first and only line, and ends gently on SIGTERM and when the process that started it has
+//! gone, which closes the pipe of its standard input.
 
 use crate::model::{ScoringModel, serve};
 use anyhow::Context as _;
 use clap::Args;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
+use std::os::unix::fs::FileTypeExt as _;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use turnout_rollout::Backend;
 
@@ -48,15 +51,27 @@ async fn run_server(arguments: Arguments) -> anyhow::Result<()> {
         backend: arguments.backend.to_string(),
         delay: Duration::from_millis(arguments.delay_ms),
     };
+    let mut terminated = signal(SignalKind::terminate()).context("cannot wait for signals")?;
+    let told_to_stop = async move {
+        tokio::select! {
+            () = parent_gone() => {}
+            _ = terminated.recv() => {}
+        }
+    };
+    serve(listener, model, told_to_stop).await.context("the scoring server failed")
+}
+
+/// Returns when the pipe of standard input closes. Where it is none, as in a container, nobody goes.
+async fn parent_gone() {
+    if !std::fs::metadata("/dev/stdin").is_ok_and(|input| input.file_type().is_fifo()) {
+        return std::future::pending().await;
+    }
     let (closed, is_closed) = oneshot::channel();
     std::thread::spawn(move || {
         let _ = io::copy(&mut io::stdin(), &mut io::sink());
         let _ = closed.send(());
     });
-    let told_to_stop = async {
-        let _ = is_closed.await;
-    };
-    serve(listener, model, told_to_stop).await.context("the scoring server failed")
+    let _ = is_closed.await;
 }
 
 /// Reads `green` or `blue`.

@@ -1,6 +1,7 @@
 //! How results leave the process: text for people or one JSON document, and the exit codes that all commands share.
 //! Results go to standard output, everything else to standard error.
 
+use anstream::adapter::strip_str;
 use anyhow::Context as _;
 use clap::ValueEnum;
 use serde::Serialize;
@@ -34,16 +35,26 @@ pub(crate) fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
     print(&serde_json::to_string_pretty(value).context("cannot write the result as JSON")?)
 }
 
-/// Lines of columns, each as wide as its widest cell; the last is not padded.
+/// Prints a result as JSON on one line, for those who read one after the other.
+pub(crate) fn print_json_line(value: &impl Serialize) -> anyhow::Result<()> {
+    print(&serde_json::to_string(value).context("cannot write the result as JSON")?)
+}
+
+/// Lines of columns, each as wide as its widest cell; the last is not padded. Colours take no room.
 pub(crate) fn columns(rows: &[Vec<String>]) -> String {
     let count = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| visible(cell)).max();
     let widths: Vec<usize> = (0..count).map(|column| width(column).unwrap_or(0)).collect();
     let line = |row: &Vec<String>| {
-        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        cells.join("  ").trim_end().to_owned()
+        let pad = |(cell, width): (&String, &usize)| format!("{cell}{}", " ".repeat(width - visible(cell)));
+        row.iter().zip(&widths).map(pad).collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// How many characters of a text are seen.
+fn visible(text: &str) -> usize {
+    strip_str(text).map(|part| part.chars().count()).sum()
 }
 
 #[cfg(test)]
@@ -55,5 +66,7 @@ mod tests {
         let rows = [["NAME", "STAGE"], ["model", "Blue_50"], ["m", "–"]].map(|row| row.map(str::to_owned).to_vec());
         assert_eq!(columns(&rows), "NAME   STAGE\nmodel  Blue_50\nm      –");
         assert_eq!(columns(&[]), "");
+        let painted = [["\u{1b}[32m√\u{1b}[0m", "a"], ["xx", "b"]].map(|row| row.map(str::to_owned).to_vec());
+        assert_eq!(columns(&painted), "\u{1b}[32m√\u{1b}[0m   a\nxx  b");
     }
 }

@@ -1,48 +1,50 @@
 //! `turnout rollout`: what people and pipelines ask of a rollout. The verbs change the rollout's spec, as an editor
-//! could; the driver does the rest, and `turnout wait` tells when it is done.
+//! could; the controller does the rest (over a directory, the driver), and `turnout wait` tells when it is done.
 
+mod screen;
 mod text;
 
-use crate::local::directory::Directory;
-use crate::local::observe::check_revision;
-use crate::output::{DONE, FAILED, Output, print, print_json};
-use anyhow::bail;
+use crate::output::{DONE, FAILED, Output, print, print_json, print_json_line};
+use crate::place::{Change, Installation, Place, PlaceArguments};
+use crate::terminal::{Marks, can_redraw, redraw};
+use crate::view::View;
 use clap::{Args, Subcommand};
-use serde_json::json;
-use std::path::PathBuf;
-use turnout_rollout::{CommandError, ModelRollout, RollbackRequest, Stage};
+use serde_json::{Value, json};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use turnout_rollout::{ModelRollout, RollbackRequest, Stage, Timestamp};
+
+/// How often gateways and backends are looked at while they are watched: nobody tells when they change.
+const WATCH_TICK: Duration = Duration::from_secs(2);
 
 /// Starts, promotes, pauses and rolls back rollouts, and shows how they stand.
 ///
 /// A rollout goes from Blue_0 to Green_100, as far as its target allows, and stops at each closed gate. Where it goes
-/// is written into its spec; the driver that runs (`turnout local`) takes it up. Use `turnout wait` for the effect.
+/// is written into its spec, and nothing else of it is touched; the controller takes it up (in a directory: `turnout
+/// local`). Use `turnout wait` for the effect.
 ///
-/// Exit code: 0 done, 1 the rollout does not allow it, 2 there is no such rollout or directory.
+/// Exit code: 0 done, 1 the rollout does not allow it, 2 there is no such rollout, or the cluster or directory cannot be
+/// reached or allows too little.
 #[derive(Args)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     verb: Verb,
 
     #[command(flatten)]
-    place: Place,
+    place: PlaceArguments,
 
     /// How to print the result.
     #[arg(short = 'o', long, value_enum, env = "TURNOUT_OUTPUT", default_value = "text", global = true)]
     output: Output,
 }
 
-/// Where rollouts are.
-#[derive(Args, Clone)]
-pub(crate) struct Place {
-    /// The directory of `turnout local --dir DIR`. Required: this build has no access to clusters.
-    #[arg(long, value_name = "DIR", env = "TURNOUT_LOCAL", global = true)]
-    local: Option<PathBuf>,
-}
-
 #[derive(Subcommand)]
 enum Verb {
     /// All rollouts, one a line.
-    List,
+    List {
+        /// Those of every namespace.
+        #[arg(short = 'A', long, env = "TURNOUT_ALL_NAMESPACES", help_heading = "Cluster")]
+        all_namespaces: bool,
+    },
     /// Rolls a revision out; asking again for one that was rolled back is a new attempt.
     Start {
         #[command(flatten)]
@@ -54,10 +56,15 @@ enum Verb {
         #[arg(long, value_name = "STAGE", env = "TURNOUT_TO")]
         to: Option<Stage>,
     },
-    /// Where a rollout is, what it waits for and what is in effect.
+    /// Where a rollout is, what it waits for, and what its backends and gateways have.
     Status {
         #[command(flatten)]
         name: Name,
+        /// Stays, and shows every change until Ctrl-C: one screen on a terminal, elsewhere one line each.
+        #[arg(short, long, env = "TURNOUT_WATCH")]
+        watch: bool,
+        #[command(flatten)]
+        installation: Installation,
     },
     /// Goes on: opens the gate of the stage that is reached, and moves the target.
     Promote {
@@ -95,80 +102,73 @@ pub(crate) struct Name {
     name: Option<String>,
 }
 
-impl Place {
-    /// The directory, or what to do without one.
-    pub(crate) fn directory(&self) -> anyhow::Result<Directory> {
-        match &self.local {
-            Some(path) => Directory::existing(path),
-            None => bail!(
-                "this build has no access to clusters: give --local DIR, the directory of `turnout local --dir DIR`"
-            ),
-        }
-    }
-}
-
 impl Name {
     /// The name that was given, or that of the only rollout.
-    pub(crate) fn of(&self, directory: &Directory) -> anyhow::Result<String> {
-        if let Some(name) = &self.name {
-            return Ok(name.clone());
-        }
-        let names = directory.rollout_names()?;
-        match names.as_slice() {
-            [only] => Ok(only.clone()),
-            [] => bail!("there is no rollout in {}", directory.root().display()),
-            several => bail!("there are several rollouts, name one: {}", several.join(", ")),
+    pub(crate) async fn of(&self, place: &Place) -> anyhow::Result<String> {
+        match &self.name {
+            Some(name) => Ok(name.clone()),
+            None => place.only_name().await,
         }
     }
 }
 
-pub(crate) fn run(arguments: Arguments) -> anyhow::Result<u8> {
-    let directory = arguments.place.directory()?;
+pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
+    let place = arguments.place.open().await?;
     let output = arguments.output;
     match arguments.verb {
-        Verb::List => list(&directory, output),
-        Verb::Status { name } => show(&directory, &name, output, text::status),
-        Verb::History { name } => show(&directory, &name, output, text::history),
+        Verb::List { all_namespaces } => list(&place, all_namespaces, output).await,
+        Verb::Status { name, watch: false, installation } => status(&place, &name, &installation, output).await,
+        Verb::Status { name, watch: true, installation } => watch(&place, &name, &installation, output).await,
+        Verb::History { name } => history(&place, &name, output).await,
         Verb::Start { name, revision, to } => {
-            let what = format!("revision {revision} is to go to {}", to.unwrap_or(Stage::Green100));
-            check_revision(&revision)?;
-            change(&directory, &name, output, |rollout| rollout.start(&revision, to).map(|()| what))
+            place.check_revision(&revision)?;
+            let done = format!("revision {revision} is to go to {}", to.unwrap_or(Stage::Green100));
+            change(&place, &name, output, &mut |rollout| rollout.start(&revision, to).map(|()| done.clone())).await
         }
-        Verb::Promote { name, to } => change(&directory, &name, output, |rollout| {
-            rollout.promote(to).map(|target| format!("it is to go on to {target}"))
-        }),
-        Verb::Pause { name } => change(&directory, &name, output, |rollout| {
-            rollout.pause();
-            Ok("it is to go no further".to_owned())
-        }),
-        Verb::Resume { name } => change(&directory, &name, output, |rollout| {
-            rollout.resume();
-            Ok("it may go on".to_owned())
-        }),
-        Verb::Rollback { name } => change(&directory, &name, output, |rollout| match rollout.roll_back()? {
-            RollbackRequest::OfCandidate => Ok("the candidate is to go back".to_owned()),
-            RollbackRequest::AsNewRollout { revision } => Ok(format!("revision {revision} is to be rolled out anew")),
-        }),
+        Verb::Promote { name, to } => {
+            let promote = &mut |rollout: &mut ModelRollout| {
+                rollout.promote(to).map(|target| format!("it is to go on to {target}"))
+            };
+            change(&place, &name, output, promote).await
+        }
+        Verb::Pause { name } => {
+            let pause = &mut |rollout: &mut ModelRollout| {
+                rollout.pause();
+                Ok("it is to go no further".to_owned())
+            };
+            change(&place, &name, output, pause).await
+        }
+        Verb::Resume { name } => {
+            let resume = &mut |rollout: &mut ModelRollout| {
+                rollout.resume();
+                Ok("it may go on".to_owned())
+            };
+            change(&place, &name, output, resume).await
+        }
+        Verb::Rollback { name } => {
+            let roll_back = &mut |rollout: &mut ModelRollout| match rollout.roll_back()? {
+                RollbackRequest::OfCandidate => Ok("the candidate is to go back".to_owned()),
+                RollbackRequest::AsNewRollout { revision } => {
+                    Ok(format!("revision {revision} is to be rolled out anew"))
+                }
+            };
+            change(&place, &name, output, roll_back).await
+        }
     }
 }
 
 /// Changes a rollout's spec. What the rollout does not allow is a result, not an error of usage.
-fn change(
-    directory: &Directory,
-    name: &Name,
-    output: Output,
-    change: impl FnOnce(&mut ModelRollout) -> Result<String, CommandError>,
-) -> anyhow::Result<u8> {
-    let name = name.of(directory)?;
-    warn_if_nobody_drives(directory);
-    let (rollout, done) = match directory.edit_rollout(&name, |rollout| Ok(change(rollout)?)) {
+async fn change(place: &Place, name: &Name, output: Output, change: &mut Change<'_>) -> anyhow::Result<u8> {
+    let name = name.of(place).await?;
+    place.warn_if_nobody_drives();
+    let (rollout, done) = match place.edit(&name, change).await {
         Ok(changed) => changed,
-        Err(error) => match error.downcast::<CommandError>() {
-            Ok(refused) => {
-                anstream::eprintln!("turnout: {name}: {refused}");
+        Err(error) => match Place::refusal(&error) {
+            Some(refusal) => {
+                anstream::eprintln!("turnout: {name}: {refusal}");
                 return Ok(FAILED);
             }
-            Err(error) => return Err(error),
+            None => return Err(error),
         },
     };
     match output {
@@ -178,44 +178,113 @@ fn change(
     Ok(DONE)
 }
 
-fn list(directory: &Directory, output: Output) -> anyhow::Result<u8> {
-    let names = directory.rollout_names()?;
-    let rollouts: Vec<ModelRollout> =
-        names.iter().map(|name| directory.read_rollout(name)).collect::<anyhow::Result<_>>()?;
+async fn list(place: &Place, everywhere: bool, output: Output) -> anyhow::Result<u8> {
+    let rollouts = place.list(everywhere).await?;
     match output {
-        Output::Text => print(&text::list(&rollouts))?,
+        Output::Text if rollouts.is_empty() => anstream::eprintln!("there is no rollout in {}", place.title()),
+        Output::Text => print(&text::list(&rollouts, everywhere))?,
         Output::Json => print_json(&rollouts)?,
     }
-    warn_of_problems(directory);
+    warn_of_problems(place);
     Ok(DONE)
 }
 
-fn show(directory: &Directory, name: &Name, output: Output, text: fn(&ModelRollout) -> String) -> anyhow::Result<u8> {
-    let rollout = directory.read_rollout(&name.of(directory)?)?;
+async fn history(place: &Place, name: &Name, output: Output) -> anyhow::Result<u8> {
+    let rollout = place.read(&name.of(place).await?).await?;
     match output {
-        Output::Text => print(&text(&rollout))?,
-        Output::Json => print_json(&json!({
-            "name": rollout.metadata.name,
-            "spec": rollout.spec,
-            "status": rollout.status,
-            "problems": directory.problems(),
-            "driven": directory.is_driven(),
-        }))?,
+        Output::Text => print(&text::history(&rollout))?,
+        Output::Json => print_json(&to_json(place, &rollout, None))?,
     }
-    warn_if_nobody_drives(directory);
-    warn_of_problems(directory);
     Ok(DONE)
 }
 
-pub(crate) fn warn_if_nobody_drives(directory: &Directory) {
-    if !directory.is_driven() {
-        let root = directory.root().display();
-        anstream::eprintln!("turnout: nothing drives {root}: start `turnout local --dir {root}`, or nothing moves");
+async fn status(place: &Place, name: &Name, installation: &Installation, output: Output) -> anyhow::Result<u8> {
+    let rollout = place.read(&name.of(place).await?).await?;
+    let view = place.look(&rollout, installation).await?;
+    match output {
+        Output::Text => print(&screen::screen(&rollout, &view, now(), Marks::of_environment()))?,
+        Output::Json => print_json(&to_json(place, &rollout, Some(&view)))?,
+    }
+    place.warn_if_nobody_drives();
+    warn_of_problems(place);
+    Ok(DONE)
+}
+
+/// Shows every change until it is interrupted, or until the rollout is gone.
+async fn watch(place: &Place, name: &Name, installation: &Installation, output: Output) -> anyhow::Result<u8> {
+    let name = name.of(place).await?;
+    let mut rollout = place.read(&name).await?;
+    let mut view = place.look(&rollout, installation).await?;
+    let mut shown = Shown { text: String::new(), redraws: output == Output::Text && can_redraw() };
+    loop {
+        shown.show(place, &rollout, &view, output)?;
+        place.changed(&rollout, WATCH_TICK).await;
+        match place.read(&name).await {
+            Ok(newer) => {
+                rollout = newer;
+                view = place.look(&rollout, installation).await?;
+            }
+            Err(error) if Place::is_passing(&error) => view.notes = vec![format!("this is old: {error:#}")],
+            Err(error) => return Err(error),
+        }
     }
 }
 
-fn warn_of_problems(directory: &Directory) {
-    for problem in directory.problems() {
+/// What was shown last.
+struct Shown {
+    text: String,
+    redraws: bool,
+}
+
+impl Shown {
+    fn show(&mut self, place: &Place, rollout: &ModelRollout, view: &View, output: Output) -> anyhow::Result<()> {
+        let (text, line) = match output {
+            Output::Json => {
+                let value = to_json(place, rollout, Some(view));
+                let text = value.to_string();
+                if self.text == text {
+                    return Ok(());
+                }
+                self.text = text;
+                return print_json_line(&value);
+            }
+            // The time of a screen goes on; that of a line is not what makes it another one.
+            Output::Text if self.redraws => {
+                (screen::screen(rollout, view, now(), Marks::of_environment()), String::new())
+            }
+            Output::Text => (screen::line(rollout, view, Timestamp(0)), screen::line(rollout, view, now())),
+        };
+        if text == self.text {
+            return Ok(());
+        }
+        if self.redraws {
+            redraw(&text, self.text.is_empty())?;
+        } else {
+            print(&line)?;
+        }
+        self.text = text;
+        Ok(())
+    }
+}
+
+/// Everything of a rollout, and of what was seen around it.
+fn to_json(place: &Place, rollout: &ModelRollout, view: Option<&View>) -> Value {
+    let mut value = view.map_or_else(|| json!({}), |view| view.to_json(rollout));
+    value["name"] = json!(rollout.metadata.name);
+    value["namespace"] = json!(rollout.metadata.namespace);
+    value["spec"] = json!(rollout.spec);
+    value["status"] = json!(rollout.status);
+    value["problems"] = json!(place.problems());
+    value["driven"] = json!(place.is_driven());
+    value
+}
+
+fn warn_of_problems(place: &Place) {
+    for problem in place.problems() {
         anstream::eprintln!("turnout: problem: {problem}");
     }
+}
+
+fn now() -> Timestamp {
+    Timestamp(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs())
 }

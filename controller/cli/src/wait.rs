@@ -1,21 +1,22 @@
 //! `turnout wait`: blocks until a rollout is where it should be, and says by its exit code whether it got there. A
 //! status counts only once it answers the newest change of the spec.
 
-use crate::local::directory::Directory;
 use crate::model_process::parse_backend;
 use crate::output::{DONE, FAILED, Output, TIMED_OUT, print, print_json};
-use crate::rollout::{Name, Place, warn_if_nobody_drives};
+use crate::place::{Place, PlaceArguments};
+use crate::rollout::Name;
 use clap::Args;
 use serde_json::json;
 use std::time::{Duration, Instant};
 use turnout_rollout::{Backend, ConditionStatus, ConditionType, ModelRollout, Phase, Target};
 
-/// How often the status is read.
-const LOOK: Duration = Duration::from_millis(50);
+/// The longest that a change can go unnoticed, if nothing tells of it.
+const TICK: Duration = Duration::from_secs(2);
 
 /// Waits until a rollout is where it should be.
 ///
-/// Exit code: 0 reached, 1 it failed, was rejected or is rolled back, 2 usage, 3 time-out.
+/// Exit code: 0 reached, 1 it failed, was rejected or is rolled back, 2 usage, no such rollout or no access, 3 time-out.
+/// An API server that does not answer for a while is waited for as well.
 #[derive(Args)]
 #[command(after_help = "Example:\n  turnout rollout promote --to Blue_50 && turnout wait --stage Blue_50 --timeout 5m")]
 pub(crate) struct Arguments {
@@ -30,7 +31,7 @@ pub(crate) struct Arguments {
     timeout: Duration,
 
     #[command(flatten)]
-    place: Place,
+    place: PlaceArguments,
 
     /// How to print the result.
     #[arg(short = 'o', long, value_enum, env = "TURNOUT_OUTPUT", default_value = "text")]
@@ -61,42 +62,47 @@ enum Standing {
     Pending,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
-    let directory = arguments.place.directory()?;
-    let name = arguments.name.of(&directory)?;
-    warn_if_nobody_drives(&directory);
+pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
+    let place = arguments.place.open().await?;
+    let name = arguments.name.of(&place).await?;
+    place.warn_if_nobody_drives();
     let deadline = Instant::now() + arguments.timeout;
-    let mut told = String::new();
-    loop {
-        let rollout = directory.read_rollout(&name)?;
-        let (code, outcome) = match arguments.goal.standing(&rollout) {
-            Standing::Reached => (DONE, "reached".to_owned()),
-            Standing::Failed(reason) => (FAILED, format!("failed: {reason}")),
-            Standing::Pending if Instant::now() >= deadline => (TIMED_OUT, "timed out".to_owned()),
-            Standing::Pending => {
-                tell_progress(&directory, &rollout, &mut told);
-                std::thread::sleep(LOOK.min(deadline.saturating_duration_since(Instant::now())));
-                continue;
-            }
-        };
-        match arguments.output {
-            Output::Text => print(&format!("{name}: {outcome} ({})", rollout.status.message))?,
-            Output::Json => {
-                print_json(&json!({ "name": name, "outcome": outcome, "code": code, "status": rollout.status }))?;
-            }
+    let mut rollout = place.read(&name).await?;
+    let (mut told, mut trouble) = (String::new(), None);
+    let (code, outcome) = loop {
+        match arguments.goal.standing(&rollout) {
+            Standing::Reached => break (DONE, "reached".to_owned()),
+            Standing::Failed(reason) => break (FAILED, format!("failed: {reason}")),
+            Standing::Pending if Instant::now() >= deadline => break (TIMED_OUT, "timed out".to_owned()),
+            Standing::Pending => {}
         }
-        return Ok(code);
+        let message = trouble.take().unwrap_or_else(|| told_by(&place, &rollout));
+        if told != message {
+            anstream::eprintln!("{}", message.trim_end());
+            told = message;
+        }
+        let left = || deadline.saturating_duration_since(Instant::now());
+        place.changed(&rollout, TICK.min(left())).await;
+        // What does not answer at all is not waited for beyond the time-out.
+        match tokio::time::timeout(left().max(TICK), place.read(&name)).await {
+            Err(_) => {}
+            Ok(Ok(newer)) => rollout = newer,
+            Ok(Err(error)) if Place::is_passing(&error) => trouble = Some(format!("turnout: {error:#}")),
+            Ok(Err(error)) => return Err(error),
+        }
+    };
+    match arguments.output {
+        Output::Text => print(&format!("{name}: {outcome} ({})", rollout.status.message))?,
+        Output::Json => {
+            print_json(&json!({ "name": name, "outcome": outcome, "code": code, "status": rollout.status }))?;
+        }
     }
+    Ok(code)
 }
 
-/// Says what is waited for whenever that changes.
-fn tell_progress(directory: &Directory, rollout: &ModelRollout, told: &mut String) {
-    let problems = directory.problems().join("\n");
-    let message = format!("{}\n{problems}", rollout.status.message);
-    if *told != message {
-        anstream::eprintln!("{}", message.trim_end());
-        *told = message;
-    }
+/// What is waited for, and what keeps it from coming.
+fn told_by(place: &Place, rollout: &ModelRollout) -> String {
+    format!("{}\n{}", rollout.status.message, place.problems().join("\n"))
 }
 
 impl Goal {
@@ -142,7 +148,8 @@ impl Goal {
     }
 }
 
-fn parse_timeout(text: &str) -> Result<Duration, String> {
+/// Reads 90s, 5m or 1h.
+pub(crate) fn parse_timeout(text: &str) -> Result<Duration, String> {
     let bad = || format!("`{text}` is no time: write 90s, 5m or 1h");
     let (number, unit) = match text.find(|character: char| !character.is_ascii_digit()) {
         Some(end) => text.split_at(end),

@@ -1,60 +1,34 @@
-//! Rollouts for people: a list, everything of one, and its history. Nothing is decided here; the status says it all,
-//! and JSON has the same under its own names.
+//! Rollouts for people: a list, and the history of one. Nothing is decided here; the status says it all, and JSON has
+//! the same under its own names.
 
 use crate::output::columns;
-use turnout_rollout::{ConditionStatus, ModelRollout, Target, Weights};
+use turnout_rollout::{ModelRollout, Target, Weights};
 
-const NONE: &str = "–";
+/// What is not there.
+pub(super) const NONE: &str = "–";
 
-/// One line each.
-pub(super) fn list(rollouts: &[ModelRollout]) -> String {
-    let mut rows = vec![["NAME", "PHASE", "STAGE", "WEIGHTS", "STABLE", "CANDIDATE"].map(str::to_owned).to_vec()];
+/// One line each; with their namespaces, if they are of several.
+pub(super) fn list(rollouts: &[ModelRollout], everywhere: bool) -> String {
+    let heading = ["NAMESPACE", "NAME", "PHASE", "STAGE", "WEIGHTS", "STABLE", "CANDIDATE"];
+    let mut rows = vec![heading.map(str::to_owned).to_vec()];
     rows.extend(rollouts.iter().map(|rollout| {
         let status = &rollout.status;
         vec![
+            rollout.metadata.namespace.clone(),
             rollout.metadata.name.clone(),
-            format!("{:?}", status.phase),
+            status.phase.as_str().to_owned(),
             stage(status.stage),
             weights(status.weights),
             or_none(status.stable_revision.as_deref()),
             or_none(status.candidate.as_ref().map(|candidate| candidate.revision.as_str())),
         ]
     }));
+    if !everywhere {
+        for row in &mut rows {
+            row.remove(0);
+        }
+    }
     columns(&rows)
-}
-
-/// Everything that is worth knowing of one.
-pub(super) fn status(rollout: &ModelRollout) -> String {
-    let (spec, status) = (&rollout.spec, &rollout.status);
-    let target = spec.target.map_or_else(|| "Green_100 (the end)".to_owned(), |target| target.to_string());
-    let since = status.stage_since.map(|since| format!(" since {since}")).unwrap_or_default();
-    let is_taken_up = rollout.metadata.generation.is_none_or(|wanted| status.observed_generation >= Some(wanted));
-    let taken_up = if is_taken_up { "" } else { " (the newest change is not taken up yet)" };
-    let moving = status.moving_to.map(|to| format!(", going to {to}")).unwrap_or_default();
-    let mut rows = vec![
-        ("rollout", rollout.id()),
-        ("phase", format!("{:?}", status.phase)),
-        ("message", format!("{}{taken_up}", status.message)),
-        ("stage", format!("{}{since}{moving}", stage(status.stage))),
-        ("target", target),
-        ("weights", weights(status.weights)),
-        ("stable", or_none(status.stable_revision.as_deref())),
-        ("candidate", or_none(status.candidate.as_ref().map(|candidate| candidate.revision.as_str()))),
-        ("previous", or_none(status.previous_revision.as_deref())),
-    ];
-    if !status.safe_to_remove.is_empty() {
-        let backends: Vec<String> = status.safe_to_remove.iter().map(ToString::to_string).collect();
-        rows.push(("safe to remove", backends.join(", ")));
-    }
-    for condition in &status.conditions {
-        let mark = match condition.status {
-            ConditionStatus::True => "yes",
-            ConditionStatus::False => "no",
-            ConditionStatus::Unknown => "unknown",
-        };
-        rows.push(("condition", format!("{:?}: {mark}, {}: {}", condition.kind, condition.reason, condition.message)));
-    }
-    columns(&rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect::<Vec<_>>())
 }
 
 /// What was reached when.
@@ -72,7 +46,7 @@ pub(super) fn history(rollout: &ModelRollout) -> String {
     columns(&rows)
 }
 
-fn stage(stage: Option<Target>) -> String {
+pub(super) fn stage(stage: Option<Target>) -> String {
     stage.map_or_else(|| NONE.to_owned(), |stage| stage.to_string())
 }
 
@@ -80,6 +54,31 @@ fn weights(weights: Option<Weights>) -> String {
     weights.map_or_else(|| "as in the documents".to_owned(), |weights| weights.to_string())
 }
 
-fn or_none(text: Option<&str>) -> String {
+pub(super) fn or_none(text: Option<&str>) -> String {
     text.unwrap_or(NONE).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::testing::rollout;
+    use serde_json::json;
+
+    #[test]
+    fn a_list_has_namespaces_only_where_there_are_several() {
+        let mut rollout = rollout(&json!({}));
+        rollout.status.weights = Some(Weights { green: 50, blue: 50 });
+        rollout.status.stable_revision = Some("v1".to_owned());
+        let check = |everywhere, expected: &str| assert_eq!(list(std::slice::from_ref(&rollout), everywhere), expected);
+        check(
+            false,
+            "NAME   PHASE  STAGE  WEIGHTS            STABLE  CANDIDATE\n\
+             model  Idle   –      green 50, blue 50  v1      –",
+        );
+        check(
+            true,
+            "NAMESPACE  NAME   PHASE  STAGE  WEIGHTS            STABLE  CANDIDATE\n\
+             ns         model  Idle   –      green 50, blue 50  v1      –",
+        );
+    }
 }

@@ -1,0 +1,264 @@
+//! Clusters: the client, made from what kubectl is configured with, and what a failure means to whoever asked. What is
+//! asked of the cluster stands in the modules below, one subject each.
+//!
+//! The objects of people are changed in one place, [`rollouts`]; everything else only reads.
+
+mod backends;
+pub(crate) mod check;
+mod gateways;
+mod rollouts;
+pub(crate) mod routes;
+
+use crate::place::{Access, Installation};
+use crate::view::View;
+use anyhow::{Context as _, bail};
+use k8s_openapi::api::core::v1::Pod;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config, Error};
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+use turnout_rollout::{Backend, Mode, ModelRollout};
+
+/// How long a connection to the API server may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an answer of it may take.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A cluster, and one of its namespaces.
+#[derive(Clone)]
+pub(crate) struct Cluster {
+    client: Client,
+    /// The API server's URL, for messages.
+    server: String,
+    /// Where the rollouts are.
+    namespace: String,
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Cluster({}, namespace {})", self.server, self.namespace)
+    }
+}
+
+/// A request to the API server that failed.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// What was attempted, as `list the gateways' pods`.
+    doing: String,
+    server: String,
+    source: Error,
+}
+
+impl Cluster {
+    /// Reads the configuration. The first request connects.
+    pub(crate) async fn connect(access: &Access) -> anyhow::Result<Self> {
+        let mut config = configuration(access).await?;
+        config.connect_timeout = Some(CONNECT_TIMEOUT);
+        config.read_timeout = Some(ANSWER_TIMEOUT);
+        config.reset_reader_on_write = true;
+        // Whoever asks knows better which failure is worth another attempt.
+        config.default_retry = false;
+        let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
+        let namespace = access.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+        let client = Client::try_from(config).with_context(|| format!("cannot make a client for {server}"))?;
+        Ok(Self { client, server, namespace })
+    }
+
+    /// For messages.
+    pub(crate) fn title(&self) -> String {
+        format!("namespace {} of {}", self.namespace, self.server)
+    }
+
+    /// What is there around a rollout. What cannot be seen is a note.
+    pub(crate) async fn look_around(&self, rollout: &ModelRollout, installation: &Installation) -> View {
+        let mut view = View::default();
+        let mut documents = Vec::new();
+        if rollout.spec.mode == Mode::Gateway {
+            let pods = self.look_at_gateways(rollout, installation, &mut view).await;
+            match self.published(&pods).await {
+                Ok(published) => {
+                    view.published = published.as_ref().map(|published| published.revision.clone());
+                    documents = published.map(|published| published.documents()).unwrap_or_default();
+                }
+                Err(failure) => view.notes.push(format!("the seen weights cannot be told: {failure}")),
+            }
+            view.gateways.iter_mut().for_each(|gateway| gateway.observe(&documents, rollout));
+        }
+        for (place, backend) in view.backends.iter_mut().zip(Backend::BOTH) {
+            match self.backend(rollout, backend, &documents).await {
+                Ok(seen) => *place = seen,
+                Err(failure) => view.notes.push(failure.to_string()),
+            }
+        }
+        view.notes.dedup();
+        view
+    }
+
+    /// Asks the gateways that serve the rollout; returns their pods.
+    async fn look_at_gateways(&self, rollout: &ModelRollout, installation: &Installation, view: &mut View) -> Vec<Pod> {
+        let found = match self.find_gateways(installation).await {
+            Ok(found) => found,
+            Err(failure) => {
+                view.notes.push(format!("{failure}: --gateway-namespace says where they are"));
+                return Vec::new();
+            }
+        };
+        if found.is_empty() {
+            view.notes.push(format!("no gateway was found {}", gateways::searched(installation)));
+        }
+        let (pods, gateways) = self.ask_gateways_of(rollout, found).await;
+        view.gateways = gateways;
+        pods
+    }
+
+    /// For `map_err`.
+    fn failure(&self, doing: impl fmt::Display) -> impl FnOnce(Error) -> Failure {
+        let (doing, server) = (doing.to_string(), self.server.clone());
+        move |source| Failure { doing, server, source }
+    }
+}
+
+/// What kubectl would take: the file that is named, else those of KUBECONFIG, else that of the home directory, else the
+/// service account of the pod.
+async fn configuration(access: &Access) -> anyhow::Result<Config> {
+    let kubeconfig = match &access.kubeconfig {
+        Some(path) => Some(Kubeconfig::read_from(path).with_context(|| format!("cannot read {}", path.display()))?),
+        None => default_kubeconfig()?,
+    };
+    match kubeconfig {
+        Some(kubeconfig) => {
+            let options = KubeConfigOptions { context: access.context.clone(), ..KubeConfigOptions::default() };
+            Config::from_custom_kubeconfig(kubeconfig, &options).await.context("the kubeconfig cannot be used")
+        }
+        None if access.context.is_some() => bail!("--context needs a kubeconfig, and there is none"),
+        None => Config::incluster().context(
+            "there is no cluster to talk to: neither --kubeconfig nor KUBECONFIG nor ~/.kube/config nor the service \
+             account of a pod; for a directory give --local DIR",
+        ),
+    }
+}
+
+/// The files of KUBECONFIG that exist, merged, else that of the home directory.
+fn default_kubeconfig() -> anyhow::Result<Option<Kubeconfig>> {
+    let listed: Vec<PathBuf> = match std::env::var_os("KUBECONFIG").filter(|value| !value.is_empty()) {
+        Some(value) => std::env::split_paths(&value).filter(|path| !path.as_os_str().is_empty()).collect(),
+        None => std::env::home_dir().map(|home| home.join(".kube/config")).into_iter().collect(),
+    };
+    let mut merged: Option<Kubeconfig> = None;
+    for path in listed.iter().filter(|path| path.exists()) {
+        let cannot_read = || format!("cannot read {}", path.display());
+        let next = Kubeconfig::read_from(path).with_context(cannot_read)?;
+        merged = Some(match merged {
+            Some(former) => former.merge(next).with_context(cannot_read)?,
+            None => next,
+        });
+    }
+    Ok(merged)
+}
+
+impl Failure {
+    fn code(&self) -> Option<u16> {
+        match &self.source {
+            Error::Api(status) => Some(status.code),
+            _ => None,
+        }
+    }
+
+    /// The API server finds that the object is not valid.
+    pub(crate) fn is_refusal(&self) -> bool {
+        self.code() == Some(422)
+    }
+
+    /// It may be over in a moment.
+    pub(crate) fn is_passing(&self) -> bool {
+        match &self.source {
+            Error::Api(status) => status.code == 429 || status.code >= 500,
+            Error::Service(_) | Error::HyperError(_) | Error::ReadEvents(_) => true,
+            _ => false,
+        }
+    }
+
+    /// Whoever asks has no right to it.
+    fn is_forbidden(&self) -> bool {
+        self.code() == Some(403)
+    }
+
+    /// There is no such object.
+    fn is_missing(&self) -> bool {
+        self.code() == Some(404) && !self.is_unknown_kind()
+    }
+
+    /// There is no such kind of object. Only of an object that it looked for does the API server say `NotFound`.
+    fn is_unknown_kind(&self) -> bool {
+        matches!(&self.source, Error::Api(status) if status.code == 404 && status.reason != "NotFound")
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot {}: ", self.doing)?;
+        match &self.source {
+            Error::Api(_) if self.is_unknown_kind() => {
+                f.write_str("the cluster does not know this kind of object: `turnout check` says what is missing")
+            }
+            Error::Api(status) if status.code == 401 => {
+                f.write_str("the API server does not accept who you are (401): log in, or name another --context")
+            }
+            Error::Api(status) => write!(f, "{} ({})", status.message, status.code),
+            Error::Auth(error) => write!(f, "cannot log in: {}", chain(error)),
+            Error::Service(error) => write!(f, "no answer from {}: {}", self.server, chain(&**error)),
+            other => write!(f, "no answer from {}: {}", self.server, chain(other)),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// An error with its causes, each said once.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::core::Status;
+
+    #[test]
+    fn a_failure_says_what_was_attempted_and_what_to_do() {
+        let check = |code: u16, reason: &str, expected: &str, passing: bool| {
+            let status = Status::failure("the words of the server", reason).with_code(code);
+            let server = "https://api".to_owned();
+            let failure = Failure { doing: "look".to_owned(), server, source: Error::Api(status.boxed()) };
+            assert_eq!(failure.to_string(), expected);
+            assert_eq!(failure.is_passing(), passing, "{code}");
+        };
+        let kind = "cannot look: the cluster does not know this kind of object: `turnout check` says what is missing";
+        check(404, "Failed to parse error data", kind, false);
+        check(404, "NotFound", "cannot look: the words of the server (404)", false);
+        check(403, "Forbidden", "cannot look: the words of the server (403)", false);
+        let who = "cannot look: the API server does not accept who you are (401): log in, or name another --context";
+        check(401, "Unauthorized", who, false);
+        check(503, "ServiceUnavailable", "cannot look: the words of the server (503)", true);
+        check(429, "TooManyRequests", "cannot look: the words of the server (429)", true);
+    }
+
+    #[test]
+    fn no_answer_names_the_server_and_the_causes_once() {
+        let refused = std::io::Error::other("connection refused");
+        let source = Error::Service(Box::new(refused));
+        let failure = Failure { doing: "look".to_owned(), server: "https://api".to_owned(), source };
+        assert_eq!(failure.to_string(), "cannot look: no answer from https://api: connection refused");
+        assert!(failure.is_passing());
+    }
+}

@@ -1,0 +1,152 @@
+//! `turnout check`: whether an installation is well, one line for each thing that can be wrong, with what to do about it.
+//! Everything is only read. What may not be read is a warning; what is wrong is a failure.
+
+mod controller;
+mod definition;
+mod documents;
+mod gateway;
+mod report;
+mod rights;
+
+use super::Cluster;
+use crate::output::{DONE, FAILED, Output, print, print_json};
+use crate::place::{Access, Installation};
+use crate::terminal::Marks;
+use clap::Args;
+use controller::Controller;
+use report::Report;
+use turnout_rollout::{ConditionStatus, ConditionType, ModelRollout, Phase};
+
+/// Whether Turnout is well in a cluster: the API server, the definitions, your rights and the controller's, the
+/// controller, the gateways and what they have, and versions.
+///
+/// Exit code: 0 nothing failed (there may be warnings), 1 something did, 2 there is no cluster to ask.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    access: Access,
+
+    #[command(flatten)]
+    installation: Installation,
+
+    /// How to print the result.
+    #[arg(short = 'o', long, value_enum, env = "TURNOUT_OUTPUT", default_value = "text")]
+    output: Output,
+}
+
+pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
+    let cluster = Cluster::connect(&arguments.access).await?;
+    let mut report = Report::default();
+    if check_server(&cluster, &mut report).await {
+        definition::check(&cluster, &mut report).await;
+        check_installations(&cluster, &arguments, &mut report).await;
+    }
+    match arguments.output {
+        Output::Text => print(&report.text(Marks::of_environment()))?,
+        Output::Json => print_json(&report.to_json())?,
+    }
+    Ok(if report.is_well() { DONE } else { FAILED })
+}
+
+const SERVER: &str = "cluster";
+
+/// Without an answer nothing else can be told.
+async fn check_server(cluster: &Cluster, report: &mut Report) -> bool {
+    let version = cluster.client.apiserver_version().await.map_err(cluster.failure("ask for the version"));
+    match version {
+        Ok(version) => {
+            report.pass(SERVER, format!("{} answers: Kubernetes {}", cluster.server, version.git_version));
+            true
+        }
+        Err(failure) => {
+            report.fail(SERVER, failure.to_string(), "name the right cluster by --context or --kubeconfig");
+            false
+        }
+    }
+}
+
+/// Every installation that can be found, with the rollouts that it governs.
+async fn check_installations(cluster: &Cluster, arguments: &Arguments, report: &mut Report) {
+    let controllers = controller::find(cluster, arguments, report).await;
+    let mut governed: Vec<String> = controllers.iter().flat_map(|found| found.namespaces.clone()).collect();
+    if governed.is_empty() {
+        governed.push(cluster.namespace.clone());
+    }
+    governed.sort();
+    governed.dedup();
+    for namespace in &governed {
+        rights::check_own(cluster, namespace, report).await;
+    }
+    let rollouts = rollouts(cluster, &governed).await;
+    for controller in &controllers {
+        controller::check(cluster, controller, report).await;
+        let of_it: Vec<&ModelRollout> = rollouts.iter().filter(|rollout| controller.governs(rollout)).collect();
+        rights::check_controller(cluster, controller, &of_it, report).await;
+        documents::check(cluster, controller, report).await;
+        check_rollouts(&of_it, report);
+        gateway::check(cluster, controller, report).await;
+    }
+}
+
+/// As many as may be read: that something may not is told with the rights.
+async fn rollouts(cluster: &Cluster, governed: &[String]) -> Vec<ModelRollout> {
+    let mut all = Vec::new();
+    for namespace in governed {
+        let there = Cluster { namespace: namespace.clone(), ..cluster.clone() };
+        all.extend(there.list_rollouts(false).await.unwrap_or_default());
+    }
+    all
+}
+
+const ROLLOUTS: &str = "rollouts";
+
+/// What the controller itself says of them.
+fn check_rollouts(rollouts: &[&ModelRollout], report: &mut Report) {
+    let mut troubled = 0;
+    for rollout in rollouts {
+        let id = rollout.id();
+        let kept = rollout.status.condition(ConditionType::Operational);
+        if let Some(condition) = kept.filter(|condition| condition.status == ConditionStatus::False) {
+            let text = format!("{id}: the controller cannot do what it decides: {}", condition.message);
+            report.fail(ROLLOUTS, text, "the message names the right or the object that is missing");
+            troubled += 1;
+        } else if rollout.status.phase == Phase::Invalid {
+            let text = format!("{id} is not valid: {}", rollout.status.message);
+            report.warn(
+                ROLLOUTS,
+                text,
+                "correct its spec or its VirtualService; the weights stay as they are until then",
+            );
+            troubled += 1;
+        } else if rollout.status.is_empty() {
+            let text = format!("{id} was never taken up by a controller");
+            report.fail(ROLLOUTS, text, "see the controller's log");
+            troubled += 1;
+        }
+    }
+    if troubled == 0 {
+        report.pass(ROLLOUTS, format!("{} found, and nothing keeps the controller from driving them", rollouts.len()));
+    }
+}
+
+/// What the version of something is to be.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+const VERSIONS: &str = "versions";
+
+/// Compares the version of a Deployment with that of this command line.
+fn check_version(name: &str, version: Option<&str>, report: &mut Report) {
+    match version {
+        Some(VERSION) => report.pass(VERSIONS, format!("{name} has version {VERSION}, as this turnout has")),
+        Some(other) => {
+            let text = format!("{name} has version {other}, this turnout has {VERSION}");
+            report.warn(VERSIONS, text, "use a turnout of the same version, or upgrade the release");
+        }
+        None => report.warn(VERSIONS, format!("{name} does not say which version it has"), "name an image with a tag"),
+    }
+}
+
+impl Controller {
+    fn governs(&self, rollout: &ModelRollout) -> bool {
+        self.namespaces.contains(&rollout.metadata.namespace)
+    }
+}

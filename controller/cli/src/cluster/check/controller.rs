@@ -1,0 +1,229 @@
+//! The controllers: where they are, what they govern (which their own flags say), and whether one of each leads.
+
+use super::report::Report;
+use super::{Arguments, check_version};
+use crate::cluster::{Cluster, gateways};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Container;
+use kube::ResourceExt as _;
+use kube::api::Api;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+const CONTROLLER: &str = "controller";
+const LABELS: &str = "app.kubernetes.io/part-of=turnout,app.kubernetes.io/component=controller";
+/// How old the renewal of a lease may look: what the leader's clock and this one may differ is in it.
+const OLDEST_RENEWAL: Duration = Duration::from_mins(2);
+
+/// A controller's Deployment, and what its flags say.
+#[derive(Clone, Debug)]
+pub(super) struct Controller {
+    deployment: Deployment,
+    /// The namespace of the release.
+    pub(super) namespace: String,
+    /// The namespaces that it governs.
+    pub(super) namespaces: Vec<String>,
+    /// Who it is to the API server.
+    pub(super) service_account: String,
+    /// None where Istio serves.
+    pub(super) gateway_service: Option<String>,
+    pub(super) routes_configmap: String,
+    /// The ConfigMap of the users' documents; none where they are objects.
+    pub(super) documents_configmap: Option<String>,
+    pub(super) has_twins: bool,
+    pub(super) lease: String,
+}
+
+/// Finds them, or says that there is none.
+pub(super) async fn find(cluster: &Cluster, arguments: &Arguments, report: &mut Report) -> Vec<Controller> {
+    let found = cluster.find::<Deployment>(LABELS, "the controllers' Deployments", &arguments.installation).await;
+    let mut deployments = match found {
+        Ok(deployments) => deployments,
+        Err(failure) => {
+            let hint = "name the namespace where Turnout is installed by --gateway-namespace";
+            report.warn(CONTROLLER, failure.to_string(), hint);
+            return Vec::new();
+        }
+    };
+    gateways::narrow(&mut deployments, arguments.access.namespace.as_deref());
+    if deployments.is_empty() {
+        let text = format!("no controller was found: no Deployment has the labels {LABELS}");
+        report.fail(CONTROLLER, text, "install the chart, or name its namespace by --gateway-namespace");
+    }
+    deployments.into_iter().filter_map(Controller::of).collect()
+}
+
+impl Controller {
+    fn of(deployment: Deployment) -> Option<Self> {
+        let namespace = deployment.namespace()?;
+        let pod = deployment.spec.as_ref()?.template.spec.as_ref()?;
+        let container = pod.containers.first()?;
+        let text = |flag: &str, variable: &str| setting(container, flag, variable);
+        let namespaces = text("--namespaces", "TURNOUT_NAMESPACES").unwrap_or_else(|| namespace.clone());
+        let documents = text("--documents", "TURNOUT_DOCUMENTS");
+        let or = |value: Option<String>, default: &str| value.unwrap_or_else(|| default.to_owned());
+        Some(Self {
+            namespaces: namespaces.split(',').map(str::to_owned).collect(),
+            service_account: or(pod.service_account_name.clone(), "default"),
+            gateway_service: text("--gateway-service", "TURNOUT_GATEWAY_SERVICE"),
+            routes_configmap: or(text("--routes-configmap", "TURNOUT_ROUTES_CONFIGMAP"), "turnout-routes"),
+            documents_configmap: documents.and_then(|source| Some(source.strip_prefix("configmap:")?.to_owned())),
+            has_twins: text("--registry", "TURNOUT_REGISTRY").is_none_or(|registry| registry == "twins"),
+            lease: or(text("--lease", "TURNOUT_LEASE"), "turnout-controller"),
+            namespace,
+            deployment,
+        })
+    }
+
+    /// What tells its release from another one of the same namespace.
+    pub(super) fn instance(&self) -> Option<&String> {
+        self.deployment.labels().get(gateways::INSTANCE)
+    }
+}
+
+/// A setting of a container, by its flag or its variable.
+fn setting(container: &Container, flag: &str, variable: &str) -> Option<String> {
+    let arguments = container.args.as_deref().unwrap_or_default();
+    let joined = format!("{flag}=");
+    let after = |place: usize| arguments.get(place + 1).cloned();
+    let by_flag = arguments.iter().find_map(|argument| argument.strip_prefix(&joined)).map(str::to_owned);
+    let by_flag = by_flag.or_else(|| arguments.iter().position(|argument| argument == flag).and_then(after));
+    by_flag.or_else(|| {
+        let mut variables = container.env.iter().flatten();
+        variables.find(|found| found.name == variable).and_then(|found| found.value.clone())
+    })
+}
+
+/// Whether it runs, and leads.
+pub(super) async fn check(cluster: &Cluster, controller: &Controller, report: &mut Report) {
+    check_deployment(CONTROLLER, &controller.deployment, report);
+    check_lease(cluster, controller, report).await;
+    check_version(&title(&controller.deployment), version(&controller.deployment).as_deref(), report);
+}
+
+/// Whether a Deployment has the pods that it wants.
+pub(super) fn check_deployment(subject: &'static str, deployment: &Deployment, report: &mut Report) {
+    let title = title(deployment);
+    let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    let available = deployment.status.as_ref().and_then(|status| status.available_replicas).unwrap_or(0);
+    let text = format!("{title}: {available} of {wanted} pods are available");
+    let hint = "kubectl describe its pods: an image that cannot be pulled, or a probe that fails";
+    match available {
+        0 if wanted == 0 => report.fail(subject, format!("{title} is scaled to no pods"), "scale it up"),
+        0 => report.fail(subject, text, hint),
+        some if some < wanted => report.warn(subject, text, hint),
+        _ => report.pass(subject, text),
+    }
+}
+
+async fn check_lease(cluster: &Cluster, controller: &Controller, report: &mut Report) {
+    let title = format!("{}/{}", controller.namespace, controller.lease);
+    let api: Api<Lease> = Api::namespaced(cluster.client.clone(), &controller.namespace);
+    let read = api.get_opt(&controller.lease).await.map_err(cluster.failure(format!("read the Lease {title}")));
+    let lease = match read {
+        Ok(lease) => lease.and_then(|lease| lease.spec),
+        Err(failure) => {
+            report.warn(CONTROLLER, failure.to_string(), "who leads was not looked at");
+            return;
+        }
+    };
+    let holder = lease.as_ref().and_then(|lease| lease.holder_identity.clone()).filter(|holder| !holder.is_empty());
+    let renewed = lease.and_then(|lease| lease.renew_time).map(|time| time.0.as_second());
+    let (Some(holder), Some(renewed)) = (holder, renewed) else {
+        report.fail(
+            CONTROLLER,
+            format!("nobody holds the Lease {title}: no controller leads"),
+            "see the controller's log",
+        );
+        return;
+    };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let age = now.saturating_sub(u64::try_from(renewed).unwrap_or(0));
+    if age > OLDEST_RENEWAL.as_secs() {
+        let text = format!("{holder} holds the Lease {title} and has not renewed it for {age} s: nobody leads");
+        report.fail(CONTROLLER, text, "see the controller's log, and whether this machine's clock is right");
+    } else {
+        report.pass(CONTROLLER, format!("{holder} leads: it renewed the Lease {title} {age} s ago"));
+    }
+}
+
+/// For messages.
+pub(super) fn title(deployment: &Deployment) -> String {
+    format!("Deployment {}/{}", deployment.namespace().unwrap_or_default(), deployment.name_any())
+}
+
+/// By its label, else by the tag of its image.
+pub(super) fn version(deployment: &Deployment) -> Option<String> {
+    let label = deployment.labels().get("app.kubernetes.io/version").cloned();
+    label.or_else(|| {
+        let image = deployment.spec.as_ref()?.template.spec.as_ref()?.containers.first()?.image.clone()?;
+        let name = image.rsplit('/').next()?;
+        let (_, tag) = name.split('@').next()?.split_once(':')?;
+        Some(tag.to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn deployment(container: &Value, labels: &Value) -> Deployment {
+        serde_json::from_value(json!({
+            "metadata": {"name": "t-controller", "namespace": "turnout", "labels": labels},
+            "spec": {
+                "replicas": 2, "selector": {},
+                "template": {"spec": {"serviceAccountName": "t", "containers": [container]}},
+            },
+            "status": {"availableReplicas": 1},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn what_a_controller_governs_is_what_its_flags_say() {
+        let container = json!({
+            "name": "controller",
+            "args": ["run", "--namespaces=a,b", "--documents=configmap:docs", "--registry", "cluster-ip", "--lease=l"],
+            "env": [{"name": "TURNOUT_ROUTES_CONFIGMAP", "value": "r"}],
+        });
+        let controller = Controller::of(deployment(&container, &json!({}))).unwrap();
+        assert_eq!(controller.namespaces, ["a", "b"]);
+        assert_eq!(controller.documents_configmap.as_deref(), Some("docs"));
+        assert_eq!((controller.routes_configmap.as_str(), controller.lease.as_str()), ("r", "l"));
+        assert_eq!((controller.has_twins, controller.gateway_service), (false, None));
+        let bare = Controller::of(deployment(&json!({"name": "controller"}), &json!({}))).unwrap();
+        assert_eq!(bare.namespaces, ["turnout"]);
+        assert_eq!((bare.has_twins, bare.documents_configmap), (true, None));
+    }
+
+    #[test]
+    fn a_version_is_told_by_label_or_tag() {
+        let check = |image: &str, labels: Value, expected: Option<&str>| {
+            let found = version(&deployment(&json!({"name": "c", "image": image}), &labels));
+            assert_eq!(found.as_deref(), expected, "{image}");
+        };
+        check("host:5000/turnout:1.2.3", json!({}), Some("1.2.3"));
+        check("turnout:1.2.3@sha256:00", json!({}), Some("1.2.3"));
+        check("host:5000/turnout", json!({}), None);
+        check("turnout@sha256:00", json!({"app.kubernetes.io/version": "0.9"}), Some("0.9"));
+    }
+
+    #[test]
+    fn a_deployment_is_well_with_all_of_its_pods() {
+        let check = |wanted: i32, available: i32, well: bool, expected: &str| {
+            let mut deployment = deployment(&json!({"name": "c"}), &json!({}));
+            deployment.spec.as_mut().unwrap().replicas = Some(wanted);
+            deployment.status.as_mut().unwrap().available_replicas = Some(available);
+            let mut report = Report::default();
+            check_deployment(CONTROLLER, &deployment, &mut report);
+            let finding = report.to_json()["findings"][0].clone();
+            assert_eq!((report.is_well(), finding["verdict"].as_str().unwrap()), (well, expected));
+        };
+        check(2, 2, true, "passed");
+        check(2, 1, true, "warning");
+        check(2, 0, false, "failed");
+        check(0, 0, false, "failed");
+    }
+}

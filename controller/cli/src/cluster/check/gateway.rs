@@ -1,0 +1,159 @@
+//! The gateways of an installation: that they run, and that each has what is published.
+
+use super::check_version;
+use super::controller::{Controller, check_deployment, title, version};
+use super::report::Report;
+use crate::cluster::{Cluster, gateways};
+use crate::place::Installation;
+use crate::view::{GatewayState, GatewayView, short};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+
+const GATEWAY: &str = "gateway";
+
+pub(super) async fn check(cluster: &Cluster, controller: &Controller, report: &mut Report) {
+    let Some(service) = &controller.gateway_service else {
+        report.pass(GATEWAY, "there is none: Istio serves, and the controller moves its weights");
+        return;
+    };
+    let at = Installation { gateway_namespace: Some(controller.namespace.clone()) };
+    match cluster.find::<Deployment>(gateways::GATEWAYS, "the gateways' Deployments", &at).await {
+        Ok(mut deployments) => {
+            deployments.retain(|deployment| deployment.labels().get(gateways::INSTANCE) == controller.instance());
+            if deployments.is_empty() {
+                let text = format!("the Service {service} is to have gateways, and no Deployment of them was found");
+                report.fail(GATEWAY, text, "install the chart again, with gateway.enabled");
+            }
+            for deployment in &deployments {
+                check_deployment(GATEWAY, deployment, report);
+                check_version(&title(deployment), version(deployment).as_deref(), report);
+            }
+        }
+        Err(failure) => report.warn(GATEWAY, failure.to_string(), "whether the gateways run was not looked at"),
+    }
+    match cluster.find_gateways(&at).await {
+        Ok(mut pods) => {
+            pods.retain(|pod: &Pod| pod.labels().get(gateways::INSTANCE) == controller.instance());
+            check_routes(cluster, controller, pods, report).await;
+        }
+        Err(failure) => report.warn(GATEWAY, failure.to_string(), "what the gateways have was not looked at"),
+    }
+}
+
+/// Whether each has what is published.
+async fn check_routes(cluster: &Cluster, controller: &Controller, pods: Vec<Pod>, report: &mut Report) {
+    let place = (controller.namespace.as_str(), controller.routes_configmap.as_str());
+    let published = match cluster.published_in(place.0, place.1).await {
+        Ok(Some(published)) => published,
+        Ok(None) => {
+            let text = format!("there is no ConfigMap {}/{}, which the gateways mount", place.0, place.1);
+            report.fail(GATEWAY, text, "install the chart again: it makes the ConfigMap, the controller fills it");
+            return;
+        }
+        Err(failure) => {
+            report.warn(GATEWAY, failure.to_string(), "whether the gateways have what is published was not looked at");
+            return;
+        }
+    };
+    if published.uninstalling {
+        let text = format!("ConfigMap {} says that the release goes: its controller stands still", published.title);
+        report.fail(
+            GATEWAY,
+            text,
+            "let `helm uninstall` end; if it was given up, remove the annotation turnout.dev/uninstalling",
+        );
+    }
+    if published.is_empty() {
+        let text = format!("nothing is published in ConfigMap {}: the gateways have no routes", published.title);
+        report.warn(GATEWAY, text, "give it a VirtualService; what is wrong with documents stands above");
+        return;
+    }
+    let gateways: Vec<GatewayView> = cluster.ask_gateways(pods).await.into_iter().map(|(_, gateway)| gateway).collect();
+    report_states(&gateways, &published.revision, report);
+    report_languages(&gateways, report);
+}
+
+fn report_states(gateways: &[GatewayView], published: &str, report: &mut Report) {
+    let mut behind = 0;
+    for gateway in gateways {
+        let state = gateway.state(Some(published));
+        let hint = match &state {
+            GatewayState::AsPublished => continue,
+            GatewayState::Silent(_) => "you need the right `get` on `pods/proxy` there; else see the pod's log",
+            GatewayState::Rejects(_) => {
+                "a newer controller published what this gateway does not know: upgrade the gateways"
+            }
+            GatewayState::Behind | GatewayState::Empty | GatewayState::Unknown => {
+                "kubelet brings it within seconds; if not, see the Events of the pod"
+            }
+        };
+        behind += 1;
+        let text = format!("{}: {state}", gateway.report.id());
+        match state {
+            GatewayState::Silent(_) => report.warn(GATEWAY, text, hint),
+            _ => report.fail(GATEWAY, text, hint),
+        }
+    }
+    if behind == 0 && !gateways.is_empty() {
+        let text = format!("all of {} gateways have what is published, {}", gateways.len(), short(published));
+        report.pass(GATEWAY, text);
+    }
+}
+
+/// Gateways of different versions of the route language may refuse what others take.
+fn report_languages(gateways: &[GatewayView], report: &mut Report) {
+    let mut languages: Vec<u32> = gateways.iter().filter_map(|gateway| gateway.report.language()).collect();
+    languages.sort_unstable();
+    languages.dedup();
+    match languages.as_slice() {
+        [] => {}
+        [one] => {
+            report.pass(super::VERSIONS, format!("all gateways that answer read version {one} of the route language"));
+        }
+        several => {
+            let text = format!("the gateways read different versions of the route language: {several:?}");
+            report.warn(super::VERSIONS, text, "wait for the end of their rolling update");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn gateway(name: &str, revision: &Value) -> GatewayView {
+        GatewayView::read(name.to_owned(), revision.to_string().as_bytes(), "")
+    }
+
+    #[test]
+    fn every_gateway_that_lacks_what_is_published_is_named() {
+        let check = |gateways: &[GatewayView], well: bool, expected: &[&str]| {
+            let mut report = Report::default();
+            report_states(gateways, "b", &mut report);
+            let found = report.to_json();
+            let texts: Vec<&str> =
+                found["findings"].as_array().into_iter().flatten().filter_map(|f| f["text"].as_str()).collect();
+            assert_eq!((report.is_well(), texts.as_slice()), (well, expected));
+        };
+        let good = || gateway("g-0", &json!({"active": "b", "language": 1}));
+        check(&[good(), good()], true, &["all of 2 gateways have what is published, b"]);
+        check(&[good(), gateway("g-1", &json!({"active": "a"}))], false, &["g-1: not what is published"]);
+        let rejecting = json!({"active": "a", "rejected": {"revision": "b", "reason": "no"}});
+        check(&[gateway("g-1", &rejecting)], false, &["g-1: rejects b: no"]);
+        check(&[GatewayView::silent("g-1".to_owned(), "so".to_owned())], true, &["g-1: does not answer: so"]);
+        check(&[], true, &[]);
+    }
+
+    #[test]
+    fn gateways_should_speak_one_language() {
+        let mut report = Report::default();
+        let of = |language: u32| gateway("g", &json!({"active": "a", "language": language}));
+        report_languages(&[of(2), of(1), of(2)], &mut report);
+        report_languages(&[of(1)], &mut report);
+        let found = report.to_json();
+        assert_eq!(found["findings"][0]["text"], "the gateways read different versions of the route language: [1, 2]");
+        assert_eq!(found["findings"][1]["verdict"], "passed");
+    }
+}

@@ -1,0 +1,239 @@
+//! Rights: your own, and those that a controller needs. The API server is asked for each (SelfSubjectAccessReview,
+//! SubjectAccessReview), so that it does not matter where they come from.
+
+use super::controller::Controller;
+use super::report::Report;
+use crate::cluster::{Cluster, Failure};
+use futures::future::join_all;
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec, SubjectAccessReview,
+    SubjectAccessReviewSpec,
+};
+use kube::api::{Api, PostParams};
+use std::fmt;
+use turnout_controller::names::{GROUP, PLURAL};
+use turnout_rollout::{Mode, ModelRollout, Workload};
+
+const RIGHTS: &str = "rights";
+const ISTIO: &str = "networking.istio.io";
+const DOCUMENTS: [&str; 4] = ["virtualservices", "destinationrules", "gateways", "serviceentries"];
+
+/// To do something with a kind of object, or with one of that name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Right {
+    verb: &'static str,
+    group: &'static str,
+    /// With its subresource, as `modelrollouts/status`.
+    resource: String,
+    name: Option<String>,
+}
+
+impl fmt::Display for Right {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.verb, self.resource)?;
+        self.name.as_ref().map_or(Ok(()), |name| write!(f, " {name}"))
+    }
+}
+
+impl Right {
+    fn attributes(&self, namespace: &str) -> ResourceAttributes {
+        let (resource, subresource) = match self.resource.split_once('/') {
+            Some((resource, subresource)) => (resource, Some(subresource.to_owned())),
+            None => (self.resource.as_str(), None),
+        };
+        ResourceAttributes {
+            group: Some(self.group.to_owned()),
+            resource: Some(resource.to_owned()),
+            subresource,
+            verb: Some(self.verb.to_owned()),
+            namespace: Some(namespace.to_owned()),
+            name: self.name.clone(),
+            ..ResourceAttributes::default()
+        }
+    }
+}
+
+/// A list of rights in the making.
+#[derive(Default)]
+struct Rights(Vec<Right>);
+
+impl Rights {
+    fn add(&mut self, group: &'static str, resource: impl Into<String>, verbs: &[&'static str]) {
+        self.add_named(group, resource, None, verbs);
+    }
+
+    fn add_named(
+        &mut self,
+        group: &'static str,
+        resource: impl Into<String>,
+        name: Option<&str>,
+        verbs: &[&'static str],
+    ) {
+        let resource = resource.into();
+        let right = |&verb| Right { verb, group, resource: resource.clone(), name: name.map(str::to_owned) };
+        self.0.extend(verbs.iter().map(right));
+    }
+}
+
+/// What you may do with the rollouts of a namespace.
+pub(super) async fn check_own(cluster: &Cluster, namespace: &str, report: &mut Report) {
+    let missing_of = async |verbs: &[&'static str]| {
+        let mut rights = Rights::default();
+        rights.add(GROUP, PLURAL, verbs);
+        missing(rights.0, |right| cluster.may(right, namespace)).await
+    };
+    let missing =
+        async { Ok::<_, Failure>((missing_of(&["get", "list"]).await?, missing_of(&["watch", "patch"]).await?)) };
+    match missing.await {
+        Ok((reading, changing)) if reading.is_empty() && changing.is_empty() => {
+            report.pass(RIGHTS, format!("you may get, list, watch and patch {PLURAL} in {namespace}"));
+        }
+        Ok((reading, changing)) if reading.is_empty() => {
+            let text = format!("in {namespace} you may not {}", sentence(&changing));
+            report.warn(RIGHTS, text, "without `patch` you can look at rollouts, but not start, promote or roll back");
+        }
+        Ok((reading, changing)) => {
+            let all = [reading, changing].concat();
+            let text = format!("in {namespace} you may not {}", sentence(&all));
+            report.fail(RIGHTS, text, "ask for a Role with get, list, watch and patch on modelrollouts of turnout.dev");
+        }
+        Err(failure) => report.warn(RIGHTS, failure.to_string(), "your rights were not looked at"),
+    }
+}
+
+/// What the controller may do, where it must.
+pub(super) async fn check_controller(
+    cluster: &Cluster,
+    controller: &Controller,
+    rollouts: &[&ModelRollout],
+    report: &mut Report,
+) {
+    let mut wanted = vec![(controller.namespace.clone(), at_home(controller))];
+    for namespace in &controller.namespaces {
+        let there: Vec<&ModelRollout> =
+            rollouts.iter().filter(|rollout| rollout.metadata.namespace == *namespace).copied().collect();
+        wanted.push((namespace.clone(), where_it_governs(controller, &there)));
+    }
+    let user = format!("system:serviceaccount:{}:{}", controller.namespace, controller.service_account);
+    for (namespace, rights) in wanted {
+        let count = rights.len();
+        match missing(rights, |right| cluster.may_as(&user, &controller.namespace, right, &namespace)).await {
+            Ok(missing) if missing.is_empty() => {
+                report.pass(RIGHTS, format!("{user} has the {count} rights that it needs in {namespace}"));
+            }
+            Ok(missing) => {
+                let text = format!("in {namespace} {user} may not {}", sentence(&missing));
+                report.fail(
+                    RIGHTS,
+                    text,
+                    "upgrade the release: its chart makes a Role in each namespace that it governs",
+                );
+            }
+            Err(failure) if failure.is_forbidden() => {
+                let text = "you have no right to ask for the rights of the controller (create subjectaccessreviews)";
+                let hint = "a right that it misses shows in the condition Operational of the rollouts as well";
+                report.warn(RIGHTS, text, hint);
+                return;
+            }
+            Err(failure) => report.warn(RIGHTS, failure.to_string(), "the controller's rights were not looked at"),
+        }
+    }
+}
+
+/// In the namespace of the release.
+fn at_home(controller: &Controller) -> Vec<Right> {
+    let mut rights = Rights::default();
+    rights.add_named("coordination.k8s.io", "leases", Some(&controller.lease), &["get", "update"]);
+    rights.add("coordination.k8s.io", "leases", &["create"]);
+    rights.add("events.k8s.io", "events", &["create"]);
+    if let Some(documents) = &controller.documents_configmap {
+        rights.add_named("", "configmaps", Some(documents), &["get"]);
+    }
+    if controller.gateway_service.is_some() {
+        rights.add_named("", "configmaps", Some(&controller.routes_configmap), &["get", "update"]);
+        rights.add("", "configmaps", &["list", "watch"]);
+        rights.add("discovery.k8s.io", "endpointslices", &["list", "watch"]);
+        rights.add("", "pods", &["list", "watch", "patch"]);
+    }
+    rights.0
+}
+
+/// In a namespace that it governs, for the rollouts that are there.
+fn where_it_governs(controller: &Controller, rollouts: &[&ModelRollout]) -> Vec<Right> {
+    let mut rights = Rights::default();
+    rights.add(GROUP, PLURAL, &["get", "list", "watch", "patch", "update"]);
+    rights.add(GROUP, format!("{PLURAL}/status"), &["get", "patch", "update"]);
+    rights.add("events.k8s.io", "events", &["create"]);
+    let reads = ["get", "list", "watch"];
+    for (group, resource) in
+        [("", "services"), ("", "pods"), ("discovery.k8s.io", "endpointslices"), ("apps", "deployments")]
+    {
+        rights.add(group, resource, &reads);
+    }
+    if controller.has_twins && controller.gateway_service.is_some() {
+        rights.add("", "services", &["create", "update", "delete"]);
+    }
+    if controller.documents_configmap.is_none() {
+        for document in DOCUMENTS {
+            rights.add(ISTIO, document, &reads);
+            rights.add(ISTIO, format!("{document}/status"), &["patch"]);
+        }
+    }
+    if rollouts.iter().any(|rollout| rollout.spec.mode == Mode::Istio) {
+        rights.add(ISTIO, "virtualservices", &["patch"]);
+    }
+    if rollouts.iter().any(|rollout| rollout.spec.workload == Workload::Managed) {
+        rights.add("apps", "deployments", &["create", "update", "patch", "delete"]);
+        rights.add("apps", "controllerrevisions", &["get", "list", "create", "delete"]);
+    }
+    rights.0
+}
+
+/// Those that are not there.
+async fn missing<F>(rights: Vec<Right>, may: impl Fn(Right) -> F) -> Result<Vec<Right>, Failure>
+where
+    F: Future<Output = Result<bool, Failure>>,
+{
+    let answers = join_all(rights.iter().cloned().map(may)).await;
+    let mut missing = Vec::new();
+    for (right, answer) in rights.into_iter().zip(answers) {
+        if !answer? {
+            missing.push(right);
+        }
+    }
+    Ok(missing)
+}
+
+fn sentence(rights: &[Right]) -> String {
+    rights.iter().map(Right::to_string).collect::<Vec<_>>().join(", ")
+}
+
+impl Cluster {
+    /// Whether you may.
+    async fn may(&self, right: Right, namespace: &str) -> Result<bool, Failure> {
+        let spec = SelfSubjectAccessReviewSpec {
+            resource_attributes: Some(right.attributes(namespace)),
+            ..SelfSubjectAccessReviewSpec::default()
+        };
+        let review = SelfSubjectAccessReview { spec, ..SelfSubjectAccessReview::default() };
+        let api: Api<SelfSubjectAccessReview> = Api::all(self.client.clone());
+        let asked = api.create(&PostParams::default(), &review).await.map_err(self.failure("ask for your rights"))?;
+        Ok(asked.status.is_some_and(|status| status.allowed))
+    }
+
+    /// Whether the service account of `home` with this name may.
+    async fn may_as(&self, user: &str, home: &str, right: Right, namespace: &str) -> Result<bool, Failure> {
+        let groups = ["system:serviceaccounts", &format!("system:serviceaccounts:{home}"), "system:authenticated"];
+        let spec = SubjectAccessReviewSpec {
+            user: Some(user.to_owned()),
+            groups: Some(groups.map(str::to_owned).to_vec()),
+            resource_attributes: Some(right.attributes(namespace)),
+            ..SubjectAccessReviewSpec::default()
+        };
+        let review = SubjectAccessReview { spec, ..SubjectAccessReview::default() };
+        let api: Api<SubjectAccessReview> = Api::all(self.client.clone());
+        let asked = api.create(&PostParams::default(), &review).await;
+        let asked = asked.map_err(self.failure(format!("ask for the rights of {user}")))?;
+        Ok(asked.status.is_some_and(|status| status.allowed))
+    }
+}

@@ -1,0 +1,240 @@
+//! Where rollouts are: in a cluster, or in a directory on this machine. The verbs know only [`Place`]; what each of them
+//! is in the one and in the other stands here side by side.
+//!
+//! This file and `main.rs` alone know whether the build has access to clusters.
+
+#[cfg(feature = "cluster")]
+use crate::cluster::Cluster;
+use crate::local::directory::Directory;
+use crate::local::{look, observe::check_revision};
+use crate::view::View;
+use anyhow::bail;
+use clap::Args;
+use std::path::PathBuf;
+use std::time::Duration;
+use turnout_rollout::{CommandError, ModelRollout};
+
+/// How often a directory is looked at by those who wait: reading it costs next to nothing.
+const LOCAL_TICK: Duration = Duration::from_millis(50);
+
+/// Where rollouts are.
+#[derive(Args, Clone)]
+pub(crate) struct PlaceArguments {
+    /// The directory of `turnout local --dir DIR`, instead of a cluster.
+    #[arg(long, value_name = "DIR", env = "TURNOUT_LOCAL", global = true)]
+    local: Option<PathBuf>,
+
+    #[command(flatten)]
+    access: Access,
+}
+
+/// Which cluster, and which of its namespaces.
+#[derive(Args, Clone)]
+pub(crate) struct Access {
+    /// The kubeconfig file [default: those of the variable KUBECONFIG, else ~/.kube/config, else the service account of
+    /// the pod that this runs in].
+    #[arg(long, value_name = "FILE", env = "TURNOUT_KUBECONFIG", global = true, help_heading = "Cluster")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+
+    /// The context of the kubeconfig [default: its current one].
+    #[arg(long, value_name = "NAME", env = "TURNOUT_CONTEXT", global = true, help_heading = "Cluster")]
+    pub(crate) context: Option<String>,
+
+    /// The namespace of the rollouts [default: that of the context].
+    #[arg(short = 'n', long, value_name = "NAME", env = "TURNOUT_NAMESPACE", global = true, help_heading = "Cluster")]
+    pub(crate) namespace: Option<String>,
+}
+
+/// Where Turnout itself is installed in the cluster.
+#[derive(Args, Clone, Default)]
+pub(crate) struct Installation {
+    /// The namespace where Turnout is installed: its gateways and its controller [default: all that you may look into].
+    #[arg(long, value_name = "NAME", env = "TURNOUT_GATEWAY_NAMESPACE", help_heading = "Cluster")]
+    pub(crate) gateway_namespace: Option<String>,
+}
+
+/// A change of a spec: what was done, in words, or why it cannot be done. It is made anew from what is there whenever
+/// somebody else was faster.
+pub(crate) type Change<'a> = dyn FnMut(&mut ModelRollout) -> Result<String, CommandError> + 'a;
+
+/// Where rollouts are.
+#[derive(Debug)]
+pub(crate) enum Place {
+    /// In a directory on this machine.
+    Local(Directory),
+    /// In a cluster.
+    #[cfg(feature = "cluster")]
+    Cluster(Cluster),
+}
+
+impl PlaceArguments {
+    /// The place, or what to do without one.
+    pub(crate) async fn open(&self) -> anyhow::Result<Place> {
+        let Access { kubeconfig, context, namespace } = &self.access;
+        let Some(path) = &self.local else { return self.access.open().await };
+        if kubeconfig.is_some() || context.is_some() || namespace.is_some() {
+            bail!(
+                "--local names a directory; --kubeconfig, --context and --namespace are for clusters: give one or the \
+                 other (TURNOUT_LOCAL and the other variables count as well)"
+            );
+        }
+        Ok(Place::Local(Directory::existing(path)?))
+    }
+}
+
+#[cfg(feature = "cluster")]
+impl Access {
+    async fn open(&self) -> anyhow::Result<Place> {
+        Cluster::connect(self).await.map(Place::Cluster)
+    }
+}
+
+#[cfg(not(feature = "cluster"))]
+impl Access {
+    #[expect(clippy::unused_async, reason = "as with access to clusters")]
+    async fn open(&self) -> anyhow::Result<Place> {
+        bail!("this build has no access to clusters: give --local DIR, the directory of `turnout local --dir DIR`")
+    }
+}
+
+impl Place {
+    /// Every rollout; of the namespace, unless they are asked for `everywhere`.
+    #[cfg_attr(not(feature = "cluster"), expect(clippy::unused_async, reason = "as with access to clusters"))]
+    pub(crate) async fn list(&self, everywhere: bool) -> anyhow::Result<Vec<ModelRollout>> {
+        match self {
+            Self::Local(_) if everywhere => bail!("--all-namespaces is for clusters: a directory has no namespaces"),
+            Self::Local(directory) => {
+                directory.rollout_names()?.iter().map(|name| directory.read_rollout(name)).collect()
+            }
+            #[cfg(feature = "cluster")]
+            Self::Cluster(cluster) => cluster.list_rollouts(everywhere).await,
+        }
+    }
+
+    /// The name of the only rollout.
+    pub(crate) async fn only_name(&self) -> anyhow::Result<String> {
+        let names = match self {
+            Self::Local(directory) => directory.rollout_names()?,
+            #[cfg(feature = "cluster")]
+            Self::Cluster(_) => self.list(false).await?.into_iter().map(|rollout| rollout.metadata.name).collect(),
+        };
+        match names.as_slice() {
+            [only] => Ok(only.clone()),
+            [] => bail!("there is no rollout in {}", self.title()),
+            several => bail!("there are several rollouts in {}, name one: {}", self.title(), several.join(", ")),
+        }
+    }
+
+    /// A rollout with its status.
+    #[cfg_attr(not(feature = "cluster"), expect(clippy::unused_async, reason = "as with access to clusters"))]
+    pub(crate) async fn read(&self, name: &str) -> anyhow::Result<ModelRollout> {
+        match self {
+            Self::Local(directory) => directory.read_rollout(name),
+            #[cfg(feature = "cluster")]
+            Self::Cluster(cluster) => cluster.read_rollout(name).await,
+        }
+    }
+
+    /// Changes the spec of a rollout, and returns the rollout with what was done. What the rollout does not allow is a
+    /// [`CommandError`]; see [`Place::refusal`].
+    #[cfg_attr(not(feature = "cluster"), expect(clippy::unused_async, reason = "as with access to clusters"))]
+    pub(crate) async fn edit(&self, name: &str, change: &mut Change<'_>) -> anyhow::Result<(ModelRollout, String)> {
+        match self {
+            Self::Local(directory) => directory.edit_rollout(name, |rollout| Ok(change(rollout)?)),
+            #[cfg(feature = "cluster")]
+            Self::Cluster(cluster) => cluster.edit_rollout(name, change).await,
+        }
+    }
+
+    /// Whether a revision can be rolled out here. In a cluster its models need not carry it as a label.
+    pub(crate) fn check_revision(&self, revision: &str) -> anyhow::Result<()> {
+        match self {
+            Self::Local(_) => check_revision(revision),
+            #[cfg(feature = "cluster")]
+            Self::Cluster(_) => Ok(()),
+        }
+    }
+
+    /// What is there around a rollout.
+    pub(crate) async fn look(&self, rollout: &ModelRollout, installation: &Installation) -> anyhow::Result<View> {
+        match self {
+            Self::Local(_) if installation.gateway_namespace.is_some() => {
+                bail!("--gateway-namespace is for clusters: a directory has no namespaces")
+            }
+            Self::Local(directory) => look::around(directory, rollout).await,
+            #[cfg(feature = "cluster")]
+            Self::Cluster(cluster) => Ok(cluster.look_around(rollout, installation).await),
+        }
+    }
+
+    /// Returns when the rollout may have changed, at the latest after `patience`.
+    pub(crate) async fn changed(&self, rollout: &ModelRollout, patience: Duration) {
+        match self {
+            Self::Local(_) => {
+                let _ = rollout;
+                tokio::time::sleep(LOCAL_TICK.min(patience)).await;
+            }
+            #[cfg(feature = "cluster")]
+            Self::Cluster(cluster) => cluster.rollout_changed(rollout, patience).await,
+        }
+    }
+
+    /// What keeps a directory's driver from doing as the files say. A cluster's controller says that in the status.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        match self {
+            Self::Local(directory) => directory.problems(),
+            #[cfg(feature = "cluster")]
+            Self::Cluster(_) => Vec::new(),
+        }
+    }
+
+    /// Whether a directory has a driver. Whether a cluster has a controller is for `turnout check` to say.
+    pub(crate) fn is_driven(&self) -> Option<bool> {
+        match self {
+            Self::Local(directory) => Some(directory.is_driven()),
+            #[cfg(feature = "cluster")]
+            Self::Cluster(_) => None,
+        }
+    }
+
+    /// Says so on standard error if a directory has no driver.
+    pub(crate) fn warn_if_nobody_drives(&self) {
+        match self {
+            Self::Local(directory) if !directory.is_driven() => {
+                let root = directory.root().display();
+                anstream::eprintln!(
+                    "turnout: nothing drives {root}: start `turnout local --dir {root}`, or nothing moves"
+                );
+            }
+            _ => {}
+        }
+    }
+
+    /// For messages.
+    pub(crate) fn title(&self) -> String {
+        match self {
+            Self::Local(directory) => directory.root().display().to_string(),
+            #[cfg(feature = "cluster")]
+            Self::Cluster(cluster) => cluster.title(),
+        }
+    }
+
+    /// Why a rollout does not allow what was asked, if the error is that.
+    pub(crate) fn refusal(error: &anyhow::Error) -> Option<String> {
+        #[cfg(feature = "cluster")]
+        if let Some(failure) = error.downcast_ref::<crate::cluster::Failure>().filter(|failure| failure.is_refusal()) {
+            return Some(failure.to_string());
+        }
+        error.downcast_ref::<CommandError>().map(ToString::to_string)
+    }
+
+    /// Whether an error may be over in a moment, as while an API server starts again: who waits goes on waiting.
+    pub(crate) fn is_passing(error: &anyhow::Error) -> bool {
+        #[cfg(feature = "cluster")]
+        if let Some(failure) = error.downcast_ref::<crate::cluster::Failure>() {
+            return failure.is_passing();
+        }
+        let _ = error;
+        false
+    }
+}

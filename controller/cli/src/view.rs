@@ -1,0 +1,291 @@
+//! What is there around a rollout: its backends, and what each gateway has. A directory and a cluster are looked at in
+//! their own ways; what was seen is told alike.
+
+use crate::splits::{self, Split};
+use serde_json::{Value, json};
+use turnout_rollout::{Backend, GatewayObservation, GatewayReport, ModelRollout};
+use turnout_routes::documents::Document;
+
+/// What was seen.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct View {
+    /// Green and blue; none if they cannot be told.
+    pub(crate) backends: [Option<BackendView>; 2],
+    /// Every live gateway, in the order of their names.
+    pub(crate) gateways: Vec<GatewayView>,
+    /// The revision that gateways are to have.
+    pub(crate) published: Option<String>,
+    /// What could not be seen, and why.
+    pub(crate) notes: Vec<String>,
+}
+
+/// What stands behind a backend.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct BackendView {
+    /// How many replicas there are, and how many of them are ready.
+    pub(crate) replicas: usize,
+    pub(crate) ready: usize,
+    /// What they serve; more than one while they are replaced.
+    pub(crate) revisions: Vec<String>,
+}
+
+/// A gateway.
+#[derive(Clone, Debug)]
+pub(crate) struct GatewayView {
+    /// What it reports of itself.
+    pub(crate) report: GatewayReport,
+    /// What it gives to which backend.
+    pub(crate) splits: Vec<Split>,
+    /// What it has for a rollout; none if that is not known, or it has no rule of the rollout's VirtualService.
+    pub(crate) observed: Option<GatewayObservation>,
+    /// Why nothing is known of it.
+    pub(crate) silence: Option<String>,
+}
+
+/// How a gateway stands to what is published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum GatewayState {
+    /// It has it.
+    AsPublished,
+    /// It has something, and what is published cannot be told.
+    Unknown,
+    /// It does not have it yet.
+    Behind,
+    /// It refuses it, or another revision.
+    Rejects(String),
+    /// It has no routes at all.
+    Empty,
+    /// It cannot be read.
+    Silent(String),
+}
+
+impl View {
+    /// One of the backends.
+    pub(crate) fn backend(&self, backend: Backend) -> Option<&BackendView> {
+        self.backends[usize::from(backend == Backend::Blue)].as_ref()
+    }
+
+    /// The weights that the gateways give to a backend, in the order of their names.
+    pub(crate) fn seen(&self, backend: Backend) -> Vec<Option<u32>> {
+        self.gateways.iter().map(|gateway| gateway.weight(backend)).collect()
+    }
+
+    /// The requests that the gateways have in flight at a backend; none if none of them says.
+    pub(crate) fn in_flight(&self, backend: Backend) -> Option<u64> {
+        let told = self.gateways.iter().filter_map(|gateway| gateway.observed.as_ref());
+        told.map(|observed| observed.load(backend).in_flight).reduce(u64::saturating_add)
+    }
+
+    /// As JSON, with the names that the texts have.
+    pub(crate) fn to_json(&self, rollout: &ModelRollout) -> Value {
+        let backend = |backend: Backend| {
+            let seen = self.backend(backend);
+            json!({
+                "host": rollout.spec.backend(backend).host,
+                "wanted": rollout.status.weights.map(|weights| weights.of(backend)),
+                "replicas": seen.map(|seen| seen.replicas),
+                "ready": seen.map(|seen| seen.ready),
+                "revisions": seen.map(|seen| &seen.revisions),
+            })
+        };
+        let gateway = |gateway: &GatewayView| {
+            let of = |backend: Backend| {
+                let load = gateway.observed.as_ref().map(|observed| observed.load(backend));
+                load.map(
+                    |load| json!({ "weight": load.weight, "endpoints": load.endpoints, "inFlight": load.in_flight }),
+                )
+            };
+            let mut summary = gateway.summary(self.published.as_deref());
+            summary["green"] = json!(of(Backend::Green));
+            summary["blue"] = json!(of(Backend::Blue));
+            summary
+        };
+        json!({
+            "backends": { "green": backend(Backend::Green), "blue": backend(Backend::Blue) },
+            "gateways": self.gateways.iter().map(gateway).collect::<Vec<_>>(),
+            "published": self.published,
+            "notes": self.notes,
+        })
+    }
+}
+
+impl GatewayView {
+    /// Reads the bodies of a gateway's `/revision` and `/metrics`.
+    pub(crate) fn read(id: String, revision: &[u8], metrics: &str) -> Self {
+        match GatewayReport::parse(id.clone(), revision, metrics) {
+            Ok(report) => Self { report, splits: splits::read(metrics), observed: None, silence: None },
+            Err(error) => Self::silent(id, error.to_string()),
+        }
+    }
+
+    /// One that could not be read.
+    pub(crate) fn silent(id: String, why: String) -> Self {
+        Self { report: GatewayReport::silent(id), splits: Vec::new(), observed: None, silence: Some(why) }
+    }
+
+    /// How it stands to what is published.
+    pub(crate) fn state(&self, published: Option<&str>) -> GatewayState {
+        if let Some(why) = &self.silence {
+            return GatewayState::Silent(why.clone());
+        }
+        let active = self.report.active();
+        if active.is_some() && active == published {
+            return GatewayState::AsPublished;
+        }
+        if let Some(rejected) = self.report.rejected() {
+            return GatewayState::Rejects(format!("{}: {}", short(&rejected.revision), rejected.reason));
+        }
+        match (active, published) {
+            (None, _) => GatewayState::Empty,
+            (Some(_), None) => GatewayState::Unknown,
+            (Some(_), Some(_)) => GatewayState::Behind,
+        }
+    }
+
+    /// Looks at it with the eyes of a rollout. `documents` are what is published: they tell the rule that splits from
+    /// those that pin requests to one backend.
+    pub(crate) fn observe(&mut self, documents: &[Document], rollout: &ModelRollout) {
+        if self.knows(rollout) && !documents.is_empty() {
+            self.observed = Some(self.report.observe(documents, rollout));
+        }
+    }
+
+    /// Whether it has any rule of the rollout's VirtualService.
+    pub(crate) fn knows(&self, rollout: &ModelRollout) -> bool {
+        let document = format!("{}/{} ", rollout.route_namespace(), rollout.spec.route.virtual_service);
+        self.splits.iter().any(|split| split.route.starts_with(&document))
+    }
+
+    fn weight(&self, backend: Backend) -> Option<u32> {
+        self.observed.as_ref().map(|observed| observed.load(backend).weight)
+    }
+
+    /// As JSON, without its splits.
+    pub(crate) fn summary(&self, published: Option<&str>) -> Value {
+        let rejected = self.report.rejected();
+        let as_json = |revision: &str, reason: &str| json!({ "revision": revision, "reason": reason });
+        json!({
+            "name": self.report.id(),
+            "revision": self.report.active(),
+            "asPublished": published.map(|published| self.report.active() == Some(published)),
+            "rejected": rejected.map(|rejected| as_json(&rejected.revision, &rejected.reason)),
+            "language": self.report.language(),
+            "problem": self.silence,
+        })
+    }
+}
+
+impl std::fmt::Display for GatewayState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::AsPublished => f.write_str("as published"),
+            Self::Unknown => f.write_str("serves"),
+            Self::Behind => f.write_str("not what is published"),
+            Self::Rejects(what) => write!(f, "rejects {what}"),
+            Self::Empty => f.write_str("no routes yet"),
+            Self::Silent(why) => write!(f, "does not answer: {why}"),
+        }
+    }
+}
+
+/// As much of a revision as people compare.
+pub(crate) fn short(revision: &str) -> &str {
+    revision.get(..12).unwrap_or(revision)
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! Objects that several tests need.
+    #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+    use serde_json::{Value, json};
+    use turnout_rollout::ModelRollout;
+    use turnout_routes::documents::Document;
+    use turnout_routes::{Source, parse};
+
+    /// A rollout of `ns/model` between the Services green and blue, with more in its spec.
+    pub(crate) fn rollout(more: &Value) -> ModelRollout {
+        let mut spec =
+            json!({"route": {"virtualService": "model"}, "green": {"host": "green"}, "blue": {"host": "blue"}});
+        for (name, value) in more.as_object().unwrap() {
+            spec[name] = value.clone();
+        }
+        serde_json::from_value(json!({
+            "apiVersion": "turnout.dev/v1alpha1", "kind": "ModelRollout",
+            "metadata": {"name": "model", "namespace": "ns", "generation": 1}, "spec": spec,
+        }))
+        .unwrap()
+    }
+
+    /// The documents of [`rollout`]: rule 0 pins requests to blue, rule 1 splits.
+    pub(crate) const DOCUMENTS: &str = "apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: model, namespace: ns}
+spec:
+  hosts: [model.example]
+  http:
+  - match: [{headers: {x-api-version: {exact: blue}}}]
+    route: [{destination: {host: blue, port: {number: 5001}}}]
+  - route:
+    - {destination: {host: green, port: {number: 5001}}, weight: 100}
+    - {destination: {host: blue, port: {number: 5001}}, weight: 0}
+";
+
+    /// [`DOCUMENTS`] as they are read.
+    pub(crate) fn documents() -> Vec<Document> {
+        parse(&[Source { name: "routes.yaml", bytes: DOCUMENTS.as_bytes() }]).unwrap().documents
+    }
+
+    /// The `/metrics` of a gateway with these weights for the rollout's rule. As of a real one, what has no weight is
+    /// not there.
+    pub(crate) fn metrics(green: u64, blue: u64) -> String {
+        use std::fmt::Write as _;
+        let mut text =
+            "turnout_weight{backend=\"blue.ns.svc.cluster.local:5001\",route=\"ns/model spec.http[0]\"} 1\n".to_owned();
+        for (backend, weight) in [("green", green), ("blue", blue)] {
+            let name = format!("backend=\"{backend}.ns.svc.cluster.local:5001\"");
+            if weight > 0 {
+                let _ = writeln!(text, "turnout_weight{{{name},route=\"ns/model spec.http[1]\"}} {weight}");
+            }
+            let _ = writeln!(text, "turnout_upstream_endpoints{{{name}}} 2\nturnout_requests_in_flight{{{name}}} 3");
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use testing::{documents, metrics, rollout};
+
+    #[test]
+    fn the_seen_weights_are_those_of_the_rule_that_splits() {
+        let check = |metrics: &str, documents: &[Document], expected: Option<(u32, u32)>| {
+            let mut gateway = GatewayView::read("g".to_owned(), b"{}", metrics);
+            gateway.observe(documents, &rollout(&json!({})));
+            let seen = gateway.weight(Backend::Green).zip(gateway.weight(Backend::Blue));
+            assert_eq!(seen, expected);
+        };
+        check(&metrics(80, 20), &documents(), Some((80, 20)));
+        check(&metrics(100, 0), &documents(), Some((100, 0)));
+        check(&metrics(100, 0), &[], None);
+        check("", &documents(), None);
+    }
+
+    #[test]
+    fn a_gateway_is_told_by_how_it_stands_to_what_is_published() {
+        let read = |revision: Value| GatewayView::read("g".to_owned(), revision.to_string().as_bytes(), "");
+        let check = |gateway: &GatewayView, published: Option<&str>, expected: &str| {
+            assert_eq!(gateway.state(published).to_string(), expected, "{gateway:?}");
+        };
+        check(&read(json!({"active": "a"})), Some("a"), "as published");
+        check(&read(json!({"active": "a"})), Some("b"), "not what is published");
+        check(&read(json!({"active": "a"})), None, "serves");
+        check(&read(json!({"active": null})), Some("a"), "no routes yet");
+        let rejected = json!({"active": "a", "rejected": {"revision": "0123456789abcdef", "reason": "no"}});
+        check(&read(rejected.clone()), Some("b"), "rejects 0123456789ab: no");
+        check(&read(rejected), Some("a"), "as published");
+        check(&GatewayView::silent("g".to_owned(), "gone".to_owned()), Some("a"), "does not answer: gone");
+        let said = read(json!([])).state(None).to_string();
+        assert!(said.starts_with("does not answer: gateway g: "), "{said}");
+    }
+}
