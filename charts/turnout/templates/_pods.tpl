@@ -1,0 +1,87 @@
+{{/* What all pods of the chart have in common. */}}
+
+{{/* With the container's, what Pod Security calls restricted. 65532 is the user of the images. */}}
+{{- define "turnout.podSecurityContext" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{- define "turnout.containerSecurityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end -}}
+
+{{/* Takes root and values: those of the gateway or the controller. */}}
+{{- define "turnout.placement" -}}
+{{- with .root.Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- end -}}
+
+{{/* A setting's value as its flag takes it. YAML's numbers come as floats, which print large ones with an exponent. */}}
+{{- define "turnout.flag" -}}
+{{- if kindIs "bool" .value -}}
+{{- if .value }}--{{ kebabcase .name }}{{ end -}}
+{{- else if kindIs "slice" .value -}}
+{{- with .value }}--{{ kebabcase $.name }}={{ join "," . }}{{ end -}}
+{{- else if kindIs "string" .value -}}
+{{- with .value }}--{{ kebabcase $.name }}={{ . }}{{ end -}}
+{{- else if not (kindIs "invalid" .value) -}}
+--{{ kebabcase .name }}={{ int64 .value }}
+{{- end -}}
+{{- end -}}
+
+{{/* The controller's flags; `cleanup` takes the same. */}}
+{{- define "turnout.controllerFlags" -}}
+- --namespaces={{ include "turnout.namespaces" . | fromJsonArray | join "," }}
+{{- if .Values.gateway.enabled }}
+- --gateway-service={{ include "turnout.gateway" . }}
+- --gateway-status-port={{ .Values.gateway.statusPort }}
+- --routes-configmap={{ include "turnout.routes" . }}
+{{- end }}
+{{- if include "turnout.documentsFromObjects" . }}
+- --documents=objects
+{{- else }}
+- --documents=configmap:{{ include "turnout.documents" . }}
+{{- end }}
+- --registry={{ .Values.registry }}
+- --lease={{ include "turnout.lease" . }}
+- {{ printf "--log=%s" .Values.controller.log | quote }}
+- --log-format={{ .Values.controller.logFormat }}
+{{- end -}}
+
+{{- define "turnout.controllerEnv" -}}
+- name: TURNOUT_NAMESPACE
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.namespace
+- name: TURNOUT_IDENTITY
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.name
+{{- with .Values.controller.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}

@@ -1,0 +1,93 @@
+//! The renderings are exactly those that are committed: what a change of the chart does to a cluster is read in the
+//! difference of `golden/`.
+
+use crate::cases::{CASES, Case, chart, documents, root, text};
+use crate::helm::Helm;
+use std::collections::BTreeSet;
+use std::env;
+use std::fs;
+use std::path::Path;
+
+/// Shows the notes as an object, since `helm template` leaves them out.
+const NOTES_AS_OBJECT: &str = "\
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: notes}
+data: {notes: {{ include \"turnout.notes\" . | toJson }}}
+";
+
+#[test]
+fn renderings_are_as_committed() {
+    let Some(helm) = Helm::find("renderings_are_as_committed") else { return };
+    for case in &CASES {
+        let rendered = helm.render(&chart(), case, &[]).unwrap_or_else(|error| panic!("{}: {error}", case.name));
+        compare(&case.golden(), &rendered);
+    }
+}
+
+#[test]
+fn notes_are_as_committed() {
+    let Some(helm) = Helm::find("notes_are_as_committed") else { return };
+    let copy = tempfile::tempdir().unwrap();
+    let copied = copy.path().join("turnout");
+    copy_folder(&chart(), &copied);
+    fs::write(copied.join("templates/notes.yaml"), NOTES_AS_OBJECT).unwrap();
+    for case in &CASES {
+        let rendered = helm.render(&copied, case, &["--show-only", "templates/notes.yaml"]).unwrap();
+        compare(&case.golden_notes(), text(&documents(&rendered)[0], "/data/notes"));
+    }
+}
+
+#[test]
+fn the_chart_passes_lint_with_every_case() {
+    let Some(helm) = Helm::find("the_chart_passes_lint_with_every_case") else { return };
+    for case in &CASES {
+        helm.lint(case).unwrap_or_else(|error| panic!("{}: {error}", case.name));
+    }
+}
+
+#[test]
+fn every_file_belongs_to_a_case() {
+    let names = |folder: &str| -> BTreeSet<String> {
+        let entries = fs::read_dir(root().join("tests/charts").join(folder)).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    };
+    let named = |ends: &[&str]| -> BTreeSet<String> {
+        CASES.iter().flat_map(|case: &Case| ends.iter().map(|end| format!("{}{end}", case.name))).collect()
+    };
+    assert_eq!(names("values"), named(&[".yaml"]));
+    assert_eq!(names("golden"), named(&[".yaml", ".notes.txt"]));
+}
+
+fn compare(path: &Path, rendered: &str) {
+    if env::var_os("TURNOUT_BLESS").is_some() {
+        fs::write(path, rendered).unwrap();
+        return;
+    }
+    let committed = fs::read_to_string(path).unwrap_or_default();
+    if committed == rendered {
+        return;
+    }
+    let differs = committed.lines().zip(rendered.lines()).position(|(one, other)| one != other);
+    let line = differs.unwrap_or_else(|| committed.lines().count().min(rendered.lines().count()));
+    panic!(
+        "{}:{}: committed: {:?}, rendered: {:?}\nTURNOUT_BLESS=1 writes it anew.",
+        path.display(),
+        line + 1,
+        committed.lines().nth(line),
+        rendered.lines().nth(line),
+    );
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_folder(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! The charts: rendered by a real helm with the files in `values/`, compared with what is committed in `golden/`, and
+//! held to rules that every rendering must keep. The rules read the committed renderings, so they also hold where there
+//! is no helm; `helm.rs` says how one is found.
+//!
+//! TURNOUT_BLESS=1 writes `golden/` anew; look at the difference before you commit it.
+#![expect(clippy::unwrap_used, reason = "a test fails by it")]
+
+mod cases;
+mod definitions;
+mod flags;
+mod golden;
+mod helm;
+mod monitoring;
+mod names;
+mod pods;
+mod refusals;
+mod rights;
+mod traffic;
+mod values;

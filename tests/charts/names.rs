@@ -1,0 +1,55 @@
+//! Objects have their place and their names: within the release's namespace or a governed one, under the release's own
+//! name, short enough for Kubernetes, with the labels by which tools group them.
+
+use crate::cases::{NAMESPACE, RELEASE, chart, documents, renderings, text, title};
+use crate::helm::Helm;
+use serde_json::Value;
+
+#[test]
+fn every_object_is_named_placed_and_labelled() {
+    for rendering in renderings() {
+        let full_name = if rendering.case == "two-namespaces" { "scoring" } else { RELEASE };
+        for object in &rendering.objects {
+            let place = format!("{}: {}", rendering.case, title(object));
+            let label = |name: &str| object["metadata"]["labels"][format!("app.kubernetes.io/{name}")].as_str();
+            assert_eq!(label("instance"), Some(RELEASE), "{place}");
+            assert_eq!(label("managed-by"), Some("Helm"), "{place}");
+            assert!(label("component").is_some(), "{place}");
+            if object["kind"] == "CustomResourceDefinition" {
+                assert!(object["metadata"].get("namespace").is_none(), "{place}");
+                continue;
+            }
+            assert!(text(object, "/metadata/name").starts_with(full_name), "{place}");
+            let governed = text(object, "/metadata/name").ends_with("-rollouts");
+            assert!(governed || text(object, "/metadata/namespace") == NAMESPACE, "{place}");
+        }
+    }
+}
+
+#[test]
+fn nothing_is_of_the_whole_cluster_but_definitions() {
+    let whole = ["ClusterRole", "ClusterRoleBinding", "Namespace", "PriorityClass", "ValidatingWebhookConfiguration"];
+    for rendering in renderings() {
+        for object in &rendering.objects {
+            assert!(!whole.contains(&text(object, "/kind")), "{}: {}", rendering.case, title(object));
+        }
+    }
+}
+
+#[test]
+fn the_longest_release_name_fits() {
+    let Some(helm) = Helm::find("the_longest_release_name_fits") else { return };
+    let release = "r".repeat(53);
+    let chart = chart();
+    let rendered = helm.run(&["template", &release, chart.to_str().unwrap(), "--kube-version", "1.34.0"]).unwrap();
+    let mut longest = 0;
+    for object in documents(&rendered) {
+        let name = text(&object, "/metadata/name");
+        longest = longest.max(name.len());
+        // A Service's name is a DNS label, and a Job's becomes the value of one.
+        assert!(name.len() <= 63, "{name}");
+        let labels = object.pointer("/metadata/labels").and_then(Value::as_object).unwrap();
+        assert!(labels.values().all(|value| value.as_str().unwrap().len() <= 63), "{name}");
+    }
+    assert!(longest > 40, "the name was not long");
+}
