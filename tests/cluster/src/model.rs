@@ -1,0 +1,116 @@
+//! Scoring models for tests: the Deployment and the Service of one, whose pods run `cluster-model`.
+//!
+//! Every pod answers `/score`, has a readiness probe at `/ready`, and takes orders at `/control/`: see the program.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+
+use crate::build::Image;
+use crate::client;
+use crate::cluster::Cluster;
+
+/// The port on which a model listens.
+pub const PORT: u16 = 8080;
+
+/// A model as a backend of a rollout: a Deployment and a Service of the same name.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// The name of the Deployment and the Service, such as `model-svc-green`; pods have it as their label `app`.
+    pub name: String,
+    /// Which backend it is, `green` or `blue`: the header `x-served-by`.
+    pub backend: String,
+    /// What it answers, such as `New Model A`.
+    pub answer: String,
+    /// The label `turnout.dev/revision` of its pods, and the header `x-revision`.
+    pub revision: String,
+    /// How many pods.
+    pub replicas: u32,
+    /// How long it takes to answer.
+    pub delay_ms: u32,
+    /// How long it takes to load, before it listens.
+    pub startup_ms: u32,
+    /// Seconds between the order to stop and SIGTERM, in which the pod serves and endpoints forget it.
+    pub pre_stop_seconds: u32,
+    /// How long it goes on serving after SIGTERM, when it is not ready and closes connections politely.
+    pub linger_ms: u32,
+}
+
+impl Model {
+    /// Two pods that start and answer at once and serve for two seconds after they are told to stop.
+    pub fn new(name: &str, backend: &str, answer: &str, revision: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            backend: backend.to_owned(),
+            answer: answer.to_owned(),
+            revision: revision.to_owned(),
+            replicas: 2,
+            delay_ms: 0,
+            startup_ms: 0,
+            pre_stop_seconds: 2,
+            linger_ms: 1000,
+        }
+    }
+
+    /// The Deployment and the Service (port 80, named `http`), to be applied.
+    pub fn objects(&self) -> Value {
+        json!({ "apiVersion": "v1", "kind": "List", "items": [self.deployment(), self.service()] })
+    }
+
+    /// The selector of its pods.
+    pub fn selector(&self) -> String {
+        format!("app={}", self.name)
+    }
+
+    /// The Deployment alone.
+    pub fn deployment(&self) -> Value {
+        let own = json!({ "app": self.name });
+        let labels = json!({ "app": self.name, "turnout.dev/revision": self.revision });
+        let container = json!({
+            "name": "model",
+            "image": Image::Model.reference(),
+            "imagePullPolicy": "IfNotPresent",
+            "args": ["--backend", self.backend, "--answer", self.answer, "--revision", self.revision,
+                "--delay-ms", self.delay_ms.to_string(), "--startup-ms", self.startup_ms.to_string(),
+                "--linger-ms", self.linger_ms.to_string()],
+            "env": [{ "name": "POD_NAME", "valueFrom": { "fieldRef": { "fieldPath": "metadata.name" } } }],
+            "ports": [{ "name": "http", "containerPort": PORT }],
+            "readinessProbe": { "httpGet": { "path": "/ready", "port": PORT }, "periodSeconds": 1, "failureThreshold": 1 },
+            "lifecycle": { "preStop": { "sleep": { "seconds": self.pre_stop_seconds } } },
+        });
+        let spec = json!({
+            "replicas": self.replicas,
+            "selector": { "matchLabels": own },
+            "strategy": { "rollingUpdate": { "maxUnavailable": 0, "maxSurge": 1 } },
+            "template": { "metadata": { "labels": labels }, "spec": { "containers": [container] } },
+        });
+        json!({ "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": self.name, "labels": own }, "spec": spec })
+    }
+
+    /// The Service alone.
+    pub fn service(&self) -> Value {
+        let ports = json!([{ "name": "http", "port": 80, "targetPort": PORT }]);
+        json!({
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": { "name": self.name, "labels": { "app": self.name } },
+            "spec": { "selector": { "app": self.name }, "ports": ports },
+        })
+    }
+}
+
+impl Cluster {
+    /// Where a pod's model listens; this machine reaches pods of a cluster that was started here.
+    pub fn model_address(&self, namespace: &str, pod: &str) -> Result<SocketAddr> {
+        let pod = self.get(namespace, "pod", pod)?;
+        let address = pod["status"]["podIP"].as_str().context("the pod has no address yet")?;
+        Ok(SocketAddr::new(address.parse().context("a pod's address is one")?, PORT))
+    }
+
+    /// Gives an order to the model in a pod, such as `ready?value=false`, and returns its answer.
+    pub fn tell_model(&self, namespace: &str, pod: &str, order: &str) -> Result<Value> {
+        let address = self.model_address(namespace, pod)?;
+        client::request(address, "POST", &format!("/control/{order}"), &[], "")?.json()
+    }
+}

@@ -1,0 +1,163 @@
+//! A suite: named cases, run one after another on one cluster that is taken down at the end. It replaces the test
+//! harness of Rust because a cluster has to outlive the cases and be gone after them, and because one that is left out
+//! has to say so.
+//!
+//! It runs only where `TURNOUT_SLOW=1`; a cluster that leaves a trace is a failure like any other.
+
+use std::env;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Result, anyhow};
+
+use crate::cluster::{Cluster, EXISTING, Options};
+
+/// Switches suites on.
+const SLOW: &str = "TURNOUT_SLOW";
+
+/// A case: it fails by an error or by a panic.
+pub type Case = fn(&Cluster) -> Result<()>;
+
+/// The cases of one `[[test]]` with `harness = false`.
+#[derive(Debug)]
+pub struct Suite {
+    name: &'static str,
+    options: Options,
+    cases: Vec<Named>,
+}
+
+#[derive(Debug)]
+struct Named {
+    name: &'static str,
+    needs_node: bool,
+    case: Case,
+}
+
+enum Outcome {
+    Passed,
+    Failed(anyhow::Error),
+    LeftOut(String),
+}
+
+impl Suite {
+    /// A suite without cases, for a cluster of this kind.
+    pub fn new(name: &'static str, options: Options) -> Self {
+        Self { name, options, cases: Vec::new() }
+    }
+
+    /// With this case, which any cluster serves.
+    #[must_use]
+    pub fn case(self, name: &'static str, case: Case) -> Self {
+        self.with(Named { name, needs_node: false, case })
+    }
+
+    /// With this case, which stops daemons or enters the node: it is left out on an existing cluster.
+    #[must_use]
+    pub fn node_case(self, name: &'static str, case: Case) -> Self {
+        self.with(Named { name, needs_node: true, case })
+    }
+
+    fn with(mut self, named: Named) -> Self {
+        self.cases.push(named);
+        self
+    }
+
+    /// Runs the cases whose names contain one of the words on the command line, or all without any.
+    pub fn run(self) -> ExitCode {
+        let words: Vec<String> = env::args().skip(1).collect();
+        if words.iter().any(|word| word == "--list") {
+            self.cases.iter().for_each(|case| println!("{}: test", case.name));
+            return ExitCode::SUCCESS;
+        }
+        if env::var(SLOW).as_deref() != Ok("1") {
+            println!("the suite {} is left out: it starts a cluster, which needs root; set {SLOW}=1", self.name);
+            return ExitCode::SUCCESS;
+        }
+        let chosen: Vec<&Named> = self.cases.iter().filter(|case| is_chosen(case.name, &words)).collect();
+        if chosen.is_empty() {
+            println!("the suite {} has no such case", self.name);
+            return ExitCode::SUCCESS;
+        }
+        match Cluster::for_tests(&self.options) {
+            Ok(cluster) => self.run_on(cluster, &chosen),
+            Err(error) => {
+                println!("the suite {} has no cluster: {error:#}", self.name);
+                ExitCode::FAILURE
+            }
+        }
+    }
+
+    fn run_on(&self, cluster: Cluster, cases: &[&Named]) -> ExitCode {
+        let mut failed = Vec::new();
+        let started = Instant::now();
+        for case in cases {
+            if !report(case.name, || run_case(case, &cluster)) {
+                failed.push(case.name);
+            }
+        }
+        let last = "the_cluster_leaves_no_trace";
+        let is_own = cluster.is_own();
+        let down = || cluster.down().map_or_else(Outcome::Failed, |()| Outcome::Passed);
+        if is_own && !report(last, down) {
+            failed.push(last);
+        }
+        let seconds = started.elapsed().as_secs_f64();
+        if failed.is_empty() {
+            println!("the suite {} passed in {seconds:.1} s", self.name);
+            return ExitCode::SUCCESS;
+        }
+        println!("the suite {} failed in {seconds:.1} s: {}", self.name, failed.join(", "));
+        ExitCode::FAILURE
+    }
+}
+
+/// Flags of Rust's own harness mean nothing here.
+fn is_chosen(name: &str, words: &[String]) -> bool {
+    let mut words = words.iter().filter(|word| !word.starts_with('-')).peekable();
+    words.peek().is_none() || words.any(|word| name.contains(word.as_str()))
+}
+
+fn run_case(case: &Named, cluster: &Cluster) -> Outcome {
+    if case.needs_node && !cluster.is_own() {
+        return Outcome::LeftOut(format!("it needs a node of its own, and {EXISTING} names an existing cluster"));
+    }
+    match catch_unwind(AssertUnwindSafe(|| (case.case)(cluster))) {
+        Ok(Ok(())) => Outcome::Passed,
+        Ok(Err(error)) => Outcome::Failed(error),
+        Err(_) => Outcome::Failed(anyhow!("it panicked, as said above")),
+    }
+}
+
+fn report(name: &str, run: impl FnOnce() -> Outcome) -> bool {
+    let started = Instant::now();
+    let outcome = run();
+    let seconds = started.elapsed().as_secs_f64();
+    match outcome {
+        Outcome::Passed => println!("test {name} ... ok ({seconds:.1} s)"),
+        Outcome::LeftOut(why) => println!("test {name} ... left out: {why}"),
+        Outcome::Failed(error) => {
+            println!("test {name} ... FAILED ({seconds:.1} s)\n{error:#}");
+            return false;
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cases_are_chosen_by_a_part_of_their_name() {
+        let check = |words: &[&str], expected: bool| {
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            assert_eq!(is_chosen("the_node_is_ready", &words), expected, "{words:?}");
+        };
+        check(&[], true);
+        check(&["--nocapture"], true);
+        check(&["node"], true);
+        check(&["dns", "ready"], true);
+        check(&["dns", "--exact"], false);
+    }
+}

@@ -1,0 +1,93 @@
+//! Load on a gateway, and whether what comes back is what the weights say.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use turnout_cluster::{Cluster, LoadProcess, LoadReport, LoadSpec, RequestKind};
+use turnout_rollout::Weights;
+
+/// The header that picks a model.
+const HEADER: &str = "x-api-version";
+/// So many requests for the split are looked at.
+const LOOKED_AT: u64 = 2000;
+const RATE: NonZeroU32 = NonZeroU32::new(400).expect("400 is above 0");
+const DEADLINE: Duration = Duration::from_mins(2);
+/// So many standard deviations a share may be off: less than one in a million is.
+const TOLERANCE: f64 = 5.0;
+
+/// Requests for the split and for each model, all the time.
+#[derive(Debug)]
+pub(crate) struct Load<'cluster> {
+    cluster: &'cluster Cluster,
+    process: LoadProcess,
+}
+
+impl<'cluster> Load<'cluster> {
+    pub(crate) fn start(cluster: &'cluster Cluster, gateway: SocketAddr, host: &str) -> Result<Self> {
+        let kinds = [
+            RequestKind::split(),
+            RequestKind::pinned("green", HEADER, "green"),
+            RequestKind::pinned("blue", HEADER, "blue"),
+        ];
+        let spec = LoadSpec::new(gateway).at_rate(RATE);
+        let spec = kinds.into_iter().fold(spec, |spec, kind| spec.with(kind.host(host)));
+        Ok(Self { cluster, process: LoadProcess::start(cluster, &spec)? })
+    }
+
+    /// Looks at what comes from here on: the split is as wanted, pins reach their model, and nothing fails.
+    pub(crate) fn check(&mut self, when: &str, wanted: Weights) -> Result<()> {
+        self.process.lap()?;
+        let first = self.split_requests()?;
+        let cluster = self.cluster;
+        cluster.wait_until("enough requests were answered", DEADLINE, || {
+            let answered = self.split_requests()? - first;
+            ensure!(answered >= LOOKED_AT, "{answered} of {LOOKED_AT}");
+            Ok(())
+        })?;
+        let seen = self.process.lap()?;
+        println!("{when}: wanted {wanted}; {}", account(&seen));
+        ensure!(seen.failed == 0 && seen.pins_wrong == 0, "{when}: {seen:#?}");
+        check_split(&seen.by_backend, wanted).with_context(|| when.to_owned())
+    }
+
+    /// The same, where it is not known when the gateway takes the weights up: it looks again until it has.
+    pub(crate) fn settle(&mut self, when: &str, wanted: Weights) -> Result<()> {
+        let cluster = self.cluster;
+        cluster.wait_until("the gateway has the weights", DEADLINE, || self.check(when, wanted))
+    }
+
+    /// Sends no more: nothing has failed from the start on.
+    pub(crate) fn finish(self) -> Result<()> {
+        let all = self.process.finish()?;
+        println!("in all: {}", account(&all));
+        ensure!(all.failed == 0 && all.pins_wrong == 0, "{all:#?}");
+        Ok(())
+    }
+
+    fn split_requests(&mut self) -> Result<u64> {
+        Ok(self.process.so_far()?.by_backend.values().sum())
+    }
+}
+
+fn account(report: &LoadReport) -> String {
+    let pins = report.kinds.iter().filter(|(name, _)| name.starts_with("pinned"));
+    let pins: Vec<_> = pins.map(|(name, kind)| format!("{name} {:?}", kind.by_backend)).collect();
+    let (split, pins, wrong) = (&report.by_backend, pins.join(", "), report.pins_wrong);
+    format!("split {split:?}, {pins}, {wrong} wrong; {} of {} failed", report.failed, report.sent)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a count of requests stays far below 2^52")]
+fn check_split(seen: &BTreeMap<String, u64>, wanted: Weights) -> Result<()> {
+    let count = |backend: &str| seen.get(backend).copied().unwrap_or_default();
+    let (green, blue) = (count("green"), count("blue"));
+    let all: u64 = seen.values().sum();
+    ensure!(green + blue == all && all > 0, "somebody else answered: {seen:?}");
+    let share = f64::from(wanted.blue) / f64::from(wanted.green + wanted.blue);
+    let expected = share * all as f64;
+    let tolerance = TOLERANCE * (expected * (1.0 - share)).sqrt();
+    ensure!((blue as f64 - expected).abs() <= tolerance, "{wanted} is wanted, {seen:?} is seen");
+    Ok(())
+}

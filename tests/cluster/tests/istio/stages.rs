@@ -1,0 +1,59 @@
+//! The five stages and a rollback through the controller, as clients of Istio's gateway see them: no request fails, each
+//! stage has its split, and of the VirtualService two numbers change.
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+use turnout_cluster::Cluster;
+use turnout_cluster::istio::Istio;
+use turnout_rollout::{Mode, Weights};
+
+use crate::measure::Load;
+use crate::release;
+use crate::scene::{Scene, rest};
+
+const GREEN: Weights = Weights { green: 100, blue: 0 };
+const HALF: Weights = Weights { green: 50, blue: 50 };
+const BLUE: Weights = Weights { green: 0, blue: 100 };
+/// How often the weights differ from those before: to all to green, the way to and from blue, and half a way and back.
+const CHANGES: i64 = 6;
+
+pub(crate) fn lose_no_request(cluster: &Cluster) -> Result<()> {
+    let istio = Istio::up(cluster)?;
+    let scene = Scene::new(cluster, "stages")?;
+    scene.deploy("green", "r1")?;
+    scene.expose("blue")?;
+    release::install(cluster, scene.namespace, &["gateway.enabled=false"])?;
+    let before = scene.routes()?;
+    scene.begin(Mode::Istio, "r1", "Green_100")?;
+    scene.deploy("blue", "r2")?;
+    scene.roll_out("r2", "Blue_0")?;
+
+    let mut load = Load::start(cluster, istio.gateway(80)?, &scene.host())?;
+    load.check("Blue_0", GREEN)?;
+    scene.promote("Blue_50")?;
+    load.check("Blue_50", HALF)?;
+    scene.promote("Blue_100")?;
+    load.check("Blue_100", BLUE)?;
+    scene.promote("Blue_Green")?;
+    scene.deploy("green", "r2")?;
+    load.check("Blue_Green", BLUE)?;
+    scene.promote("Green_100")?;
+    load.check("Green_100", GREEN)?;
+
+    scene.deploy("blue", "r3")?;
+    scene.roll_out("r3", "Blue_50")?;
+    load.check("Blue_50 of the next revision", HALF)?;
+    scene.promote("Rollback")?;
+    load.check("rolled back", GREEN)?;
+    load.finish()?;
+
+    let after = scene.routes()?;
+    ensure!(rest(&after)? == rest(&before)?, "more than two weights have changed:\n{before}\n{after}");
+    let changes = generation(&after)? - generation(&before)?;
+    ensure!(changes == CHANGES, "the weights changed {CHANGES} times, and the object {changes} times");
+    Ok(())
+}
+
+fn generation(routes: &Value) -> Result<i64> {
+    routes["metadata"]["generation"].as_i64().context("the object has no generation")
+}
