@@ -215,17 +215,30 @@ mod tests {
         name.to_owned()
     }
 
+    /// The shell runs as soon as it is started, and prints a moment later.
+    async fn has_started(log: &std::path::Path, times: usize) {
+        let started = || fs::read_to_string(log).unwrap_or_default().matches("started").count();
+        let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
+        while started() < times {
+            assert!(tokio::time::Instant::now() < deadline, "{times} starts are not in the log");
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    }
+
     #[tokio::test]
     async fn a_daemon_that_ends_comes_back_unless_it_was_stopped() {
         let folder = tempfile::tempdir().unwrap();
         let mut daemons = Daemons { logs: folder.path().to_owned(), running: BTreeMap::new() };
+        let log = folder.path().join("sleeper.log");
         daemons.obey(order("sleeper", "echo started; exec sleep 600")).await.unwrap();
+        has_started(&log, 1).await;
         daemons.obey(Order::Stop { name: named("sleeper") }).await.unwrap();
         assert!(!*daemons.running["sleeper"].is_running.borrow());
         daemons.obey(Order::Start { name: named("sleeper") }).await.unwrap();
         assert!(*daemons.running["sleeper"].is_running.borrow());
+        has_started(&log, 2).await;
         daemons.obey(Order::Stop { name: named("sleeper") }).await.unwrap();
-        let log = fs::read_to_string(folder.path().join("sleeper.log")).unwrap();
+        let log = fs::read_to_string(log).unwrap();
         assert_eq!(log.matches("started").count(), 2, "{log}");
         assert_eq!(log.matches("killed, as ordered").count(), 2, "{log}");
     }

@@ -92,9 +92,8 @@ impl Run {
             let status = self.world.status(app);
             match status.waiting.as_ref().map(|waiting| waiting.reason) {
                 Some(WaitReason::Gate) => self.happens(&Happening::Promote(app))?,
-                Some(WaitReason::CandidateReady) => self.put_back(app, Backend::Blue)?,
                 Some(WaitReason::GatePause) => self.happens(&Happening::SecondsPass(100))?,
-                _ => self.put_back(app, Backend::Green)?,
+                _ => self.put_back(app)?,
             }
         }
         self.happens(&Happening::ClusterFollows)?;
@@ -120,25 +119,36 @@ impl Run {
         }
     }
 
-    /// Whoever replaced a blue that has weight, or the green of a rollout that is over, puts it back.
-    fn put_back(&mut self, app: App, backend: Backend) -> Checked {
+    /// Whoever put something else onto a backend that no pipeline may touch now, puts back what belongs there.
+    fn put_back(&mut self, app: App) -> Checked {
         let status = self.world.status(app);
-        let wanted = match (status.position(), backend) {
-            (Some(Target::Stage(Stage::Blue(_))), Backend::Blue) => {
-                status.candidate.map(|candidate| candidate.revision)
+        let candidate = status.candidate.as_ref().map(|candidate| candidate.revision.clone());
+        let waits_for = status.waiting.as_ref().map(|waiting| waiting.reason);
+        let green_is_needed = status.weights.is_some_and(|weights| weights.green > 0);
+        let wanted = match status.position() {
+            Some(Target::Stage(Stage::Blue(_))) if waits_for == Some(WaitReason::CandidateReady) => {
+                [(Backend::Blue, candidate), (Backend::Green, self.if_unlabelled(app, status.stable_revision))]
             }
-            (Some(Target::Stage(Stage::Green100)), Backend::Green) if status.candidate.is_none() => {
-                status.stable_revision
+            Some(Target::Stage(Stage::Green100)) if candidate.is_none() => {
+                [(Backend::Blue, None), (Backend::Green, status.stable_revision)]
             }
-            (Some(Target::Rollback), Backend::Green) if status.moving_to.is_none() => status.stable_revision,
-            _ => None,
+            Some(Target::Rollback) if green_is_needed => {
+                [(Backend::Blue, None), (Backend::Green, status.stable_revision)]
+            }
+            _ => return Ok(()),
         };
-        match wanted.and_then(|revision| revision[1..].parse().ok()) {
-            Some(number) if self.world.model(app).labelled => {
-                self.happens(&Happening::SomebodyDeploys(app, backend, number))
+        for (backend, revision) in wanted {
+            let number = revision.and_then(|revision| revision[1..].parse().ok());
+            if let Some(number) = number.filter(|_| self.world.exists(app, backend)) {
+                self.happens(&Happening::SomebodyDeploys(app, backend, number))?;
             }
-            _ => Ok(()),
         }
+        Ok(())
+    }
+
+    /// Where images alone tell the backends apart, both must be what they should be.
+    fn if_unlabelled(&self, app: App, revision: Option<String>) -> Option<String> {
+        revision.filter(|_| !self.world.model(app).labelled)
     }
 
     fn is_pausing(&self) -> bool {
@@ -166,12 +176,17 @@ impl Run {
         self.world.apps().into_iter().map(position).collect()
     }
 
-    /// Nobody acts, and time passes: nothing is written, not even an Event.
+    /// Nobody acts, and time passes: nothing is written, not even an Event, but that a deadline has passed.
     async fn check_quiet(&mut self) -> Checked {
-        for seconds in [0, 1, 60, 3600] {
+        let mut may_be_told = true;
+        for seconds in [0, 1, 3600, 1, 60, 3600] {
             self.happens(&Happening::SecondsPass(seconds))?;
             self.trip(&whole(0)).await?;
-            law(self.writes.is_empty(), QUIET, || format!("after {seconds} s: {:?}", self.writes))?;
+            let apps = self.world.apps();
+            let is_overdue = |app: App| self.world.status(app).waiting.is_some_and(|waiting| waiting.overdue);
+            let is_told = may_be_told && apps.into_iter().any(is_overdue);
+            may_be_told &= !is_told;
+            law(self.writes.is_empty() || is_told, QUIET, || format!("after {seconds} s: {:?}", self.writes))?;
         }
         Ok(())
     }
