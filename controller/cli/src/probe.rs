@@ -34,7 +34,7 @@ const SHOWN_CHARACTERS: usize = 60;
 /// count.
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Where to, as http://ADDRESS[:PORT][/PATH]; the path is /score if there is none.
+    /// Where to, as http://ADDRESS:PORT/PATH; without a path it is /score.
     #[arg(long, value_name = "URL", env = "TURNOUT_URL")]
     url: Uri,
 

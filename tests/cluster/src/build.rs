@@ -29,7 +29,7 @@ pub enum Image {
     Controller,
     /// `turnout`, the command line.
     CommandLine,
-    /// `cluster-model`, a scoring model that does as a test tells it; see [`crate::model`].
+    /// `cluster-model`, a scoring model that does as a test tells it; see `model`.
     Model,
     /// What holds a pod's namespaces open; every cluster has it.
     Pause,

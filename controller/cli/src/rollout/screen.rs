@@ -34,9 +34,10 @@ pub(super) fn line(rollout: &ModelRollout, view: &View, now: Timestamp) -> Strin
     let seen = of_both(&|backend| seen(view, backend));
     let ready = of_both(&|backend| ready(view, backend));
     let place = stage(status.stage);
-    let notes: String = view.notes.iter().map(|note| format!("; note: {note}")).collect();
-    let (phase, message) = (status.phase.as_str(), &status.message);
-    format!("{now} {phase} {place} wanted {wanted}; seen {seen}; ready {ready}: {message}{notes}")
+    let lines: Vec<&str> = std::iter::once(&status.message).chain(&view.notes).map(String::as_str).collect();
+    let message = lines.join("; note: ");
+    let phase = status.phase.as_str();
+    format!("{now} {phase} {place} wanted {wanted}; seen {seen}; ready {ready}: {message}")
 }
 
 /// What it is, where it is, why it waits, and what is wrong.

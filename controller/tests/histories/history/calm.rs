@@ -54,6 +54,10 @@ impl Run {
             }
             self.happens(&Happening::CreateRollout(app))?;
             self.happens(&Happening::Pause(app, false))?;
+            // Without labels only the spec says what is tried.
+            if !self.world.model(app).labelled && self.world.status(app).in_progress() {
+                self.happens(&Happening::Revision(app, Some(2)))?;
+            }
             if self.world.rollout(app).is_some_and(|rollout| Plan::of(&rollout).is_err()) {
                 self.happens(&Happening::Stages(app, vec![50]))?;
                 self.happens(&Happening::Retarget(app, None))?;
@@ -129,8 +133,11 @@ impl Run {
             Some(Target::Stage(Stage::Blue(_))) if waits_for == Some(WaitReason::CandidateReady) => {
                 [(Backend::Blue, candidate), (Backend::Green, self.if_unlabelled(app, status.stable_revision))]
             }
-            Some(Target::Stage(Stage::Green100)) if candidate.is_none() => {
-                [(Backend::Blue, None), (Backend::Green, status.stable_revision)]
+            Some(Target::Stage(Stage::BlueGreen)) => {
+                [(Backend::Blue, self.if_unlabelled(app, candidate)), (Backend::Green, None)]
+            }
+            Some(Target::Stage(Stage::Green100)) => {
+                [(Backend::Blue, None), (Backend::Green, candidate.or(status.stable_revision))]
             }
             Some(Target::Rollback) if green_is_needed => {
                 [(Backend::Blue, None), (Backend::Green, status.stable_revision)]
