@@ -87,10 +87,9 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// Installs and compiles what is missing, which takes minutes the first time on a machine.
+    /// Compiles what is missing, which takes minutes the first time on a machine.
     pub fn build() -> Result<Self> {
         let _turn = take_turn()?;
-        host::prepare()?;
         Ok(Self { folder: go::programs()? })
     }
 
@@ -129,6 +128,12 @@ impl Programs {
         fs::write(&stamp_file, stamp).with_context(|| format!("cannot write {}", stamp_file.display()))?;
         Ok(archive)
     }
+}
+
+/// Fails unless a cluster can be started on this machine, after installing what is missing.
+pub(crate) fn prepare_host() -> Result<()> {
+    let _turn = take_turn()?;
+    host::prepare()
 }
 
 /// Where everything that is made is kept.

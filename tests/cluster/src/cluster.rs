@@ -13,6 +13,7 @@ use std::env;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
 use std::sync::atomic::AtomicU8;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -40,7 +41,7 @@ pub(crate) const EXISTING: &str = "TURNOUT_TEST_KUBECONFIG";
 const KEEP_LOGS: &str = "TURNOUT_TEST_KEEP_LOGS";
 
 /// Between two questions of [`Cluster::wait_until`].
-const PAUSE: Duration = Duration::from_millis(100);
+const PAUSE: Duration = Duration::from_millis(150);
 
 /// What kind of cluster.
 #[derive(Clone, Debug, Default)]
@@ -60,6 +61,8 @@ pub struct Cluster {
     kubectl: PathBuf,
     helm: PathBuf,
     own: Option<Own>,
+    /// Namespaces that were made here.
+    namespaces: Mutex<Vec<String>>,
 }
 
 /// What there is only of a cluster that was started here.
@@ -101,9 +104,10 @@ impl Cluster {
         cluster.own.as_ref().map_or(Ok(()), Own::check_for_traces)
     }
 
-    /// Takes it down; fails if anything is left of it. A cluster that was not started by this process stays.
+    /// Takes it down; fails if anything is left of it. A cluster that was not started by this process stays, and of one
+    /// that exists elsewhere the namespaces go that were made here.
     pub fn down(mut self) -> Result<()> {
-        let Some(own) = &mut self.own else { return Ok(()) };
+        let Some(own) = &mut self.own else { return self.delete_own_namespaces() };
         let Some(keeper) = own.keeper.take() else { return Ok(()) };
         own.save_logs();
         keeper.end()?;
@@ -223,13 +227,20 @@ impl Cluster {
             kubectl: programs.path("kubectl"),
             helm: programs.path("helm"),
             own: Some(own),
+            namespaces: Mutex::default(),
         })
     }
 
     fn existing(kubeconfig: &Path) -> Result<Self> {
         let kubeconfig = kubeconfig.canonicalize();
         let kubeconfig = kubeconfig.with_context(|| format!("{EXISTING} does not name a file"))?;
-        let cluster = Self { kubeconfig, kubectl: "kubectl".into(), helm: "helm".into(), own: None };
+        let cluster = Self {
+            kubeconfig,
+            kubectl: "kubectl".into(),
+            helm: "helm".into(),
+            own: None,
+            namespaces: Mutex::default(),
+        };
         let node = cluster.kubectl(&["get", "nodes", "--output", "name"]);
         node.with_context(|| format!("the cluster that {EXISTING} names does not answer"))?;
         Ok(cluster)

@@ -30,8 +30,8 @@ pub(crate) const STAY: &str = "stay";
 /// How many indices are tried when none is asked for.
 const INDICES: u8 = 16;
 
-/// The first process of the namespaces is a shell, because it reaps whatever is left to it, and ends when its child does.
-/// A shell gives background commands no standard input, so this one goes round by another descriptor.
+/// The first process of the namespaces is a shell, because it reaps whatever is left to it, and ends when its child
+/// does. A shell gives background commands no standard input, so this one goes round by another descriptor.
 const FIRST_PROCESS: &str = r#"exec 3<&0; "$@" <&3 3<&- & exec 3<&- <&-; wait $!"#;
 
 const PAUSE: Duration = Duration::from_millis(5);

@@ -1,12 +1,12 @@
 //! The test cluster: a real Kubernetes node on this machine, compiled from source, without a registry, for suites that
 //! need one.
 //!
-//! Everything runs in network, mount and process namespaces of its own. This machine sees one network link, a few routes,
-//! a cgroup and a folder, and none of them once the cluster is down, however the test ended.
+//! Everything runs in network, mount and process namespaces of its own. This machine sees one network link, a few
+//! routes, a cgroup and a folder, and none of them once the cluster is down, however the test ended.
 //!
 //! # A suite
-//! A suite is a `[[test]]` with `harness = false` whose `main` runs a [`Suite`]: cases, one after another, on one cluster.
-//! It runs where `TURNOUT_SLOW=1`, as root:
+//! A suite is a `[[test]]` with `harness = false` whose `main` runs a [`Suite`]: cases, one after another, on one
+//! cluster. It runs where `TURNOUT_SLOW=1`, as root:
 //!
 //! ```text
 //! fn main() -> ExitCode {
@@ -31,7 +31,8 @@
 //!
 //! | to | there is |
 //! |---|---|
-//! | read and write objects | [`Cluster::apply`], [`Cluster::get`], [`Cluster::list`], [`Cluster::patch`], [`Cluster::kubectl`], [`Cluster::helm`] |
+//! | read and write objects | [`Cluster::apply`], [`Cluster::get`], [`Cluster::list`], [`Cluster::patch`] |
+//! | run the usual tools | [`Cluster::kubectl`], [`Cluster::helm`] |
 //! | wait | [`Cluster::wait_until`], [`Cluster::wait_for_rollout`]; their errors show pods, events and logs |
 //! | serve models | [`Model`], and [`Cluster::tell_model`] to make one unready or slow |
 //! | be the cloud | [`Cluster::give_address`] |

@@ -76,7 +76,9 @@ impl Model {
                 "--linger-ms", self.linger_ms.to_string()],
             "env": [{ "name": "POD_NAME", "valueFrom": { "fieldRef": { "fieldPath": "metadata.name" } } }],
             "ports": [{ "name": "http", "containerPort": PORT }],
-            "readinessProbe": { "httpGet": { "path": "/ready", "port": PORT }, "periodSeconds": 1, "failureThreshold": 1 },
+            "readinessProbe": {
+                "httpGet": { "path": "/ready", "port": PORT }, "periodSeconds": 1, "failureThreshold": 1,
+            },
             "lifecycle": { "preStop": { "sleep": { "seconds": self.pre_stop_seconds } } },
         });
         let spec = json!({
@@ -85,7 +87,8 @@ impl Model {
             "strategy": { "rollingUpdate": { "maxUnavailable": 0, "maxSurge": 1 } },
             "template": { "metadata": { "labels": labels }, "spec": { "containers": [container] } },
         });
-        json!({ "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": self.name, "labels": own }, "spec": spec })
+        let metadata = json!({ "name": self.name, "labels": own });
+        json!({ "apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec })
     }
 
     /// The Service alone.

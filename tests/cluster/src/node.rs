@@ -168,8 +168,9 @@ async fn supervise(command: Vec<String>, log: File, mut wanted: watch::Receiver<
             }
             Err(error) => error.to_string(),
         };
-        running.send_replace(false);
+        // The log is the place for it, and where it cannot be written it is missed by nobody.
         let _ = writeln!(&log, "turnout-cluster: it ended: {ended}");
+        running.send_replace(false);
         tokio::time::sleep(RESTART_PAUSE).await;
     }
 }

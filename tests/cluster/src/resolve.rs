@@ -16,8 +16,8 @@ const CLASS_IN: u16 = 1;
 const NAME_ERROR: u8 = 3;
 
 impl Cluster {
-    /// The addresses that the cluster's DNS server has for a name, such as `model.default.svc.cluster.local`, sorted; none
-    /// if it has no such name.
+    /// The addresses that the cluster's DNS server has for a name, such as `model.default.svc.cluster.local`, sorted;
+    /// none if it has no such name.
     pub fn resolve(&self, name: &str) -> Result<Vec<Ipv4Addr>> {
         let server = SocketAddr::new(self.addresses()?.dns_service().into(), 53);
         let socket = UdpSocket::bind("0.0.0.0:0").context("cannot make a socket")?;

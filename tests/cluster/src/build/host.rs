@@ -32,7 +32,7 @@ const PLUGIN_PACKAGE: &str = "containernetworking-plugins";
 /// Daemons live where the path of an ordinary user does not lead.
 const SYSTEM_FOLDERS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 
-/// Fails unless a cluster can be started here, after installing what is missing.
+/// See [`super::prepare_host`].
 pub(super) fn prepare() -> Result<()> {
     if !is_root() {
         bail!("a cluster needs root: it makes network, mount and process namespaces. Start it again as root");

@@ -1,5 +1,6 @@
 //! Reading and writing what is in a cluster, as JSON.
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -27,6 +28,10 @@ impl Cluster {
 
     /// Makes a namespace, unless it is there.
     pub fn create_namespace(&self, name: &str) -> Result<()> {
+        if self.find("default", "namespace", name)?.is_some() {
+            return Ok(());
+        }
+        self.namespaces.lock().unwrap_or_else(PoisonError::into_inner).push(name.to_owned());
         let namespace = serde_json::json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } });
         self.apply_as_named(&namespace.to_string())
     }
@@ -34,6 +39,11 @@ impl Cluster {
     /// Removes a namespace with all that is in it, and returns when it is gone.
     pub fn delete_namespace(&self, name: &str) -> Result<()> {
         self.kubectl(&["delete", "namespace", name, "--ignore-not-found", "--timeout", "120s"]).map(drop)
+    }
+
+    pub(super) fn delete_own_namespaces(&self) -> Result<()> {
+        let names = std::mem::take(&mut *self.namespaces.lock().unwrap_or_else(PoisonError::into_inner));
+        names.iter().try_for_each(|name| self.delete_namespace(name))
     }
 
     /// One object; fails if it is not there.

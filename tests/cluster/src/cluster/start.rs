@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 
 use super::handle::Keeper;
 use super::{Cluster, Daemon, NODE, Options, credentials, daemons, dns, eventually};
-use crate::build::{Image, Programs};
+use crate::build::{Image, Programs, prepare_host};
 use crate::control::Order;
 use crate::step::reached;
 
@@ -17,6 +17,7 @@ use crate::step::reached;
 const DEADLINE: Duration = Duration::from_mins(2);
 
 pub(super) fn up(options: &Options) -> Result<Cluster> {
+    prepare_host()?;
     let programs = Programs::build()?;
     let images = archives(&programs, &options.images)?;
 

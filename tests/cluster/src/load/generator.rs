@@ -1,5 +1,5 @@
-//! The process that sends load: a [`turnout_bench::Load`] as a line of JSON on standard input describes it, with a report
-//! as a line of JSON on standard output for each further line, and a last one when standard input ends.
+//! The process that sends load: a [`turnout_bench::Load`] as a line of JSON on standard input describes it, with a
+//! report as a line of JSON on standard output for each further line, and a last one when standard input ends.
 
 use std::collections::BTreeMap;
 use std::io::{Write as _, stdout};
