@@ -8,10 +8,12 @@ mod go;
 mod host;
 mod rust;
 
+use std::collections::BTreeMap;
 use std::env;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, Result};
 
@@ -63,6 +65,21 @@ impl Image {
         format!("{}/{}:dev", Self::registry(), self.name())
     }
 
+    /// Its program, to be run on this machine; only of images that are made of this workspace. Compiled if it is out of
+    /// date, but not while this process goes on.
+    pub fn program(self) -> Result<PathBuf> {
+        static BUILT: Mutex<BTreeMap<&str, PathBuf>> = Mutex::new(BTreeMap::new());
+        let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(program) = built.get(self.name()) {
+            return Ok(program.clone());
+        }
+        let _turn = take_turn()?;
+        let package = self.package().with_context(|| format!("{} is no program of this workspace", self.name()))?;
+        let program = rust::static_binary(package, self.name())?;
+        built.insert(self.name(), program.clone());
+        Ok(program)
+    }
+
     /// The package that has the program; none where it is written in Go.
     fn package(self) -> Option<&'static str> {
         match self {
@@ -111,11 +128,11 @@ impl Programs {
 
     /// The image as an archive, made if it is out of date.
     pub fn image(&self, image: Image) -> Result<PathBuf> {
-        let _turn = take_turn()?;
         let program = match image.package() {
-            Some(package) => rust::static_binary(package, image.name())?,
+            Some(_) => image.program()?,
             None => self.path(image.name()),
         };
+        let _turn = take_turn()?;
         let folder = workshop().join("images");
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let archive = folder.join(format!("{}.tar", image.name()));

@@ -35,6 +35,9 @@
 //! | run the usual tools | [`Cluster::kubectl`], [`Cluster::helm`] |
 //! | wait | [`Cluster::wait_until`], [`Cluster::wait_for_rollout`]; their errors show pods, events and logs |
 //! | serve models | [`Model`], and [`Cluster::tell_model`] to make one unready or slow |
+//! | install the chart | [`release`] |
+//! | have models, routes, a rollout and a gateway | [`Scene`] |
+//! | hold answers against weights | [`SplitLoad`] |
 //! | be the cloud | [`Cluster::give_address`] |
 //! | send load, ask once | [`LoadProcess`], [`client`], [`Cluster::resolve`] |
 //! | disturb | [`Cluster::stop`] and [`Cluster::start`] of a [`Daemon`], [`Cluster::exec`] |
@@ -62,8 +65,11 @@ mod load;
 mod model;
 mod node;
 mod process;
+pub mod release;
 mod resolve;
+pub mod scene;
 mod site;
+mod split;
 mod step;
 mod suite;
 
@@ -72,4 +78,6 @@ pub use build::{Image, Programs};
 pub use cluster::{Cluster, Daemon, Dns, NODE, Options};
 pub use load::{KindReport, LoadProcess, LoadReport, LoadSpec, RequestKind, ToldBy};
 pub use model::{Model, PORT};
+pub use scene::Scene;
+pub use split::SplitLoad;
 pub use suite::{Case, Suite};

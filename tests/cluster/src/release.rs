@@ -1,0 +1,64 @@
+//! The chart of Turnout, installed as a user would: one release, which each case changes to what it needs.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use crate::build::Image;
+use crate::cluster::Cluster;
+
+/// The name of the release.
+pub const NAME: &str = "turnout";
+/// Where the controller and the gateway live.
+pub const NAMESPACE: &str = "turnout-system";
+/// The gateway's Deployment and Service.
+pub const GATEWAY: &str = "turnout-gateway";
+/// The controller's Deployment.
+pub const CONTROLLER: &str = "turnout-controller";
+/// The ConfigMap that gateways mount.
+pub const ROUTES: &str = "turnout-routes";
+/// The controller's pods.
+pub const CONTROLLER_PODS: &str = "app.kubernetes.io/instance=turnout,app.kubernetes.io/component=controller";
+/// The gateway's pods.
+pub const GATEWAY_PODS: &str = "app.kubernetes.io/instance=turnout,app.kubernetes.io/component=gateway";
+
+const DEADLINE: Duration = Duration::from_mins(3);
+
+/// Installs or changes the release so that it governs one namespace, with these values (`name=value`) besides; returns
+/// when the controller runs.
+pub fn install(cluster: &Cluster, namespace: &str, values: &[&str]) -> Result<()> {
+    cluster.create_namespace(NAMESPACE)?;
+    let namespaces = format!("namespaces={{{namespace}}}");
+    let images = image_values();
+    let mut arguments = vec!["upgrade", NAME, chart()?, "--install", "--namespace", NAMESPACE];
+    for value in images.iter().map(String::as_str).chain([namespaces.as_str()]).chain(values.iter().copied()) {
+        arguments.extend(["--set", value]);
+    }
+    cluster.helm(&arguments)?;
+    cluster.wait_for_rollout(NAMESPACE, "deployment", CONTROLLER, DEADLINE)
+}
+
+/// Takes the release away, with the hook that cleans up.
+pub fn uninstall(cluster: &Cluster) -> Result<()> {
+    cluster.helm(&["uninstall", NAME, "--namespace", NAMESPACE, "--wait", "--timeout", "5m"]).map(drop)
+}
+
+/// Where the chart is.
+pub fn chart() -> Result<&'static str> {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../charts/turnout")).to_str().context("a path is text")
+}
+
+/// The values by which a release runs the images of this workspace.
+pub fn image_values() -> Vec<String> {
+    let tags = ["controller.image.tag=dev", "gateway.image.tag=dev", "test.image.tag=dev"];
+    let registry = format!("imageRegistry={}", Image::registry());
+    tags.into_iter().map(str::to_owned).chain([registry]).collect()
+}
+
+/// Waits until the gateway runs as it should, and returns the address of its load balancer.
+pub fn gateway(cluster: &Cluster) -> Result<SocketAddr> {
+    cluster.wait_for_rollout(NAMESPACE, "deployment", GATEWAY, DEADLINE)?;
+    Ok(SocketAddr::from((cluster.give_address(NAMESPACE, GATEWAY)?, 80)))
+}

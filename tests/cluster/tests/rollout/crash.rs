@@ -1,0 +1,96 @@
+//! The controller is killed in the middle of everything, and two of them run at once.
+
+use std::collections::BTreeSet;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
+use turnout_cluster::scene::{ROLLOUT, STAGES, Scene};
+use turnout_cluster::{Cluster, release};
+use turnout_rollout::{Backend, Weights};
+
+use crate::controller::Recipe;
+
+const GREEN: Weights = Weights { green: 100, blue: 0 };
+/// How often the controller is killed at least: each time some milliseconds later than the last.
+const KILLS: u32 = 24;
+const LATER_MS: u32 = 17;
+const DEADLINE: Duration = Duration::from_mins(2);
+
+/// It is killed again and again from the first stage to the last, and whoever comes next goes on.
+pub(crate) fn a_killed_controller_is_no_loss(cluster: &Cluster) -> Result<()> {
+    let scene = Scene::set(cluster, "crash", &[])?;
+    let recipe = Recipe::take_over(cluster)?;
+    let mut load = scene.load()?;
+    // Many stages make many points at which something is half done.
+    let between: Vec<u32> = (1..20).map(|step| step * 5).collect();
+    let stages = between.iter().map(|blue| format!("Blue_{blue}"));
+    let stages = stages.chain(["Blue_0", "Blue_100", "Blue_Green"].map(str::to_owned));
+    let gates: Vec<Value> = stages.map(|stage| json!({ "stage": stage, "type": "None" })).collect();
+    let spec = json!({ "spec": { "stages": between, "gates": gates } });
+    cluster.patch(scene.namespace, "modelrollout", ROLLOUT, &spec)?;
+    scene.turnout(&["rollout", "start", ROLLOUT, "--revision", "r2"])?;
+
+    let mut places = BTreeSet::new();
+    let mut kills = 0;
+    while kills < KILLS || !is_at(&scene, "Blue_Green")? {
+        let controller = recipe.start("controller-0")?;
+        thread::sleep(Duration::from_millis(u64::from((kills % KILLS) * LATER_MS)));
+        controller.kill()?;
+        kills += 1;
+        ensure!(kills < 20 * KILLS, "it does not get on: {:#?}", scene.status()?);
+        let status = scene.status()?;
+        let stage = status.stage.map_or_else(|| "the beginning".to_owned(), |stage| stage.to_string());
+        places.insert(status.moving_to.map_or_else(|| stage.clone(), |next| format!("{stage} to {next}")));
+    }
+    println!("killed {kills} times, at: {}", places.into_iter().collect::<Vec<_>>().join(", "));
+
+    let last = recipe.start("controller-0")?;
+    scene.wait_for("Blue_Green")?;
+    scene.deploy("green", "r2")?;
+    scene.wait_for("Green_100")?;
+    load.check("Green_100", GREEN)?;
+    load.finish()?;
+    let status = scene.status()?;
+    ensure!(status.stable_revision.as_deref() == Some("r2"), "{status:#?}");
+    scene.wait_for_status("blue may be removed", |status| status.safe_to_remove == [Backend::Blue])?;
+    last.kill()?;
+    recipe.give_back()
+}
+
+fn is_at(scene: &Scene<'_>, stage: &str) -> Result<bool> {
+    Ok(scene.status()?.stage.is_some_and(|reached| reached.to_string() == stage))
+}
+
+/// Of two only the one with the Lease acts; when it goes, the other does.
+pub(crate) fn one_of_two_controllers_leads(cluster: &Cluster) -> Result<()> {
+    let scene = Scene::set(cluster, "leaders", &["controller.replicas=2"])?;
+    let mut load = scene.load()?;
+    scene.start("r2")?;
+    for stage in &STAGES[1..3] {
+        let before = leader(cluster)?;
+        let pods = cluster.ready_pods(release::NAMESPACE, release::CONTROLLER_PODS)?;
+        ensure!(pods.len() == 2 && pods.contains(&before), "{before} is not one of {pods:?}");
+        cluster.kubectl(&["delete", "pod", &before, "--namespace", release::NAMESPACE, "--wait=false"])?;
+        scene.promote_to(stage)?;
+        let after = leader(cluster)?;
+        println!("{stage} was reached by {after} after {before} was deleted");
+        ensure!(after != before, "{before} still leads");
+        cluster.wait_for_rollout(release::NAMESPACE, "deployment", release::CONTROLLER, DEADLINE)?;
+    }
+    load.check("Blue_100", Weights { green: 0, blue: 100 })?;
+    load.finish()?;
+    // One history, without a stage that was reached twice.
+    let history: Vec<_> = scene.status()?.history.iter().map(|reached| reached.to.to_string()).collect();
+    ensure!(history == STAGES[..3], "{history:?}");
+    Ok(())
+}
+
+fn leader(cluster: &Cluster) -> Result<String> {
+    cluster.wait_until("somebody leads", DEADLINE, || {
+        let lease = cluster.get(release::NAMESPACE, "lease", release::CONTROLLER)?;
+        let holder = lease["spec"]["holderIdentity"].as_str().filter(|holder| !holder.is_empty());
+        holder.map(str::to_owned).context("the Lease has no holder")
+    })
+}

@@ -1,0 +1,28 @@
+//! Rollouts with Turnout's own gateway on a real node: the chart is installed as a user would, `turnout` promotes and
+//! rolls back, and load from the node holds every answer against the weights.
+
+mod confirm;
+mod controller;
+mod crash;
+mod loss;
+mod objects;
+mod stages;
+
+use std::process::ExitCode;
+
+use turnout_cluster::{Image, Options, Suite};
+
+fn main() -> ExitCode {
+    let options = Options { images: Image::OWN.to_vec(), ..Options::default() };
+    Suite::new("rollout", options)
+        .case("five_stages_lose_no_request", stages::five_stages_lose_no_request)
+        .case("a_rollback_from_each_stage_loses_no_request", stages::a_rollback_from_each_stage_loses_no_request)
+        .case("a_promotion_is_confirmed_by_three_gateways", confirm::a_promotion_is_confirmed_by_three_gateways)
+        .case("weight_leaves_a_lost_backend_and_returns", loss::weight_leaves_a_lost_backend_and_returns)
+        .case("a_lost_backend_rolls_back_where_that_is_wanted", loss::a_lost_backend_rolls_back_where_that_is_wanted)
+        .case("weight_stays_where_nobody_else_is_ready", loss::weight_stays_where_nobody_else_is_ready)
+        .case("virtual_services_are_followed_without_istio", objects::virtual_services_are_followed_without_istio)
+        .node_case("a_killed_controller_is_no_loss", crash::a_killed_controller_is_no_loss)
+        .case("one_of_two_controllers_leads", crash::one_of_two_controllers_leads)
+        .run()
+}
