@@ -148,7 +148,9 @@ fn default_kubeconfig() -> anyhow::Result<Option<Kubeconfig>> {
     let mut merged: Option<Kubeconfig> = None;
     for path in listed.iter().filter(|path| path.exists()) {
         let cannot_read = || format!("cannot read {}", path.display());
-        let next = Kubeconfig::read_from(path).with_context(cannot_read)?;
+        let mut next = Kubeconfig::read_from(path).with_context(cannot_read)?;
+        // What kubectl writes where it means none; the next file may name one.
+        next.current_context = next.current_context.filter(|name| !name.is_empty());
         merged = Some(match merged {
             Some(former) => former.merge(next).with_context(cannot_read)?,
             None => next,

@@ -61,8 +61,8 @@ First steps:
   turnout lint routes.yaml                         what a gateway would say of a routes file
   turnout explain --routes routes.yaml POST /score -H 'x-api-version: blue'
 
-Exit codes: 0 done, reached or well; 1 refused, failed or rolled back; 2 not doable as asked (usage, files, no access \
-to the cluster, no such rollout); 3 time-out.
+Exit codes: 0 done, reached or well; 1 refused, failed, rolled back or different; 2 not doable as asked (usage, files, \
+no access to the cluster, no such rollout); 3 time-out.
 Every flag can be set by the environment variable that its help names.";
 
 #[derive(Subcommand)]

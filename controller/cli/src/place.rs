@@ -112,6 +112,7 @@ impl Place {
     }
 
     /// The name of the only rollout.
+    #[cfg_attr(not(feature = "cluster"), expect(clippy::unused_async, reason = "as with access to clusters"))]
     pub(crate) async fn only_name(&self) -> anyhow::Result<String> {
         let names = match self {
             Self::Local(directory) => directory.rollout_names()?,
@@ -189,6 +190,7 @@ impl Place {
     }
 
     /// Whether a directory has a driver. Whether a cluster has a controller is for `turnout check` to say.
+    #[cfg_attr(not(feature = "cluster"), expect(clippy::unnecessary_wraps, reason = "as with access to clusters"))]
     pub(crate) fn is_driven(&self) -> Option<bool> {
         match self {
             Self::Local(directory) => Some(directory.is_driven()),
@@ -200,13 +202,9 @@ impl Place {
     /// Says so on standard error if a directory has no driver.
     pub(crate) fn warn_if_nobody_drives(&self) {
         match self {
-            Self::Local(directory) if !directory.is_driven() => {
-                let root = directory.root().display();
-                anstream::eprintln!(
-                    "turnout: nothing drives {root}: start `turnout local --dir {root}`, or nothing moves"
-                );
-            }
-            _ => {}
+            Self::Local(directory) => directory.warn_if_nobody_drives(),
+            #[cfg(feature = "cluster")]
+            Self::Cluster(_) => {}
         }
     }
 

@@ -16,6 +16,7 @@ pub(crate) struct Split {
 
 /// A backend in a rule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Share {
     /// `host:port` or `host:port/subset`.
     pub(crate) backend: String,

@@ -16,7 +16,7 @@ const TICK: Duration = Duration::from_secs(2);
 /// Waits until a rollout is where it should be.
 ///
 /// Exit code: 0 reached, 1 it failed, was rejected or is rolled back, 2 usage, no such rollout or no access, 3 time-out.
-/// An API server that does not answer for a while is waited for as well.
+/// An API server that has answered once and then does not for a while is waited for as well.
 #[derive(Args)]
 #[command(after_help = "Example:\n  turnout rollout promote --to Blue_50 && turnout wait --stage Blue_50 --timeout 5m")]
 pub(crate) struct Arguments {

@@ -20,7 +20,8 @@ use turnout_rollout::{ConditionStatus, ConditionType, ModelRollout, Phase};
 /// Whether Turnout is well in a cluster: the API server, the definitions, your rights and the controller's, the
 /// controller, the gateways and what they have, and versions.
 ///
-/// Exit code: 0 nothing failed (there may be warnings), 1 something did, 2 there is no cluster to ask.
+/// Exit code: 0 nothing failed (there may be warnings), 1 something did, as an API server that does not answer, 2 usage,
+/// or nothing says which cluster to ask.
 #[derive(Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]

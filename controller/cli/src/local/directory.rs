@@ -115,6 +115,14 @@ impl Directory {
         matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
     }
 
+    /// Says so on standard error if none runs.
+    pub(crate) fn warn_if_nobody_drives(&self) {
+        if !self.is_driven() {
+            let root = self.root.display();
+            anstream::eprintln!("turnout: nothing drives {root}: start `turnout local --dir {root}`, or nothing moves");
+        }
+    }
+
     /// The names of the rollouts, in order.
     pub(crate) fn rollout_names(&self) -> anyhow::Result<Vec<String>> {
         let files = crate::routes::yaml_files(&self.rollouts())?;

@@ -1,8 +1,9 @@
 //! Rollouts over a directory, with the driver, gateway and models of a real `turnout local`: the verbs, their exit
 //! codes, and what is left when the driver is killed.
 
-use crate::support::{Local, eventually, is_closed, turnout};
+use crate::support::{Local, Running, command, command_as, eventually, is_closed, run, turnout};
 use serde_json::json;
+use std::os::unix::fs::symlink;
 
 const WAIT: [&str; 3] = ["wait", "--timeout", "1m"];
 
@@ -70,9 +71,98 @@ fn exit_codes_tell_a_time_out_from_a_refusal_and_from_bad_usage() {
     check(&["rollout", "status", "other"], 2, "there is no rollout other");
     check(&["wait", "--stage", "Green_100", "--timeout", "0s"], 3, "timed out");
     check(&["wait", "--idle", "--stage", "Blue_0"], 2, "cannot be used with");
-    let ran = turnout(&["rollout", "list"]);
-    assert_eq!(ran.code, 2, "{ran:?}");
-    assert!(ran.stderr.contains("give --local DIR"), "{ran:?}");
+    for command in [["rollout", "list"], ["wait", "--idle"]] {
+        let ran = turnout(&command);
+        assert_eq!(ran.code, 2, "{ran:?}");
+        assert!(ran.stderr.contains("give --local DIR"), "{ran:?}");
+    }
+    #[cfg(not(feature = "cluster"))]
+    for command in ["check", "routes"] {
+        let ran = turnout(&[command, "-n", "ns", "-o", "json"]);
+        assert_eq!(ran.code, 2, "{ran:?}");
+        assert!(ran.stderr.contains("this build has no access to clusters"), "{ran:?}");
+    }
+}
+
+#[test]
+fn the_status_shows_the_stages_and_what_backends_and_gateway_have() {
+    let local = Local::start();
+    local.done(&["rollout", "start", "--revision", "B"]);
+    wait_for(&local, &["--stage", "Blue_50"]);
+    let text = local.done(&["rollout", "status"]).stdout;
+    for line in
+        ["*  Blue_50     50     50    manual", "green    50      50    ", "blue     50      50    ", "as published"]
+    {
+        assert!(text.contains(line), "{line}:\n{text}");
+    }
+    let status = local.status();
+    let seen = |backend: &str| status["gateways"][0][backend]["weight"].clone();
+    assert_eq!((seen("green"), seen("blue")), (json!(50), json!(50)), "{status}");
+    assert_eq!(status["backends"]["blue"]["revisions"], json!(["B"]));
+}
+
+#[test]
+fn a_watched_status_is_a_line_for_each_change_where_there_is_no_terminal() {
+    let local = Local::start();
+    let path = local.path();
+    let watching = Running::start(&["rollout", "status", "-w", "--local", path.to_str().unwrap()]);
+    let line = watching.line();
+    assert!(line.contains(" Idle ") && line.contains("; seen green 100, blue 0; ready green 1/1"), "{line}");
+    local.done(&["rollout", "start", "--revision", "B"]);
+    while !watching.line().contains(" Holding Blue_50 wanted green 50, blue 50; seen green 50, blue 50; ") {}
+}
+
+#[test]
+fn who_waits_is_told_what_for_and_when_it_is_there() {
+    let local = Local::start();
+    local.done(&["rollout", "start", "--revision", "B"]);
+    let path = local.path();
+    let waiting = Running::start(&["wait", "--stage", "Blue_100", "--local", path.to_str().unwrap()]);
+    waiting.wait_for_remark("Blue_50: waiting for approval");
+    local.done(&["rollout", "promote"]);
+    let ran = waiting.end();
+    assert!(ran.code == 0 && ran.stdout.starts_with("model: reached "), "{ran:?}");
+}
+
+#[test]
+fn kubectl_runs_it_as_a_plugin() {
+    let local = Local::start();
+    let path = local.path();
+    let plugin = path.join("kubectl-turnout");
+    symlink(env!("CARGO_BIN_EXE_turnout"), &plugin).unwrap();
+    let listed = run(&mut command_as(&plugin, &["rollout", "list", "--local", path.to_str().unwrap()]), "");
+    assert!(listed.code == 0 && listed.stdout.contains("model  "), "{listed:?}");
+    let help = run(&mut command_as(&plugin, &["rollout", "--help"]), "");
+    assert!(help.stdout.contains("Usage: kubectl turnout rollout [OPTIONS] <COMMAND>"), "{help:?}");
+}
+
+#[test]
+fn what_is_only_for_clusters_is_refused_over_a_directory() {
+    let local = Local::start();
+    let refused = |arguments: &[&str], said: &str| {
+        let ran = local.turnout(arguments);
+        assert_eq!(ran.code, 2, "{ran:?}");
+        assert!(ran.stderr.contains(said), "{said}: {ran:?}");
+    };
+    refused(&["rollout", "list", "-A"], "--all-namespaces is for clusters");
+    refused(&["rollout", "status", "--gateway-namespace", "turnout"], "--gateway-namespace is for clusters");
+    for flag in ["--kubeconfig", "--context", "--namespace"] {
+        refused(&["rollout", "list", flag, "any"], "give one or the other");
+    }
+}
+
+#[test]
+fn flags_can_be_set_by_their_variables() {
+    let local = Local::start();
+    let with = |arguments: &[&str], variables: &[(&str, &str)]| {
+        let mut command = command(arguments);
+        run(command.env("TURNOUT_LOCAL", local.path()).envs(variables.iter().copied()), "")
+    };
+    assert_eq!(with(&["rollout", "list"], &[("TURNOUT_OUTPUT", "json")]).json()[0]["metadata"]["name"], "model");
+    let started = with(&["rollout", "start"], &[("TURNOUT_REVISION", "B"), ("TURNOUT_TO", "Blue_50")]);
+    assert_eq!(started.stdout, "model: revision B is to go to Blue_50\n");
+    let waited = with(&["wait"], &[("TURNOUT_IDLE", "true"), ("TURNOUT_TIMEOUT", "0s")]);
+    assert_eq!(waited.code, 3, "{waited:?}");
 }
 
 #[test]

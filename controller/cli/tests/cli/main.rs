@@ -2,7 +2,17 @@
 //! by its own id, and waiting is for something to be seen, never for time to pass.
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+#[cfg(feature = "cluster")]
+mod api;
+#[cfg(feature = "cluster")]
+mod check;
+#[cfg(feature = "cluster")]
+mod cluster;
 mod demo;
+#[cfg(feature = "cluster")]
+mod installation;
 mod local;
+mod probe;
 mod routes;
+mod server;
 mod support;

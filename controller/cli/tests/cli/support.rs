@@ -2,10 +2,11 @@
 //! when the test ends, well or badly.
 
 use serde_json::Value;
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{BufRead as _, BufReader, Read, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -26,12 +27,21 @@ impl Ran {
     }
 }
 
-/// The binary, without what the environment says of it.
-fn binary() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_turnout"));
+/// The command, without what the environment says of it, of a cluster and of the terminal.
+pub(crate) fn command(arguments: &[&str]) -> Command {
+    command_as(Path::new(env!("CARGO_BIN_EXE_turnout")), arguments)
+}
+
+/// The command by another name of the binary.
+pub(crate) fn command_as(program: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("TURNOUT_")) {
         command.env_remove(name);
     }
+    for name in ["KUBECONFIG", "KUBERNETES_SERVICE_HOST", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"] {
+        command.env_remove(name);
+    }
+    command.env("HOME", "/nowhere").env("LC_ALL", "C").args(arguments);
     command
 }
 
@@ -42,13 +52,80 @@ pub(crate) fn turnout(arguments: &[&str]) -> Ran {
 
 /// Runs a command with this on its standard input.
 pub(crate) fn turnout_with_input(arguments: &[&str], input: &str) -> Ran {
-    let mut command = binary();
-    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    run(&mut command(arguments), input)
+}
+
+/// Runs a command that was made elsewhere, with this on its standard input.
+pub(crate) fn run(command: &mut Command, input: &str) -> Ran {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Ran { code: output.status.code().unwrap(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+/// A command that goes on while it is looked at; it is ended with the value.
+pub(crate) struct Running {
+    child: Child,
+    stdout: Receiver<String>,
+    stderr: Receiver<String>,
+}
+
+impl Running {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        let mut command = command(arguments);
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (stdout, stderr) = (lines_of(child.stdout.take().unwrap()), lines_of(child.stderr.take().unwrap()));
+        Self { child, stdout, stderr }
+    }
+
+    /// Its next line on standard output.
+    pub(crate) fn line(&self) -> String {
+        self.stdout.recv_timeout(PATIENCE).expect("another line")
+    }
+
+    /// Returns once it has said this on standard error.
+    pub(crate) fn wait_for_remark(&self, said: &str) {
+        while !self.stderr.recv_timeout(PATIENCE).expect("a remark").contains(said) {}
+    }
+
+    /// What it came to by itself, and what it said that was not read before.
+    pub(crate) fn end(mut self) -> Ran {
+        let (stdout, stderr) = (rest_of(&self.stdout), rest_of(&self.stderr));
+        Ran { code: self.child.wait().unwrap().code().unwrap(), stdout, stderr }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Lines as they come, read by a thread of their own: so that nobody waits for one that never comes.
+fn lines_of(stream: impl Read + Send + 'static) -> Receiver<String> {
+    let (lines, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            if lines.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    receiver
+}
+
+fn rest_of(lines: &Receiver<String>) -> String {
+    let mut text = String::new();
+    loop {
+        match lines.recv_timeout(PATIENCE) {
+            Ok(line) => text += &(line + "\n"),
+            Err(RecvTimeoutError::Disconnected) => return text,
+            Err(RecvTimeoutError::Timeout) => panic!("it does not end: {text}"),
+        }
+    }
 }
 
 /// Waits until `look` sees something.
@@ -81,8 +158,8 @@ impl Local {
     pub(crate) fn start_again(&mut self) {
         let addresses = self.path().join("addresses.json");
         let _ = std::fs::remove_file(&addresses);
-        let mut command = binary();
-        command.args(["local", "--listen", "127.0.0.1:0", "--workers", "1", "--dir"]).arg(self.path());
+        let mut command = command(&["local", "--listen", "127.0.0.1:0", "--workers", "1", "--dir"]);
+        command.arg(self.path());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         self.running = Some(command.spawn().unwrap());
         let running = self.running.as_mut().unwrap();
@@ -157,6 +234,11 @@ fn score(gateway: SocketAddr, version: Option<&str>) -> (u16, String) {
 /// Whether nobody listens there.
 pub(crate) fn is_closed(address: SocketAddr) -> bool {
     TcpStream::connect(address).is_err()
+}
+
+/// An address where nobody listens.
+pub(crate) fn closed_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 /// Writes a file of a test's own and returns its path as text.

@@ -54,7 +54,7 @@ pub(super) async fn find(cluster: &Cluster, arguments: &Arguments, report: &mut 
 }
 
 impl Controller {
-    fn of(deployment: Deployment) -> Option<Self> {
+    pub(super) fn of(deployment: Deployment) -> Option<Self> {
         let namespace = deployment.namespace()?;
         let pod = deployment.spec.as_ref()?.template.spec.as_ref()?;
         let container = pod.containers.first()?;

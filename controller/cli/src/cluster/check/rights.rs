@@ -12,7 +12,7 @@ use k8s_openapi::api::authorization::v1::{
 use kube::api::{Api, PostParams};
 use std::fmt;
 use turnout_controller::names::{GROUP, PLURAL};
-use turnout_rollout::{Mode, ModelRollout, Workload};
+use turnout_rollout::{Backend, Mode, ModelRollout, Workload};
 
 const RIGHTS: &str = "rights";
 const ISTIO: &str = "networking.istio.io";
@@ -108,14 +108,8 @@ pub(super) async fn check_controller(
     rollouts: &[&ModelRollout],
     report: &mut Report,
 ) {
-    let mut wanted = vec![(controller.namespace.clone(), at_home(controller))];
-    for namespace in &controller.namespaces {
-        let there: Vec<&ModelRollout> =
-            rollouts.iter().filter(|rollout| rollout.metadata.namespace == *namespace).copied().collect();
-        wanted.push((namespace.clone(), where_it_governs(controller, &there)));
-    }
     let user = format!("system:serviceaccount:{}:{}", controller.namespace, controller.service_account);
-    for (namespace, rights) in wanted {
+    for (namespace, rights) in needed(controller, rollouts) {
         let count = rights.len();
         match missing(rights, |right| cluster.may_as(&user, &controller.namespace, right, &namespace)).await {
             Ok(missing) if missing.is_empty() => {
@@ -140,16 +134,27 @@ pub(super) async fn check_controller(
     }
 }
 
+/// What a controller needs, by namespace: as much as it uses for these rollouts.
+fn needed(controller: &Controller, rollouts: &[&ModelRollout]) -> Vec<(String, Vec<Right>)> {
+    let mut needed = vec![(controller.namespace.clone(), at_home(controller))];
+    for namespace in &controller.namespaces {
+        let there: Vec<&ModelRollout> =
+            rollouts.iter().filter(|rollout| rollout.metadata.namespace == *namespace).copied().collect();
+        needed.push((namespace.clone(), where_it_governs(controller, &there)));
+    }
+    needed
+}
+
 /// In the namespace of the release.
 fn at_home(controller: &Controller) -> Vec<Right> {
     let mut rights = Rights::default();
     rights.add_named("coordination.k8s.io", "leases", Some(&controller.lease), &["get", "update"]);
     rights.add("coordination.k8s.io", "leases", &["create"]);
     rights.add("events.k8s.io", "events", &["create"]);
-    if let Some(documents) = &controller.documents_configmap {
-        rights.add_named("", "configmaps", Some(documents), &["get"]);
-    }
     if controller.gateway_service.is_some() {
+        if let Some(documents) = &controller.documents_configmap {
+            rights.add_named("", "configmaps", Some(documents), &["get"]);
+        }
         rights.add_named("", "configmaps", Some(&controller.routes_configmap), &["get", "update"]);
         rights.add("", "configmaps", &["list", "watch"]);
         rights.add("discovery.k8s.io", "endpointslices", &["list", "watch"]);
@@ -173,14 +178,18 @@ fn where_it_governs(controller: &Controller, rollouts: &[&ModelRollout]) -> Vec<
     if controller.has_twins && controller.gateway_service.is_some() {
         rights.add("", "services", &["create", "update", "delete"]);
     }
-    if controller.documents_configmap.is_none() {
+    if controller.documents_configmap.is_none() && controller.gateway_service.is_some() {
         for document in DOCUMENTS {
             rights.add(ISTIO, document, &reads);
             rights.add(ISTIO, format!("{document}/status"), &["patch"]);
         }
     }
-    if rollouts.iter().any(|rollout| rollout.spec.mode == Mode::Istio) {
-        rights.add(ISTIO, "virtualservices", &["patch"]);
+    let of_istio = || rollouts.iter().filter(|rollout| rollout.spec.mode == Mode::Istio);
+    if of_istio().next().is_some() {
+        rights.add(ISTIO, "virtualservices", &["get", "patch"]);
+    }
+    if of_istio().any(|rollout| Backend::BOTH.iter().any(|it| rollout.spec.backend(*it).subset.is_some())) {
+        rights.add(ISTIO, "destinationrules", &["list"]);
     }
     if rollouts.iter().any(|rollout| rollout.spec.workload == Workload::Managed) {
         rights.add("apps", "deployments", &["create", "update", "patch", "delete"]);
@@ -235,5 +244,67 @@ impl Cluster {
         let asked = api.create(&PostParams::default(), &review).await;
         let asked = asked.map_err(self.failure(format!("ask for the rights of {user}")))?;
         Ok(asked.status.is_some_and(|status| status.allowed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+    use super::*;
+    use crate::view::testing::rollout;
+    use serde::Deserialize as _;
+    use serde_json::{Value, json};
+    use std::path::Path;
+
+    /// The objects of a rendering of the chart.
+    fn rendered(case: &str) -> Vec<Value> {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../tests/charts/golden/{case}.yaml"));
+        let text = std::fs::read_to_string(path).unwrap();
+        serde_yaml::Deserializer::from_str(&text).map(|document| Value::deserialize(document).unwrap()).collect()
+    }
+
+    fn controller(objects: &[Value]) -> Controller {
+        let is_it = |object: &&Value| {
+            object["kind"] == "Deployment"
+                && object["metadata"]["labels"]["app.kubernetes.io/component"] == "controller"
+        };
+        let deployment = objects.iter().find(is_it).unwrap().clone();
+        Controller::of(serde_json::from_value(deployment).unwrap()).unwrap()
+    }
+
+    /// Whether a Role of the namespace has it.
+    fn is_given(objects: &[Value], namespace: &str, right: &Right) -> bool {
+        let has = |rule: &Value, field: &str, word: &str| rule[field].as_array().unwrap().iter().any(|it| it == word);
+        let roles = objects.iter().filter(|it| it["kind"] == "Role" && it["metadata"]["namespace"] == namespace);
+        roles.flat_map(|role| role["rules"].as_array().unwrap()).any(|rule| {
+            let is_named = |name: &String| has(rule, "resourceNames", name);
+            has(rule, "apiGroups", right.group)
+                && has(rule, "resources", &right.resource)
+                && has(rule, "verbs", right.verb)
+                && (rule["resourceNames"].is_null() || right.name.as_ref().is_some_and(is_named))
+        })
+    }
+
+    #[test]
+    fn a_controller_needs_nothing_that_its_chart_does_not_give() {
+        let check = |case: &str, spec: Value, missing: &[&str]| {
+            let objects = rendered(case);
+            let controller = controller(&objects);
+            let mut rollout = rollout(&spec);
+            rollout.metadata.namespace.clone_from(&controller.namespaces[0]);
+            let needed = needed(&controller, &[&rollout]);
+            assert_eq!(needed.len(), 1 + controller.namespaces.len());
+            let rights = needed.iter().flat_map(|(place, rights)| rights.iter().map(move |right| (place, right)));
+            let lacking = rights.filter(|(namespace, right)| !is_given(&objects, namespace, right));
+            let lacking: Vec<String> = lacking.map(|(_, right)| right.to_string()).collect();
+            assert_eq!(lacking, missing, "{case} {spec}");
+        };
+        for case in ["aks", "bare", "default", "prometheus", "tls", "two-namespaces"] {
+            check(case, json!({}), &[]);
+        }
+        let of_istio = json!({"mode": "Istio", "green": {"host": "m", "subset": "v1"}});
+        check("istio-only", of_istio.clone(), &[]);
+        check("managed", json!({"workload": "Managed"}), &[]);
+        check("default", of_istio, &["get virtualservices", "patch virtualservices", "list destinationrules"]);
     }
 }
