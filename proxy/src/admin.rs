@@ -69,11 +69,14 @@ async fn ready(State(control): State<Arc<Control>>) -> (StatusCode, &'static str
     }
 }
 
+/// The snapshot is taken before the workers are asked: by the time they have answered, every request that saw an older
+/// one is in flight at its backend or over, so none hides behind weights that are in effect already.
 async fn metrics(State(control): State<Arc<Control>>) -> impl IntoResponse {
+    let snapshot = control.snapshots.current();
     for worker in &control.workers {
         worker.flush_metrics().await;
     }
-    if let Some(snapshot) = control.snapshots.current() {
+    if let Some(snapshot) = snapshot {
         control.metrics.observe_snapshot(&snapshot, &control.registry);
     }
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], control.metrics.render())

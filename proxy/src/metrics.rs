@@ -187,7 +187,12 @@ impl Metrics {
             )?,
             weight: gauges(r, "turnout_weight", "Weights in effect.", &["route", "backend"])?,
             endpoints: gauges(r, "turnout_upstream_endpoints", "Endpoints that are known.", &["backend"])?,
-            in_flight: gauges(r, "turnout_requests_in_flight", "Requests sent and not answered.", &["backend"])?,
+            in_flight: gauges(
+                r,
+                "turnout_requests_in_flight",
+                "Requests given to a backend and not over.",
+                &["backend"],
+            )?,
             source,
             registry,
         };

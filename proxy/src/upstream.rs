@@ -124,13 +124,14 @@ impl Upstream {
         self.endpoints.load()
     }
 
-    /// Requests that were sent, or are about to be, and not answered to their end.
+    /// Requests that were given to this backend and whose exchange with it has not ended: sent, or yet to be.
     pub(crate) fn in_flight(&self) -> u64 {
         self.in_flight.load(Ordering::Relaxed)
     }
 }
 
-/// Counts a request as in flight at its upstream until it is dropped.
+/// Counts a request as in flight at its upstream until it is dropped. Each request has one, from the choice of its
+/// backend to the end of the backend's answer, whatever it waits for in between and however often it is tried.
 #[derive(Debug)]
 pub(crate) struct InFlight(Arc<Upstream>);
 

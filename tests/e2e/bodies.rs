@@ -27,10 +27,11 @@ const MIB: u64 = 1024 * 1024;
 const LARGE: u64 = 100 * MIB;
 
 /// A body that does not fit into what may lie between two sides that do not wait for each other.
-const MORE_THAN_BUFFERS: u64 = 64 * MIB;
+const MORE_THAN_BUFFERS: u64 = 128 * MIB;
 
-/// What may lie there: the gateway's own buffers and those of the kernel for its two sockets.
-const BUFFERS: u64 = 16 * MIB;
+/// What may lie there: the gateway's own buffers and those of the kernel for its two sockets, of which Linux lets one
+/// receive up to 32 MiB ahead and the other send 4 MiB (`tcp_rmem`, `tcp_wmem`).
+const BUFFERS: u64 = 48 * MIB;
 
 /// What the gateway reads before it takes a connection to the backend.
 const READ_AHEAD: usize = 16 * 1024;

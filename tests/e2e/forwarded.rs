@@ -157,9 +157,10 @@ async fn a_client_cannot_say_what_is_envoys_to_say() -> anyhow::Result<()> {
             .header("x-envoy-original-path", "/evil")
             .header("x-envoy-custom", "kept");
         let (received, _) = forwarded(&bed, &request).await?;
-        let text = format!("{:?}", received.headers);
         for lie in ["99", "6.6.6.6", "5xx", "/evil"] {
-            assert!(!text.contains(lie), "{arguments:?}: {text}");
+            // A request id is random, and may hold any digits.
+            let mut said = received.headers.0.iter().filter(|(name, _)| name != "x-request-id");
+            assert!(!said.any(|(_, value)| value.contains(lie)), "{arguments:?}: {:?}", received.headers);
         }
         assert_eq!(received.headers.first("x-envoy-custom"), Some("kept"));
     }

@@ -370,6 +370,46 @@ async fn a_dropped_backend_is_told_until_its_last_request_has_ended() -> anyhow:
 }
 
 #[tokio::test]
+async fn a_request_is_in_flight_at_its_backend_before_its_body_has_come() -> anyhow::Result<()> {
+    // The backend is chosen by the head: from then on it must not go.
+    let mut bed = Bed::start(TO_GREEN, &[]).await?;
+    let green = [("backend", "green.default.svc.cluster.local:5001")];
+    let to_blue = documents(&bed.backends, "- route: [{destination: {host: blue}}]");
+    let body = b"0123456789";
+    let request = RawRequest::post("/", body).to_bytes();
+    let mut client = bed.open().await?;
+    client.send(&request[..request.len() - body.len()]).await?;
+    in_flight(&bed, green[0].1, 1.0).await?;
+    assert_eq!(bed.received(), 0, "the backend hears of it when the body is there");
+
+    bed.publish(&to_blue).await?;
+    assert_eq!(bed.gateway.metrics().await?.sum("turnout_requests_in_flight", &green), Some(1.0));
+    client.send(body).await?;
+    let response = client.response("POST").await?;
+    assert_eq!((response.status, response.backend()), (200, Some("green")));
+    in_flight(&bed, green[0].1, 0.0).await
+}
+
+#[tokio::test]
+async fn a_request_is_in_flight_at_its_backend_between_its_tries() -> anyhow::Result<()> {
+    let patient = "- route: [{destination: {host: dead}}]\n  retries: {attempts: 5, backoff: 1h}";
+    let bed = Bed::start(patient, &[]).await?;
+    let dead = "dead.default.svc.cluster.local:5001";
+    let mut client = bed.open().await?;
+    client.send(&RawRequest::get("/").to_bytes()).await?;
+    eventually(LONG, || async {
+        let retries = bed.count("turnout_retries_total", &[("backend", dead)]).await?;
+        ensure!(retries > 0.5, "{retries} retries");
+        Ok(())
+    })
+    .await?;
+    let seen = bed.count("turnout_requests_in_flight", &[("backend", dead)]).await?;
+    assert!((seen - 1.0).abs() < 0.5, "{seen} in flight");
+    drop(client);
+    in_flight(&bed, dead, 0.0).await
+}
+
+#[tokio::test]
 async fn a_gateway_port_without_a_listener_is_told() -> anyhow::Result<()> {
     let backends = Backends::start().await?;
     let other = documents(&backends, TO_GREEN).replace(

@@ -21,6 +21,7 @@ use tempfile::TempDir;
 
 use crate::client::{self, RawRequest, RawResponse};
 use crate::eventually;
+use crate::process::is_stopped;
 pub use binary::proxy_binary;
 pub use metrics::Metrics;
 
@@ -203,6 +204,22 @@ impl Gateway {
         let status = Command::new("kill").args(["-s", name, &self.id().to_string()]).status()?;
         anyhow::ensure!(status.success(), "kill -s {name} ended with {status}");
         Ok(())
+    }
+
+    /// Stops the process (SIGSTOP), and returns when none of its threads runs any more: what comes for it from then on is
+    /// found by all of them only after [`Gateway::resume`]. On Linux only, where the kernel tells.
+    pub async fn stop(&self) -> anyhow::Result<()> {
+        self.signal("STOP")?;
+        eventually(DEADLINE, || async {
+            anyhow::ensure!(is_stopped(self.id())?, "a thread of turnout-proxy still runs");
+            anyhow::Ok(())
+        })
+        .await
+    }
+
+    /// Lets a stopped process go on.
+    pub fn resume(&self) -> anyhow::Result<()> {
+        self.signal("CONT")
     }
 
     /// Waits until the process has ended by itself.

@@ -1,4 +1,5 @@
-//! What Linux says about a running process: its peak of memory, and which of its threads wait for which connections.
+//! What Linux says about a process: its peak of memory, whether it stands still, and which of its threads wait for which
+//! connections.
 //!
 //! Everything is read from `/proc`; on other systems these functions fail and the tests that need them are left out.
 
@@ -7,6 +8,9 @@ use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+
+/// The state of a stopped thread in `/proc/ID/task/ID/stat`.
+const STOPPED: char = 'T';
 
 /// The state `ESTABLISHED` in `/proc/net/tcp`.
 const ESTABLISHED: &str = "01";
@@ -17,6 +21,37 @@ pub fn peak_memory_kib(id: u32) -> io::Result<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
     number.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no VmHWM in /proc/ID/status"))
+}
+
+/// Whether every thread of the process is stopped (by SIGSTOP), so that nothing runs in it. The signal takes the threads
+/// one after the other, and one that sleeps in a system call ends that first.
+pub fn is_stopped(id: u32) -> io::Result<bool> {
+    for thread in fs::read_dir(format!("/proc/{id}/task"))? {
+        // A thread may end before it is looked at.
+        let stat = fs::read_to_string(thread?.path().join("stat")).unwrap_or_default();
+        if state_of_thread(&stat).is_some_and(|state| state != STOPPED) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// `id (name) state parent ...` (proc(5)); the name may hold anything.
+fn state_of_thread(stat: &str) -> Option<char> {
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
+/// How many connections to `remote` (IPv4) are established at the side that made them: it has not heard yet of an end.
+/// The kernel tells of its sockets one after the other, so some may be missing where others come and go.
+pub fn established_to(remote: SocketAddr) -> io::Result<usize> {
+    let Some(remote) = kernel_form(remote) else { return Ok(0) };
+    let table = fs::read_to_string("/proc/net/tcp")?;
+    Ok(table.lines().skip(1).filter(|line| is_established_to(line, &remote)).count())
+}
+
+fn is_established_to(line: &str, remote: &str) -> bool {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    words.get(2) == Some(&remote) && words.get(3) == Some(&ESTABLISHED)
 }
 
 /// How many connections to its own address `local` (IPv4) each epoll instance of the process waits for, in no order;
@@ -67,7 +102,10 @@ fn inode_of_target(line: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{connections_by_epoll, inode_of_socket, inode_of_target, peak_memory_kib};
+    use super::{
+        connections_by_epoll, established_to, inode_of_socket, inode_of_target, is_established_to, is_stopped,
+        peak_memory_kib, state_of_thread,
+    };
     use tokio::net::{TcpListener, TcpStream};
 
     #[test]
@@ -77,8 +115,13 @@ mod tests {
         assert_eq!(inode_of_socket(line, "0100007F:1F90"), Some(4711));
         assert_eq!(inode_of_socket(line, "0100007F:1F91"), None);
         assert_eq!(inode_of_socket(&line.replace(" 01 ", " 06 "), "0100007F:1F90"), None);
+        assert!(is_established_to(line, "0100007F:C350"));
+        assert!(!is_established_to(line, "0100007F:1F90"));
+        assert!(!is_established_to(&line.replace(" 01 ", " 08 "), "0100007F:C350"));
         assert_eq!(inode_of_target("tfd:        5 events: 8000201d data: 5 pos:0 ino:1a2b sdev:9"), Some(0x1a2b));
         assert_eq!(inode_of_target("pos:\t0"), None);
+        assert_eq!(state_of_thread("4711 (worker) 1) T 1 4711"), Some('T'));
+        assert_eq!(state_of_thread(""), None);
     }
 
     #[cfg(target_os = "linux")]
@@ -96,6 +139,8 @@ mod tests {
             ));
         }
         assert_eq!(connections_by_epoll(own, local).expect("/proc can be read"), [3]);
+        assert_eq!(established_to(local).expect("/proc can be read"), 3);
         assert!(peak_memory_kib(own).expect("/proc can be read") > 0);
+        assert!(!is_stopped(own).expect("/proc can be read"), "it asks");
     }
 }

@@ -7,7 +7,7 @@
 use super::RequestBody;
 use crate::error::{Flag, GatewayError};
 use crate::record::Record;
-use crate::upstream::Lease;
+use crate::upstream::{InFlight, Lease};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -36,7 +36,8 @@ enum Source {
 /// A backend's body, with what it takes to end well.
 pub(crate) struct UpstreamBody {
     pub(crate) incoming: Incoming,
-    pub(crate) lease: Option<Lease>,
+    /// Until the backend is done with the request, or the request with it.
+    pub(crate) lease: Option<(Lease, InFlight)>,
     pub(crate) policy: BackendPolicy,
     pub(crate) idle_timeout: Duration,
     /// The connection is kept only if all of the request was sent, too.
@@ -210,7 +211,7 @@ impl Held {
     /// All of it has been read: the connection is free for another request, if that one was sent whole.
     fn finish(&mut self) {
         let body = &mut self.body;
-        if let Some(lease) = body.lease.take()
+        if let Some((lease, _in_flight)) = body.lease.take()
             && body.request_body.is_received()
         {
             lease.give_back(&body.policy, body.idle_timeout);

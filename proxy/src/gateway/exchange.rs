@@ -7,7 +7,7 @@ use crate::body::{Deadline, RequestBody, TryBody};
 use crate::error::{Flag, Flags, GatewayError};
 use crate::headers;
 use crate::record::Record;
-use crate::upstream::{Lease, LeaseError, SendFailure, WorkerUpstream};
+use crate::upstream::{InFlight, Lease, LeaseError, SendFailure, WorkerUpstream};
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use rand::RngExt;
@@ -29,12 +29,15 @@ pub(super) struct Exchange<'a> {
     pub(super) body: RequestBody,
     /// Whether a try may follow one that was sent: only then is the head copied for it.
     pub(super) keeps_head: bool,
+    /// One for all tries, and for the pauses between them.
+    pub(super) in_flight: InFlight,
 }
 
 /// The answer that is passed on, with what it takes to pass it on.
 pub(super) struct Answer {
     pub(super) response: Response<Incoming>,
     pub(super) lease: Lease,
+    pub(super) in_flight: InFlight,
     pub(super) policy: BackendPolicy,
     pub(super) request_body: RequestBody,
     pub(super) deadline: Option<Deadline>,
@@ -71,7 +74,8 @@ impl Exchange<'_> {
                 Tried::Answered(response, lease) => {
                     let covered = self.retry.covers_response(response.status(), response.headers());
                     if !(covered && possible) {
-                        return Ok(self.answer(response, lease, covered && self.is_exhausted(attempt)));
+                        let retries_exhausted = covered && self.is_exhausted(attempt);
+                        return Ok(self.answer(response, lease, retries_exhausted));
                     }
                     "status"
                 }
@@ -177,10 +181,10 @@ impl Exchange<'_> {
         Some(head.map(|()| self.body.next_try()))
     }
 
-    fn answer(&self, response: Response<Incoming>, lease: Lease, retries_exhausted: bool) -> Answer {
-        let (policy, request_body) = (self.policy, self.body.clone());
+    fn answer(self, response: Response<Incoming>, lease: Lease, retries_exhausted: bool) -> Answer {
+        let Self { policy, body: request_body, in_flight, .. } = self;
         let flags = Flags { flag: Flag::None, retries_exhausted };
-        Answer { response, lease, policy, request_body, deadline: None, flags }
+        Answer { response, lease, in_flight, policy, request_body, deadline: None, flags }
     }
 
     fn error(&self, failure: Failure) -> GatewayError {

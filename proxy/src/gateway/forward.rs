@@ -7,6 +7,7 @@ use crate::body::{BodyLimits, ClientBody, Deadline, RequestBody, ResponseBody, R
 use crate::error::{Flags, GatewayError};
 use crate::headers::{self, EnvoyRequestHeaders, Forwarded};
 use crate::record::Record;
+use crate::upstream::InFlight;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Request, Response, Uri, Version, header};
 use std::sync::Arc;
@@ -35,7 +36,8 @@ impl Gateway {
         }
     }
 
-    /// The exchange with the backend, within the rule's time-out. In an error, whether all tries were used up.
+    /// The exchange with the backend, within the rule's time-out. In an error, whether all tries were used up. The request
+    /// counts as in flight before anything is waited for: a worker that turns has counted whatever it has routed.
     async fn exchange(
         &self,
         snapshot: &WorkerSnapshot,
@@ -47,6 +49,7 @@ impl Gateway {
     ) -> Result<Answer, (GatewayError, bool)> {
         let backend_id = target.backend.map_err(|missing| (GatewayError::BackendMissing(missing), false))?;
         let upstream = &snapshot.upstreams[backend_id.0];
+        let in_flight = InFlight::at(&upstream.shared);
         let backend = &snapshot.shared.router.backends()[backend_id.0];
         let policy = backend.policy;
         record.workload = Some(Arc::clone(&backend.workload));
@@ -61,7 +64,8 @@ impl Gateway {
         };
         let body = RequestBody::read(body, limits, &record.request_bytes).await.map_err(|error| (error, false))?;
         let request = self.upstream_request(route, target, incoming, &body).map_err(|error| (error, false))?;
-        let exchange = Exchange { gateway: self, upstream, policy, retry: &rule.retry, body: body.clone(), keeps_head };
+        let retry = &rule.retry;
+        let exchange = Exchange { gateway: self, upstream, policy, retry, body: body.clone(), keeps_head, in_flight };
         let Some(timeout) = rule.timeout else {
             return exchange.run(request, record).await;
         };
@@ -150,7 +154,7 @@ impl Gateway {
         record.answer(parts.status, answer.flags);
         let body = UpstreamBody {
             incoming: upstream_body,
-            lease: Some(answer.lease),
+            lease: Some((answer.lease, answer.in_flight)),
             policy: answer.policy,
             idle_timeout: self.settings.upstream_idle_timeout,
             request_body: answer.request_body,

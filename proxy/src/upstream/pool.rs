@@ -2,7 +2,7 @@
 //! kept by one worker, so taking one costs no lock.
 
 use super::endpoint::EndpointLoad;
-use super::{Endpoint, EndpointSet, InFlight, Upstream};
+use super::{Endpoint, EndpointSet, Upstream};
 use crate::body::TryBody;
 use crate::limited_io::{LimitedIo, Progress, ProgressLimits};
 use http::{Request, Response};
@@ -129,7 +129,7 @@ impl WorkerUpstream {
             let picked = current.0.pick(&mut random.borrow_mut(), tried);
             picked.and_then(|index| current.1.get(index).cloned()).ok_or(LeaseError::NoEndpoints)?
         };
-        let counted = (InFlight::at(&self.shared), EndpointLoad::at(&endpoint.shared));
+        let load = EndpointLoad::at(&endpoint.shared);
         let (connection, requests, reused) = match endpoint.take_idle() {
             Some(idle) => (idle.connection, idle.requests, true),
             None => match endpoint.connect(policy.connect_timeout, stall_timeout).await {
@@ -140,7 +140,7 @@ impl WorkerUpstream {
                 }
             },
         };
-        Ok(Lease { connection, requests: requests + 1, reused, endpoint, _counted: counted })
+        Ok(Lease { connection, requests: requests + 1, reused, endpoint, _load: load })
     }
 
     fn sweep(&self, now: Instant) {
@@ -235,7 +235,7 @@ pub(crate) struct Lease {
     requests: u32,
     reused: bool,
     endpoint: Rc<WorkerEndpoint>,
-    _counted: (InFlight, EndpointLoad),
+    _load: EndpointLoad,
 }
 
 /// Why a request on a leased connection brought no answer.

@@ -5,6 +5,7 @@
 //! from the journal. One that dies hard resets its connections, so what lay unread in them is lost.
 
 use std::collections::BTreeMap;
+use std::future::ready;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,7 +16,9 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
+use turnout_tests::eventually;
 use turnout_tests::gateway::DEADLINE;
+use turnout_tests::process::established_to;
 use turnout_tests::wire::{WireReader, latin1};
 
 /// The request header with the request's id.
@@ -34,7 +37,7 @@ pub(super) struct Entry {
     pub(super) heads: usize,
     /// How often all of its body arrived.
     pub(super) wholes: usize,
-    /// How often an answer was written.
+    /// How often it was answered.
     pub(super) answers: usize,
 }
 
@@ -57,7 +60,7 @@ pub(super) enum Death {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Order {
     Serve,
-    /// Close now if there is no request.
+    /// Close as soon as there is no request.
     CloseIdle,
     Die(Death),
 }
@@ -68,6 +71,8 @@ pub(super) struct Model {
     address: SocketAddr,
     journal: Arc<Journal>,
     life: Option<Life>,
+    /// Holds the address of a dead model, at which connections are refused: nobody else gets it meanwhile.
+    grave: Option<TcpSocket>,
 }
 
 /// From a birth to a death.
@@ -77,7 +82,8 @@ struct Life {
     /// How many connections are open.
     open: Arc<watch::Sender<usize>>,
     stop_listening: oneshot::Sender<()>,
-    accepting: JoinHandle<()>,
+    /// Ends with the listener that nobody waits at any more.
+    accepting: JoinHandle<io::Result<()>>,
 }
 
 impl Journal {
@@ -104,7 +110,7 @@ impl Model {
         let address = listener.local_addr()?;
         let journal = Arc::new(Journal::default());
         let life = Some(Life::begin(listener, &journal));
-        Ok(Self { address, journal, life })
+        Ok(Self { address, journal, life, grave: None })
     }
 
     pub(super) fn address(&self) -> SocketAddr {
@@ -124,27 +130,35 @@ impl Model {
         open
     }
 
-    /// Stops listening and closes every connection, none of which may have a request. The FINs are sent when it returns,
-    /// and nothing waits for the gateway.
+    /// Stops listening and closes every connection, none of which may have a request. The FINs lie at the gateway's side
+    /// when it returns, and nothing waits for the gateway.
     pub(super) async fn vanish(&mut self) {
         let life = self.stop_listening().await;
-        life.orders.send_replace(Order::CloseIdle);
-        life.wait_until_none_is_open().await;
+        self.close_idle(&life).await;
     }
 
-    /// Closes every connection, none of which may have a request, and goes on listening. The FINs are sent when it
-    /// returns.
+    /// Closes every connection, none of which may have a request, and goes on listening. The FINs lie at the gateway's
+    /// side when it returns.
     pub(super) async fn close_idle_connections(&self) {
-        let life = self.life.as_ref().expect("the model lives");
+        self.close_idle(self.life.as_ref().expect("the model lives")).await;
+    }
+
+    async fn close_idle(&self, life: &Life) {
         life.orders.send_replace(Order::CloseIdle);
         life.wait_until_none_is_open().await;
+        // A busy kernel may deliver what is sent later, by another core, before the FIN.
+        let delivered = eventually(DEADLINE, || {
+            ready(match established_to(self.address) {
+                Ok(0) => Ok(()),
+                count => Err(format!("{count:?} connections of the gateway have no FIN")),
+            })
+        });
+        delivered.await.expect("FINs arrive");
     }
 
     /// Listens again at the same address.
     pub(super) fn revive(&mut self) -> io::Result<()> {
-        let socket = TcpSocket::new_v4()?;
-        socket.set_reuseaddr(true)?;
-        socket.bind(self.address)?;
+        let socket = self.grave.take().expect("only the dead are revived");
         self.life = Some(Life::begin(socket.listen(1024)?, &self.journal));
         Ok(())
     }
@@ -154,7 +168,9 @@ impl Model {
         let (unused, _) = oneshot::channel();
         let stop = std::mem::replace(&mut life.stop_listening, unused);
         stop.send(()).expect("the accepting task waits for it");
-        timeout(DEADLINE, &mut life.accepting).await.expect("it stops at once").expect("it does not panic");
+        let stopped = timeout(DEADLINE, &mut life.accepting).await.expect("it stops at once");
+        stopped.expect("it does not panic").expect("the listener is an ordinary socket");
+        self.grave = Some(bind_again(self.address).expect("the address is still free"));
         life
     }
 }
@@ -176,6 +192,14 @@ impl Life {
     }
 }
 
+/// A socket that does not listen yet.
+fn bind_again(address: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    Ok(socket)
+}
+
 /// What a new connection needs.
 struct Spawner {
     orders: Arc<watch::Sender<Order>>,
@@ -184,17 +208,23 @@ struct Spawner {
 }
 
 /// Accepts until it is told to stop and nobody waits to be accepted any more.
-async fn accept(listener: TcpListener, mut stopped: oneshot::Receiver<()>, spawner: Spawner) {
+async fn accept(listener: TcpListener, mut stopped: oneshot::Receiver<()>, spawner: Spawner) -> io::Result<()> {
     loop {
         tokio::select! {
-            biased;
             accepted = listener.accept() => {
                 let Ok((stream, _)) = accepted else { continue };
                 spawner.spawn(stream);
             }
-            _ = &mut stopped => return,
+            _ = &mut stopped => break,
         }
     }
+    // The kernel is asked itself: the runtime may not have heard yet of a connection that has a request on it.
+    let listener = listener.into_std()?;
+    while let Ok((stream, _)) = listener.accept() {
+        stream.set_nonblocking(true)?;
+        spawner.spawn(TcpStream::from_std(stream)?);
+    }
+    Ok(())
 }
 
 impl Spawner {
@@ -237,7 +267,9 @@ impl Connection {
                 }
             }
             let id = self.receive().await?;
-            let told_to_die = self.orders.wait_for(|order| matches!(order, Order::Die(_)));
+            // Other orders wait until the request is answered.
+            let mut orders = self.orders.clone();
+            let told_to_die = orders.wait_for(|order| matches!(order, Order::Die(_)));
             let death = tokio::select! {
                 order = told_to_die => order.ok().map(|order| *order),
                 () = sleep(WORK) => None,
@@ -246,8 +278,9 @@ impl Connection {
                 return self.die(death).await;
             }
             let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{id}", id.len());
-            self.reader.stream_mut().write_all(answer.as_bytes()).await?;
+            // Before the client can know of it: whoever has an answer finds it in the journal.
             self.journal.note(&id, |entry| entry.answers += 1);
+            self.reader.stream_mut().write_all(answer.as_bytes()).await?;
         }
     }
 
