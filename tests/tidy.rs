@@ -20,7 +20,7 @@ const LAYERS: [(&str, &[&str]); 8] = [
     ("turnout-controller", &["turnout-rollout", "turnout-routes"]),
     ("turnout-cli", &["turnout-bench", "turnout-controller", "turnout-proxy", "turnout-rollout", "turnout-routes"]),
     ("turnout-tests", &["turnout-bench", "turnout-rollout", "turnout-routes"]),
-    ("turnout-cluster", &["turnout-bench"]),
+    ("turnout-cluster", &["turnout-bench", "turnout-rollout"]),
 ];
 
 /// Crates that do no I/O, with what they may depend on outside the workspace.
