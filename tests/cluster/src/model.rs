@@ -81,11 +81,14 @@ impl Model {
             },
             "lifecycle": { "preStop": { "sleep": { "seconds": self.pre_stop_seconds } } },
         });
+        // The default of 30 s would cut a longer preStop short.
+        let grace = self.pre_stop_seconds + self.linger_ms.div_ceil(1000) + 20;
+        let pod = json!({ "containers": [container], "terminationGracePeriodSeconds": grace });
         let spec = json!({
             "replicas": self.replicas,
             "selector": { "matchLabels": own },
             "strategy": { "rollingUpdate": { "maxUnavailable": 0, "maxSurge": 1 } },
-            "template": { "metadata": { "labels": labels }, "spec": { "containers": [container] } },
+            "template": { "metadata": { "labels": labels }, "spec": pod },
         });
         let metadata = json!({ "name": self.name, "labels": own });
         json!({ "apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec })

@@ -44,23 +44,27 @@ impl<'cluster> Scene<'cluster> {
     /// Green serves `r1`, blue `r2`, the routes give all to green, and the rollout of `r2` is there and has not begun.
     /// `values` are the chart's.
     pub fn set(cluster: &'cluster Cluster, namespace: &'static str, values: &[&str]) -> Result<Self> {
-        let scene = Self::without_rollout(cluster, namespace, values)?;
-        cluster.apply(namespace, &scene.rollout().to_string())?;
+        Self::prepare(cluster, namespace)?.begin(values)
+    }
+
+    /// What is the user's own: models and documents, without a release and a rollout.
+    pub fn prepare(cluster: &'cluster Cluster, namespace: &'static str) -> Result<Self> {
+        let scene = Self::with_models(cluster, namespace)?;
+        scene.write_documents(&scene.routes(100, 0))?;
         Ok(scene)
     }
 
-    /// The same without the rollout.
-    pub fn without_rollout(cluster: &'cluster Cluster, namespace: &'static str, values: &[&str]) -> Result<Self> {
-        let mut scene = Self::with_models(cluster, namespace)?;
-        scene.write_documents(&scene.routes(100, 0))?;
+    /// The release with these values, and the rollout.
+    pub fn begin(mut self, values: &[&str]) -> Result<Self> {
         let documents = format!("documents.existingConfigMap={DOCUMENTS}");
         let values: Vec<&str> = values.iter().copied().chain([documents.as_str()]).collect();
-        release::install(cluster, namespace, &values)?;
-        scene.await_gateway()?;
-        Ok(scene)
+        release::install(self.cluster, self.namespace, &values)?;
+        self.await_gateway()?;
+        self.cluster.apply(self.namespace, &self.rollout().to_string())?;
+        Ok(self)
     }
 
-    /// The same without the rollout, and with objects as its documents: `values` have to say so.
+    /// The same without a rollout, and with objects as the documents: `values` have to say so.
     pub fn with_objects(cluster: &'cluster Cluster, namespace: &'static str, values: &[&str]) -> Result<Self> {
         let mut scene = Self::with_models(cluster, namespace)?;
         release::install(cluster, namespace, values)?;

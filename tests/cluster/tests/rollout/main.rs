@@ -1,12 +1,15 @@
 //! Rollouts with Turnout's own gateway on a real node: the chart is installed as a user would, `turnout` promotes and
 //! rolls back, and load from the node holds every answer against the weights.
 
+mod accepted;
 mod confirm;
 mod controller;
 mod crash;
 mod loss;
 mod objects;
+mod rights;
 mod stages;
+mod uninstall;
 
 use std::process::ExitCode;
 
@@ -24,5 +27,9 @@ fn main() -> ExitCode {
         .case("virtual_services_are_followed_without_istio", objects::virtual_services_are_followed_without_istio)
         .node_case("a_killed_controller_is_no_loss", crash::a_killed_controller_is_no_loss)
         .case("one_of_two_controllers_leads", crash::one_of_two_controllers_leads)
+        .case("a_missing_right_is_said_and_costs_nothing", rights::a_missing_right_is_said_and_costs_nothing)
+        .case("model_rollouts_are_accepted_and_refused", accepted::model_rollouts_are_accepted_and_refused)
+        .case("every_rendering_of_the_chart_is_accepted", accepted::every_rendering_of_the_chart_is_accepted)
+        .case("uninstalling_leaves_what_the_user_owns", uninstall::uninstalling_leaves_what_the_user_owns)
         .run()
 }
