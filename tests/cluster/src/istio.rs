@@ -57,6 +57,18 @@ impl<'cluster> Istio<'cluster> {
         Ok(SocketAddr::new(self.node()?, port))
     }
 
+    /// Stops istiod: the API server refuses each change of a document, since nobody agrees to it, and Envoy keeps what
+    /// it has.
+    pub fn stop_istiod(&self) -> Result<()> {
+        control::ask(self.index()?, &Order::Stop { name: ISTIOD.to_owned() }).map(drop)
+    }
+
+    /// Starts istiod again, and returns when it agrees to changes.
+    pub fn start_istiod(&self) -> Result<()> {
+        control::ask(self.index()?, &Order::Start { name: ISTIOD.to_owned() })?;
+        self.await_istiod()
+    }
+
     /// Ends it. Documents can then be changed without its consent.
     pub fn down(mut self) -> Result<()> {
         self.end()
@@ -72,9 +84,8 @@ impl<'cluster> Istio<'cluster> {
 
         let arguments = settings::istiod_arguments(self.cluster.kubeconfig(), &folder, self.node()?);
         self.run(ISTIOD, &settings::ISTIOD_ENVIRONMENT, &programs.istiod(), &arguments)?;
-        self.cluster.wait_until("istiod is ready", DEADLINE, || self.is_ready(settings::DEBUG_PORT))?;
         self.cluster.apply(settings::NAMESPACE, &settings::webhook(&certificate).to_string())?;
-        self.cluster.wait_until("istiod refuses what Istio refuses", DEADLINE, || self.refuses())?;
+        self.await_istiod()?;
         reached("istiod is ready", started);
 
         let bootstrap = folder.join("envoy.json").display().to_string();
@@ -124,6 +135,11 @@ impl<'cluster> Istio<'cluster> {
             control::ask(index, &Order::Run { name, command })?;
         }
         Ok(())
+    }
+
+    fn await_istiod(&self) -> Result<()> {
+        self.cluster.wait_until("istiod is ready", DEADLINE, || self.is_ready(settings::DEBUG_PORT))?;
+        self.cluster.wait_until("istiod refuses what Istio refuses", DEADLINE, || self.refuses())
     }
 
     fn is_ready(&self, port: u16) -> Result<()> {

@@ -7,11 +7,11 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 use turnout_cluster::Cluster;
 use turnout_cluster::istio::Istio;
-use turnout_rollout::{Mode, Weights, istio as rule};
+use turnout_rollout::{KIND, Mode, Weights, istio as rule};
 
 use crate::measure::Load;
 use crate::release;
-use crate::scene::{ROUTES, Scene, rest, split};
+use crate::scene::{Scene, split};
 
 /// So many patches of the controller must have met an edit.
 const CONFLICTS: u64 = 5;
@@ -29,7 +29,7 @@ pub(crate) fn is_survived(cluster: &Cluster) -> Result<()> {
     scene.begin(Mode::Istio, "r2", "Blue_50")?;
     let mut load = Load::start(cluster, istio.gateway(80)?, &scene.host())?;
     let edits = edit_until_patches_conflict(&scene)?;
-    let edited = rest(&scene.routes()?)?;
+    let edited = scene.rest()?;
 
     let wanted = Weights { green: 50, blue: 50 };
     cluster.wait_until("the rule has the weights of the stage", DEADLINE, || {
@@ -37,11 +37,25 @@ pub(crate) fn is_survived(cluster: &Cluster) -> Result<()> {
         ensure!(observed == wanted, "it has {observed}");
         Ok(())
     })?;
+    scene.check_rest("after the edits", &edited)?;
     let mut after = scene.routes()?;
-    ensure!(rest(&after)? == edited, "an edit is lost:\n{edited}\n{after}");
     ensure!(split(&mut after)?["timeout"] == timeout(edits), "the last edit is lost: {after}");
     load.settle("after the edits", wanted)?;
+    check_event(cluster, &scene)?;
+
+    scene.promote("Blue_100")?;
+    load.check("Blue_100", Weights { green: 0, blue: 100 })?;
+    scene.check_rest("Blue_100", &edited)?;
     load.finish()
+}
+
+/// People hear that somebody else changes the weights.
+fn check_event(cluster: &Cluster, scene: &Scene<'_>) -> Result<()> {
+    let events = cluster.list(scene.namespace, "events.events.k8s.io", "")?;
+    let is_it = |event: &&Value| event["reason"] == "WeightsChanged" && event["regarding"]["kind"] == KIND;
+    let event = events.iter().find(is_it).with_context(|| format!("no Event tells of changed weights: {events:?}"))?;
+    println!("an Event tells: {}", event["note"]);
+    Ok(())
 }
 
 /// Returns how many edits it took.
@@ -51,8 +65,7 @@ fn edit_until_patches_conflict(scene: &Scene<'_>) -> Result<u64> {
     let mut edit = 0;
     loop {
         edit += 1;
-        let (status, text) = scene.api.patch(scene.namespace, ROUTES, &operations(edit))?;
-        ensure!(status == 200, "edit {edit}: {status}: {text}");
+        scene.change_routes(&operations(edit))?;
         let conflicts = refused_patches(scene)? - before;
         if conflicts >= CONFLICTS {
             println!("{conflicts} patches of the controller met one of {edit} edits and were refused");

@@ -1,14 +1,16 @@
 //! Leaving Istio: the same VirtualService is served by istiod and Envoy, then by Turnout beside them, then by Turnout
-//! alone. Whoever asks the same gets the same answer each time, and the object stays as it is.
+//! alone, which goes on with the rollout that Istio mode has begun. Whoever asks the same gets the same answer each time.
+//! What Turnout does not support is said before anything moves.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
+use turnout_cluster::Cluster;
+use turnout_cluster::client::{self, Response};
 use turnout_cluster::istio::Istio;
-use turnout_cluster::{Cluster, client};
 use turnout_rollout::{Mode, Weights};
 
 use crate::measure::Load;
@@ -18,44 +20,65 @@ use crate::scene::Scene;
 const DEADLINE: Duration = Duration::from_mins(2);
 /// The weights of `routes.yaml`.
 const WRITTEN: Weights = Weights { green: 70, blue: 30 };
+const GREEN: Weights = Weights { green: 100, blue: 0 };
+/// The rule of `routes.yaml` that Istio mode serves and Turnout's gateway does not.
+const FAULT: usize = 9;
 
 /// Headers that say who or when, and not what: those of the gateways themselves, and the pod that happened to answer.
 const NOT_COMPARED: [&str; 6] =
     ["connection", "content-length", "date", "server", "x-pod", "x-envoy-upstream-service-time"];
-/// An answer that a gateway makes because it has none of a model: Turnout's says why, in headers and a body of JSON.
-const OWN_FAILURES: [u16; 2] = [404, 503];
+/// What a gateway answers for want of a model. Turnout's answer has more headers than Envoy's, and a body.
+const FAILURES: [u16; 2] = [404, 503];
 
 pub(crate) fn changes_no_answer(cluster: &Cluster) -> Result<()> {
     let istio = Istio::up(cluster)?;
     let scene = Scene::new(cluster, "leaving")?;
     scene.deploy("green", "r1")?;
     scene.deploy("blue", "r2")?;
-    let host = scene.host();
-    let envoy = istio.gateway(80)?;
+    let values = ["documents.source=objects", "gateway.replicas=1", "istioMode.enabled=true"];
+    release::install(cluster, scene.namespace, &values)?;
+    await_refusal(cluster, &scene)?;
+    scene.change_routes(&json!([{"op": "remove", "path": format!("/spec/http/{FAULT}")}]))?;
+    let (host, envoy) = (scene.host(), istio.gateway(80)?);
+
     await_models(cluster, envoy, &host)?;
     let expected = answers(envoy, &host)?;
+    println!("Envoy: {}", account(&expected));
     measure(cluster, envoy, &host, "Envoy")?;
-    let written = scene.routes()?;
-
-    release::install(cluster, scene.namespace, &["documents.source=objects", "gateway.replicas=1"])?;
     release::await_gateway(cluster)?;
     let turnout = SocketAddr::from((cluster.give_address(release::NAMESPACE, release::GATEWAY)?, 80));
     await_models(cluster, turnout, &host)?;
     compare("Turnout beside Istio", &answers(turnout, &host)?, &expected)?;
     measure(cluster, turnout, &host, "Turnout beside Istio")?;
 
+    scene.begin(Mode::Istio, "r1", "Green_100")?;
     let mut load = Load::start(cluster, turnout, &host)?;
+    load.settle("Green_100 of Istio mode", GREEN)?;
     istio.down()?;
-    load.check("Turnout alone", WRITTEN)?;
+    ensure!(client::get(envoy, "/score").is_err(), "Envoy is still there");
+    load.check("Turnout alone", GREEN)?;
     compare("Turnout alone", &answers(turnout, &host)?, &expected)?;
-    scene.begin(Mode::Gateway, "r2", "Blue_50")?;
+    let left = scene.routes()?;
+    scene.change(&json!({"mode": Mode::Gateway}))?;
+    scene.roll_out("r2", "Blue_50")?;
     load.check("Blue_50 of Turnout", Weights { green: 50, blue: 50 })?;
     load.finish()?;
     let last = scene.routes()?;
     for part in ["/spec", "/metadata/annotations", "/metadata/labels"] {
-        ensure!(last.pointer(part) == written.pointer(part), "the object has changed:\n{written}\n{last}");
+        ensure!(last.pointer(part) == left.pointer(part), "Turnout has changed the object:\n{left}\n{last}");
     }
     Ok(())
+}
+
+/// The author of the VirtualService is told which rule has to go first.
+fn await_refusal(cluster: &Cluster, scene: &Scene<'_>) -> Result<()> {
+    cluster.wait_until("the status of the VirtualService names what is not supported", DEADLINE, || {
+        let routes = scene.routes()?;
+        let conditions = routes["status"]["conditions"].to_string();
+        let what = format!("spec.http[{FAULT}].fault: not supported by the gateway");
+        ensure!(conditions.contains(&what), "its conditions are {conditions}");
+        Ok(())
+    })
 }
 
 /// One request of the table, by which only one backend, or none, can be meant.
@@ -86,7 +109,7 @@ impl Ask {
     }
 }
 
-const TABLE: [Ask; 38] = [
+const TABLE: [Ask; 43] = [
     get("/score").with("x-api-version", "blue"),
     get("/score").with("x-api-version", "green"),
     get("/score").with("X-API-Version", "blue"),
@@ -112,9 +135,14 @@ const TABLE: [Ask; 38] = [
     get("/v2/score"),
     get("/v2/"),
     get("/v2"),
+    get("/v2/control/seen?value=x%20%26y"),
+    get("/v2/control/a%20b?value=1").by("POST"),
     get("/models/abc/score"),
-    get("/models/abc/score?a=b"),
     get("/models/ABC/score"),
+    get("/models/abc/control/seen"),
+    get("/models/abc/control/seen?a=b"),
+    get("/compare/score"),
+    get("/compare/control/seen?value=7"),
     get("/score?debug=1"),
     get("/score?a=b&debug=1").by("POST"),
     get("/score").with("user-agent", "probe/7"),
@@ -131,6 +159,8 @@ const TABLE: [Ask; 38] = [
 #[derive(Clone, Debug, PartialEq)]
 struct Answer {
     status: u16,
+    /// No model was asked.
+    is_failure: bool,
     headers: BTreeMap<String, String>,
     body: Value,
 }
@@ -143,9 +173,9 @@ fn answer(gateway: SocketAddr, host: &str, ask: &Ask) -> Result<Answer> {
     let mut headers = vec![("host", ask.host.unwrap_or(host))];
     headers.extend(ask.header);
     let response = client::request(gateway, ask.method, ask.path, &headers, "")?;
-    let mut answer = Answer { status: response.status, headers: BTreeMap::new(), body: Value::Null };
-    let is_of_a_model = response.header("x-served-by").is_some();
-    if OWN_FAILURES.contains(&response.status) && !is_of_a_model {
+    let is_failure = is_failure(&response);
+    let mut answer = Answer { status: response.status, is_failure, headers: BTreeMap::new(), body: Value::Null };
+    if is_failure {
         return Ok(answer);
     }
     let compared = response.headers.iter().filter(|(name, _)| !NOT_COMPARED.contains(&name.as_str()));
@@ -155,6 +185,30 @@ fn answer(gateway: SocketAddr, host: &str, ask: &Ask) -> Result<Answer> {
         body.remove("pod");
     }
     Ok(answer)
+}
+
+/// Turnout says why there is no answer of a model, and Envoy says how long each that there is has taken.
+fn is_failure(response: &Response) -> bool {
+    let is_own = match response.header("server") {
+        Some("istio-envoy") => response.header("x-envoy-upstream-service-time").is_none(),
+        _ => response.header("x-turnout-reason").is_some(),
+    };
+    is_own && FAILURES.contains(&response.status)
+}
+
+/// How many answers there are of each status, by models and by rules, and for want of a model.
+fn account(answers: &[Answer]) -> String {
+    let mut counts: BTreeMap<_, usize> = BTreeMap::new();
+    for answer in answers {
+        *counts.entry((answer.status, answer.is_failure)).or_default() += 1;
+    }
+    let counts: Vec<_> = counts
+        .into_iter()
+        .map(|((status, is_failure), count)| {
+            format!("{count} of status {status}{}", if is_failure { " for want of a model" } else { "" })
+        })
+        .collect();
+    counts.join(", ")
 }
 
 fn compare(when: &str, seen: &[Answer], expected: &[Answer]) -> Result<()> {
@@ -179,6 +233,7 @@ fn await_models(cluster: &Cluster, gateway: SocketAddr, host: &str) -> Result<()
     })
 }
 
+/// The split is the one that is written.
 fn measure(cluster: &Cluster, gateway: SocketAddr, host: &str, when: &str) -> Result<()> {
     let mut load = Load::start(cluster, gateway, host)?;
     load.check(when, WRITTEN)?;

@@ -6,6 +6,7 @@ mod conflict;
 mod leaving;
 mod measure;
 mod patch;
+mod refusal;
 mod release;
 mod scene;
 mod stages;
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
         .node_case("a_patch_changes_two_numbers_or_nothing", patch::changes_two_numbers)
         .node_case("the_five_stages_and_a_rollback_lose_no_request", stages::lose_no_request)
         .node_case("what_others_edit_between_read_and_patch_stays", conflict::is_survived)
+        .node_case("a_patch_that_is_refused_is_told_and_outlasted", refusal::is_told_and_outlasted)
         .node_case("leaving_istio_changes_no_answer", leaving::changes_no_answer)
         .run()
 }

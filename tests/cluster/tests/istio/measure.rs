@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use turnout_cluster::{Cluster, LoadProcess, LoadReport, LoadSpec, RequestKind};
+use turnout_cluster::{Cluster, KindReport, LoadProcess, LoadReport, LoadSpec, RequestKind};
 use turnout_rollout::Weights;
 
 /// The header that picks a model.
@@ -27,14 +27,18 @@ pub(crate) struct Load<'cluster> {
 
 impl<'cluster> Load<'cluster> {
     pub(crate) fn start(cluster: &'cluster Cluster, gateway: SocketAddr, host: &str) -> Result<Self> {
-        let kinds = [
-            RequestKind::split(),
-            RequestKind::pinned("green", HEADER, "green"),
-            RequestKind::pinned("blue", HEADER, "blue"),
-        ];
-        let spec = LoadSpec::new(gateway).at_rate(RATE);
-        let spec = kinds.into_iter().fold(spec, |spec, kind| spec.with(kind.host(host)));
-        Ok(Self { cluster, process: LoadProcess::start(cluster, &spec)? })
+        Self::with_pins(cluster, gateway, host, &["green", "blue"])
+    }
+
+    /// Requests for the split alone: what asks for a backend that is removed is not answered.
+    pub(crate) fn without_pins(cluster: &'cluster Cluster, gateway: SocketAddr, host: &str) -> Result<Self> {
+        Self::with_pins(cluster, gateway, host, &[])
+    }
+
+    fn with_pins(cluster: &'cluster Cluster, gateway: SocketAddr, host: &str, pins: &[&str]) -> Result<Self> {
+        let spec = LoadSpec::new(gateway).at_rate(RATE).with(RequestKind::split().host(host));
+        let pins = pins.iter().map(|backend| RequestKind::pinned(backend, HEADER, backend).host(host));
+        Ok(Self { cluster, process: LoadProcess::start(cluster, &pins.fold(spec, LoadSpec::with))? })
     }
 
     /// Looks at what comes from here on: the split is as wanted, pins reach their model, and nothing fails.
@@ -49,7 +53,7 @@ impl<'cluster> Load<'cluster> {
         })?;
         let seen = self.process.lap()?;
         println!("{when}: wanted {wanted}; {}", account(&seen));
-        ensure!(seen.failed == 0 && seen.pins_wrong == 0, "{when}: {seen:#?}");
+        check_answers(&seen).with_context(|| when.to_owned())?;
         check_split(&seen.by_backend, wanted).with_context(|| when.to_owned())
     }
 
@@ -63,8 +67,7 @@ impl<'cluster> Load<'cluster> {
     pub(crate) fn finish(self) -> Result<()> {
         let all = self.process.finish()?;
         println!("in all: {}", account(&all));
-        ensure!(all.failed == 0 && all.pins_wrong == 0, "{all:#?}");
-        Ok(())
+        check_answers(&all)
     }
 
     fn split_requests(&mut self) -> Result<u64> {
@@ -73,10 +76,23 @@ impl<'cluster> Load<'cluster> {
 }
 
 fn account(report: &LoadReport) -> String {
-    let pins = report.kinds.iter().filter(|(name, _)| name.starts_with("pinned"));
-    let pins: Vec<_> = pins.map(|(name, kind)| format!("{name} {:?}", kind.by_backend)).collect();
-    let (split, pins, wrong) = (&report.by_backend, pins.join(", "), report.pins_wrong);
-    format!("split {split:?}, {pins}, {wrong} wrong; {} of {} failed", report.failed, report.sent)
+    let pins: Vec<_> = pins(report).map(|(name, kind)| format!("; {name} {:?}", kind.by_backend)).collect();
+    let (split, pins, wrong) = (&report.by_backend, pins.concat(), report.pins_wrong);
+    format!("split {split:?}{pins}; {wrong} pins wrong, {} of {} failed", report.failed, report.sent)
+}
+
+fn pins(report: &LoadReport) -> impl Iterator<Item = (&String, &KindReport)> {
+    report.kinds.iter().filter(|(name, _)| name.starts_with("pinned "))
+}
+
+/// Every request has an answer, and those for a model have it from that model.
+fn check_answers(report: &LoadReport) -> Result<()> {
+    ensure!(report.failed == 0 && report.pins_wrong == 0, "{report:#?}");
+    for (name, kind) in pins(report) {
+        let answered: Vec<_> = kind.by_backend.keys().map(|backend| format!("pinned {backend}")).collect();
+        ensure!(kind.sent > 0 && answered == [name.as_str()], "{name}: {kind:?}");
+    }
+    Ok(())
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a count of requests stays far below 2^52")]

@@ -15,6 +15,8 @@ pub(crate) const ROUTES: &str = "scoring";
 /// The rule whose weights are governed.
 pub(crate) const SPLIT: &str = "split";
 
+/// The beginning of a line with the weight of a destination.
+const WEIGHT: &str = r#"            "weight": "#;
 /// The ModelRollout.
 const ROLLOUT: &str = "model";
 /// Models start within a second, and weights settle in fifteen.
@@ -44,7 +46,29 @@ impl<'cluster> Scene<'cluster> {
 
     /// The VirtualService.
     pub(crate) fn routes(&self) -> Result<Value> {
-        self.api.virtual_service(self.namespace, ROUTES)
+        let text = self.api.virtual_service(self.namespace, ROUTES)?;
+        serde_json::from_str(&text).context("the API server answers no JSON")
+    }
+
+    /// The lines of the VirtualService, byte for byte, but those of the two weights and of the API server's own notes.
+    pub(crate) fn rest(&self) -> Result<String> {
+        let text = self.api.virtual_service(self.namespace, ROUTES)?;
+        rest(&text).with_context(|| format!("a VirtualService of another form:\n{text}"))
+    }
+
+    /// Of the VirtualService nothing but the two weights has changed.
+    pub(crate) fn check_rest(&self, when: &str, before: &str) -> Result<()> {
+        let after = self.rest()?;
+        ensure!(after == before, "{when}: more than two weights have changed, from\n{before}\nto\n{after}");
+        println!("{when}: {} lines beside the two weights are as they were", after.lines().count());
+        Ok(())
+    }
+
+    /// Changes the VirtualService by a JSON Patch, as one of its authors.
+    pub(crate) fn change_routes(&self, operations: &Value) -> Result<()> {
+        let (status, text) = self.api.patch(self.namespace, ROUTES, operations)?;
+        ensure!(status == 200, "{operations}: {status}: {text}");
+        Ok(())
     }
 
     /// A rollout of the split that stops only where it is told to.
@@ -76,6 +100,13 @@ impl<'cluster> Scene<'cluster> {
         self.cluster.wait_for_rollout(self.namespace, "deployment", &model.name, DEADLINE)
     }
 
+    /// Takes a backend's pods away, and returns when they are gone.
+    pub(crate) fn remove(&self, backend: &str) -> Result<()> {
+        let name = model(backend, "none").name;
+        let remove = ["delete", "deployment", &name, "--namespace", self.namespace, "--cascade=foreground"];
+        self.cluster.kubectl(&remove).map(drop)
+    }
+
     /// A backend with a Service and without pods.
     pub(crate) fn expose(&self, backend: &str) -> Result<()> {
         self.cluster.apply(self.namespace, &model(backend, "none").service().to_string())
@@ -89,41 +120,79 @@ impl<'cluster> Scene<'cluster> {
 
     /// Rolls a revision out as far as `target`.
     pub(crate) fn roll_out(&self, revision: &str, target: &str) -> Result<()> {
-        self.change(&json!({"spec": {"revision": revision, "target": target}}), target)
+        self.change(&json!({"revision": revision, "target": target}))?;
+        self.await_stage(target)
     }
 
     /// Goes on as far as `target`.
     pub(crate) fn promote(&self, target: &str) -> Result<()> {
-        self.change(&json!({"spec": {"target": target}}), target)
+        self.change(&json!({"target": target}))?;
+        self.await_stage(target)
     }
 
-    fn change(&self, patch: &Value, target: &str) -> Result<()> {
-        self.cluster.patch(self.namespace, "modelrollout", ROLLOUT, patch)?;
-        self.cluster.wait_until(&format!("{target} is reached"), DEADLINE, || {
+    /// Changes these fields of the rollout's spec.
+    pub(crate) fn change(&self, spec: &Value) -> Result<()> {
+        self.cluster.patch(self.namespace, "modelrollout", ROLLOUT, &json!({"spec": spec}))
+    }
+
+    /// Waits until a stage, or the end of a rollback, is reached.
+    pub(crate) fn await_stage(&self, target: &str) -> Result<()> {
+        self.await_status(&format!("{target} is reached"), |status| {
+            status["stage"] == target && status["movingTo"].is_null()
+        })
+    }
+
+    /// Waits until the owner of the workloads may remove or replace this backend, and no other.
+    pub(crate) fn await_safe_to_remove(&self, backend: &str) -> Result<()> {
+        self.await_status(&format!("{backend} is safe to remove"), |status| status["safeToRemove"] == json!([backend]))
+    }
+
+    /// Waits until the rollout's status answers its spec, and is like this.
+    pub(crate) fn await_status(&self, what: &str, is_so: impl Fn(&Value) -> bool) -> Result<()> {
+        self.cluster.wait_until(what, DEADLINE, || {
             let rollout = self.cluster.get(self.namespace, "modelrollout", ROLLOUT)?;
             let status = &rollout["status"];
             let is_answered = status["observedGeneration"] == rollout["metadata"]["generation"];
-            ensure!(is_answered && status["stage"] == target && status["movingTo"].is_null(), "{status}");
+            ensure!(is_answered && is_so(status), "{status}");
             Ok(())
         })
     }
+}
+
+/// Whether the status has this condition, with this reason.
+pub(crate) fn has_condition(status: &Value, kind: &str, value: &str, reason: &str) -> bool {
+    let conditions = status["conditions"].as_array().into_iter().flatten();
+    conditions.into_iter().any(|it| it["type"] == kind && it["status"] == value && it["reason"] == reason)
 }
 
 fn model(backend: &str, revision: &str) -> Model {
     Model::new(&format!("model-svc-{backend}"), backend, &format!("New Model {revision}"), revision)
 }
 
-/// Everything of a VirtualService but the two weights and the API server's own notes about changes, as text.
-pub(crate) fn rest(routes: &Value) -> Result<String> {
-    let mut rest = routes.clone();
-    for entry in split(&mut rest)?["route"].as_array_mut().context("the split has no route")? {
-        entry.as_object_mut().context("a destination is an object")?.remove("weight");
+fn rest(text: &str) -> Result<String> {
+    let mut lines: Vec<&str> = text.lines().collect();
+    for note in [r#"    "generation": "#, r#"    "resourceVersion": "#] {
+        cut(&mut lines, 0, note, note)?;
     }
-    let metadata = rest["metadata"].as_object_mut().context("there is no metadata")?;
-    for note in ["generation", "managedFields", "resourceVersion"] {
-        metadata.remove(note);
+    cut(&mut lines, 0, r#"    "managedFields": ["#, "    ]")?;
+    let split = position(&lines, 0, &format!(r#"        "name": "{SPLIT}""#))?;
+    for _ in 0..2 {
+        cut(&mut lines, split, WEIGHT, WEIGHT)?;
     }
-    Ok(rest.to_string())
+    Ok(lines.join("\n"))
+}
+
+/// Takes away what lies, from this position on, between two lines that begin like this, and these two lines.
+fn cut(lines: &mut Vec<&str>, from: usize, first: &str, last: &str) -> Result<()> {
+    let first = position(lines, from, first)?;
+    let last = position(lines, first, last)?;
+    lines.drain(first..=last);
+    Ok(())
+}
+
+fn position(lines: &[&str], from: usize, start: &str) -> Result<usize> {
+    let found = lines[from..].iter().position(|line| line.starts_with(start));
+    Ok(from + found.with_context(|| format!("no line begins with {start:?}"))?)
 }
 
 /// The governed rule.
