@@ -36,8 +36,10 @@ pub enum CleanupError {
 /// Does all of it, and returns what was removed.
 pub async fn run(client: &Client, settings: &Settings) -> Result<Vec<String>, CleanupError> {
     mark(client, settings).await?;
+    lease::bar(client, &settings.namespace, &settings.lease).await?;
     let identity = format!("{}-cleanup", settings.identity);
-    let mut leadership = Leadership::new(client.clone(), &settings.namespace, &settings.lease, &identity);
+    let mut leadership =
+        Leadership::new(client.clone(), &settings.namespace, &settings.lease, &identity).of_uninstaller();
     let started = tokio::time::Instant::now();
     while leadership.leads_until().is_none() {
         if started.elapsed() > PATIENCE {

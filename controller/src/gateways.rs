@@ -17,7 +17,7 @@ use serde::Deserialize;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use turnout_rollout::{GatewayObservation, GatewayReport, ModelRollout};
+use turnout_rollout::{Backend, GatewayObservation, GatewayReport, ModelRollout};
 use turnout_routes::documents::Document;
 
 /// One gateway.
@@ -39,6 +39,11 @@ impl Gateway {
     /// What a decision needs to know of it; `documents` are what is published.
     pub fn observe(&self, documents: &[Document], rollout: &ModelRollout) -> GatewayObservation {
         self.report.observe(documents, rollout)
+    }
+
+    /// It takes new connections, and the endpoints that it has for a backend are not those with this digest.
+    pub fn has_others(&self, rollout: &ModelRollout, backend: Backend, digest: u64) -> bool {
+        self.serving && !self.report.knows_endpoints(rollout, backend, digest)
     }
 
     /// It has that revision.

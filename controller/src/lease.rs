@@ -7,12 +7,13 @@
 //! `published`.
 
 use crate::kube_api::ApiError;
-use crate::names::FIELD_MANAGER;
+use crate::names::{FIELD_MANAGER, UNINSTALLING};
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff;
-use kube::api::{Api, PostParams};
+use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt as _};
+use serde_json::json;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -33,6 +34,8 @@ pub struct Leadership {
     seen: Option<(LeaseSpec, Instant)>,
     /// When it was renewed last, as the request was sent.
     renewed: Option<Instant>,
+    /// It takes the lease to take the release away.
+    uninstalls: bool,
 }
 
 impl Leadership {
@@ -44,7 +47,14 @@ impl Leadership {
             identity: identity.to_owned(),
             seen: None,
             renewed: None,
+            uninstalls: false,
         }
+    }
+
+    /// The only one that may lead once [`bar`] was called.
+    #[must_use]
+    pub fn of_uninstaller(self) -> Self {
+        Self { uninstalls: true, ..self }
     }
 
     /// Until when this replica may act; none while it does not lead.
@@ -60,7 +70,11 @@ impl Leadership {
             return self.create(sent).await;
         };
         let record = lease.spec.clone().unwrap_or_default();
-        let is_own = record.holder_identity.as_deref() == Some(self.identity.as_str());
+        let is_own = self.holds(&record);
+        if lease.annotations().contains_key(UNINSTALLING) && !self.uninstalls {
+            self.renewed = None;
+            return if is_own { self.give_back(lease).await } else { Ok(()) };
+        }
         if !is_own && !self.is_free(&record, sent) {
             self.renewed = None;
             return Ok(());
@@ -123,22 +137,38 @@ impl Leadership {
         if self.renewed.take().is_none() {
             return Ok(());
         }
-        let Some(mut lease) = self.api.get_opt(&self.name).await.map_err(ApiError::of("get", self.place()))? else {
+        let Some(lease) = self.api.get_opt(&self.name).await.map_err(ApiError::of("get", self.place()))? else {
             return Ok(());
         };
-        let record = lease.spec.clone().unwrap_or_default();
-        if record.holder_identity.as_deref() != Some(self.identity.as_str()) {
-            return Ok(());
-        }
-        let transitions = record.lease_transitions.unwrap_or(0);
+        if lease.spec.as_ref().is_some_and(|record| self.holds(record)) { self.give_back(lease).await } else { Ok(()) }
+    }
+
+    async fn give_back(&self, mut lease: Lease) -> Result<(), ApiError> {
+        let transitions = lease.spec.as_ref().and_then(|record| record.lease_transitions).unwrap_or(0);
         lease.spec = Some(LeaseSpec { holder_identity: None, ..self.record(transitions) });
         let released = self.api.replace(&lease.name_any(), &post(), &lease).await;
         released.map_err(ApiError::of("update", self.place()))?;
         Ok(())
     }
 
+    fn holds(&self, record: &LeaseSpec) -> bool {
+        record.holder_identity.as_deref() == Some(self.identity.as_str())
+    }
+
     fn place(&self) -> String {
         format!("leases {}", self.name)
+    }
+}
+
+/// Has whoever leads stop, for the sake of an uninstaller. The mark goes with the lease.
+pub async fn bar(client: &Client, namespace: &str, name: &str) -> Result<(), ApiError> {
+    let api: Api<Lease> = Api::namespaced(client.clone(), namespace);
+    let patch = Patch::Merge(json!({ "metadata": { "annotations": { UNINSTALLING: "true" } } }));
+    let barred = api.patch_metadata(name, &PatchParams::apply(FIELD_MANAGER), &patch).await;
+    match barred.map_err(ApiError::of("patch", format!("leases {name}"))) {
+        // Nobody has led yet.
+        Err(error) if !error.is_missing() => Err(error),
+        _ => Ok(()),
     }
 }
 

@@ -46,6 +46,7 @@ pub(crate) struct Metrics {
     pub(crate) listener_unserved: IntGaugeVec,
     weight: IntGaugeVec,
     endpoints: IntGaugeVec,
+    endpoints_digest: IntGaugeVec,
     in_flight: IntGaugeVec,
 }
 
@@ -187,6 +188,12 @@ impl Metrics {
             )?,
             weight: gauges(r, "turnout_weight", "Weights in effect.", &["route", "backend"])?,
             endpoints: gauges(r, "turnout_upstream_endpoints", "Endpoints that are known.", &["backend"])?,
+            endpoints_digest: gauges(
+                r,
+                "turnout_upstream_endpoints_digest",
+                "Which addresses these are: the same number for the same set.",
+                &["backend"],
+            )?,
             in_flight: gauges(
                 r,
                 "turnout_requests_in_flight",

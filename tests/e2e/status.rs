@@ -269,6 +269,12 @@ async fn a_client_that_leaves_is_counted_with_dc() -> anyhow::Result<()> {
     .await
 }
 
+/// The backends of these tests have one address.
+#[expect(clippy::cast_precision_loss, reason = "a digest has 48 bits")]
+fn digest_of_loopback() -> f64 {
+    turnout_routes::address_digest([std::net::Ipv4Addr::LOCALHOST.into()]) as f64
+}
+
 #[tokio::test]
 async fn gauges_follow_the_table_and_the_requests() -> anyhow::Result<()> {
     let rules = |green: u32, blue: u32| {
@@ -282,6 +288,8 @@ async fn gauges_follow_the_table_and_the_requests() -> anyhow::Result<()> {
     for (backend, weight) in [(green, 80.0), (blue, 20.0)] {
         assert_eq!(metrics.sum("turnout_weight", &[("backend", backend)]), Some(weight), "{backend}");
         assert_eq!(metrics.sum("turnout_upstream_endpoints", &[("backend", backend)]), Some(1.0), "{backend}");
+        let digest = metrics.sum("turnout_upstream_endpoints_digest", &[("backend", backend)]);
+        assert_eq!(digest, Some(digest_of_loopback()), "{backend}");
         assert_eq!(metrics.sum("turnout_requests_in_flight", &[("backend", backend)]), Some(0.0), "{backend}");
     }
     let documents = documents(&bed.backends, &rules(0, 100));

@@ -122,6 +122,15 @@ impl GatewayReport {
         }
     }
 
+    /// Whether the endpoints that it has for a backend are exactly those with this digest. One that does not tell is
+    /// believed.
+    pub fn knows_endpoints(&self, rollout: &ModelRollout, backend: Backend, digest: u64) -> bool {
+        let reference = rollout.spec.backend(backend);
+        let host = full_host(&reference.host, rollout.route_namespace());
+        let name = BackendName { host: &host, port: reference.port, subset: reference.subset.as_deref() };
+        self.gauges.knows(&name, digest)
+    }
+
     fn load_in(&self, backend: &BackendName<'_>, is_meant: impl Fn(&str) -> bool) -> Load {
         Load {
             weight: u32::try_from(self.gauges.weight(backend, is_meant)).unwrap_or(u32::MAX),

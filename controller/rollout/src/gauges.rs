@@ -42,6 +42,11 @@ impl Gauges {
         self.sum("turnout_upstream_endpoints", backend)
     }
 
+    /// Whether it knows exactly the endpoints with this digest, wherever it knows the backend; older gateways do not say.
+    pub(crate) fn knows(&self, backend: &BackendName<'_>, digest: u64) -> bool {
+        self.of("turnout_upstream_endpoints_digest", backend).all(|sample| sample.value == digest)
+    }
+
     pub(crate) fn in_flight(&self, backend: &BackendName<'_>) -> u64 {
         self.sum("turnout_requests_in_flight", backend)
     }
@@ -105,6 +110,20 @@ fn parse_labels(text: &str) -> Option<BTreeMap<String, String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn endpoints_are_others_where_their_digest_differs() {
+        let name = |subset| BackendName { host: "model.ns.svc.cluster.local", port: None, subset };
+        let text = |digest: u64| {
+            format!("turnout_upstream_endpoints_digest{{backend=\"model.ns.svc.cluster.local:80\"}} {digest}\n")
+        };
+        let gauges = Gauges::parse(&text(7));
+        assert!(gauges.knows(&name(None), 7));
+        assert!(!gauges.knows(&name(None), 8));
+        assert!(gauges.knows(&name(Some("v2")), 8), "nothing is said of it");
+        // As a float would be written that large.
+        assert!(Gauges::parse(&text((1 << 48) - 1)).knows(&name(None), (1 << 48) - 1));
+    }
 
     const TEXT: &str = r#"# HELP turnout_weight Weights in effect.
 turnout_weight{backend="g:5001",route="ns/model spec.http[2] (split \"x\")"} 50

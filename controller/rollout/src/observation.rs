@@ -127,4 +127,12 @@ impl GatewayObservation {
             Backend::Blue => self.blue,
         }
     }
+
+    /// The same, to be corrected.
+    pub fn load_mut(&mut self, backend: Backend) -> &mut Load {
+        match backend {
+            Backend::Green => &mut self.green,
+            Backend::Blue => &mut self.blue,
+        }
+    }
 }

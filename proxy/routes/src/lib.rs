@@ -4,6 +4,7 @@
 //! The crate is pure: no I/O, no clock, no randomness, no async. The gateway, the command line and the controller share
 //! it, so that all of them mean the same by a routes file.
 
+mod addresses;
 mod decode;
 pub mod documents;
 pub mod explain;
@@ -15,6 +16,7 @@ mod revision;
 pub mod router;
 mod yaml;
 
+pub use addresses::address_digest;
 pub use parse::{MAX_SOURCE_BYTES, Parsed, Source, parse};
 pub use problem::{DocumentName, Problem, Problems, Severity};
 pub use render::render;

@@ -6,12 +6,13 @@ use super::Metrics;
 use crate::snapshot::Snapshot;
 use crate::upstream::{Registry, Upstream};
 use std::collections::HashSet;
+use turnout_routes::address_digest;
 
 impl Metrics {
     /// Sets the gauges that follow the snapshot. Of those of an older one only requests in flight are left, where there
     /// are any.
     pub(crate) fn observe_snapshot(&self, snapshot: &Snapshot, registry: &Registry) {
-        for gauge in [&self.weight, &self.endpoints, &self.in_flight, &self.revision] {
+        for gauge in [&self.weight, &self.endpoints, &self.endpoints_digest, &self.in_flight, &self.revision] {
             gauge.reset();
         }
         self.revision.with_label_values(&[&snapshot.revision]).set(1);
@@ -25,8 +26,11 @@ impl Metrics {
             }
         }
         for upstream in &snapshot.upstreams {
-            let endpoints = upstream.endpoints().as_slice().len();
-            self.endpoints.with_label_values(&[&upstream.name]).set(i64::try_from(endpoints).unwrap_or(i64::MAX));
+            let known = upstream.endpoints();
+            let digest = address_digest(known.as_slice().iter().map(|endpoint| endpoint.address.ip()));
+            let endpoints = i64::try_from(known.as_slice().len()).unwrap_or(i64::MAX);
+            self.endpoints.with_label_values(&[&upstream.name]).set(endpoints);
+            self.endpoints_digest.with_label_values(&[&upstream.name]).set(i64::try_from(digest).unwrap_or(i64::MAX));
             self.set_in_flight(upstream);
         }
         let named: HashSet<u64> = snapshot.upstreams.iter().map(|upstream| upstream.id).collect();

@@ -25,6 +25,8 @@ pub const DOCUMENTS: &str = "scoring-documents";
 /// The stages of a rollout, in order.
 pub const STAGES: [&str; 5] = ["Blue_0", "Blue_50", "Blue_100", "Blue_Green", "Green_100"];
 
+/// A little longer than the DNS answers of a test cluster live.
+const PRE_STOP_SECONDS: u32 = 7;
 /// Far longer than a stage takes, and less than the rollout's own deadlines.
 const PATIENCE: &str = "150s";
 const DEADLINE: Duration = Duration::from_mins(3);
@@ -38,6 +40,8 @@ pub struct Scene<'cluster> {
     pub namespace: &'static str,
     /// The gateway's load balancer.
     pub gateway: SocketAddr,
+    /// How long a model's pod serves on after it was told to stop.
+    pub pre_stop_seconds: u32,
 }
 
 impl<'cluster> Scene<'cluster> {
@@ -49,7 +53,14 @@ impl<'cluster> Scene<'cluster> {
 
     /// What is the user's own: models and documents, without a release and a rollout.
     pub fn prepare(cluster: &'cluster Cluster, namespace: &'static str) -> Result<Self> {
-        let scene = Self::with_models(cluster, namespace)?;
+        Self::prepare_patient(cluster, namespace, PRE_STOP_SECONDS)
+    }
+
+    /// The same with pods that serve on so long after they were told to stop.
+    pub fn prepare_patient(cluster: &'cluster Cluster, namespace: &'static str, pre_stop_seconds: u32) -> Result<Self> {
+        let mut scene = Self::empty(cluster, namespace)?;
+        scene.pre_stop_seconds = pre_stop_seconds;
+        scene.apply_models()?;
         scene.write_documents(&scene.routes(100, 0))?;
         Ok(scene)
     }
@@ -66,21 +77,40 @@ impl<'cluster> Scene<'cluster> {
 
     /// The same without a rollout, and with objects as the documents: `values` have to say so.
     pub fn with_objects(cluster: &'cluster Cluster, namespace: &'static str, values: &[&str]) -> Result<Self> {
-        let mut scene = Self::with_models(cluster, namespace)?;
+        let mut scene = Self::empty(cluster, namespace)?;
+        scene.apply_models()?;
         release::install(cluster, namespace, values)?;
         cluster.apply(namespace, &scene.routes(100, 0))?;
         scene.await_gateway()?;
         Ok(scene)
     }
 
-    fn with_models(cluster: &'cluster Cluster, namespace: &'static str) -> Result<Self> {
-        let scene = Self { cluster, namespace, gateway: SocketAddr::from(([0, 0, 0, 0], 0)) };
+    /// Documents and empty Services, for a rollout that makes its models itself.
+    pub fn without_models(cluster: &'cluster Cluster, namespace: &'static str) -> Result<Self> {
+        let scene = Self::empty(cluster, namespace)?;
+        for backend in ["green", "blue"] {
+            cluster.apply(namespace, &scene.model(backend, "").service().to_string())?;
+        }
+        scene.write_documents(&scene.routes(100, 0))?;
+        Ok(scene)
+    }
+
+    fn empty(cluster: &'cluster Cluster, namespace: &'static str) -> Result<Self> {
         cluster.create_namespace(namespace)?;
         cluster.create_namespace(release::NAMESPACE)?;
+        Ok(Self {
+            cluster,
+            namespace,
+            gateway: SocketAddr::from(([0, 0, 0, 0], 0)),
+            pre_stop_seconds: PRE_STOP_SECONDS,
+        })
+    }
+
+    fn apply_models(&self) -> Result<()> {
         for (backend, revision) in [("green", "r1"), ("blue", "r2")] {
-            cluster.apply(namespace, &scene.model(backend, revision).objects().to_string())?;
+            self.cluster.apply(self.namespace, &self.model(backend, revision).objects().to_string())?;
         }
-        Ok(scene)
+        Ok(())
     }
 
     fn await_gateway(&mut self) -> Result<()> {
@@ -98,7 +128,8 @@ impl<'cluster> Scene<'cluster> {
 
     /// A backend's Deployment and Service.
     pub fn model(&self, backend: &str, revision: &str) -> Model {
-        Model::new(&name(backend), backend, &format!("New Model {revision}"), revision)
+        let model = Model::new(&name(backend), backend, &format!("New Model {revision}"), revision);
+        Model { pre_stop_seconds: self.pre_stop_seconds, ..model }
     }
 
     /// The routes: pins by header, and the split with these weights.

@@ -30,22 +30,13 @@ fn main() -> ExitCode {
 
 /// A rolling update of both models, while the weights are divided.
 fn a_model_is_updated_without_loss(cluster: &Cluster) -> Result<()> {
-    let scene = Scene::set(cluster, "update", &[])?;
-    let patient = |backend: &str, revision: &str| {
-        let model = scene.model(backend, revision);
-        turnout_cluster::Model { pre_stop_seconds: PRE_STOP_SECONDS, ..model }.objects().to_string()
-    };
-    // The pods that are replaced must know how long to stay.
-    for (backend, revision) in [("green", "r1"), ("blue", "r2")] {
-        cluster.apply(scene.namespace, &patient(backend, revision))?;
-        cluster.wait_for_rollout(scene.namespace, "deployment", &name(backend), DEADLINE)?;
-    }
+    let scene = Scene::prepare_patient(cluster, "update", PRE_STOP_SECONDS)?.begin(&[])?;
     scene.advance_to("Blue_50")?;
     let mut load = scene.load()?;
     load.check("before the update", HALF)?;
     let started = Instant::now();
     for (backend, revision) in [("green", "r1.1"), ("blue", "r2.1")] {
-        cluster.apply(scene.namespace, &patient(backend, revision))?;
+        cluster.apply(scene.namespace, &scene.model(backend, revision).objects().to_string())?;
     }
     for (backend, revision) in [("green", "r1.1"), ("blue", "r2.1")] {
         cluster.wait_for_rollout(scene.namespace, "deployment", &name(backend), DEADLINE)?;

@@ -25,10 +25,16 @@ impl<'cluster> Recipe<'cluster> {
         let deployment = cluster.get(release::NAMESPACE, "deployment", release::CONTROLLER)?;
         let container = &deployment["spec"]["template"]["spec"]["containers"][0];
         let flags = container["args"].as_array().context("the controller has flags")?;
-        // Its own address is for its pod's probes and for Prometheus.
-        let flags = flags.iter().filter_map(Value::as_str).filter(|flag| !flag.starts_with("--listen"));
+        // Its address is for the probes of its pod, and its log would drown what the test says.
+        let flags = flags
+            .iter()
+            .filter_map(Value::as_str)
+            .filter(|flag| !flag.starts_with("--listen") && !flag.starts_with("--log="));
         let own_namespace = format!("--namespace={}", release::NAMESPACE);
-        let arguments = flags.map(str::to_owned).chain([own_namespace, "--listen=127.0.0.1:0".to_owned()]).collect();
+        let arguments = flags
+            .map(str::to_owned)
+            .chain([own_namespace, "--listen=127.0.0.1:0".to_owned(), "--log=warn".to_owned()])
+            .collect();
         scale(cluster, 0)?;
         Ok(Self { cluster, program: Image::Controller.program()?, arguments, folder: kubeconfig(cluster)? })
     }

@@ -6,6 +6,7 @@ mod confirm;
 mod controller;
 mod crash;
 mod loss;
+mod managed;
 mod objects;
 mod rights;
 mod stages;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         .case("virtual_services_are_followed_without_istio", objects::virtual_services_are_followed_without_istio)
         .node_case("a_killed_controller_is_no_loss", crash::a_killed_controller_is_no_loss)
         .case("one_of_two_controllers_leads", crash::one_of_two_controllers_leads)
+        .case("managed_models_come_and_go_without_loss", managed::managed_models_come_and_go_without_loss)
         .case("a_missing_right_is_said_and_costs_nothing", rights::a_missing_right_is_said_and_costs_nothing)
         .case("model_rollouts_are_accepted_and_refused", accepted::model_rollouts_are_accepted_and_refused)
         .case("every_rendering_of_the_chart_is_accepted", accepted::every_rendering_of_the_chart_is_accepted)
