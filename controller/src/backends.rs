@@ -11,7 +11,8 @@ use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use kube::ResourceExt as _;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
-use turnout_rollout::{Backend, BackendObservation, BackendRef, ModelRollout, ServiceName, full_host};
+use turnout_rollout::{Backend, BackendObservation, BackendRef, ModelRollout, ServiceName, Stage, Target, full_host};
+use turnout_routes::address_digest;
 
 /// What stands behind one backend.
 #[derive(Clone, Debug, Default)]
@@ -65,6 +66,11 @@ impl BackendView {
         found
     }
 
+    /// Which addresses are ready, as gateways tell which they have.
+    pub fn digest(&self) -> u64 {
+        address_digest(self.ready.iter().map(|endpoint| endpoint.address.ip()))
+    }
+
     /// What all ready endpoints say of themselves.
     fn label(&self) -> Option<String> {
         self.common(|endpoint| endpoint.revision.clone())
@@ -116,8 +122,11 @@ fn revisions(rollout: &ModelRollout, green: &BackendView, blue: &BackendView) ->
     };
     let of_green = match (green.is_unlabelled(), same) {
         (false, _) => green.label(),
+        // Nobody has seen blue with the candidate yet, so that both have it is less likely than that neither has.
+        (true, Some(true)) if is_at(rollout, Stage::BLUE_0) => stable.clone().or(candidate.clone()),
         (true, Some(true)) => candidate.clone().or(stable.clone()),
-        // Without blue to compare with, green is what it was last known to be.
+        // Without blue to compare with, green is what it was last known to be: on the way to its last stage the candidate.
+        (true, None) if is_at(rollout, Stage::Green100) => green.images().and(candidate.clone().or(stable.clone())),
         (true, _) => green.images().and(stable.clone()),
     };
     let of_blue = match (blue.is_unlabelled(), same) {
@@ -130,9 +139,17 @@ fn revisions(rollout: &ModelRollout, green: &BackendView, blue: &BackendView) ->
 }
 
 fn green_may_have_the_candidate(rollout: &ModelRollout) -> bool {
-    let stage = rollout.status.position().and_then(turnout_rollout::Target::stage);
+    stage_of(rollout).is_some_and(Stage::replaces_green)
+}
+
+fn is_at(rollout: &ModelRollout, stage: Stage) -> bool {
+    stage_of(rollout) == Some(stage)
+}
+
+/// Where the rollout is, or where it was when it turned back.
+fn stage_of(rollout: &ModelRollout) -> Option<Stage> {
     let from = rollout.status.rollback.as_ref().map(|rollback| rollback.from);
-    stage.or(from).is_some_and(turnout_rollout::Stage::replaces_green)
+    rollout.status.position().and_then(Target::stage).or(from)
 }
 
 /// The number at which this slice's pods listen for the backend's port.

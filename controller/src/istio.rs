@@ -31,6 +31,11 @@ pub fn governed_rule(view: &View, rollout: &ModelRollout) -> Result<String, Rout
     istio::governed_rule(&value, rollout)
 }
 
+/// The version of the object with the rule, as it was read.
+pub fn resource_version(view: &View, rollout: &ModelRollout) -> Option<String> {
+    view.virtual_services.get(&route_key(rollout))?.metadata.resource_version.clone()
+}
+
 /// Gives the rule these weights, if it has others. Returns whether anything was written. A rule that somebody changed
 /// since it was read answers 422.
 pub async fn patch(client: &Client, view: &View, rollout: &ModelRollout, weights: Weights) -> Result<bool, ApiError> {

@@ -39,6 +39,11 @@ impl ApiError {
         self.code() == Some(409)
     }
 
+    /// What was to be created is there. A conflict of another kind, such as that of two writers of a quota, is none of that.
+    pub fn already_exists(&self) -> bool {
+        matches!(&self.source, Error::Api(status) if status.reason == "AlreadyExists")
+    }
+
     /// The API server understood and will not: a `test` of a JSON Patch failed, or a field is invalid.
     pub fn is_unprocessable(&self) -> bool {
         self.code() == Some(422)

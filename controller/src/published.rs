@@ -1,9 +1,13 @@
 //! The published ConfigMap: what the gateways mount. It is an output: nobody else writes it, and the controller replaces
 //! it whole, by the `resourceVersion` that it was read with.
 //!
-//! The fence: a rollout's position is hashed into an annotation, so every step of a rollout changes the ConfigMap's
-//! `resourceVersion`, also one that changes no weight. A former leader that decided on an older position and sleeps
-//! before it writes then meets a conflict, and never gives weight to a backend that somebody was told to remove.
+//! The fence: the versions of the rollouts that were decided on are hashed into an annotation, so whatever changes a
+//! rollout changes the ConfigMap's `resourceVersion`, also what changes no weight, and also what only takes back a change
+//! that was never published. A former leader that decided on an older version and sleeps before it writes then meets a
+//! conflict, and never gives weight to a backend that somebody was told to remove.
+//!
+//! No text is published twice: its first line is a comment that names the version that it replaced. Else a gateway that
+//! missed a change and its reversal would seem to have the newest routes, while kubelet may bring it those in between.
 
 use crate::kube_api::ApiError;
 use crate::names::{FENCE, FIELD_MANAGER, ROUTES_KEY, UNINSTALLING};
@@ -16,6 +20,9 @@ use std::collections::BTreeMap;
 use turnout_rollout::ModelRollout;
 use turnout_routes::documents::Document;
 use turnout_routes::{Source, parse};
+
+/// Begins the first line of a published text; the version that it replaced follows.
+const FOLLOWS: &str = "# Follows ";
 
 /// What is published.
 #[derive(Clone, Debug, Default)]
@@ -51,11 +58,16 @@ impl PublishedRoutes {
         self.annotation(UNINSTALLING).is_some()
     }
 
-    /// It holds exactly this, and was written after these positions were decided.
+    /// It holds exactly this, and was written after these versions were decided on.
     pub fn is(&self, text: &str, fence: &str) -> bool {
-        let data = self.config_map.as_ref().and_then(|config_map| config_map.data.as_ref());
-        let holds = data.is_some_and(|data| data.len() == 1 && data.get(ROUTES_KEY).is_some_and(|held| held == text));
-        holds && self.annotation(FENCE) == Some(fence)
+        self.text_of(text).is_some() && self.annotation(FENCE) == Some(fence)
+    }
+
+    /// The text as it stands here with its first line, if it does and nothing else does.
+    fn text_of(&self, text: &str) -> Option<&String> {
+        let data = self.config_map.as_ref()?.data.as_ref().filter(|data| data.len() == 1)?;
+        data.get(ROUTES_KEY)
+            .filter(|held| held.starts_with(FOLLOWS) && held.split_once('\n').is_some_and(|(_, rest)| rest == text))
     }
 
     fn annotation(&self, key: &str) -> Option<&str> {
@@ -67,11 +79,15 @@ impl PublishedRoutes {
         &self,
         client: &Client,
         settings: &Settings,
-        text: String,
+        text: &str,
         fence: String,
     ) -> Result<Self, ApiError> {
         let api: Api<ConfigMap> = Api::namespaced(client.clone(), &settings.namespace);
         let mut next = self.config_map.clone().unwrap_or_default();
+        let text = self.text_of(text).cloned().unwrap_or_else(|| {
+            let replaced = next.metadata.resource_version.as_deref();
+            format!("{FOLLOWS}{}\n{text}", replaced.unwrap_or(&fence))
+        });
         next.data = Some(BTreeMap::from([(ROUTES_KEY.to_owned(), text)]));
         next.binary_data = None;
         next.annotations_mut().insert(FENCE.to_owned(), fence);
@@ -92,17 +108,15 @@ fn name(settings: &Settings) -> String {
     format!("configmaps {}/{}", settings.namespace, settings.routes_configmap)
 }
 
-/// What changes with the position of every rollout.
+/// What changes with every version of every rollout.
 pub fn fence<'a>(rollouts: impl Iterator<Item = &'a ModelRollout>) -> String {
     let mut hash = Sha256::new();
     for rollout in rollouts {
-        let status = &rollout.status;
-        let uid = rollout.metadata.other.get("uid");
-        let rollback = status.rollback.is_some();
-        // A Debug text is no format to store, but as good as any to tell two positions apart.
-        let position = format!("{uid:?} {:?} {:?} {:?} {rollback}", status.stage, status.moving_to, status.candidate);
-        hash.update((position.len() as u64).to_be_bytes());
-        hash.update(position);
+        let field = |name: &str| rollout.metadata.other.get(name);
+        // A Debug text is no format to store, but as good as any to tell two versions apart.
+        let version = format!("{:?} {:?}", field("uid"), field("resourceVersion"));
+        hash.update((version.len() as u64).to_be_bytes());
+        hash.update(version);
     }
     let digest = hash.finalize();
     digest.iter().take(8).fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
@@ -113,22 +127,21 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn rollout(stage: &str) -> ModelRollout {
+    fn rollout(version: &str) -> ModelRollout {
         serde_json::from_value(json!({
             "apiVersion": "turnout.dev/v1alpha1", "kind": "ModelRollout",
-            "metadata": {"name": "model", "namespace": "abtesting", "uid": "1"},
+            "metadata": {"name": "model", "namespace": "abtesting", "uid": "1", "resourceVersion": version},
             "spec": {"route": {"virtualService": "model"}, "green": {"host": "g"}, "blue": {"host": "b"}},
-            "status": {"stage": stage},
         }))
         .expect("a rollout")
     }
 
     #[test]
-    fn every_position_has_its_own_fence_and_the_same_one_keeps_it() {
-        let of = |stage: &str| fence([rollout(stage)].iter());
-        assert_eq!(of("Blue_50"), of("Blue_50"));
-        assert_ne!(of("Blue_100"), of("Blue_Green"), "which have the same weights");
-        assert_ne!(of("Blue_100"), fence([].iter()));
+    fn every_version_has_its_own_fence_and_the_same_one_keeps_it() {
+        let of = |version: &str| fence([rollout(version)].iter());
+        assert_eq!(of("7"), of("7"));
+        assert_ne!(of("7"), of("8"), "whatever has changed");
+        assert_ne!(of("7"), fence([].iter()));
     }
 
     #[test]
@@ -137,10 +150,11 @@ mod tests {
             let object = json!({"metadata": {"name": "r", "annotations": {FENCE: "f"}}, "data": data});
             PublishedRoutes::of(Some(serde_json::from_value(object).expect("a ConfigMap")))
         };
-        assert!(config_map(json!({ROUTES_KEY: "a"})).is("a", "f"));
-        assert!(!config_map(json!({ROUTES_KEY: "a"})).is("a", "g"));
-        assert!(!config_map(json!({ROUTES_KEY: "b"})).is("a", "f"));
-        assert!(!config_map(json!({ROUTES_KEY: "a", "more.yaml": ""})).is("a", "f"));
+        assert!(config_map(json!({ROUTES_KEY: "# Follows 1\na"})).is("a", "f"));
+        assert!(!config_map(json!({ROUTES_KEY: "# Follows 1\na"})).is("a", "g"));
+        assert!(!config_map(json!({ROUTES_KEY: "# Follows 1\nb"})).is("a", "f"));
+        assert!(!config_map(json!({ROUTES_KEY: "a"})).is("a", "f"), "nobody knows whether it was published before");
+        assert!(!config_map(json!({ROUTES_KEY: "# Follows 1\na", "more.yaml": ""})).is("a", "f"));
         assert!(!PublishedRoutes::default().is("a", "f"));
     }
 }

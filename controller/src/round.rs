@@ -17,7 +17,7 @@ use crate::object_status;
 use crate::outbound::Outbound;
 use crate::published::{PublishedRoutes, fence};
 use crate::rollouts::{RolloutObject, Rollouts, reference};
-use crate::settings::Settings;
+use crate::settings::{RegistryKind, Settings};
 use crate::telemetry::Telemetry;
 use crate::twins;
 use crate::view::View;
@@ -27,14 +27,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use turnout_rollout::{
-    Backend, ConditionStatus, ConditionType, Decision, Departure, Mode, ModelRollout, Observation, Obstacle, Published,
-    Registry, RolloutStatus, RouteSelectionError, Severity, Timestamp, WaitReason, Weights, Workload, decide, depart,
-    governed_rule, publish, route_weights,
+    Action, Backend, ConditionStatus, ConditionType, Decision, Departure, Mode, ModelRollout, Observation, Obstacle,
+    Published, Registry, RolloutStatus, RouteSelectionError, Severity, Timestamp, WaitReason, Weights, Workload,
+    decide, depart, governed_rule, publish, route_weights,
 };
 
 /// The driver's clock, in whole seconds.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
+/// A gateway whose endpoints differ from those that are ready for longer has them from elsewhere: no DNS answer is as old.
+/// AKS keeps one for 30 seconds.
+const DNS_SECONDS: u64 = 60;
 /// When nothing calls for a look.
 const IDLE: Duration = Duration::from_secs(15);
 /// While something is awaited that no watch tells of: what gateways report.
@@ -61,9 +64,15 @@ pub struct Controller {
     warmed: BTreeSet<String>,
     /// What kept it, by rollout, from doing what was decided.
     obstacles: BTreeMap<String, Obstacle>,
+    /// The patches of weights that were refused in the last round: of which rollout, over which version of the object.
+    refused: BTreeSet<(String, Option<String>)>,
+    /// Since when gateways have other endpoints than those that are ready, by rollout and backend.
+    outdated: BTreeMap<(String, Backend), Timestamp>,
     /// What was nudged for last, when, and how often there was a nudge at all.
     nudged: Option<(String, Timestamp)>,
     nudges: u64,
+    /// Why the last nudge failed.
+    nudge_failure: Option<Obstacle>,
     /// What the registry said last.
     notices: Vec<String>,
 }
@@ -108,8 +117,11 @@ impl Controller {
             confirm_patience: CONFIRM_PATIENCE,
             warmed: BTreeSet::new(),
             obstacles: BTreeMap::new(),
+            refused: BTreeSet::new(),
+            outdated: BTreeMap::new(),
             nudged: None,
             nudges: 0,
+            nudge_failure: None,
             notices: Vec::new(),
         }
     }
@@ -143,6 +155,7 @@ impl Controller {
         let published = self.publish(&view, &decided, &mut round).await;
         self.patch_istio(&view, &decided, &mut round).await;
         self.bring_to_gateways(&published, &view.gateways, &mut round).await;
+        self.tell_of_nudge(&decided, &mut round);
         self.act(&view, &mut decided, &mut round).await;
         self.tell_objects(&view.documents.verdicts, &mut round).await;
         self.telemetry.record(&view, decided.iter().map(|one| &one.rollout.rollout));
@@ -172,12 +185,15 @@ impl Controller {
         round
     }
 
-    fn decide(&self, view: &View) -> Vec<Decided> {
+    fn decide(&mut self, view: &View) -> Vec<Decided> {
         let mut governed: BTreeMap<String, String> = BTreeMap::new();
         let mut decided = Vec::new();
         for one in &view.rollouts.readable {
             let backends = Backend::BOTH.map(|backend| self.look_at(view, one, backend));
             let mut observed = self.observe(view, one, &backends);
+            for (backend, found) in Backend::BOTH.into_iter().zip(&backends) {
+                self.discount_outdated(view, one, backend, found, &mut observed);
+            }
             if let Err(error) = claim(view, one, &mut governed) {
                 observed.route = Err(error);
             }
@@ -186,9 +202,10 @@ impl Controller {
             } else {
                 Outcome::Goes(Box::new(decide(&one.rollout, &observed)))
             };
-            let published = observed.published.map(|published| published.weights);
+            let published = observed.published.filter(|_| observed.route.is_ok()).map(|published| published.weights);
             decided.push(Decided { rollout: one.clone(), backends, published, outcome, stored: false });
         }
+        self.outdated.retain(|(uid, _), _| decided.iter().any(|one| one.rollout.uid() == *uid));
         decided
     }
 
@@ -234,6 +251,33 @@ impl Controller {
         }
     }
 
+    /// DNS answers lag behind: a gateway that knows only endpoints that have gone knows none, as far as new weight goes.
+    fn discount_outdated(
+        &mut self,
+        view: &View,
+        one: &RolloutObject,
+        backend: Backend,
+        found: &BackendView,
+        observed: &mut Observation,
+    ) {
+        let (rollout, key) = (&one.rollout, (one.uid(), backend));
+        let is_looked_up = rollout.spec.mode == Mode::Gateway && self.settings.registry == RegistryKind::Twins;
+        let digest = found.digest();
+        let outdated: Vec<&Gateway> =
+            view.gateways.iter().filter(|gateway| gateway.has_others(rollout, backend, digest)).collect();
+        if !is_looked_up || outdated.is_empty() {
+            self.outdated.remove(&key);
+            return;
+        }
+        let since = *self.outdated.entry(key).or_insert(observed.now);
+        if observed.now.seconds_since(since) >= DNS_SECONDS {
+            return;
+        }
+        for gateway in observed.gateways.iter_mut().filter(|one| outdated.iter().any(|other| other.pod == one.id)) {
+            gateway.load_mut(backend).endpoints = 0;
+        }
+    }
+
     fn lacks_gateway(&self, rollout: &ModelRollout) -> Option<Obstacle> {
         let is_lacking = rollout.spec.mode == Mode::Gateway && !self.settings.has_gateway();
         is_lacking.then(|| Obstacle {
@@ -255,6 +299,9 @@ impl Controller {
                     next.message.clone_from(&departure.message);
                     // The document may give weight to what was called safe to remove.
                     next.safe_to_remove.clear();
+                    next.waiting = None;
+                    let (kind, now) = (ConditionType::Progressing, (self.clock)());
+                    next.set_condition(kind, ConditionStatus::False, "Deleted", departure.message.clone(), now);
                 }
             }
             let about = one.rollout.reference();
@@ -304,12 +351,22 @@ impl Controller {
             return current;
         }
         let registry = twins::registry(view, self.settings.registry);
+        let mut documents = registry.join(&view.documents.documents);
         if let Err(error) = twins::apply(&self.client, &self.settings, view, &registry).await {
             self.all_failed(decided, &error, round);
+            // What gateways know goes on, with other weights if need be: they must not look up what is not there.
+            documents.clone_from(&current.documents);
         }
         self.tell_notices(&registry.notices);
-        let documents = registry.join(&view.documents.documents);
-        let governed: Vec<(&ModelRollout, Weights)> = decided.iter().filter_map(Decided::governs).collect();
+        // Gateways refuse a text without documents, so the last one that they took stays.
+        if documents.is_empty() {
+            return current;
+        }
+        let governed: Vec<(&ModelRollout, Weights)> = decided
+            .iter()
+            .filter_map(Decided::governs)
+            .filter(|(one, _)| route_weights(&documents, one).is_ok())
+            .collect();
         let text = match publish(&documents, &governed) {
             Ok(text) => text,
             Err(error) => {
@@ -323,7 +380,10 @@ impl Controller {
             self.tidy_twins(view, &registry, round).await;
             return current;
         }
-        match current.replace(&self.client, &self.settings, text, fence).await {
+        if !self.is_newest(decided, round).await {
+            return current;
+        }
+        match current.replace(&self.client, &self.settings, &text, fence).await {
             Ok(published) => {
                 if published.revision != current.revision {
                     self.telemetry.published();
@@ -334,6 +394,29 @@ impl Controller {
             Err(error) => {
                 self.all_failed(decided, &error, round);
                 current
+            }
+        }
+    }
+
+    /// Reads the rollouts once more before anything follows from what they say: a list may be older than what another
+    /// replica has done, or lack a rollout, and a status that need not be written proves nothing.
+    async fn is_newest(&mut self, decided: &[Decided], round: &mut Round) -> bool {
+        let versions = |rollouts: &mut dyn Iterator<Item = &RolloutObject>| -> BTreeSet<(String, Option<String>)> {
+            rollouts.map(|one| (one.uid(), one.object.metadata.resource_version.clone())).collect()
+        };
+        match Rollouts::read(&self.client, &self.settings).await {
+            Ok(rollouts) => {
+                let newest = versions(&mut rollouts.readable.iter());
+                let is_newest = newest == versions(&mut decided.iter().map(|one| &one.rollout));
+                if !is_newest {
+                    tracing::info!("looking again: a rollout has changed");
+                    round.pause = Duration::ZERO;
+                }
+                is_newest && rollouts.unreadable.is_empty()
+            }
+            Err(error) => {
+                self.all_failed(decided, &error, round);
+                false
             }
         }
     }
@@ -357,16 +440,23 @@ impl Controller {
     }
 
     async fn patch_istio(&mut self, view: &View, decided: &[Decided], round: &mut Round) {
+        let refused_before = std::mem::take(&mut self.refused);
         for one in decided.iter().filter(|one| one.stored && !one.is_in_gateway_mode()) {
             let Outcome::Goes(decision) = &one.outcome else { continue };
             let Some(weights) = decision.weights else { continue };
             match istio::patch(&self.client, view, &one.rollout.rollout, weights).await {
                 Ok(true) => round.pause = Duration::ZERO,
                 Ok(false) => {}
-                // Somebody changed the rule in between: look again, decide again.
-                Err(error) if error.is_conflict() || error.is_unprocessable() => {
-                    tracing::info!(rollout = one.rollout.rollout.id(), "planned anew: {error}");
-                    round.pause = Duration::ZERO;
+                Err(error) if error.is_unprocessable() => {
+                    let refused = (one.rollout.uid(), istio::resource_version(view, &one.rollout.rollout));
+                    // Somebody changed the rule in between: look again, decide again. Where nobody did, a policy refuses.
+                    if refused_before.contains(&refused) {
+                        self.failed(&one.rollout, &error, round);
+                    } else {
+                        tracing::info!(rollout = one.rollout.rollout.id(), "planned anew: {error}");
+                        round.pause = Duration::ZERO;
+                    }
+                    self.refused.insert(refused);
                 }
                 Err(error) => self.failed(&one.rollout, &error, round),
             }
@@ -378,6 +468,7 @@ impl Controller {
         let Some(revision) = &published.revision else { return };
         let behind: Vec<&Gateway> = gateways.iter().filter(|it| !it.terminating && !it.has(revision)).collect();
         if behind.is_empty() {
+            self.nudge_failure = None;
             return;
         }
         round.pause = round.pause.min(WAITING);
@@ -394,11 +485,17 @@ impl Controller {
         self.telemetry.nudged();
         let pods: Vec<String> = behind.iter().map(|gateway| gateway.pod.clone()).collect();
         let value = format!("{revision}-{}-{}", now.0, self.nudges);
-        if let Err(error) = gateways::nudge(&self.client, &self.settings, &pods, &value).await {
-            round.problems.push(format!("gateways take up routes only when kubelet looks by itself: {error}"));
-        }
+        let nudged = gateways::nudge(&self.client, &self.settings, &pods, &value).await;
+        self.nudge_failure = nudged.err().map(|error| slow(&obstacle(&error)));
         if self.have_taken_up(&behind, revision).await {
             round.pause = Duration::ZERO;
+        }
+    }
+
+    /// Without the nudge gateways follow too, only late: that is said as long as they have not.
+    fn tell_of_nudge(&mut self, decided: &[Decided], round: &mut Round) {
+        if let Some(failure) = self.nudge_failure.clone() {
+            self.hold_all(decided, &failure, round);
         }
     }
 
@@ -416,6 +513,7 @@ impl Controller {
     }
 
     async fn act(&mut self, view: &View, decided: &mut [Decided], round: &mut Round) {
+        let may_change = !decided.iter().any(Decided::changes_workloads) || self.is_newest(decided, round).await;
         let mut present = BTreeSet::new();
         for one in decided.iter_mut() {
             present.extend(one.backends.iter().flat_map(|backend| &backend.ready).map(|ready| ready.uid.clone()));
@@ -430,6 +528,7 @@ impl Controller {
                     round.pause = Duration::ZERO;
                 }
                 Outcome::Departs(_) => {}
+                Outcome::Goes(_) if one.changes_workloads() && !may_change => {}
                 Outcome::Goes(decision) => {
                     let work = actions::Work {
                         client: &self.client,
@@ -529,13 +628,19 @@ impl Decided {
         self.rollout.rollout.spec.mode == Mode::Gateway
     }
 
+    /// What follows from the decision makes, changes or removes a workload.
+    fn changes_workloads(&self) -> bool {
+        let Outcome::Goes(decision) = &self.outcome else { return false };
+        self.stored && decision.actions.iter().any(|action| !matches!(action, Action::WarmUp { .. }))
+    }
+
     /// The weights to publish for its rule. A decision that could not be written down is none: what is published stays.
     fn governs(&self) -> Option<(&ModelRollout, Weights)> {
         let decided = match &self.outcome {
             Outcome::Goes(decision) => decision.weights,
             Outcome::Departs(departure) => departure.weights,
         };
-        let weights = if self.stored { decided } else { decided.and(self.published) };
+        let weights = if self.stored { decided } else { self.published };
         weights.filter(|_| self.is_in_gateway_mode()).map(|weights| (&self.rollout.rollout, weights))
     }
 
@@ -571,6 +676,14 @@ fn claim(view: &View, one: &RolloutObject, governed: &mut BTreeMap<String, Strin
     }
     governed.insert(key, rollout.id());
     Ok(())
+}
+
+fn slow(failure: &Obstacle) -> Obstacle {
+    let message = format!(
+        "gateways take up routes only when kubelet looks by itself, which takes a minute or two: {}",
+        failure.message
+    );
+    Obstacle { reason: failure.reason, message }
 }
 
 /// As a condition tells it.

@@ -40,7 +40,7 @@ pub async fn apply(client: &Client, settings: &Settings, view: &View, registry: 
                 let created =
                     api.create(&post(), &service_of(view, twin)).await.map_err(ApiError::of("create", place()));
                 // That it has come meanwhile is as good; the next round sees it.
-                created.map(|_| ()).or_else(|error| if error.is_conflict() { Ok(()) } else { Err(error) })?;
+                created.map(|_| ()).or_else(|error| if error.already_exists() { Ok(()) } else { Err(error) })?;
             }
             Some(present) if is_twin(present) && !is_as_wanted(present, twin) => {
                 let mut next = present.clone();

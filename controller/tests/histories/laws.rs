@@ -67,9 +67,14 @@ impl Window {
         self.moments.push(Rc::clone(facts));
     }
 
+    /// Some answer about these kinds was older than the round.
+    fn is_stale(&self, kinds: &[&str]) -> bool {
+        kinds.iter().any(|kind| self.stale.contains(kind))
+    }
+
     /// It was so at some moment, as far as lists of these kinds could tell.
     fn was(&self, told_by: &[&str], holds: impl Fn(&Facts) -> bool) -> bool {
-        told_by.iter().any(|kind| self.stale.contains(kind)) || self.moments.iter().any(|facts| holds(facts))
+        self.is_stale(told_by) || self.moments.iter().any(|facts| holds(facts))
     }
 
     /// The gateways that were there all the time.
@@ -110,6 +115,9 @@ impl Laws {
         if effect.key == crate::world::cast::published() {
             self.check_published(world, window, effect)?;
         }
+        if effect.key.plural == "services" && effect.after.is_none() {
+            published::check_removed_twin(window, &effect.key.name)?;
+        }
         check_claims(world)
     }
 }
@@ -144,7 +152,8 @@ fn check_no_weight(world: &World, app: App, backend: Backend) -> Checked {
     let (name, upstream) = (app.name(), app.upstream(backend));
     let published = world.published().map_or(0, |table| table.weight(&upstream));
     law(published == 0, LAW, || format!("{name}: {backend} has weight {published} in what is published"))?;
-    for gateway in &world.gateways {
+    // One that takes no connections and does not answer has gone, as far as anybody can tell.
+    for gateway in world.gateways.iter().filter(|gateway| !(gateway.leaving && gateway.silent)) {
         let weight = gateway.weight(&upstream);
         law(weight == 0, LAW, || format!("{name}: {backend} has weight {weight} at {}", gateway.name))?;
         let split = gateway.in_flight(&upstream).split;

@@ -15,10 +15,12 @@ use crate::laws::Checked;
 use bytes::Bytes;
 use cast::{App, DOCUMENTS, Draft, GATEWAYS, MODEL_PORT, MODELS, ROUTES, SYSTEM, published};
 use gateway::Gateway;
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use table::Table;
 use turnout_controller::outbound::{Answer, Call};
 use turnout_controller::settings::{DocumentSource, RegistryKind, Settings};
@@ -146,7 +148,7 @@ impl World {
     /// The rollout as the API server has it.
     pub(crate) fn rollout(&self, app: App) -> Option<ModelRollout> {
         let object = self.store.get(&app.rollout())?;
-        Some(serde_json::from_value((**object).clone()).expect("only good rollouts are written"))
+        Some(ModelRollout::deserialize(&**object).expect("only good rollouts are written"))
     }
 
     pub(crate) fn status(&self, app: App) -> RolloutStatus {
@@ -205,7 +207,7 @@ impl World {
     }
 
     /// All, or those of one backend.
-    fn model_pods(&self, of: Option<(App, Backend)>) -> Vec<(Key, Value)> {
+    fn model_pods(&self, of: Option<(App, Backend)>) -> Vec<(Key, Arc<Value>)> {
         let is_of = |pod: &Value| {
             of.is_none_or(|(app, backend)| {
                 let labels = &pod["metadata"]["labels"];
@@ -213,7 +215,7 @@ impl World {
             })
         };
         let pods = self.store.list("pods", MODELS).into_iter().filter(|(_, pod)| is_of(pod));
-        pods.map(|(key, pod)| (key.clone(), (**pod).clone())).collect()
+        pods.map(|(key, pod)| (key.clone(), Arc::clone(pod))).collect()
     }
 
     /// Pods that terminate are gone, and with the last one of a backend the requests that it had.
@@ -255,7 +257,8 @@ impl World {
     /// Some revision was warmed as the spec says: every ready pod.
     pub(crate) fn is_warm(&self, app: App, backend: Backend, requests: u32) -> bool {
         let pods = self.model_pods(Some((app, backend)));
-        let mut ready = pods.iter().filter(|(_, pod)| cluster::is_ready(pod));
+        let takes_requests = |pod: &Value| cluster::is_ready(pod) && !pod["metadata"]["deletionTimestamp"].is_string();
+        let mut ready = pods.iter().filter(|(_, pod)| takes_requests(pod));
         ready.all(|(_, pod)| self.warmed.get(&uid_of(pod)).is_some_and(|count| *count >= requests))
     }
 

@@ -18,11 +18,20 @@ pub struct Departure {
 
 /// What to do for a rollout that is being deleted. Its rule gets the document's weights once every backend that they
 /// name can take its share; until then the law of the weights goes on, so that no request is lost by a deletion.
+///
+/// Without the rollout nobody moves weight away from a backend that is not there, so it stays as long as that would cost
+/// requests, and says what it waits for and what else ends the wait. Where no backend has ready endpoints, or no gateway
+/// serves, there is nothing to lose: a namespace that is deleted with all that is in it must not wait for backends that
+/// never come back.
 pub fn depart(rollout: &ModelRollout, observed: &Observation) -> Departure {
     let Ok(documents) = observed.route else {
         let message = "deleted: it governs no rule".to_owned();
         return Departure { weights: None, done: true, message };
     };
+    if !Backend::BOTH.into_iter().any(|backend| observed.backend(backend).is_ready()) {
+        let message = "deleted: no backend has ready endpoints, so no request can be lost".to_owned();
+        return Departure { weights: Some(documents), done: true, message };
+    }
     let draft = Draft::new(rollout, observed);
     let is_short =
         |backend: &Backend| documents.of(*backend) > 0 && draft.availability(*backend) < Availability::Usable;
@@ -34,6 +43,11 @@ pub fn depart(rollout: &ModelRollout, observed: &Observation) -> Departure {
         );
         let weights = draft.weights().or(observed.published.as_ref().map(|published| published.weights));
         return Departure { weights: weights.or(Some(documents)), done: false, message };
+    }
+    let is_published = observed.published.as_ref().is_some_and(|published| published.weights == documents);
+    if is_published && !observed.gateways.iter().any(|gateway| gateway.serving) {
+        let message = format!("deleted: the document's weights are published, and no gateway serves: {documents}");
+        return Departure { weights: Some(documents), done: true, message };
     }
     if let Some(pending) = draft.confirmation(documents).pending() {
         let message = format!("deleted: the document's weights are being published: {pending}");
@@ -48,7 +62,7 @@ mod tests {
     use super::*;
     use crate::render::RouteSelectionError;
     use crate::resource::RolloutStatus;
-    use crate::testing::{observation, rollout, unready};
+    use crate::testing::{absent, observation, rollout, unready};
     use serde_json::json;
 
     const HALVES: Weights = Weights { green: 50, blue: 50 };
@@ -79,6 +93,24 @@ mod tests {
         observed.green = unready();
         let departure = depart(&rollout, &observed);
         assert_eq!((departure.weights, departure.done), (Some(BLUE), false), "{departure:?}");
+    }
+
+    #[test]
+    fn where_nothing_is_served_nobody_is_held_up() {
+        let (rollout, mut observed) = deleted();
+        (observed.green, observed.blue) = (absent(), unready());
+        let departure = depart(&rollout, &observed);
+        assert_eq!((departure.weights, departure.done), (Some(HALVES), true), "{departure:?}");
+    }
+
+    #[test]
+    fn without_gateways_it_is_enough_that_the_weights_are_published() {
+        let (rollout, mut observed) = deleted();
+        observed.gateways.clear();
+        assert!(!depart(&rollout, &observed).done, "other weights are published");
+        let mut observed = observation(HALVES.green, HALVES.blue);
+        observed.gateways.clear();
+        assert!(depart(&rollout, &observed).done);
     }
 
     #[test]

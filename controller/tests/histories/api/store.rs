@@ -5,7 +5,7 @@
 
 use super::kinds::{Kind, api_version, kind};
 use super::refusal::Refusal;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
@@ -274,18 +274,17 @@ impl Store {
         if object == **old {
             return Arc::clone(old);
         }
-        if key.kind().counts_generation && spec_of(&object) != spec_of(old) {
+        if key.kind().counts_generation && !is_same_spec(&object, old) {
             let generation = old["metadata"]["generation"].as_u64().unwrap_or_default();
             object["metadata"]["generation"] = json!(generation + 1);
         }
         let was_kept = old["metadata"]["deletionTimestamp"].is_string() && !finalizers(old).is_empty();
         let is_gone = was_kept && finalizers(&object).is_empty();
-        let written = Arc::new(object);
         if is_gone {
             self.write(key, None);
-            return written;
+            return Arc::new(object);
         }
-        self.write(key, Some((*written).clone())).expect("it was just written")
+        self.write(key, Some(object)).expect("it was just written")
     }
 
     fn write(&mut self, key: &Key, object: Option<Value>) -> Option<Arc<Value>> {
@@ -309,6 +308,10 @@ pub(crate) fn uid_of(object: &Value) -> String {
     object["metadata"]["uid"].as_str().unwrap_or_default().to_owned()
 }
 
+pub(crate) fn is_deleted(object: &Value) -> bool {
+    object["metadata"]["deletionTimestamp"].is_string()
+}
+
 pub(crate) fn finalizers(object: &Value) -> Vec<&str> {
     let finalizers = object["metadata"]["finalizers"].as_array();
     finalizers.into_iter().flatten().filter_map(Value::as_str).collect()
@@ -320,13 +323,15 @@ pub(crate) fn remove(object: &mut Value, field: &str) {
     }
 }
 
-/// All but the metadata and the status.
-fn spec_of(object: &Value) -> Map<String, Value> {
-    let mut fields = object.as_object().cloned().unwrap_or_default();
-    for other in ["metadata", "status", "apiVersion", "kind"] {
-        fields.shift_remove(other);
-    }
-    fields
+/// Nothing but the metadata and the status differs.
+fn is_same_spec(one: &Value, other: &Value) -> bool {
+    spec_of(one).eq(spec_of(other))
+}
+
+/// All but the metadata and the status, by name.
+fn spec_of(object: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    let fields: BTreeMap<&String, &Value> = object.as_object().into_iter().flatten().collect();
+    fields.into_iter().filter(|(name, _)| !["metadata", "status", "apiVersion", "kind"].contains(&name.as_str()))
 }
 
 /// As the server leaves them out.

@@ -54,16 +54,25 @@ impl Run {
             }
             self.happens(&Happening::CreateRollout(app))?;
             self.happens(&Happening::Pause(app, false))?;
-            // Without labels only the spec says what is tried.
-            if !self.world.model(app).labelled && self.world.status(app).in_progress() {
-                self.happens(&Happening::Revision(app, Some(2)))?;
-            }
+            self.ask_for_something(app)?;
             if self.world.rollout(app).is_some_and(|rollout| Plan::of(&rollout).is_err()) {
                 self.happens(&Happening::Stages(app, vec![50]))?;
                 self.happens(&Happening::Retarget(app, None))?;
             }
         }
         Ok(())
+    }
+
+    /// Without labels the spec must say what is tried: images do not.
+    fn ask_for_something(&mut self, app: App) -> Checked {
+        let Some(rollout) = self.world.rollout(app).filter(|rollout| rollout.spec.revision.is_none()) else {
+            return Ok(());
+        };
+        let number = rollout.status.candidate.and_then(|candidate| candidate.revision[1..].parse().ok());
+        match number {
+            Some(number) if !self.world.model(app).labelled => self.happens(&Happening::Revision(app, Some(number))),
+            _ => Ok(()),
+        }
     }
 
     /// Rounds that are under way end; then the second controller is gone.
@@ -137,7 +146,8 @@ impl Run {
                 [(Backend::Blue, self.if_unlabelled(app, candidate)), (Backend::Green, None)]
             }
             Some(Target::Stage(Stage::Green100)) => {
-                [(Backend::Blue, None), (Backend::Green, candidate.or(status.stable_revision))]
+                let of_blue = self.if_unlabelled(app, candidate.clone());
+                [(Backend::Blue, of_blue), (Backend::Green, candidate.or(status.stable_revision))]
             }
             Some(Target::Rollback) if green_is_needed => {
                 [(Backend::Blue, None), (Backend::Green, status.stable_revision)]

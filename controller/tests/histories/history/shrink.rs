@@ -4,7 +4,7 @@ use super::History;
 use super::run::{Failure, live};
 
 /// So many shorter ones are tried.
-const TRIES: usize = 3000;
+const TRIES: usize = 400;
 
 /// The shortest history found, and how it fails, with its trace.
 pub(crate) fn shrink(history: &History, failure: &Failure) -> (History, Failure) {

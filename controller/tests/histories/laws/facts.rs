@@ -35,6 +35,7 @@ pub(crate) struct GatewayFacts {
     /// By model and backend.
     loads: [[LoadFacts; 2]; 2],
     pub(crate) active: Option<String>,
+    table: Option<Rc<Table>>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -81,6 +82,11 @@ impl Facts {
 }
 
 impl GatewayFacts {
+    /// It looks the name of this Service up.
+    pub(crate) fn looks_up(&self, service: &str) -> bool {
+        self.table.as_ref().is_some_and(|table| table.looks_up(service))
+    }
+
     pub(crate) fn load(&self, app: App, backend: Backend) -> LoadFacts {
         self.loads[app.0][at(backend)]
     }
@@ -94,7 +100,9 @@ pub(crate) fn weights(table: &Table, app: App) -> Weights {
 
 fn backend_facts(world: &World, app: App, backend: Backend) -> BackendFacts {
     let slice = crate::api::store::Key::new("endpointslices", MODELS, &format!("{}-slice", app.service(backend).name));
-    let Some(slice) = world.store.get(&slice) else { return BackendFacts::default() };
+    // Slices outlive their Service until garbage is collected, and mean nothing then.
+    let slice = world.store.get(&slice).filter(|_| world.store.get(&app.service(backend)).is_some());
+    let Some(slice) = slice else { return BackendFacts::default() };
     let endpoints = slice["endpoints"].as_array().into_iter().flatten();
     let ready: Vec<&Value> = endpoints.filter(|endpoint| endpoint["conditions"]["ready"] == true).collect();
     let image = |endpoint: &&Value| {
@@ -132,6 +140,7 @@ fn gateways(world: &World) -> Vec<GatewayFacts> {
         serving: serves(&gateway.name),
         loads: App::ALL.map(|app| Backend::BOTH.map(|backend| load(gateway, app, backend))),
         active: gateway.table.as_ref().map(|table| table.revision.clone()),
+        table: gateway.table.clone(),
     };
     world.gateways.iter().map(facts).collect()
 }

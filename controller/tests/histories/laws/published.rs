@@ -20,8 +20,8 @@ impl Laws {
         let table = table_of(after);
         law(table.is_some(), GOOD, || format!("gateways refuse {}", after["data"]))?;
         let Some(table) = table else { return Ok(()) };
-        check_forms(world, &table)?;
         let before = effect.before.as_deref().and_then(table_of);
+        check_forms(world, window, before.as_deref(), &table)?;
         check_twins(window, before.as_deref(), &table)?;
         for app in world.apps() {
             let former = before.as_ref().map(|table| weights(table, app));
@@ -64,13 +64,14 @@ impl Laws {
 /// A backend newly gets weight.
 fn check_fit(window: &Window, app: App, backend: Backend, former: Option<Weights>) -> Checked {
     let other = backend.other();
-    let is_fit = window.was(&["endpointslices"], |facts| facts.is_ready(app, backend) || !facts.is_ready(app, other));
+    let is_fit = window
+        .was(&["endpointslices", "services"], |facts| facts.is_ready(app, backend) || !facts.is_ready(app, other));
     law(is_fit, READY, || format!("{}: {backend}", app.name()))?;
     if former.is_none_or(|former| former.of(other) == 0) {
         return Ok(());
     }
     for gateway in window.gateways() {
-        let is_seen = window.was(&["endpointslices"], |facts| {
+        let is_seen = window.was(&["endpointslices", "services"], |facts| {
             let known = facts.gateway(gateway).map_or(0, |it| it.load(app, backend).known);
             known > 0 || !facts.is_ready(app, other)
         });
@@ -80,7 +81,7 @@ fn check_fit(window: &Window, app: App, backend: Backend, former: Option<Weights
 }
 
 /// Every VirtualService has some form that its author gave it; the rest is the controller's registry.
-fn check_forms(world: &World, table: &Table) -> Checked {
+fn check_forms(world: &World, window: &Window, before: Option<&Table>, table: &Table) -> Checked {
     for document in &table.documents {
         let name = document.metadata().name.as_str();
         match document {
@@ -98,9 +99,23 @@ fn check_forms(world: &World, table: &Table) -> Checked {
             other => law(false, GOOD, || format!("{} {name} is nobody's", other.kind()))?,
         }
     }
-    let is_there = |app: &App| table.documents.iter().any(|document| document.metadata().name == app.name());
-    let missing = world.apps().into_iter().find(|app| !is_there(app));
-    law(missing.is_none(), GOOD, || format!("VirtualService {missing:?} is not in it"))
+    // One that never had a good form cannot be published, and does not keep the others from it.
+    let is_in = |table: &Table, app: App| table.documents.iter().any(|document| document.metadata().name == app.name());
+    let mut lost =
+        world.apps().into_iter().filter(|app| before.is_some_and(|before| is_in(before, *app)) && !is_in(table, *app));
+    let lost = lost.find(|_| !window.is_stale(&["virtualservices", "configmaps"]));
+    law(lost.is_none(), GOOD, || format!("VirtualService {lost:?} is not in it any more"))
+}
+
+/// A twin that the controller removes is looked up by no gateway.
+pub(super) fn check_removed_twin(window: &Window, service: &str) -> Checked {
+    for gateway in window.gateways() {
+        let is_idle = window.was(&["services", "configmaps", "endpointslices"], |facts| {
+            facts.gateway(gateway).is_some_and(|it| !it.looks_up(service))
+        });
+        law(is_idle, "a twin stays as long as a gateway looks it up", || format!("{service} at {gateway}"))?;
+    }
+    Ok(())
 }
 
 /// A name that gateways are newly told to look up exists.

@@ -2,8 +2,10 @@
 
 use super::{Checked, Laws, Window, law};
 use crate::api::Effect;
+use crate::api::store::{finalizers, is_deleted};
 use crate::world::World;
 use crate::world::cast::App;
+use serde::Deserialize as _;
 use serde_json::Value;
 use turnout_rollout::{
     Backend, Candidate, Gate, ModelRollout, Plan, RollbackReason, RolloutStatus, Stage, Target, Weights,
@@ -15,6 +17,7 @@ const IMAGE: &str = "weight goes only to a backend that serves the candidate";
 const REACHED: &str = "a stage is reached when every gateway has it";
 const BACK: &str = "a rollback once begun is finished";
 const NEWER: &str = "a status never goes back";
+const HELD: &str = "a rollout that gives weights holds the finalizer";
 const CLAIM: &str = "what is called safe to remove has no weight and no requests";
 
 /// One write of a status.
@@ -28,11 +31,13 @@ struct Step<'a> {
 
 impl Laws {
     pub(super) fn check_status(&mut self, world: &mut World, window: &Window, app: App, effect: &Effect) -> Checked {
-        let (Some(before), Some(after)) = (effect.before.as_deref(), effect.after.as_deref()) else { return Ok(()) };
-        let read = |object: &Value| serde_json::from_value::<ModelRollout>(object.clone());
-        let (Ok(before), Ok(rollout)) = (read(before), read(after)) else {
-            return law(false, NEWER, || format!("{after} is no rollout"));
+        let (Some(before), Some(object)) = (effect.before.as_deref(), effect.after.as_deref()) else { return Ok(()) };
+        let read = |object: &Value| ModelRollout::deserialize(object);
+        let (Ok(before), Ok(rollout)) = (read(before), read(object)) else {
+            return law(false, NEWER, || format!("{object} is no rollout"));
         };
+        let is_held = finalizers(object).contains(&"turnout.dev/weights") || is_deleted(object);
+        law(is_held || rollout.status.position().is_none(), HELD, || app.name().to_owned())?;
         let step = Step { app, window, before: before.status, after: rollout.status.clone(), rollout };
         step.check_newer()?;
         self.check_move(world, &step)?;

@@ -52,6 +52,15 @@ impl Table {
         self.shares.get(upstream).copied().unwrap_or(0)
     }
 
+    /// Gateways look the name of this Service up.
+    pub(crate) fn looks_up(&self, service: &str) -> bool {
+        let is_it = |address: &EndpointAddress| match address {
+            EndpointAddress::Name(name) => name.split('.').next() == Some(service),
+            EndpointAddress::Ip(_) => false,
+        };
+        self.upstreams.values().flatten().any(is_it)
+    }
+
     /// Some rule sends requests to it, whatever the weight.
     pub(crate) fn names(&self, upstream: &str) -> bool {
         self.splits.iter().any(|(_, targets)| targets.iter().any(|(name, _)| name == upstream))
