@@ -6,7 +6,7 @@
 
 use crate::kube_api::{ApiError, list};
 use crate::names::{FIELD_MANAGER, NUDGE};
-use crate::outbound::{Call, Outbound};
+use crate::outbound::{Call, Outbound, OutboundError};
 use crate::settings::Settings;
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::Pod;
@@ -63,12 +63,12 @@ pub async fn look(client: &Client, settings: &Settings, outbound: &dyn Outbound)
         let Endpoint { address, serving, terminating } = endpoint;
         let status = SocketAddr::new(address, settings.gateway_status_port);
         let report = match ask(outbound, &pod, status).await {
-            Some(report) if serving => report,
-            Some(report) => report.draining(),
-            None if serving => GatewayReport::silent(pod.clone()),
-            // What neither serves nor answers has gone, or has not come yet.
-            None => return None,
+            Some(report) => report,
+            // What neither serves nor listens has gone, or has not come yet.
+            None if !serving && !listens(outbound, status).await => return None,
+            None => GatewayReport::silent(pod.clone()),
         };
+        let report = if serving { report } else { report.draining() };
         Some(Gateway { pod, serving, terminating, status, report })
     });
     Ok(join_all(asked).await.into_iter().flatten().collect())
@@ -105,6 +105,13 @@ async fn ask(outbound: &dyn Outbound, pod: &str, status: SocketAddr) -> Option<G
         }
         _ => None,
     }
+}
+
+/// Whether somebody is there who may answer yet, as far as anybody can tell.
+async fn listens(outbound: &dyn Outbound, status: SocketAddr) -> bool {
+    let answer = outbound.send(Call { address: status, path: "/livez".to_owned(), body: None }).await;
+    let refused = |error: &std::io::Error| error.kind() == std::io::ErrorKind::ConnectionRefused;
+    !matches!(&answer, Err(OutboundError::Connect(_, error)) if refused(error))
 }
 
 /// Whether a gateway has the revision, asked anew and for nothing else.

@@ -15,6 +15,7 @@ use turnout_routes::router::Origin;
 pub struct GatewayReport {
     id: String,
     serving: bool,
+    answers: bool,
     active: Option<String>,
     rejected: Option<Rejection>,
     language: Option<u32>,
@@ -60,6 +61,7 @@ impl GatewayReport {
         Ok(Self {
             id,
             serving: true,
+            answers: true,
             active: answer.active,
             rejected: answer.rejected.map(rejection),
             language: answer.language,
@@ -69,7 +71,15 @@ impl GatewayReport {
 
     /// A gateway that lives and cannot be read.
     pub fn silent(id: String) -> Self {
-        Self { id, serving: true, active: None, rejected: None, language: None, gauges: Gauges::default() }
+        Self {
+            id,
+            serving: true,
+            answers: false,
+            active: None,
+            rejected: None,
+            language: None,
+            gauges: Gauges::default(),
+        }
     }
 
     /// The same gateway, which takes no new connections any more: what it has in flight counts, what it serves does not.
@@ -115,6 +125,7 @@ impl GatewayReport {
         GatewayObservation {
             id: self.id.clone(),
             serving: self.serving,
+            answers: self.answers,
             active: self.active.clone(),
             rejected: self.rejected.clone(),
             green: load(Backend::Green),

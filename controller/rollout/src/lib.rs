@@ -52,6 +52,7 @@
 //!     gateways: vec![GatewayObservation {
 //!         id: "gateway-0".to_owned(),
 //!         serving: true,
+//!         answers: true,
 //!         active: Some("3f2a".to_owned()),
 //!         rejected: None,
 //!         green: load(100),

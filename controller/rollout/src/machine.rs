@@ -197,6 +197,15 @@ impl<'a> Draft<'a> {
             return Some(pending);
         }
         let gateways = &self.observed.gateways;
+        if let Some(gateway) = gateways.iter().find(|gateway| !gateway.answers) {
+            return Some(format!("{} does not say what it has in flight", gateway.id));
+        }
+        // One that drains confirms nothing, and the rules of older routes may have other names.
+        let published = self.observed.published.as_ref().map(|published| published.revision.as_str());
+        let is_older = |active: &str| Some(active) != published;
+        if let Some(gateway) = gateways.iter().find(|gateway| gateway.active.as_deref().is_some_and(is_older)) {
+            return Some(format!("{} still has older routes", gateway.id));
+        }
         if let Some(gateway) = gateways.iter().find(|gateway| gateway.load(backend).weight > 0) {
             return Some(format!("{} gives {backend} weight {}", gateway.id, gateway.load(backend).weight));
         }

@@ -79,6 +79,8 @@ pub struct GatewayObservation {
     pub id: String,
     /// It takes new connections. One that does not may still have requests in flight, and confirms nothing.
     pub serving: bool,
+    /// It said what follows. Of one that did not nothing is known, neither weights nor requests in flight.
+    pub answers: bool,
     /// The revision that all of its workers have.
     pub active: Option<String>,
     /// The revision that it refuses.

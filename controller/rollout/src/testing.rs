@@ -47,6 +47,7 @@ pub(crate) fn gateway(index: usize, weights: Weights) -> GatewayObservation {
     GatewayObservation {
         id: format!("gateway-{index}"),
         serving: true,
+        answers: true,
         active: Some(revision_of(weights)),
         rejected: None,
         green: load(weights.green),

@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::build::{Image, Programs};
 use crate::cluster::{Cluster, Daemon, Dns, Options};
-use crate::{keeper, load};
+use crate::{istio, keeper, load};
 
 /// A real Kubernetes node on this machine, in namespaces of its own, without a registry. Needs root.
 #[derive(Parser)]
@@ -82,6 +82,9 @@ enum Verb {
         /// The images of this workspace to build, with commas.
         #[arg(long, value_delimiter = ',', value_enum, default_values_t = ImageArgument::ALL)]
         images: Vec<ImageArgument>,
+        /// Istio's programs too.
+        #[arg(long)]
+        istio: bool,
     },
     #[command(hide = true)]
     Keep {
@@ -161,7 +164,12 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Load { which, archive } => Cluster::attach(which.index)?.load_image(&archive)?,
         Verb::Stop { which, daemon } => Cluster::attach(which.index)?.stop(daemon)?,
         Verb::Start { which, daemon } => Cluster::attach(which.index)?.start(daemon)?,
-        Verb::Build { images } => build(&images)?,
+        Verb::Build { images, istio } => {
+            build(&images)?;
+            if istio {
+                istio::build()?;
+            }
+        }
         Verb::Keep { index, workshop } => block_on(keeper::run(index, &workshop))?,
         Verb::Node { index, workshop } => block_on(keeper::run_node(index, &workshop))?,
         Verb::Generate => block_on(load::generate())?,

@@ -30,6 +30,11 @@ const DEADLINE: Duration = Duration::from_mins(2);
 const ISTIOD: &str = "istiod";
 const ENVOY: &str = "istio-envoy";
 
+/// Makes its programs ready, which takes minutes the first time.
+pub(crate) fn build() -> Result<()> {
+    Programs::build().map(drop)
+}
+
 /// An Istio that is up. Dropping it ends it, and leaves its CRDs and whatever was made of them.
 #[derive(Debug)]
 pub struct Istio<'cluster> {

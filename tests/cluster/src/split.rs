@@ -17,7 +17,7 @@ pub(crate) const HEADER: &str = "x-api-version";
 
 /// So many requests for the split are looked at.
 const LOOKED_AT: u64 = 2000;
-const RATE: NonZeroU32 = NonZeroU32::new(400).expect("400 is above 0");
+const RATE: NonZeroU32 = NonZeroU32::new(800).expect("800 is above 0");
 const DEADLINE: Duration = Duration::from_mins(2);
 /// So many standard deviations a share may be off: less than one in a million is.
 const TOLERANCE: f64 = 5.0;

@@ -131,6 +131,7 @@ mod tests {
         GatewayObservation {
             id: format!("gateway-{index}"),
             serving: true,
+            answers: true,
             active: active.map(str::to_owned),
             rejected: rejected.map(rejection),
             green: Load::default(),

@@ -279,6 +279,7 @@ impl World {
         GatewayObservation {
             id: gateway.id.clone(),
             serving: true,
+            answers: true,
             active: gateway.table.as_ref().map(|table| table.revision.clone()),
             rejected: rejected
                 .map(|published| Rejection { revision: published.revision.clone(), reason: "no".to_owned() }),

@@ -244,14 +244,12 @@ impl Run {
             None => Ok(()),
             Some(Letter::Pod { call, reply }) => {
                 let answer = match fault {
-                    Some(Fault::LostBefore) => Err(OutboundError::TimedOut(call.address)),
+                    Some(Fault::LostBefore | Fault::LostAfter) => Err(OutboundError::TimedOut(call.address)),
                     Some(Fault::Refused(status)) => Ok(Answer { status, body: Bytes::new() }),
-                    other => {
-                        let answer = self.world.answer(&call).filter(|_| other != Some(Fault::LostAfter));
-                        answer.ok_or_else(|| {
-                            OutboundError::Connect(call.address, io::ErrorKind::ConnectionRefused.into())
-                        })
-                    }
+                    _ => self
+                        .world
+                        .answer(&call)
+                        .ok_or_else(|| OutboundError::Connect(call.address, io::ErrorKind::ConnectionRefused.into())),
                 };
                 let told = answer.as_ref().map(|answer| answer.status).map_err(ToString::to_string);
                 if told != Ok(200) || fault.is_some() {

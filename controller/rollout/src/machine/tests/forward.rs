@@ -191,6 +191,9 @@ fn green_is_replaced_only_when_nothing_needs_it() {
     check(|seen| seen.gateways[0].green.in_flight = 1, "requests in flight");
     check(|seen| seen.gateways[1].green.weight = 50, "weight at a gateway");
     check(|seen| seen.gateways[1].active = None, "a gateway that cannot be read");
+    check(|seen| drain(&mut seen.gateways[1]).active = Some("older".to_owned()), "one that drains with older routes");
+    check(|seen| drain(&mut seen.gateways[1]).answers = false, "one that drains and does not answer");
+    check(|seen| drain(&mut seen.gateways[1]).green.in_flight = 1, "one that drains with a request");
     check(|seen| seen.blue = unready(), "blue cannot serve");
     check(|seen| seen.published = None, "nothing is published");
     let mut scene = Scene::at("Blue_Green", &json!({"workload": "Managed"}));
@@ -292,4 +295,9 @@ fn the_list_of_stages_may_change_under_way() {
     scene.approve("v2", 0, "Blue_25");
     scene.tick();
     assert_eq!(scene.rollout.status.moving_to, Some(Target::Stage(Stage::BLUE_50)));
+}
+
+fn drain(gateway: &mut crate::GatewayObservation) -> &mut crate::GatewayObservation {
+    gateway.serving = false;
+    gateway
 }
