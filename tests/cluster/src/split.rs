@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use turnout_rollout::Weights;
 
 use crate::cluster::Cluster;
-use crate::load::{LoadProcess, LoadReport, LoadSpec, RequestKind};
+use crate::load::{KindReport, LoadProcess, LoadReport, LoadSpec, RequestKind};
 
 /// The header that picks a model.
 pub(crate) const HEADER: &str = "x-api-version";
@@ -80,10 +80,8 @@ impl<'cluster> SplitLoad<'cluster> {
     }
 
     /// Sends no more; nothing has failed from the start on.
-    pub fn finish(self) -> Result<LoadReport> {
-        let all = self.end()?;
-        check_lossless(&all)?;
-        Ok(all)
+    pub fn finish(self) -> Result<()> {
+        check_lossless(&self.end()?)
     }
 
     /// Sends no more, whatever has failed.
@@ -101,14 +99,21 @@ impl<'cluster> SplitLoad<'cluster> {
 fn check_lossless(report: &LoadReport) -> Result<()> {
     ensure!(report.failed == 0, "requests have failed: {report:#?}");
     ensure!(report.pins_wrong == 0, "a pin reached the other model: {report:#?}");
+    for (name, kind) in pins(report) {
+        let answered: Vec<_> = kind.by_backend.keys().map(|backend| format!("pinned {backend}")).collect();
+        ensure!(kind.sent > 0 && answered == [name.as_str()], "{name}: {kind:?}");
+    }
     Ok(())
 }
 
+fn pins(report: &LoadReport) -> impl Iterator<Item = (&String, &KindReport)> {
+    report.kinds.iter().filter(|(name, _)| name.starts_with("pinned "))
+}
+
 fn account(report: &LoadReport) -> String {
-    let pins = report.kinds.iter().filter(|(name, _)| name.starts_with("pinned"));
-    let pins: Vec<_> = pins.map(|(name, kind)| format!("{name} {:?}", kind.by_backend)).collect();
-    let (split, pins, wrong) = (&report.by_backend, pins.join(", "), report.pins_wrong);
-    format!("split {split:?}, {pins}, {wrong} wrong; {} of {} failed", report.failed, report.sent)
+    let pins: Vec<_> = pins(report).map(|(name, kind)| format!("; {name} {:?}", kind.by_backend)).collect();
+    let (split, pins, wrong) = (&report.by_backend, pins.concat(), report.pins_wrong);
+    format!("split {split:?}{pins}; {wrong} pins wrong, {} of {} failed", report.failed, report.sent)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a count of requests stays far below 2^52")]

@@ -50,7 +50,7 @@ fn a_model_is_updated_without_loss(cluster: &Cluster) -> Result<()> {
     }
     println!("both models were updated in {:.0} s", started.elapsed().as_secs_f64());
     load.check("after the update", HALF)?;
-    load.finish().map(drop)
+    load.finish()
 }
 
 fn gateways_restart_without_loss(cluster: &Cluster) -> Result<()> {
@@ -73,7 +73,7 @@ fn gateways_restart_without_loss(cluster: &Cluster) -> Result<()> {
     // New gateways begin with what is published, and follow.
     scene.promote_to("Blue_100")?;
     load.check("Blue_100", BLUE)?;
-    load.finish().map(drop)
+    load.finish()
 }
 
 /// Without a grace period: what a node that dies does to its pods.
@@ -117,7 +117,7 @@ fn nothing_is_lost_without_an_api_server(cluster: &Cluster) -> Result<()> {
         println!("{stage} was reached {:.1} s after the API server was back", back.elapsed().as_secs_f64());
     }
     load.check("Blue_Green", BLUE)?;
-    load.finish().map(drop)
+    load.finish()
 }
 
 fn gateways(cluster: &Cluster) -> Result<Vec<String>> {

@@ -9,9 +9,9 @@ use turnout_cluster::Cluster;
 use turnout_cluster::istio::Istio;
 use turnout_rollout::{KIND, Mode, Weights, istio as rule};
 
-use crate::measure::Load;
-use crate::release;
 use crate::scene::{Scene, split};
+use turnout_cluster::SplitLoad;
+use turnout_cluster::release;
 
 /// So many patches of the controller must have met an edit.
 const CONFLICTS: u64 = 5;
@@ -27,7 +27,7 @@ pub(crate) fn is_survived(cluster: &Cluster) -> Result<()> {
     scene.deploy("blue", "r2")?;
     release::install(cluster, scene.namespace, &["gateway.enabled=false"])?;
     scene.begin(Mode::Istio, "r2", "Blue_50")?;
-    let mut load = Load::start(cluster, istio.gateway(80)?, &scene.host())?;
+    let mut load = SplitLoad::start(cluster, istio.gateway(80)?, &scene.host())?;
     let edits = edit_until_patches_conflict(&scene)?;
     let edited = scene.rest()?;
 

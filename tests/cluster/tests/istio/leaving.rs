@@ -13,9 +13,9 @@ use turnout_cluster::client::{self, Response};
 use turnout_cluster::istio::Istio;
 use turnout_rollout::{Mode, Weights};
 
-use crate::measure::Load;
-use crate::release;
 use crate::scene::Scene;
+use turnout_cluster::SplitLoad;
+use turnout_cluster::release;
 
 const DEADLINE: Duration = Duration::from_mins(2);
 /// The weights of `routes.yaml`.
@@ -45,14 +45,13 @@ pub(crate) fn changes_no_answer(cluster: &Cluster) -> Result<()> {
     let expected = answers(envoy, &host)?;
     println!("Envoy: {}", account(&expected));
     measure(cluster, envoy, &host, "Envoy")?;
-    release::await_gateway(cluster)?;
-    let turnout = SocketAddr::from((cluster.give_address(release::NAMESPACE, release::GATEWAY)?, 80));
+    let turnout = release::gateway(cluster)?;
     await_models(cluster, turnout, &host)?;
     compare("Turnout beside Istio", &answers(turnout, &host)?, &expected)?;
     measure(cluster, turnout, &host, "Turnout beside Istio")?;
 
     scene.begin(Mode::Istio, "r1", "Green_100")?;
-    let mut load = Load::start(cluster, turnout, &host)?;
+    let mut load = SplitLoad::start(cluster, turnout, &host)?;
     load.settle("Green_100 of Istio mode", GREEN)?;
     istio.down()?;
     ensure!(client::get(envoy, "/score").is_err(), "Envoy is still there");
@@ -235,7 +234,7 @@ fn await_models(cluster: &Cluster, gateway: SocketAddr, host: &str) -> Result<()
 
 /// The split is the one that is written.
 fn measure(cluster: &Cluster, gateway: SocketAddr, host: &str, when: &str) -> Result<()> {
-    let mut load = Load::start(cluster, gateway, host)?;
+    let mut load = SplitLoad::start(cluster, gateway, host)?;
     load.check(when, WRITTEN)?;
     load.finish()
 }

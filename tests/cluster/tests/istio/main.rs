@@ -4,10 +4,8 @@
 mod api;
 mod conflict;
 mod leaving;
-mod measure;
 mod patch;
 mod refusal;
-mod release;
 mod scene;
 mod stages;
 

@@ -10,9 +10,9 @@ use turnout_cluster::Cluster;
 use turnout_cluster::istio::Istio;
 use turnout_rollout::{Mode, Weights};
 
-use crate::measure::Load;
-use crate::release;
 use crate::scene::{ROUTES, Scene, has_condition};
+use turnout_cluster::SplitLoad;
+use turnout_cluster::release;
 
 const NAMESPACE: &str = "refusal";
 /// What the policy says of itself.
@@ -28,7 +28,7 @@ pub(crate) fn is_told_and_outlasted(cluster: &Cluster) -> Result<()> {
     scene.deploy("blue", "r2")?;
     release::install(cluster, scene.namespace, &["gateway.enabled=false"])?;
     scene.begin(Mode::Istio, "r2", "Blue_0")?;
-    let mut load = Load::start(cluster, istio.gateway(80)?, &scene.host())?;
+    let mut load = SplitLoad::start(cluster, istio.gateway(80)?, &scene.host())?;
 
     freeze(cluster)?;
     scene.change(&json!({"target": "Blue_50"}))?;

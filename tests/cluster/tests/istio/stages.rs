@@ -9,9 +9,9 @@ use turnout_cluster::Cluster;
 use turnout_cluster::istio::Istio;
 use turnout_rollout::{Mode, Weights};
 
-use crate::measure::Load;
-use crate::release;
 use crate::scene::{Scene, has_condition};
+use turnout_cluster::SplitLoad;
+use turnout_cluster::release;
 
 const GREEN: Weights = Weights { green: 100, blue: 0 };
 const HALF: Weights = Weights { green: 50, blue: 50 };
@@ -31,7 +31,7 @@ pub(crate) fn lose_no_request(cluster: &Cluster) -> Result<()> {
     scene.roll_out("r2", "Blue_0")?;
 
     let (envoy, host) = (istio.gateway(80)?, scene.host());
-    let mut load = Load::start(cluster, envoy, &host)?;
+    let mut load = SplitLoad::start(cluster, envoy, &host)?;
     let mut check = |stage: &str, wanted: Weights| {
         load.check(stage, wanted)?;
         scene.check_rest(stage, &rest)
@@ -65,7 +65,7 @@ pub(crate) fn lose_no_request(cluster: &Cluster) -> Result<()> {
 /// What may be removed is missed by nobody.
 fn remove_blue(cluster: &Cluster, scene: &Scene<'_>, envoy: SocketAddr) -> Result<()> {
     scene.await_safe_to_remove("blue")?;
-    let mut load = Load::without_pins(cluster, envoy, &scene.host())?;
+    let mut load = SplitLoad::without_pins(cluster, envoy, &scene.host())?;
     scene.remove("blue")?;
     load.check("blue is removed", GREEN)?;
     load.finish()

@@ -33,7 +33,7 @@ pub(crate) fn weight_leaves_a_lost_backend_and_returns(cluster: &Cluster) -> Res
     cluster.kubectl(&["scale", "deployment", "model-svc-blue", "--replicas=2", "--namespace", scene.namespace])?;
     await_weights(&scene, HALF, "Blue_50")?;
     load.check("blue has pods again", HALF)?;
-    load.finish().map(drop)
+    load.finish()
 }
 
 /// The same, where the resource says that it shall roll back.
@@ -49,7 +49,7 @@ pub(crate) fn a_lost_backend_rolls_back_where_that_is_wanted(cluster: &Cluster) 
     tell(&scene, "blue", "ready?value=true")?;
     load.check("blue is ready again", GREEN)?;
     ensure!(scene.status()?.stage == Some(Target::Rollback), "{:#?}", scene.status()?);
-    load.finish().map(drop)
+    load.finish()
 }
 
 /// At `Blue_Green`, with green not ready either, there is nobody to give the weight to: it stays.

@@ -59,7 +59,7 @@ pub(crate) fn managed_models_come_and_go_without_loss(cluster: &Cluster) -> Resu
     await_deployments(&scene, &["green"])?;
     load.check("rolled back", GREEN)?;
     await_revision(&scene, "r2")?;
-    load.finish().map(drop)
+    load.finish()
 }
 
 /// Changes the template, and returns when the rollout of it is at its first stage.

@@ -49,7 +49,7 @@ pub(crate) fn virtual_services_are_followed_without_istio(cluster: &Cluster) -> 
     // A rollout that is deleted gives the weights back to the object.
     cluster.kubectl(&["delete", "modelrollout", "model", "--namespace", scene.namespace, "--timeout", "60s"])?;
     load.check("the rollout is deleted", Weights { green: 100, blue: 0 })?;
-    load.finish().map(drop)
+    load.finish()
 }
 
 fn await_verdict(scene: &Scene<'_>, status: &str, message: &str) -> Result<()> {

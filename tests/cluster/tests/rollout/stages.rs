@@ -62,7 +62,7 @@ pub(crate) fn a_rollback_from_each_stage_loses_no_request(cluster: &Cluster) -> 
     load.check("waiting for the old model", BLUE)?;
     scene.deploy("green", "r1")?;
     end_rollback(&scene, &mut load, "rolled back once green serves r1 again")?;
-    load.finish().map(drop)
+    load.finish()
 }
 
 fn roll_back(scene: &Scene<'_>, load: &mut SplitLoad<'_>, when: &str) -> Result<()> {
