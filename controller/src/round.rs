@@ -21,7 +21,7 @@ use crate::settings::{RegistryKind, Settings};
 use crate::telemetry::Telemetry;
 use crate::twins;
 use crate::view::View;
-use crate::workloads::Workloads;
+use crate::workloads::{Workloads, parse_template};
 use kube::Client;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -247,7 +247,12 @@ impl Controller {
             blue,
             gateways,
             template_revision: actions::template_revision(rollout),
-            obstacle: self.obstacles.get(&one.uid()).cloned().or_else(|| self.lacks_gateway(rollout)),
+            obstacle: self
+                .obstacles
+                .get(&one.uid())
+                .cloned()
+                .or_else(|| self.lacks_gateway(rollout))
+                .or_else(|| lacks_template(rollout)),
         }
     }
 
@@ -684,6 +689,13 @@ fn slow(failure: &Obstacle) -> Obstacle {
         failure.message
     );
     Obstacle { reason: failure.reason, message }
+}
+
+/// A template from which no backend can be made is said before one is to be made of it.
+fn lacks_template(rollout: &ModelRollout) -> Option<Obstacle> {
+    let template = rollout.spec.template.as_ref().filter(|_| rollout.spec.workload == Workload::Managed)?;
+    let problems = parse_template(template).err()?;
+    Some(Obstacle { reason: "InvalidTemplate", message: problems.to_string() })
 }
 
 /// As a condition tells it.

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use turnout_cluster::scene::{DOCUMENTS, ROLLOUT, STAGES, Scene};
 use turnout_cluster::{Cluster, Image, PORT, SplitLoad, release};
-use turnout_rollout::Weights;
+use turnout_rollout::{ConditionType, Weights};
 
 const GREEN: Weights = Weights { green: 100, blue: 0 };
 const HALF: Weights = Weights { green: 50, blue: 50 };
@@ -59,6 +59,16 @@ pub(crate) fn managed_models_come_and_go_without_loss(cluster: &Cluster) -> Resu
     await_deployments(&scene, &["green"])?;
     load.check("rolled back", GREEN)?;
     await_revision(&scene, "r2")?;
+
+    // A template from which nothing can be made is said, and changes nothing.
+    let template = json!({ "spec": { "containers": [{ "name": "model", "imagePullPolice": "Never" }] } });
+    cluster.patch(scene.namespace, "modelrollout", ROLLOUT, &json!({ "spec": { "template": template } }))?;
+    scene.wait_for_status("the template is refused", |status| {
+        let condition = status.condition(ConditionType::Operational);
+        condition.is_some_and(|one| one.reason == "InvalidTemplate" && one.message.contains("imagePullPolice"))
+    })?;
+    await_deployments(&scene, &["green"])?;
+    load.check("the template is refused", GREEN)?;
     load.finish()
 }
 
