@@ -29,8 +29,9 @@ pub(crate) fn managed_models_come_and_go_without_loss(cluster: &Cluster) -> Resu
     // The first one has nobody to take over from.
     scene.wait_for("Green_100")?;
     await_deployments(&scene, &["green"])?;
+    await_revision(&scene, "r1")?;
     let mut load = SplitLoad::without_pins(cluster, scene.gateway, &scene.host())?;
-    load.settle("the first model", GREEN)?;
+    load.check("the first model", GREEN)?;
 
     roll_out(&scene, "r2")?;
     await_deployments(&scene, &["green", "blue"])?;
