@@ -39,7 +39,7 @@
 # The nudge, an annotation that makes kubelet bring the new routes at once.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch, patch]
+  verbs: [patch]
 {{- end }}
 {{ include "turnout.eventRules" . }}
 {{- end -}}

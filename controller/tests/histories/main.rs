@@ -4,7 +4,7 @@
 //! A history is made from a seed, so it is the same each time. `cargo test -p turnout-controller --test histories` lives
 //! the first few hundred; before it, in the environment,
 //!
-//! - `TURNOUT_SLOW=1` lives 12,000, one thread per core, which takes a few minutes on two idle ones;
+//! - `TURNOUT_SLOW=1` lives 10,000, one thread per core, which takes a few minutes on two idle ones;
 //! - `TURNOUT_HISTORIES=500` lives as many as it says;
 //! - `TURNOUT_SEED=123` lives that one and, if it breaks a law, prints it made short, with all that happened in it.
 //!
@@ -30,7 +30,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const SLOW_HISTORIES: u64 = 12_000;
+const SLOW_HISTORIES: u64 = 10_000;
 /// In an ordinary run, which takes some seconds.
 const USUAL_HISTORIES: u64 = 300;
 

@@ -35,14 +35,13 @@ const fn governed(verb: &'static str, resource: &'static str, told: bool) -> Rig
 
 /// Those that work depends on. Without the right to lead, to read rollouts or to write what is to be told, nothing can be
 /// told in a rollout.
-const RIGHTS: [Right; 16] = [
+const RIGHTS: [Right; 15] = [
     at_home("get", "leases", Some("turnout-controller"), false),
     at_home("update", "leases", Some("turnout-controller"), false),
     at_home("get", "configmaps", Some(release::ROUTES), true),
     at_home("update", "configmaps", Some(release::ROUTES), true),
     at_home("get", "configmaps", Some(turnout_cluster::scene::DOCUMENTS), true),
     at_home("list", "endpointslices", None, true),
-    at_home("list", "pods", None, true),
     at_home("patch", "pods", None, true),
     governed("list", "modelrollouts", false),
     governed("update", "modelrollouts/status", false),

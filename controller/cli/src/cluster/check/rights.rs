@@ -158,7 +158,7 @@ fn at_home(controller: &Controller) -> Vec<Right> {
         rights.add_named("", "configmaps", Some(&controller.routes_configmap), &["get", "update"]);
         rights.add("", "configmaps", &["list", "watch"]);
         rights.add("discovery.k8s.io", "endpointslices", &["list", "watch"]);
-        rights.add("", "pods", &["list", "watch", "patch"]);
+        rights.add("", "pods", &["patch"]);
     }
     rights.0
 }
