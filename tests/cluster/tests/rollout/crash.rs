@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use turnout_cluster::scene::{ROLLOUT, STAGES, Scene};
 use turnout_cluster::{Cluster, release};
@@ -69,14 +69,13 @@ pub(crate) fn one_of_two_controllers_leads(cluster: &Cluster) -> Result<()> {
     let mut load = scene.load()?;
     scene.start("r2")?;
     for stage in &STAGES[1..3] {
-        let before = leader(cluster)?;
+        let before = await_leader(cluster, "")?;
         let pods = cluster.ready_pods(release::NAMESPACE, release::CONTROLLER_PODS)?;
         ensure!(pods.len() == 2 && pods.contains(&before), "{before} is not one of {pods:?}");
         cluster.kubectl(&["delete", "pod", &before, "--namespace", release::NAMESPACE, "--wait=false"])?;
         scene.promote_to(stage)?;
-        let after = leader(cluster)?;
-        println!("{stage} was reached by {after} after {before} was deleted");
-        ensure!(after != before, "{before} still leads");
+        let after = await_leader(cluster, &before)?;
+        println!("{stage} was reached while {before} was deleted and {after} took over");
         cluster.wait_for_rollout(release::NAMESPACE, "deployment", release::CONTROLLER, DEADLINE)?;
     }
     load.check("Blue_100", Weights { green: 0, blue: 100 })?;
@@ -87,10 +86,12 @@ pub(crate) fn one_of_two_controllers_leads(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-fn leader(cluster: &Cluster) -> Result<String> {
+/// Who leads, once it is somebody else than `before`.
+fn await_leader(cluster: &Cluster, before: &str) -> Result<String> {
     cluster.wait_until("somebody leads", DEADLINE, || {
         let lease = cluster.get(release::NAMESPACE, "lease", release::CONTROLLER)?;
-        let holder = lease["spec"]["holderIdentity"].as_str().filter(|holder| !holder.is_empty());
-        holder.map(str::to_owned).context("the Lease has no holder")
+        let holder = lease["spec"]["holderIdentity"].as_str().unwrap_or_default();
+        ensure!(!holder.is_empty() && holder != before, "the Lease is held by `{holder}`");
+        Ok(holder.to_owned())
     })
 }
