@@ -58,6 +58,8 @@ pub async fn run(client: &Client, settings: &Settings) -> Result<Vec<String>, Cl
         }
     }
     let removed = removed?;
+    // Until every replica has looked at the lease, and seen that it is barred.
+    tokio::time::sleep(lease::RETRY * 2).await;
     let leases: Api<Lease> = Api::namespaced(client.clone(), &settings.namespace);
     let place = format!("leases {}/{}", settings.namespace, settings.lease);
     if let Err(error) =

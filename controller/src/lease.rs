@@ -36,6 +36,8 @@ pub struct Leadership {
     renewed: Option<Instant>,
     /// It takes the lease to take the release away.
     uninstalls: bool,
+    /// It has seen the mark of one that does, and leads no more, also when the lease is gone.
+    barred: bool,
 }
 
 impl Leadership {
@@ -48,6 +50,7 @@ impl Leadership {
             seen: None,
             renewed: None,
             uninstalls: false,
+            barred: false,
         }
     }
 
@@ -65,6 +68,9 @@ impl Leadership {
     /// Renews the lease, or takes it if nobody renews it. What fails is tried again by the next call; until the deadline
     /// of the last renewal is over, a leader leads on.
     pub async fn step(&mut self) -> Result<(), ApiError> {
+        if self.barred {
+            return Ok(());
+        }
         let sent = Instant::now();
         let Some(lease) = self.api.get_opt(&self.name).await.map_err(ApiError::of("get", self.place()))? else {
             return self.create(sent).await;
@@ -73,7 +79,11 @@ impl Leadership {
         let is_own = self.holds(&record);
         if lease.annotations().contains_key(UNINSTALLING) && !self.uninstalls {
             self.renewed = None;
-            return if is_own { self.give_back(lease).await } else { Ok(()) };
+            if is_own {
+                self.give_back(lease).await?;
+            }
+            self.barred = true;
+            return Ok(());
         }
         if !is_own && !self.is_free(&record, sent) {
             self.renewed = None;

@@ -57,9 +57,7 @@ impl<'cluster> Rights<'cluster> {
         let mut role = cluster.get(release::NAMESPACE, "role", release::CONTROLLER)?;
         let before = role["rules"].clone();
         let rules = role["rules"].as_array_mut().context("a Role has rules")?;
-        for rule in rules.iter_mut().filter(|rule| rule["resources"] == json!(["pods"])) {
-            rule["verbs"].as_array_mut().context("a rule has verbs")?.retain(|verb| verb != "patch");
-        }
+        rules.retain(|rule| rule["resources"] != json!(["pods"]));
         ensure!(role["rules"] != before, "the controller has no right to patch pods: {before}");
         cluster.patch(release::NAMESPACE, "role", release::CONTROLLER, &json!({ "rules": role["rules"] }))?;
         Ok(Self { cluster, rules: before })
