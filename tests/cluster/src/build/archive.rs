@@ -182,6 +182,21 @@ mod tests {
     }
 
     #[test]
+    fn the_dockerfiles_make_the_same_layout() {
+        for (folder, name) in
+            [("proxy", "turnout-proxy"), ("controller", "turnout-controller"), ("controller/cli", "turnout")]
+        {
+            let text = std::fs::read_to_string(super::super::repository().join(folder).join("Dockerfile")).unwrap();
+            let entry = format!("ENTRYPOINT [\"/{name}\"]");
+            let user = format!("USER {UNPRIVILEGED}");
+            let lines = [PASSWD, GROUP, NAME_SERVICES].into_iter().flat_map(str::lines);
+            for part in lines.chain(["FROM scratch", "1777 /image/tmp", &entry, &user]) {
+                assert!(text.contains(part), "{folder}/Dockerfile has no {part}");
+            }
+        }
+    }
+
+    #[test]
     fn the_same_program_makes_the_same_image() {
         let make = |program: &[u8]| layout("a:b", "model", program, 0).unwrap();
         assert_eq!(make(b"one"), make(b"one"));
