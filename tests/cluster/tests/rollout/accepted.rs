@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
-use turnout_cluster::Cluster;
+use turnout_cluster::scene::Scene;
+use turnout_cluster::{Cluster, release};
 
 /// That of the examples.
 const NAMESPACE: &str = "abtesting";
@@ -31,6 +32,12 @@ pub(crate) fn every_rendering_of_the_chart_is_accepted(cluster: &Cluster) -> Res
         ensure!(accepted.lines().count() > 5, "{accepted}");
     }
     Ok(())
+}
+
+/// The hook of `helm test` asks without a pin and for both versions.
+pub(crate) fn the_chart_tests_itself(cluster: &Cluster) -> Result<()> {
+    Scene::set(cluster, "selftest", &["test.host=selftest.example"])?;
+    cluster.helm(&["test", release::NAME, "--namespace", release::NAMESPACE, "--timeout", "2m"]).map(drop)
 }
 
 /// The good and the bad ones of the controller's own tests, in the order in which a user would apply the documents of a

@@ -30,6 +30,7 @@ fn main() -> ExitCode {
         .case("one_of_two_controllers_leads", crash::one_of_two_controllers_leads)
         .case("managed_models_come_and_go_without_loss", managed::managed_models_come_and_go_without_loss)
         .case("a_missing_right_is_said_and_costs_nothing", rights::a_missing_right_is_said_and_costs_nothing)
+        .case("the_chart_tests_itself", accepted::the_chart_tests_itself)
         .case("model_rollouts_are_accepted_and_refused", accepted::model_rollouts_are_accepted_and_refused)
         .case("every_rendering_of_the_chart_is_accepted", accepted::every_rendering_of_the_chart_is_accepted)
         .case("uninstalling_leaves_what_the_user_owns", uninstall::uninstalling_leaves_what_the_user_owns)
