@@ -15,8 +15,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{Api, DynamicObject, ListParams};
 use kube::{Client, ResourceExt as _};
 use std::collections::{BTreeMap, BTreeSet};
-use turnout_rollout::{Backend, BackendRef, Mode, ModelRollout, ServiceName, full_host};
-use turnout_routes::documents::Document;
+use turnout_rollout::{Backend, BackendRef, Mode, ModelRollout, ServiceName, full_host, subset_labels};
 
 /// What the cluster holds, as far as the controller cares.
 #[derive(Clone, Debug, Default)]
@@ -143,12 +142,7 @@ impl View {
         if rollout.spec.mode == Mode::Istio {
             return self.destination_rules.iter().find_map(|rule| raw_subset(rule, &host, wanted));
         }
-        let rules = self.documents.documents.iter().filter_map(|document| match document {
-            Document::DestinationRule(rule) if full_host(&rule.host, &rule.metadata.namespace) == host => Some(rule),
-            _ => None,
-        });
-        let mut subsets = rules.flat_map(|rule| &rule.subsets);
-        subsets.find(|subset| subset.name == *wanted).map(|subset| subset.labels.clone())
+        subset_labels(&self.documents.documents, &host, Some(wanted))
     }
 }
 

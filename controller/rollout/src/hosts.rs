@@ -2,7 +2,9 @@
 //! cluster is told by its full name. The router completes hosts by the same rule, so that whoever asks a gateway for a
 //! backend asks for the name that the gateway has given it.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use turnout_routes::documents::Document;
 
 /// What follows the namespace in the full name of every service of the cluster.
 const CLUSTER_SUFFIX: &str = ".svc.cluster.local";
@@ -15,6 +17,18 @@ pub fn full_host(host: &str, namespace: &str) -> String {
     } else {
         format!("{host}.{namespace}{CLUSTER_SUFFIX}")
     }
+}
+
+/// What the pods of a subset carry besides those of the host, which is in full; empty without a subset, none if no
+/// DestinationRule among the documents has it.
+pub fn subset_labels(documents: &[Document], host: &str, subset: Option<&str>) -> Option<BTreeMap<String, String>> {
+    let Some(wanted) = subset else { return Some(BTreeMap::new()) };
+    let rules = documents.iter().filter_map(|document| match document {
+        Document::DestinationRule(rule) if full_host(&rule.host, &rule.metadata.namespace) == host => Some(rule),
+        _ => None,
+    });
+    let mut subsets = rules.flat_map(|rule| &rule.subsets);
+    subsets.find(|subset| subset.name == wanted).map(|subset| subset.labels.clone())
 }
 
 /// A Service of the cluster.
@@ -52,6 +66,22 @@ impl fmt::Display for ServiceName {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use turnout_routes::{Source, parse};
+
+    #[test]
+    fn a_subset_is_what_the_documents_say() {
+        let text = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: m, namespace: ns}\n\
+                    spec:\n  host: model\n  subsets:\n  - {name: v1, labels: {version: one}}\n";
+        let source = Source { name: "routes.yaml", bytes: text.as_bytes() };
+        let documents = parse(&[source]).expect("the documents are right").documents;
+        let check = |subset: Option<&str>, expected: Option<&str>| {
+            let labels = subset_labels(&documents, "model.ns.svc.cluster.local", subset);
+            assert_eq!(labels.map(|labels| labels.values().cloned().collect::<String>()).as_deref(), expected);
+        };
+        check(None, Some(""));
+        check(Some("v1"), Some("one"));
+        check(Some("v2"), None);
+    }
 
     #[test]
     fn short_names_are_completed_and_nothing_else_is() {

@@ -94,7 +94,7 @@ mod testing;
 pub use commands::{CommandError, RollbackRequest};
 pub use gateway_report::{GatewayReport, GatewayReportError};
 pub use gauges::BackendName;
-pub use hosts::{ServiceName, full_host};
+pub use hosts::{ServiceName, full_host, subset_labels};
 pub use machine::{Action, Decision, Departure, Event, Severity, decide, depart};
 pub use observation::{BackendObservation, GatewayObservation, Load, Observation, Obstacle, Published, Rejection};
 pub use registry::{

@@ -5,9 +5,8 @@ use crate::view::BackendView;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::ResourceExt as _;
 use kube::api::{Api, ListParams};
-use std::collections::BTreeMap;
 use turnout_controller::names::REVISION;
-use turnout_rollout::{Backend, BackendRef, ModelRollout, ServiceName, full_host};
+use turnout_rollout::{Backend, ModelRollout, ServiceName, full_host, subset_labels};
 use turnout_routes::documents::Document;
 
 impl Cluster {
@@ -20,7 +19,8 @@ impl Cluster {
     ) -> Result<Option<BackendView>, Failure> {
         let reference = rollout.spec.backend(backend);
         let host = full_host(&reference.host, rollout.route_namespace());
-        let (Some(service), Some(subset)) = (ServiceName::of_host(&host), subset_labels(documents, &host, reference))
+        let (Some(service), Some(subset)) =
+            (ServiceName::of_host(&host), subset_labels(documents, &host, reference.subset.as_deref()))
         else {
             return Ok(None);
         };
@@ -37,17 +37,6 @@ impl Cluster {
         let listed = pods.list(&parameters).await.map_err(self.failure(doing))?;
         Ok(Some(summary(&listed.items)))
     }
-}
-
-/// What the pods of a subset carry besides; none if no document has the subset.
-fn subset_labels(documents: &[Document], host: &str, reference: &BackendRef) -> Option<BTreeMap<String, String>> {
-    let Some(wanted) = &reference.subset else { return Some(BTreeMap::new()) };
-    let rules = documents.iter().filter_map(|document| match document {
-        Document::DestinationRule(rule) if full_host(&rule.host, &rule.metadata.namespace) == host => Some(rule),
-        _ => None,
-    });
-    let mut subsets = rules.flat_map(|rule| &rule.subsets);
-    subsets.find(|subset| subset.name == *wanted).map(|subset| subset.labels.clone())
 }
 
 /// Pods that have ended or are being removed are no replicas any more.
@@ -97,20 +86,5 @@ mod tests {
         ];
         let revisions = ["v1", "v2"].map(str::to_owned).to_vec();
         assert_eq!(summary(&pods), BackendView { replicas: 3, ready: 2, revisions });
-    }
-
-    #[test]
-    fn a_subset_is_what_the_documents_say() {
-        let text = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: m, namespace: ns}\n\
-                    spec:\n  host: model\n  subsets:\n  - {name: v1, labels: {version: one}}\n";
-        let documents = parse(&[Source { name: "routes.yaml", bytes: text.as_bytes() }]).unwrap().documents;
-        let check = |subset: Option<&str>, expected: Option<&str>| {
-            let reference = BackendRef { host: "model".to_owned(), subset: subset.map(str::to_owned), port: None };
-            let labels = subset_labels(&documents, "model.ns.svc.cluster.local", &reference);
-            assert_eq!(labels.map(|labels| labels.values().cloned().collect::<String>()).as_deref(), expected);
-        };
-        check(None, Some(""));
-        check(Some("v1"), Some("one"));
-        check(Some("v2"), None);
     }
 }

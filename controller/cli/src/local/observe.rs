@@ -4,9 +4,8 @@
 
 use super::client;
 use super::directory::{Directory, GatewayAddresses};
-use std::collections::BTreeMap;
 use tokio::task::JoinSet;
-use turnout_rollout::{Backend, BackendObservation, BackendRef, GatewayReport, ModelRollout, full_host};
+use turnout_rollout::{Backend, BackendObservation, BackendRef, GatewayReport, ModelRollout, full_host, subset_labels};
 use turnout_routes::documents::{Document, EndpointAddress, Resolution, ServiceEndpoint, ServiceEntry, ServicePort};
 
 /// What an endpoint serves.
@@ -72,7 +71,7 @@ pub(crate) fn endpoints(documents: &[Document], rollout: &ModelRollout, backend:
     let Some((entry, port)) = entry.and_then(|entry| Some((entry, port_of(entry, reference)?))) else {
         return Vec::new();
     };
-    let labels = subset_labels(documents, &host, reference);
+    let labels = subset_labels(documents, &host, reference.subset.as_deref());
     let (Resolution::Static(listed) | Resolution::Dns(listed)) = &entry.resolution;
     let is_selected = |endpoint: &&ServiceEndpoint| {
         labels.as_ref().is_some_and(|labels| labels.iter().all(|(key, value)| endpoint.labels.get(key) == Some(value)))
@@ -93,17 +92,6 @@ fn port_of<'a>(entry: &'a ServiceEntry, reference: &BackendRef) -> Option<&'a Se
         Some(number) => entry.ports.iter().find(|port| port.number == number),
         None => entry.ports.first(),
     }
-}
-
-/// What the endpoints of the backend carry; none if no DestinationRule has the subset.
-fn subset_labels(documents: &[Document], host: &str, reference: &BackendRef) -> Option<BTreeMap<String, String>> {
-    let Some(wanted) = &reference.subset else { return Some(BTreeMap::new()) };
-    let rules = documents.iter().filter_map(|document| match document {
-        Document::DestinationRule(rule) if full_host(&rule.host, &rule.metadata.namespace) == host => Some(rule),
-        _ => None,
-    });
-    let mut subsets = rules.flat_map(|rule| &rule.subsets);
-    subsets.find(|subset| subset.name == *wanted).map(|subset| subset.labels.clone())
 }
 
 /// Asks every endpoint of a backend for its root. What answers, and not with a fault of its own, is ready.

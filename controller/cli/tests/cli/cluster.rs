@@ -3,7 +3,7 @@
 
 use crate::api::{Api, ROLLOUT, ROLLOUTS, kubeconfig};
 use crate::installation::{self, GATEWAY_POD, PUBLISHED, put_revision, silence_gateway};
-use crate::support::{Ran, Running, closed_address, command, run, turnout, write};
+use crate::support::{Ran, Running, check, closed_address, command, run, turnout, write};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -74,14 +74,6 @@ impl Bed {
                 patch.body["spec"].clone()
             })
             .collect()
-    }
-}
-
-#[track_caller]
-fn check(ran: &Ran, code: i32, said: &[&str]) {
-    assert_eq!(ran.code, code, "{ran:?}");
-    for text in said {
-        assert!(ran.stdout.contains(text) || ran.stderr.contains(text), "{text}: {ran:?}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! `lint`, `explain` and `diff`: commands that only look at files. What they say of routes is tested with the router;
 //! here it is what they make of it.
 
-use crate::support::{Ran, turnout, turnout_with_input, write};
+use crate::support::{check, turnout, turnout_with_input, write};
 use serde_json::json;
 use std::os::unix::fs::symlink;
 
@@ -31,14 +31,6 @@ spec:
     - {{destination: {{host: blue.example, port: {{number: 5001}}}}, weight: {blue}}}
 "
     )
-}
-
-#[track_caller]
-fn check(ran: &Ran, code: i32, said: &[&str]) {
-    assert_eq!(ran.code, code, "{ran:?}");
-    for text in said {
-        assert!(ran.stdout.contains(text) || ran.stderr.contains(text), "{text}: {ran:?}");
-    }
 }
 
 #[test]

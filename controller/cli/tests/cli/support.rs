@@ -27,6 +27,15 @@ impl Ran {
     }
 }
 
+/// It ended so, and said all of this.
+#[track_caller]
+pub(crate) fn check(ran: &Ran, code: i32, said: &[&str]) {
+    assert_eq!(ran.code, code, "{ran:?}");
+    for text in said {
+        assert!(ran.stdout.contains(text) || ran.stderr.contains(text), "{text}: {ran:?}");
+    }
+}
+
 /// The command, without what the environment says of it, of a cluster and of the terminal.
 pub(crate) fn command(arguments: &[&str]) -> Command {
     command_as(Path::new(env!("CARGO_BIN_EXE_turnout")), arguments)

@@ -142,6 +142,7 @@ mod tests {
     use std::io::Read as _;
 
     use super::*;
+    use crate::build::Image;
 
     fn files(archive: &[u8]) -> BTreeMap<String, (u32, Vec<u8>)> {
         let mut files = BTreeMap::new();
@@ -182,17 +183,16 @@ mod tests {
     }
 
     #[test]
-    fn the_dockerfiles_make_the_same_layout() {
-        for (folder, name) in
-            [("proxy", "turnout-proxy"), ("controller", "turnout-controller"), ("controller/cli", "turnout")]
-        {
-            let text = std::fs::read_to_string(super::super::repository().join(folder).join("Dockerfile")).unwrap();
-            let entry = format!("ENTRYPOINT [\"/{name}\"]");
-            let user = format!("USER {UNPRIVILEGED}");
-            let lines = [PASSWD, GROUP, NAME_SERVICES].into_iter().flat_map(str::lines);
-            for part in lines.chain(["FROM scratch", "1777 /image/tmp", &entry, &user]) {
-                assert!(text.contains(part), "{folder}/Dockerfile has no {part}");
-            }
+    fn the_dockerfile_makes_the_same_layout() {
+        let text = std::fs::read_to_string(crate::build::repository().join("charts/Dockerfile")).unwrap();
+        let shipped = Image::OWN.into_iter().filter(|image| *image != Image::Model).map(Image::name);
+        let targets = shipped.flat_map(|name| {
+            [format!("FROM base AS {name}\nCOPY --from=build /programs/{name} /"), format!("ENTRYPOINT [\"/{name}\"]")]
+        });
+        let files = [PASSWD, GROUP, NAME_SERVICES].into_iter().flat_map(str::lines).map(str::to_owned);
+        let base = ["FROM scratch AS base".to_owned(), "1777 /base/tmp".to_owned(), format!("USER {UNPRIVILEGED}")];
+        for part in targets.chain(files).chain(base) {
+            assert!(text.contains(&part), "charts/Dockerfile has no {part}");
         }
     }
 

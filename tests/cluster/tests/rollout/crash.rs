@@ -10,12 +10,17 @@ use turnout_cluster::scene::{ROLLOUT, STAGES, Scene};
 use turnout_cluster::{Cluster, release};
 use turnout_rollout::{Backend, Weights};
 
-use crate::controller::Recipe;
+use crate::controller::{Controller, Recipe};
 
 const GREEN: Weights = Weights { green: 100, blue: 0 };
 /// How often the controller is killed at least: each time some milliseconds later than the last.
 const KILLS: u32 = 24;
 const LATER_MS: u32 = 17;
+/// A leader that is not one of ours.
+const OTHER: &str = "somebody-else";
+/// It renews so often: over twice the time that a lease lasts.
+const RENEWALS: u32 = 16;
+const RENEWAL_PAUSE: Duration = Duration::from_secs(2);
 const DEADLINE: Duration = Duration::from_mins(2);
 
 /// It is killed again and again from the first stage to the last, and whoever comes next goes on.
@@ -84,6 +89,38 @@ pub(crate) fn one_of_two_controllers_leads(cluster: &Cluster) -> Result<()> {
     let history: Vec<_> = scene.status()?.history.iter().map(|reached| reached.to.to_string()).collect();
     ensure!(history == STAGES[..3], "{history:?}");
     Ok(())
+}
+
+/// Somebody leads whose clock is an hour slow: by any clock but its own its record ended long ago. As long as it renews,
+/// nobody else writes; once it stops, one of two controllers takes over.
+pub(crate) fn a_wrong_clock_makes_no_second_leader(cluster: &Cluster) -> Result<()> {
+    let scene = Scene::set(cluster, "skew", &[])?;
+    let recipe = Recipe::take_over(cluster)?;
+    let an_hour = 3600;
+    renew(cluster, an_hour + RENEWALS)?;
+    let controllers = [recipe.start("controller-0")?, recipe.start("controller-1")?];
+    scene.turnout(&["rollout", "start", ROLLOUT, "--revision", "r2"])?;
+    for renewal in (0..RENEWALS).rev() {
+        thread::sleep(RENEWAL_PAUSE);
+        renew(cluster, an_hour + renewal)?;
+    }
+    ensure!(scene.status()?.is_empty(), "somebody has written: {:#?}", scene.status()?);
+    scene.wait_for(STAGES[0])?;
+    let leader = await_leader(cluster, OTHER)?;
+    println!("after {RENEWALS} renewals {leader} leads");
+    controllers.into_iter().try_for_each(Controller::kill)?;
+    recipe.give_back()
+}
+
+/// Another leader's record, renewed so many seconds ago.
+fn renew(cluster: &Cluster, seconds_ago: u32) -> Result<()> {
+    let ago = format!(
+        "@{}",
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs() - u64::from(seconds_ago)
+    );
+    let time = cluster.exec(&["date", "--utc", "--date", &ago, "+%Y-%m-%dT%H:%M:%S.000000Z"])?;
+    let spec = json!({ "holderIdentity": OTHER, "leaseDurationSeconds": 15, "renewTime": time.trim() });
+    cluster.patch(release::NAMESPACE, "lease", release::CONTROLLER, &json!({ "spec": spec }))
 }
 
 /// Who leads, once it is somebody else than `before`.

@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         .case("weight_stays_where_nobody_else_is_ready", loss::weight_stays_where_nobody_else_is_ready)
         .case("virtual_services_are_followed_without_istio", objects::virtual_services_are_followed_without_istio)
         .node_case("a_killed_controller_is_no_loss", crash::a_killed_controller_is_no_loss)
+        .node_case("a_wrong_clock_makes_no_second_leader", crash::a_wrong_clock_makes_no_second_leader)
         .case("one_of_two_controllers_leads", crash::one_of_two_controllers_leads)
         .case("managed_models_come_and_go_without_loss", managed::managed_models_come_and_go_without_loss)
         .case("a_missing_right_is_said_and_costs_nothing", rights::a_missing_right_is_said_and_costs_nothing)
