@@ -35,14 +35,14 @@ const IMPURE: [&str; 7] =
 
 /// What only one file of the gateway may name, apart from its own folder.
 const ONLY_IN: [(&str, &str); 4] = [
-    ("prometheus::", "proxy/src/metrics"),
-    ("rustls::", "proxy/src/tls"),
+    ("prometheus::", "proxy/src/telemetry/metrics"),
+    ("rustls::", "proxy/src/downstream/tls"),
     ("hickory_resolver", "proxy/src/upstream/dns"),
-    ("notify::", "proxy/src/reload"),
+    ("notify::", "proxy/src/control/reload"),
 ];
 
 /// Files that are bound to name an error type of the library that they wrap, and nothing else of it.
-const NAMES_AN_ERROR: [&str; 2] = ["proxy/src/app.rs", "proxy/src/reload.rs"];
+const NAMES_AN_ERROR: [&str; 2] = ["proxy/src/app.rs", "proxy/src/control/reload.rs"];
 
 /// Longer than this is two thoughts.
 const LONGEST_FUNCTION: usize = 90;

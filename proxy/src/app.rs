@@ -1,16 +1,16 @@
 //! Start, run, end: binds what is to be bound, starts the threads (listed in ARCHITECTURE.md), and takes them down in
 //! order. What runs in this file runs on the first thread, which carries no requests.
 
-use crate::access_log::AccessLog;
-use crate::admin::{self, Control};
+use crate::control::admin::{self, Control};
+use crate::control::reload::Reloader;
+use crate::downstream::listener::{self, Acceptor, Listener, Places};
+use crate::downstream::tls::Credentials;
+use crate::downstream::worker::{Shared, WorkerHandle};
 use crate::drain::{Drain, Phase};
-use crate::listener::{self, Acceptor, Listener, Places};
-use crate::metrics::{Metrics, MetricsError, SourceNames};
-use crate::reload::Reloader;
 use crate::settings::{AccessLogForm, DrainSettings, Settings};
-use crate::tls::Credentials;
+use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::metrics::{Metrics, MetricsError, SourceNames};
 use crate::upstream::{Registry, Resolver};
-use crate::worker::{Shared, WorkerHandle};
 use serde_json::json;
 use std::io;
 use std::net::TcpListener;

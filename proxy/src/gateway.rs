@@ -4,18 +4,19 @@
 
 mod exchange;
 mod forward;
+mod head;
+mod headers;
 
 use crate::body::{ClientBody, ResponseBody};
-use crate::connection::ConnectionInfo;
+use crate::downstream::serve::ConnectionInfo;
 use crate::drain::Drain;
 use crate::error::{Flags, GatewayError};
-use crate::head::{Head, HeadLimits};
-use crate::headers;
-use crate::record::{Record, Telemetry};
 use crate::settings::RequestSettings;
 use crate::snapshot::{Snapshot, Snapshots};
+use crate::telemetry::record::{Record, Telemetry};
 use crate::upstream::{WorkerUpstream, WorkerUpstreams};
 use bytes::Bytes;
+use head::{Head, HeadLimits};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header, request::Parts};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};

@@ -3,27 +3,19 @@
 
 #![doc = include_str!("../ARCHITECTURE.md")]
 
-mod access_log;
-mod admin;
 mod app;
 mod body;
-mod connection;
+mod control;
+mod downstream;
 mod drain;
 mod error;
 mod gateway;
-mod head;
-mod headers;
 mod limited_io;
-mod listener;
 mod log;
-mod metrics;
-mod record;
-mod reload;
 mod settings;
 mod snapshot;
-mod tls;
+mod telemetry;
 mod upstream;
-mod worker;
 
 pub use app::AppError;
 pub use settings::{Arguments, Settings, SettingsError};

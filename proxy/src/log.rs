@@ -1,6 +1,6 @@
 //! Where log lines go: the gateway's own to standard error, the access log to standard output, each in JSON or text.
 
-use crate::access_log;
+use crate::telemetry::access_log;
 use std::io::IsTerminal;
 use tracing_subscriber::filter::{EnvFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;

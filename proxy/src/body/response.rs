@@ -6,7 +6,7 @@
 
 use super::RequestBody;
 use crate::error::{Flag, GatewayError};
-use crate::record::Record;
+use crate::telemetry::record::Record;
 use crate::upstream::{InFlight, Lease};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};

@@ -1,12 +1,11 @@
 //! The exchange with a backend: up to `1 + retries` tries, each on an endpoint of its own choice. The backend was chosen
 //! before, so every try stays with the same version of the model.
 
-use super::Gateway;
 use super::forward::expired;
+use super::{Gateway, headers};
 use crate::body::{Deadline, RequestBody, TryBody};
 use crate::error::{Flag, Flags, GatewayError};
-use crate::headers;
-use crate::record::Record;
+use crate::telemetry::record::Record;
 use crate::upstream::{InFlight, Lease, LeaseError, SendFailure, WorkerUpstream};
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;

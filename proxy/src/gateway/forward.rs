@@ -2,11 +2,11 @@
 //! one that the client gets.
 
 use super::exchange::{Answer, Exchange};
+use super::headers::{self, EnvoyRequestHeaders, Forwarded};
 use super::{Gateway, Incoming, WorkerSnapshot};
 use crate::body::{BodyLimits, ClientBody, Deadline, RequestBody, ResponseBody, ResponseLimits, UpstreamBody};
 use crate::error::{Flags, GatewayError};
-use crate::headers::{self, EnvoyRequestHeaders, Forwarded};
-use crate::record::Record;
+use crate::telemetry::record::Record;
 use crate::upstream::InFlight;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Request, Response, Uri, Version, header};

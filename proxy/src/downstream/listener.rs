@@ -1,10 +1,10 @@
 //! Listening sockets: bound once at start, accepted from by one thread, and handed to the worker that has the fewest
 //! connections, so that long-lived connections are spread evenly.
 
+use crate::downstream::worker::WorkerHandle;
 use crate::drain::Drain;
-use crate::metrics::{Level, Metrics};
 use crate::settings::{ConnectionSettings, ListenerSettings};
-use crate::worker::WorkerHandle;
+use crate::telemetry::metrics::{Level, Metrics};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::collections::HashMap;
 use std::io;

@@ -1,10 +1,10 @@
 //! The record of one request: collected on the way, closed when the response ends or is dropped, whichever way that
 //! happens; then counted, and handed to the access log.
 
-use crate::access_log::{AccessLog, Entry};
-use crate::connection::ConnectionInfo;
+use crate::downstream::serve::ConnectionInfo;
 use crate::error::{Flag, Flags};
-use crate::metrics::WorkerMetrics;
+use crate::telemetry::access_log::{AccessLog, Entry};
+use crate::telemetry::metrics::WorkerMetrics;
 use http::{HeaderValue, Method, StatusCode, Version};
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -109,7 +109,7 @@ impl Drop for Record {
             code,
             self.flags,
             self.grpc,
-            &crate::metrics::Sizes {
+            &crate::telemetry::metrics::Sizes {
                 elapsed,
                 request_bytes: self.request_bytes.get(),
                 response_bytes: self.response_bytes,

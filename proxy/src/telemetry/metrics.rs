@@ -5,8 +5,6 @@
 //! Istio reports a request twice, as its source and as its destination; the gateway counts it once and writes the
 //! destination's copy when it is scraped, on behalf of model pods that have no sidecar.
 
-mod gauges;
-
 use crate::error::Flags;
 use prometheus::core::Collector;
 use prometheus::local::{LocalHistogram, LocalIntCounter};
@@ -44,10 +42,10 @@ pub(crate) struct Metrics {
     pub(crate) credential_missing: IntGaugeVec,
     pub(crate) credential_expiry: IntGaugeVec,
     pub(crate) listener_unserved: IntGaugeVec,
-    weight: IntGaugeVec,
-    endpoints: IntGaugeVec,
-    endpoints_digest: IntGaugeVec,
-    in_flight: IntGaugeVec,
+    pub(crate) weight: IntGaugeVec,
+    pub(crate) endpoints: IntGaugeVec,
+    pub(crate) endpoints_digest: IntGaugeVec,
+    pub(crate) in_flight: IntGaugeVec,
 }
 
 /// Istio's standard set.

@@ -1,11 +1,11 @@
 //! The gateway's own ports, on the control runtime and never on the data path. Status is for kubelet, Prometheus and the
 //! controller; admin, on loopback, is for people who want to know why a request goes where it goes.
 
+use crate::downstream::worker::WorkerHandle;
 use crate::drain::Drain;
-use crate::metrics::Metrics;
 use crate::snapshot::Snapshots;
+use crate::telemetry::metrics::Metrics;
 use crate::upstream::Registry;
-use crate::worker::WorkerHandle;
 use axum::Router;
 use axum::extract::{Query, Request, State};
 use axum::http::{StatusCode, header};

@@ -3,7 +3,7 @@
 //! the writer cannot keep up, entries are dropped and counted, and requests go on.
 
 use crate::error::Flags;
-use crate::metrics::Counter;
+use crate::telemetry::metrics::Counter;
 use http::{HeaderValue, Method, Version};
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,16 +1,16 @@
 //! A worker: one thread, one single-threaded runtime, its own connections on both sides. Workers share the snapshot, the
 //! registry of upstreams and the counters, and nothing else.
 
-use crate::access_log::AccessLog;
-use crate::connection::Server;
+use crate::downstream::listener::Accepted;
+use crate::downstream::serve::Server;
+use crate::downstream::tls::{Credentials, TlsAcceptor};
 use crate::drain::Drain;
 use crate::gateway::Gateway;
-use crate::listener::Accepted;
-use crate::metrics::{Metrics, WorkerMetrics};
-use crate::record::Telemetry;
 use crate::settings::{ConnectionSettings, RequestSettings};
 use crate::snapshot::Snapshots;
-use crate::tls::{Credentials, TlsAcceptor};
+use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::metrics::{Metrics, WorkerMetrics};
+use crate::telemetry::record::Telemetry;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;

@@ -2,8 +2,8 @@
 //! snapshot that serves. What the controller and `turnout` know of a gateway they read here, above all whether a backend
 //! may go: so one that the snapshot does not name any more is told until the last request to it has ended.
 
-use super::Metrics;
 use crate::snapshot::Snapshot;
+use crate::telemetry::metrics::Metrics;
 use crate::upstream::{Registry, Upstream};
 use std::collections::HashSet;
 use turnout_routes::address_digest;

@@ -2,12 +2,12 @@
 //! the client, a limit or the drain ends it.
 
 use crate::body::{ClientBody, ResponseBody};
+use crate::downstream::tls::{Handshake, TlsAcceptor};
 use crate::drain::Drain;
 use crate::gateway::Gateway;
 use crate::limited_io::{LimitedIo, Progress, ProgressLimits};
 use crate::settings::{ConnectionSettings, RequestSettings};
 use crate::snapshot::Snapshots;
-use crate::tls::{Handshake, TlsAcceptor};
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use hyper::rt::{Read, Write};

@@ -6,7 +6,7 @@ mod credentials;
 
 pub(crate) use credentials::Credentials;
 
-use crate::connection::ConnectionError;
+use crate::downstream::serve::ConnectionError;
 use crate::snapshot::Snapshots;
 use rustls::server::Acceptor;
 use std::rc::Rc;

@@ -2,7 +2,7 @@
 //! while a newer version of them cannot be used.
 
 use super::ALPN;
-use crate::metrics::Metrics;
+use crate::telemetry::metrics::Metrics;
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;

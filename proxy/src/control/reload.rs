@@ -4,9 +4,9 @@
 mod source;
 mod watch;
 
-use crate::metrics::Metrics;
+use crate::downstream::tls::Credentials;
 use crate::snapshot::{Rejected, Snapshot, Snapshots};
-use crate::tls::Credentials;
+use crate::telemetry::metrics::Metrics;
 use crate::upstream::Registry;
 use source::{Sources, read_sources};
 use std::collections::BTreeSet;
