@@ -24,7 +24,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use turnout_routes::documents::DirectResponse;
-use turnout_routes::router::{FormatContext, Found, Route, RuleAction, https_location};
+use turnout_routes::router::{self as routes, Answer, Decision, Draws, FormatContext, Forward, Redirection, Route};
 
 /// One worker's gateway.
 pub(crate) struct Gateway {
@@ -137,26 +137,21 @@ impl Gateway {
         mut record: Record,
     ) -> Response<ResponseBody> {
         let request = incoming.routing_head();
-        let answer = match snapshot.shared.router.find(&request) {
-            Found::None => self.local_error(GatewayError::NoRoute, &incoming.request_id),
-            Found::HttpsRedirect => LocalAnswer::redirect(StatusCode::MOVED_PERMANENTLY, &https_location(&request)),
-            Found::Route(route) => {
-                if let Some(detail) = &mut record.detail {
-                    detail.rule = Some(Arc::clone(&route.rule));
-                }
-                match &route.rule.action {
-                    RuleAction::Forward(split) => {
-                        let target = split.pick(split.draw(self.random.borrow_mut().next_u64()));
-                        return self.forward(snapshot, route, target, incoming, body, record).await;
-                    }
-                    RuleAction::Redirect(redirect) => {
-                        let location = route.location(redirect, &request);
-                        LocalAnswer::redirect(redirect.status(), &location).with_rule_headers(route, &incoming)
-                    }
-                    RuleAction::DirectResponse(direct) => {
-                        LocalAnswer::direct(direct).with_rule_headers(route, &incoming)
-                    }
-                }
+        let draws = Draws { split: self.random.borrow_mut().next_u64() };
+        let decision = snapshot.shared.router.decide(&request, draws);
+        if let (Some(detail), Some(route)) = (&mut record.detail, decision.route()) {
+            detail.rule = Some(Arc::clone(&route.rule));
+        }
+        let answer = match decision {
+            Decision::NoRoute => self.local_error(GatewayError::NoRoute, &incoming.request_id),
+            Decision::ToHttps(redirection) => LocalAnswer::redirect(&redirection),
+            Decision::Answer(Answer { route, content }) => match content {
+                routes::LocalAnswer::Redirect(redirection) => LocalAnswer::redirect(&redirection),
+                routes::LocalAnswer::Direct(direct) => LocalAnswer::direct(direct),
+            }
+            .with_rule_headers(route, &incoming),
+            Decision::Forward(Forward { route, target, .. }) => {
+                return self.forward(snapshot, route, target, incoming, body, record).await;
             }
         };
         answer.into_response(record)
@@ -215,10 +210,10 @@ impl LocalAnswer {
         Self { response, flags: Flags { flag: error.flag(), retries_exhausted: false } }
     }
 
-    fn redirect(status: StatusCode, location: &str) -> Self {
+    fn redirect(redirection: &Redirection) -> Self {
         let mut response = Response::new(Bytes::new());
-        *response.status_mut() = status;
-        match HeaderValue::from_str(location) {
+        *response.status_mut() = redirection.status;
+        match HeaderValue::from_str(&redirection.location) {
             Ok(location) => {
                 response.headers_mut().insert(header::LOCATION, location);
             }

@@ -1,6 +1,9 @@
 //! Where a request would go, and why: what the admin port and `turnout explain` say.
 
-use crate::router::{Found, RequestHead, Router, RuleAction, Transport, https_location, normalise_path};
+use crate::documents::Scheme;
+use crate::router::{
+    Decision, Draws, LocalAnswer, PortKind, Redirection, RequestHead, Route, Router, Split, Transport, normalise_path,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use serde::Serialize;
 
@@ -11,7 +14,7 @@ pub struct Inquiry {
     authority: String,
     path: String,
     query: Option<String>,
-    https: bool,
+    scheme: Scheme,
     port: u16,
     headers: HeaderMap,
 }
@@ -82,7 +85,7 @@ impl Inquiry {
         let bad_url = |why: &dyn std::fmt::Display| InquiryError::Url(url.to_owned(), why.to_string());
         let method = method.parse().map_err(|_| InquiryError::Method(method.to_owned()))?;
         let uri: Uri = url.parse().map_err(|error: http::uri::InvalidUri| bad_url(&error))?;
-        let https = uri.scheme_str() == Some("https");
+        let scheme = if uri.scheme_str() == Some("https") { Scheme::Https } else { Scheme::Http };
         let path = normalise_path(uri.path()).map_err(|error| bad_url(&error))?.into_owned();
         let mut lines = HeaderMap::new();
         for header in headers {
@@ -93,8 +96,8 @@ impl Inquiry {
         }
         let host = lines.get("host").and_then(|host| host.to_str().ok()).map(str::to_owned);
         let authority = uri.authority().map(ToString::to_string).or(host).unwrap_or_else(|| "localhost".to_owned());
-        let port = uri.port_u16().unwrap_or(if https { 443 } else { 80 });
-        Ok(Self { method, authority, path, query: uri.query().map(str::to_owned), https, port, headers: lines })
+        let port = uri.port_u16().unwrap_or(scheme.default_port());
+        Ok(Self { method, authority, path, query: uri.query().map(str::to_owned), scheme, port, headers: lines })
     }
 
     /// Asks about another Gateway port than the URL's.
@@ -104,46 +107,51 @@ impl Inquiry {
     }
 }
 
-/// Explains where the router sends a request.
+/// Explains where the router sends a request. A URL with `https` on a port in clear text is one whose TLS a proxy in front
+/// of the gateway has ended.
 pub fn explain(router: &Router, inquiry: &Inquiry) -> Explanation {
     let host = inquiry.authority.rsplit_once(':').map_or(inquiry.authority.as_str(), |(host, _)| host).to_lowercase();
+    let clear = inquiry.scheme == Scheme::Http || router.port_kind(inquiry.port) == PortKind::Plain;
     let request = RequestHead {
         port: inquiry.port,
-        transport: if inquiry.https { Transport::Tls { server_name: Some(&host) } } else { Transport::Plain },
+        transport: if clear { Transport::Plain } else { Transport::Tls { server_name: Some(&host) } },
+        scheme: inquiry.scheme,
         method: inquiry.method.as_str(),
         authority: &inquiry.authority,
         path: &inquiry.path,
         query: inquiry.query.as_deref(),
         headers: &inquiry.headers,
     };
-    match router.find(&request) {
-        Found::None => Explanation::NoRoute,
-        Found::HttpsRedirect => Explanation::Redirect { route: None, status: 301, location: https_location(&request) },
-        Found::Route(route) => {
-            let origin = route.rule.origin.to_string();
-            match &route.rule.action {
-                RuleAction::DirectResponse(direct) => {
-                    Explanation::DirectResponse { route: origin, status: direct.status.as_u16() }
-                }
-                RuleAction::Redirect(redirect) => Explanation::Redirect {
-                    status: redirect.status().as_u16(),
-                    location: route.location(redirect, &request),
-                    route: Some(origin),
-                },
-                RuleAction::Forward(split) => Explanation::Forward {
-                    route: origin,
-                    target: route.rewrite(request.path, request.query).unwrap_or_else(|| match request.query {
-                        Some(query) => format!("{}?{query}", request.path),
-                        None => request.path.to_owned(),
-                    }),
-                    backends: shares(router, split),
-                },
+    let redirect =
+        |route, to: Redirection| Explanation::Redirect { route, status: to.status.as_u16(), location: to.location };
+    // Whichever target is drawn, the split that it is drawn from is the same.
+    match router.decide(&request, Draws { split: 0 }) {
+        Decision::NoRoute => Explanation::NoRoute,
+        Decision::ToHttps(to) => redirect(None, to),
+        Decision::Answer(answer) => {
+            let route = answer.route.rule.origin.to_string();
+            match answer.content {
+                LocalAnswer::Redirect(to) => redirect(Some(route), to),
+                LocalAnswer::Direct(direct) => Explanation::DirectResponse { route, status: direct.status.as_u16() },
             }
         }
+        Decision::Forward(forward) => Explanation::Forward {
+            route: forward.route.rule.origin.to_string(),
+            target: target(forward.route, &request),
+            backends: shares(router, forward.split),
+        },
     }
 }
 
-fn shares(router: &Router, split: &crate::router::Split) -> Vec<Share> {
+/// The path and query that a backend gets.
+fn target(route: &Route, request: &RequestHead<'_>) -> String {
+    route.rewrite(request.path, request.query).unwrap_or_else(|| match request.query {
+        Some(query) => format!("{}?{query}", request.path),
+        None => request.path.to_owned(),
+    })
+}
+
+fn shares(router: &Router, split: &Split) -> Vec<Share> {
     let targets = split.targets().iter();
     let shares = targets.map(|target| match target.backend {
         Ok(id) => Share { backend: router.backends()[id.0].to_string(), share: split.share(target), missing: None },

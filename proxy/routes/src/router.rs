@@ -1,10 +1,11 @@
-//! The compiled router: from the head of a request to the route that governs it. Pure: the random number comes in as a
-//! ticket, addresses are left to whoever sends. Everything that can be known before a request is known here: [`compile`]
-//! cannot fail, and [`Router::find`] allocates nothing for a host that is written in lower case.
+//! The compiled router: from the head of a request to what is done with it. Pure: random numbers come in, addresses are
+//! left to whoever sends. Everything that can be known before a request is known here: [`compile`] cannot fail, and
+//! [`Router::decide`] only looks up.
 //!
 //! The reading order is the order of a request: host, then matcher, then split, then header operations and rewrite.
 
 mod compile;
+mod decide;
 mod header_operations;
 mod hosts;
 mod matcher;
@@ -16,6 +17,7 @@ mod services;
 mod split;
 
 pub use compile::{Identity, compile};
+pub use decide::{Answer, Decision, Draws, Forward, LocalAnswer, Redirection};
 pub use header_operations::{FormatContext, HeaderChangeList, HeaderValueSource};
 pub use path::{PathRefusal, normalise_path};
 pub use redirect::CompiledRedirect;
@@ -39,6 +41,9 @@ pub struct RequestHead<'a> {
     pub port: u16,
     /// How the request came.
     pub transport: Transport<'a>,
+    /// The scheme that the client asked by. It is the transport's unless a trusted proxy in front of the gateway ended
+    /// TLS and says so.
+    pub scheme: Scheme,
     /// The method, as it came.
     pub method: &'a str,
     /// Host or `:authority`, as it came.
@@ -131,17 +136,6 @@ pub enum PortKind {
     Unknown,
 }
 
-/// What the router says of a request.
-#[derive(Debug)]
-pub enum Found<'r> {
-    /// This route governs it.
-    Route(&'r Route),
-    /// The host is served over TLS only (`httpsRedirect`).
-    HttpsRedirect,
-    /// No host, or none of the host's rules, matches.
-    None,
-}
-
 /// One way to match a rule, with what depends on how it matched. A rule with three `match` entries is three routes.
 #[derive(Debug)]
 pub struct Route {
@@ -198,18 +192,6 @@ impl std::fmt::Display for Origin {
 }
 
 impl Router {
-    /// The route for a request: the most specific host, then its rules in order.
-    pub fn find(&self, request: &RequestHead<'_>) -> Found<'_> {
-        let Some(host) = self.table(request.port, request.transport).and_then(|table| table.find(request.authority))
-        else {
-            return Found::None;
-        };
-        if host.https_redirect {
-            return Found::HttpsRedirect;
-        }
-        host.routes.iter().find(|route| route.matcher.matches(request)).map_or(Found::None, Found::Route)
-    }
-
     fn table(&self, port: u16, transport: Transport<'_>) -> Option<&HostTable> {
         match (&self.listeners, transport) {
             (Listeners::Whole(table), _) => Some(table),
@@ -303,14 +285,4 @@ impl Route {
     pub fn rewrite(&self, path: &str, query: Option<&str>) -> Option<String> {
         self.rewrite.apply(path, query)
     }
-
-    /// Where a redirect of this route leads; the rule's action must be that redirect.
-    pub fn location(&self, redirect: &CompiledRedirect, request: &RequestHead<'_>) -> String {
-        redirect.location(request, self.matcher.path_prefix_len())
-    }
-}
-
-/// Where `httpsRedirect` leads.
-pub fn https_location(request: &RequestHead<'_>) -> String {
-    CompiledRedirect::to_https().location(request, 0)
 }

@@ -151,3 +151,26 @@ fn redirects_and_rewrites_are_explained_as_they_would_be_done() {
     let Explanation::Forward { target, route, .. } = explain(&router, &inquiry) else { panic!("not forwarded") };
     assert_eq!((target.as_str(), route.as_str()), ("/v2/score?x", "default/v spec.http[1]"));
 }
+
+/// A proxy in front of the gateway may have ended TLS: the connection is in clear text, the request is not.
+#[test]
+fn the_scheme_that_counts_is_the_one_that_the_client_asked_by() {
+    let documents = rules(
+        "[{match: [{uri: {prefix: /match}, scheme: {exact: https}}], directResponse: {status: 201}},
+          {match: [{uri: {prefix: /redirect}}], redirect: {uri: /new}},
+          {directResponse: {status: 200}}]",
+    );
+    let https_only = documents.replace(r#"hosts: ["*"]}]"#, r#"hosts: ["*"], tls: {httpsRedirect: true}}]"#);
+    assert_ne!(documents, https_only);
+    let check = |documents: &str, path: &str, by_http: &str, by_https: &str| {
+        let router = routers(documents);
+        let ask = |scheme: &str| ask(&router, &format!("GET {scheme}://a:80{path}"));
+        assert_eq!((ask("http").as_str(), ask("https").as_str()), (by_http, by_https), "{path}");
+    };
+    check(&documents, "/", "200", "200");
+    check(&documents, "/match", "200", "201");
+    check(&documents, "/redirect", "301 -> http://a:80/new", "301 -> https://a:80/new");
+    check(&https_only, "/", "301 -> https://a/", "200");
+    check(&https_only, "/match", "301 -> https://a/match", "201");
+    check(&https_only, "/redirect", "301 -> https://a/redirect", "301 -> https://a:80/new");
+}

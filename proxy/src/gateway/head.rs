@@ -59,6 +59,7 @@ impl Head {
         RequestHead {
             port,
             transport,
+            scheme: transport.scheme(),
             method: parts.method.as_str(),
             authority: self.authority(),
             path: self.path(&parts.uri),

@@ -287,6 +287,14 @@ impl Scheme {
             Self::Https => "https",
         }
     }
+
+    /// The port of a URL that names none.
+    pub fn default_port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
 }
 
 /// `directResponse`: the gateway answers itself.

@@ -70,10 +70,7 @@ impl Matcher {
         self.path.matches(request.path)
             && self.port.is_none_or(|port| port == request.port)
             && self.method.as_ref().is_none_or(|method| matches_text(method, request.method.as_bytes()))
-            && self
-                .scheme
-                .as_ref()
-                .is_none_or(|scheme| matches_text(scheme, request.transport.scheme().as_str().as_bytes()))
+            && self.scheme.as_ref().is_none_or(|scheme| matches_text(scheme, request.scheme.as_str().as_bytes()))
             && self.authority.as_ref().is_none_or(|authority| matches_text(authority, request.authority.as_bytes()))
             && self.headers.iter().all(|header| header.matches(request))
             && self.query.iter().all(|(key, value)| matches_query(request.query, key, value))

@@ -1,7 +1,7 @@
 //! Where a redirect leads: the rules that Envoy's `newUri` was observed to follow.
 
-use super::RequestHead;
 use super::rewrite::replace_prefix;
+use super::{Redirection, RequestHead};
 use crate::documents::{Redirect, RedirectPath, RedirectPort, Scheme};
 use http::StatusCode;
 
@@ -22,13 +22,13 @@ impl CompiledRedirect {
         Self::new(Redirect { status, scheme, path: None, authority: None, port: None })
     }
 
-    /// The status of the answer.
-    pub fn status(&self) -> StatusCode {
-        self.redirect.status
+    /// Where it sends this request; `prefix_len` is how much of the path a prefix takes the place of.
+    pub(super) fn apply(&self, request: &RequestHead<'_>, prefix_len: usize) -> Redirection {
+        Redirection { status: self.redirect.status, location: self.location(request, prefix_len) }
     }
 
-    pub(super) fn location(&self, request: &RequestHead<'_>, prefix_len: usize) -> String {
-        let from = request.transport.scheme();
+    fn location(&self, request: &RequestHead<'_>, prefix_len: usize) -> String {
+        let from = request.scheme;
         let scheme = self.redirect.scheme.unwrap_or(from);
         let mut location = String::from(scheme.as_str());
         location.push_str("://");
@@ -56,21 +56,14 @@ impl CompiledRedirect {
         let own_port = authority.get(host.len() + 1..).unwrap_or("");
         location.push_str(host);
         let port = match self.redirect.port {
-            Some(RedirectPort::Number(port)) if port != default_port(to) => Some(port.to_string()),
+            Some(RedirectPort::Number(port)) if port != to.default_port() => Some(port.to_string()),
             Some(RedirectPort::Listener) => Some(request.port.to_string()),
-            _ if own_port.is_empty() || (from != to && own_port == default_port(from).to_string()) => None,
+            _ if own_port.is_empty() || (from != to && own_port == from.default_port().to_string()) => None,
             _ => Some(own_port.to_owned()),
         };
         if let Some(port) = port {
             location.push(':');
             location.push_str(&port);
         }
-    }
-}
-
-fn default_port(scheme: Scheme) -> u16 {
-    match scheme {
-        Scheme::Http => 80,
-        Scheme::Https => 443,
     }
 }

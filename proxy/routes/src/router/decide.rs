@@ -1,0 +1,105 @@
+//! The one place that says what happens to a request: host, rule, and what the rule does. It is pure; whatever is left to
+//! chance comes in as [`Draws`]. The gateway carries a [`Decision`] out, `explain` prints it, and neither decides.
+
+use super::redirect::CompiledRedirect;
+use super::{RequestHead, Route, Router, RuleAction, Split, Target};
+use crate::documents::{DirectResponse, Scheme};
+use http::StatusCode;
+
+/// What is left to chance, drawn before the request is looked at; each number is uniform over its whole range.
+#[derive(Clone, Copy, Debug)]
+pub struct Draws {
+    /// Picks the target of a split.
+    pub split: u64,
+}
+
+/// What is done with a request.
+#[derive(Debug)]
+pub enum Decision<'r> {
+    /// A rule sends it to a target.
+    Forward(Forward<'r>),
+    /// A rule has the gateway answer.
+    Answer(Answer<'r>),
+    /// The host is served over TLS only (`httpsRedirect` of a Gateway server); no rule is asked.
+    ToHttps(Redirection),
+    /// No host, or none of the host's rules, matches.
+    NoRoute,
+}
+
+/// A request that is sent on, and what it meets on its way.
+#[derive(Debug)]
+pub struct Forward<'r> {
+    /// What governs it.
+    pub route: &'r Route,
+    /// Among which targets the choice was.
+    pub split: &'r Split,
+    /// Which of them was drawn; it may have no backend.
+    pub target: &'r Target,
+}
+
+/// An answer for which no backend is asked.
+#[derive(Debug)]
+pub struct Answer<'r> {
+    /// What governs the request.
+    pub route: &'r Route,
+    /// What is answered.
+    pub content: LocalAnswer<'r>,
+}
+
+/// What a rule answers itself.
+#[derive(Debug)]
+pub enum LocalAnswer<'r> {
+    /// Another URL.
+    Redirect(Redirection),
+    /// A fixed response.
+    Direct(&'r DirectResponse),
+}
+
+/// Where a client is sent instead.
+#[derive(Debug)]
+pub struct Redirection {
+    /// One of 3xx.
+    pub status: StatusCode,
+    /// An absolute URL.
+    pub location: String,
+}
+
+impl Router {
+    /// Decides on a request: the most specific host, then its rules in order, then what the rule does. Allocates nothing
+    /// for a request that is forwarded and whose host is written in lower case.
+    pub fn decide(&self, request: &RequestHead<'_>, draws: Draws) -> Decision<'_> {
+        let Some(host) = self.table(request.port, request.transport).and_then(|table| table.find(request.authority))
+        else {
+            return Decision::NoRoute;
+        };
+        if host.https_redirect && request.scheme == Scheme::Http {
+            return Decision::ToHttps(CompiledRedirect::to_https().apply(request, 0));
+        }
+        let route = host.routes.iter().find(|route| route.matcher.matches(request));
+        route.map_or(Decision::NoRoute, |route| Decision::of(route, request, draws))
+    }
+}
+
+impl<'r> Decision<'r> {
+    fn of(route: &'r Route, request: &RequestHead<'_>, draws: Draws) -> Self {
+        let content = match &route.rule.action {
+            RuleAction::Forward(split) => {
+                return Self::Forward(Forward { route, split, target: split.pick(split.draw(draws.split)) });
+            }
+            RuleAction::Redirect(redirect) => {
+                LocalAnswer::Redirect(redirect.apply(request, route.matcher.path_prefix_len()))
+            }
+            RuleAction::DirectResponse(direct) => LocalAnswer::Direct(direct),
+        };
+        Self::Answer(Answer { route, content })
+    }
+
+    /// What governs the request, if a rule does.
+    pub fn route(&self) -> Option<&'r Route> {
+        match self {
+            Self::Forward(forward) => Some(forward.route),
+            Self::Answer(answer) => Some(answer.route),
+            Self::ToHttps(_) | Self::NoRoute => None,
+        }
+    }
+}
