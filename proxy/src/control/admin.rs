@@ -105,8 +105,8 @@ async fn routes(State(control): State<Arc<Control>>) -> Response {
                 .map(|target| match &target.backend {
                     Ok(id) => {
                         let upstream = &snapshot.upstreams[id.0];
-                        let endpoints = upstream.endpoints();
-                        let endpoints: Vec<_> = endpoints.as_slice().iter().map(|e| e.address.to_string()).collect();
+                        let state = upstream.state();
+                        let endpoints: Vec<_> = state.endpoints.as_slice().iter().map(|e| e.address.to_string()).collect();
                         let in_flight = upstream.in_flight();
                         json!({ "backend": upstream.name, "weight": target.weight, "endpoints": endpoints, "in_flight": in_flight })
                     }

@@ -26,9 +26,10 @@ impl Metrics {
             }
         }
         for upstream in &snapshot.upstreams {
-            let known = upstream.endpoints();
-            let digest = address_digest(known.as_slice().iter().map(|endpoint| endpoint.address.ip()));
-            let endpoints = i64::try_from(known.as_slice().len()).unwrap_or(i64::MAX);
+            let state = upstream.state();
+            let known = state.endpoints.as_slice();
+            let digest = address_digest(known.iter().map(|endpoint| endpoint.address.ip()));
+            let endpoints = i64::try_from(known.len()).unwrap_or(i64::MAX);
             self.endpoints.with_label_values(&[&upstream.name]).set(endpoints);
             self.endpoints_digest.with_label_values(&[&upstream.name]).set(i64::try_from(digest).unwrap_or(i64::MAX));
             self.set_in_flight(upstream);

@@ -102,15 +102,11 @@ impl Reloader {
             tracing::warn!(port, "no --listen serves this Gateway port");
             self.metrics.listener_unserved.with_label_values(&[&port.to_string()]).set(1);
         }
-        let upstreams = self.registry.update(router.backends());
-        let warm = async {
-            for upstream in &upstreams {
-                upstream.warmed().await;
-            }
-        };
+        let prepared = self.registry.prepare(router.backends());
         // One limit for all of them: a name that does not resolve must not keep a table away.
-        let _ = tokio::time::timeout(WARM_UP, warm).await;
+        let _ = tokio::time::timeout(WARM_UP, prepared.warmed()).await;
         self.credentials.load(&router, &self.metrics);
+        let upstreams = prepared.commit();
         tracing::info!(revision, backends = upstreams.len(), "routes in effect");
         self.snapshots.publish(Snapshot { revision, router, upstreams });
         self.metrics.rejected.set(0);

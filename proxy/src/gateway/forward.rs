@@ -49,9 +49,9 @@ impl Gateway {
     ) -> Result<Answer, (GatewayError, bool)> {
         let backend_id = target.backend.map_err(|missing| (GatewayError::BackendMissing(missing), false))?;
         let upstream = &snapshot.upstreams[backend_id.0];
-        let in_flight = InFlight::at(&upstream.shared);
+        let in_flight = InFlight::at(upstream);
         let backend = &snapshot.shared.router.backends()[backend_id.0];
-        let policy = backend.policy;
+        let policy = upstream.shared.state().policy;
         record.workload = Some(Arc::clone(&backend.workload));
         record.grpc = is_grpc(&incoming.parts.headers);
 

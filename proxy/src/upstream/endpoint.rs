@@ -4,10 +4,13 @@
 
 use rand::RngExt;
 use rand::rngs::SmallRng;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 use turnout_routes::documents::EndpointAddress;
 use turnout_routes::router::{EndpointSource, Workload};
 
@@ -44,6 +47,7 @@ impl EndpointSet {
     /// once.
     pub(crate) fn from_sources(sources: &[EndpointSource], resolve: impl Fn(&str) -> Vec<IpAddr>) -> Self {
         let mut set = Self::default();
+        let mut seen = HashSet::new();
         for source in sources {
             let addresses = match &source.address {
                 EndpointAddress::Ip(address) => vec![*address],
@@ -51,7 +55,7 @@ impl EndpointSet {
             };
             for address in addresses {
                 let address = SocketAddr::new(address, source.port);
-                if !set.endpoints.iter().any(|known| known.address == address) {
+                if seen.insert(address) {
                     set.endpoints.push(Arc::new(Endpoint::new(address, &source.workload)));
                 }
             }
@@ -62,17 +66,25 @@ impl EndpointSet {
     /// Takes over from the older set the endpoints that are in both, with their counters and connections, and retires
     /// the others.
     pub(crate) fn keeping(mut self, older: &Self) -> Self {
+        let mut dropped: HashMap<SocketAddr, &Arc<Endpoint>> =
+            older.endpoints.iter().map(|endpoint| (endpoint.address, endpoint)).collect();
         for endpoint in &mut self.endpoints {
-            let same = |old: &&Arc<Endpoint>| old.address == endpoint.address && old.workload == endpoint.workload;
-            if let Some(old) = older.endpoints.iter().find(same) {
-                *endpoint = Arc::clone(old);
+            if let Entry::Occupied(old) = dropped.entry(endpoint.address)
+                && old.get().workload == endpoint.workload
+            {
+                *endpoint = Arc::clone(old.remove());
             }
         }
-        for old in &older.endpoints {
-            let kept = self.endpoints.iter().any(|endpoint| Arc::ptr_eq(endpoint, old));
-            old.retired.store(!kept, Ordering::Relaxed);
+        for old in dropped.into_values() {
+            old.retired.store(true, Ordering::Relaxed);
         }
         self
+    }
+
+    /// Whether these are the same endpoints, in the same order.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.endpoints.len() == other.endpoints.len()
+            && self.endpoints.iter().zip(&other.endpoints).all(|(one, other)| Arc::ptr_eq(one, other))
     }
 
     pub(crate) fn as_slice(&self) -> &[Arc<Endpoint>] {

@@ -2,7 +2,7 @@
 //! kept by one worker, so taking one costs no lock.
 
 use super::endpoint::EndpointLoad;
-use super::{Endpoint, EndpointSet, Upstream};
+use super::{Endpoint, InFlightCounter, Upstream, UpstreamState};
 use crate::body::TryBody;
 use crate::limited_io::{LimitedIo, Progress, ProgressLimits};
 use http::{Request, Response};
@@ -44,7 +44,9 @@ pub(crate) struct WorkerUpstreams {
 pub(crate) struct WorkerUpstream {
     pub(crate) shared: Arc<Upstream>,
     /// The newest set that this worker has seen, with its connections to each endpoint, index by index.
-    current: RefCell<(Arc<EndpointSet>, Vec<Rc<WorkerEndpoint>>)>,
+    current: RefCell<Option<(Arc<UpstreamState>, Vec<Rc<WorkerEndpoint>>)>>,
+    /// This worker's own.
+    in_flight: Arc<InFlightCounter>,
 }
 
 /// A worker's side of one endpoint.
@@ -97,22 +99,24 @@ impl WorkerUpstreams {
 
 impl WorkerUpstream {
     fn new(upstream: &Arc<Upstream>) -> Self {
-        Self { shared: Arc::clone(upstream), current: RefCell::default() }
+        Self { shared: Arc::clone(upstream), current: RefCell::default(), in_flight: upstream.counter() }
     }
 
     /// Takes up the newest endpoints if they have changed.
     fn refresh(&self) {
-        let newest = self.shared.endpoints();
+        let newest = self.shared.state();
         let mut current = self.current.borrow_mut();
-        if Arc::ptr_eq(&newest, &current.0) {
+        if current.as_ref().is_some_and(|(state, _)| Arc::ptr_eq(&newest, state)) {
             return;
         }
-        let endpoints = newest.as_slice().iter().map(|endpoint| {
-            let known = current.1.iter().find(|known| known.shared.id == endpoint.id);
+        let older: HashMap<u64, &Rc<WorkerEndpoint>> =
+            current.iter().flat_map(|(_, known)| known).map(|known| (known.shared.id, known)).collect();
+        let endpoints = newest.endpoints.as_slice().iter().map(|endpoint| {
+            let known = older.get(&endpoint.id).copied();
             known.map_or_else(|| Rc::new(WorkerEndpoint::new(endpoint)), Rc::clone)
         });
         let endpoints = endpoints.collect();
-        *current = (Arc::clone(&newest), endpoints);
+        *current = Some((Arc::clone(&newest), endpoints));
     }
 
     /// Chooses an endpoint and takes a connection to it: one that is idle, or a new one.
@@ -126,8 +130,9 @@ impl WorkerUpstream {
         self.refresh();
         let endpoint = {
             let current = self.current.borrow();
-            let picked = current.0.pick(&mut random.borrow_mut(), tried);
-            picked.and_then(|index| current.1.get(index).cloned()).ok_or(LeaseError::NoEndpoints)?
+            let (state, endpoints) = current.as_ref().ok_or(LeaseError::NoEndpoints)?;
+            let picked = state.endpoints.pick(&mut random.borrow_mut(), tried);
+            picked.and_then(|index| endpoints.get(index).cloned()).ok_or(LeaseError::NoEndpoints)?
         };
         let load = EndpointLoad::at(&endpoint.shared);
         let (connection, requests, reused) = match endpoint.take_idle() {
@@ -145,9 +150,26 @@ impl WorkerUpstream {
 
     fn sweep(&self, now: Instant) {
         self.refresh();
-        for endpoint in &self.current.borrow().1 {
+        for endpoint in self.current.borrow().iter().flat_map(|(_, endpoints)| endpoints) {
             endpoint.idle.borrow_mut().retain(|idle| now < idle.expires && !idle.connection.sender.is_closed());
         }
+    }
+}
+
+/// Counts a request as in flight at its upstream until it is dropped. Each request has one, from the choice of its
+/// backend to the end of the backend's answer, whatever it waits for in between and however often it is tried.
+pub(crate) struct InFlight(Rc<WorkerUpstream>);
+
+impl InFlight {
+    pub(crate) fn at(upstream: &Rc<WorkerUpstream>) -> Self {
+        upstream.in_flight.add();
+        Self(Rc::clone(upstream))
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.sub();
     }
 }
 
