@@ -3,7 +3,8 @@
 
 use crate::control::admin::{self, Control};
 use crate::control::reload::Reloader;
-use crate::downstream::listener::{self, Acceptor, Listener, Places};
+use crate::downstream::listener::{self, Acceptor, Listener};
+use crate::downstream::places::Places;
 use crate::downstream::tls::Credentials;
 use crate::downstream::worker::{Shared, WorkerHandle};
 use crate::drain::{Drain, Phase};

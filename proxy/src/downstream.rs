@@ -1,6 +1,12 @@
 //! The client's side: from a listening socket to the requests that the gateway handles.
 
+mod accepted;
+mod client_io;
 pub(crate) mod listener;
-pub(crate) mod serve;
+pub(crate) mod places;
+mod preface;
+mod protocols;
+mod serve;
+mod streams;
 pub(crate) mod tls;
 pub(crate) mod worker;

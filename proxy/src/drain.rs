@@ -42,6 +42,15 @@ impl Drain {
         });
     }
 
+    pub(crate) fn phase(&self) -> Phase {
+        *self.phase.borrow()
+    }
+
+    /// Each phase from now on, as it is reached; some may be passed over.
+    pub(crate) fn phases(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
+    }
+
     /// Whether responses ask clients to close.
     pub(crate) fn is_leaving(&self) -> bool {
         self.number.load(Ordering::Relaxed) >= Phase::Leaving as u8
@@ -53,10 +62,6 @@ impl Drain {
 
     pub(crate) async fn idle_connections_close(&self) {
         self.reached(Phase::ClosingIdle).await;
-    }
-
-    pub(crate) async fn ended(&self) {
-        self.reached(Phase::Ended).await;
     }
 
     async fn reached(&self, phase: Phase) {

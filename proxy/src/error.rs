@@ -37,6 +37,9 @@ pub(crate) enum GatewayError {
     /// The head has more fields than the setting allows.
     #[error("the request has too many header fields")]
     TooManyFields,
+    /// The head is larger than the setting allows.
+    #[error("the request's head is too large")]
+    HeadTooLarge,
     /// The target is too long.
     #[error("the request target is too long")]
     TargetTooLong,
@@ -55,6 +58,9 @@ pub(crate) enum GatewayError {
     /// A transfer coding other than `chunked`.
     #[error("the transfer coding is not supported")]
     TransferCoding,
+    /// A protocol that needs a tunnel, as WebSocket.
+    #[error("tunnels to other protocols are not supported")]
+    Upgrade,
     /// No host or no rule matches.
     #[error("no route matches the request")]
     NoRoute,
@@ -102,9 +108,9 @@ impl GatewayError {
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
-            Self::TooManyFields => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::TooManyFields | Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Expectation => StatusCode::EXPECTATION_FAILED,
-            Self::TransferCoding => StatusCode::NOT_IMPLEMENTED,
+            Self::TransferCoding | Self::Upgrade => StatusCode::NOT_IMPLEMENTED,
             Self::UpstreamProtocol => StatusCode::BAD_GATEWAY,
             Self::NoRoutes | Self::BackendMissing(_) | Self::NoEndpoints | Self::Connect | Self::UpstreamReset => {
                 StatusCode::SERVICE_UNAVAILABLE
@@ -121,6 +127,8 @@ impl GatewayError {
             Self::BadRequest(_) => "bad_request",
             Self::HttpsTargetOnPlain => "https_target_on_plain",
             Self::Method => "method_not_allowed",
+            Self::HeadTooLarge => "head_too_large",
+            Self::Upgrade => "upgrade_unsupported",
             Self::TargetTooLong => "target_too_long",
             Self::TooManyFields => "too_many_fields",
             Self::BodyTooLarge => "body_too_large",
@@ -149,7 +157,19 @@ impl GatewayError {
             Self::UpstreamProtocol => Flag::UpstreamProtocol,
             Self::Timeout => Flag::Timeout,
             Self::BodyAborted => Flag::DownstreamGone,
-            _ => Flag::DownstreamProtocol,
+            Self::Path(_)
+            | Self::Host
+            | Self::BadRequest(_)
+            | Self::HttpsTargetOnPlain
+            | Self::Method
+            | Self::TooManyFields
+            | Self::HeadTooLarge
+            | Self::TargetTooLong
+            | Self::BodyTooLarge
+            | Self::BodyTimeout
+            | Self::Expectation
+            | Self::TransferCoding
+            | Self::Upgrade => Flag::DownstreamProtocol,
         }
     }
 
@@ -160,7 +180,20 @@ impl GatewayError {
             Self::NoEndpoints | Self::Connect | Self::UpstreamReset | Self::UpstreamProtocol | Self::Timeout => {
                 Fault::Upstream
             }
-            _ => Fault::Downstream,
+            Self::Path(_)
+            | Self::Host
+            | Self::BadRequest(_)
+            | Self::HttpsTargetOnPlain
+            | Self::Method
+            | Self::TooManyFields
+            | Self::HeadTooLarge
+            | Self::TargetTooLong
+            | Self::BodyTooLarge
+            | Self::BodyTimeout
+            | Self::BodyAborted
+            | Self::Expectation
+            | Self::TransferCoding
+            | Self::Upgrade => Fault::Downstream,
         }
     }
 
@@ -208,6 +241,8 @@ pub(crate) enum Flag {
     DownstreamGone,
     /// `DPE`
     DownstreamProtocol,
+    /// `SI`
+    StreamIdle,
 }
 
 /// The flags of one request.
@@ -240,6 +275,7 @@ impl Flags {
             (Flag::Timeout, true) => "URX,UT",
             (Flag::DownstreamGone, _) => "DC",
             (Flag::DownstreamProtocol, _) => "DPE",
+            (Flag::StreamIdle, _) => "SI",
         }
     }
 }

@@ -5,13 +5,16 @@
 
 mod app;
 mod body;
+mod client;
 mod control;
 mod downstream;
 mod drain;
 mod error;
 mod gateway;
-mod limited_io;
+mod hop_by_hop;
+mod io;
 mod log;
+mod random;
 mod settings;
 mod snapshot;
 mod telemetry;

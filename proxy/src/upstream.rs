@@ -3,20 +3,30 @@
 //! what is counted of them. An upstream lives as long as a snapshot names it or a request uses it. Connections are not
 //! here but per worker, in `pool`.
 
+mod balance;
+mod body;
+mod connect;
 mod dns;
+mod dress;
 mod endpoint;
+mod gate;
+mod http1;
 mod in_flight;
 mod names;
+mod outgoing;
 mod pool;
 mod registry;
 
+pub(crate) use balance::PickContext;
+pub(crate) use body::{BrokenAnswer, UpstreamBody};
 pub(crate) use dns::Resolver;
 pub(crate) use endpoint::{Endpoint, EndpointSet};
-pub(crate) use in_flight::InFlightCounter;
-pub(crate) use pool::{InFlight, Lease, LeaseError, SendFailure, WorkerUpstream, WorkerUpstreams};
+pub(crate) use outgoing::{Outgoing, OutgoingHead};
+pub(crate) use pool::{InFlight, SendError, WorkerUpstream, WorkerUpstreams};
 pub(crate) use registry::Registry;
 
 use arc_swap::ArcSwap;
+use in_flight::InFlightCounter;
 use names::{Follower, Name};
 use std::collections::HashMap;
 use std::net::IpAddr;

@@ -1,6 +1,8 @@
 //! What a client sends, with a limit on how long nothing of it may come.
 
+use crate::error::GatewayError;
 use bytes::Bytes;
+use http::Version;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use std::pin::Pin;
@@ -10,28 +12,42 @@ use tokio::time::{Instant, Sleep};
 
 /// A request's body as it comes in.
 pub(crate) struct ClientBody {
-    incoming: Incoming,
+    incoming: Source,
     idle_timeout: Duration,
     /// Made when the body first has nothing to give, which most bodies never do.
     timer: Option<Pin<Box<Sleep>>>,
     /// Whether the timer counts: only while the client is waited for, not while the backend is.
     waiting: bool,
+    can_linger: bool,
 }
 
-/// Why a body ended early.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ClientBodyError {
-    /// The client stopped sending.
-    #[error("nothing came for too long")]
-    TimedOut,
-    /// The client broke off, or sent what is no body.
-    #[error("{0}")]
-    Broken(#[from] hyper::Error),
+/// hyper's body, or a stand-in of a test.
+enum Source {
+    Hyper(Incoming),
+    #[cfg(test)]
+    Test(http_body_util::combinators::UnsyncBoxBody<Bytes, std::convert::Infallible>),
 }
 
 impl ClientBody {
-    pub(crate) fn new(incoming: Incoming, idle_timeout: Duration) -> Self {
-        Self { incoming, idle_timeout, timer: None, waiting: false }
+    /// `awaits_continue`: the client sends nothing of it until it is told to.
+    pub(crate) fn new(incoming: Incoming, idle_timeout: Duration, version: Version, awaits_continue: bool) -> Self {
+        // HTTP/2 can end one request's body without the others', and asking for one is what tells a client to go on.
+        let can_linger = version != Version::HTTP_2 && !awaits_continue;
+        Self { incoming: Source::Hyper(incoming), idle_timeout, timer: None, waiting: false, can_linger }
+    }
+
+    #[cfg(test)]
+    pub(super) fn test<B>(body: B, idle_timeout: Duration) -> Self
+    where
+        B: Body<Data = Bytes, Error = std::convert::Infallible> + Send + 'static,
+    {
+        let incoming = Source::Test(http_body_util::combinators::UnsyncBoxBody::new(body));
+        Self { incoming, idle_timeout, timer: None, waiting: false, can_linger: false }
+    }
+
+    /// Whether what is left of it should be read although nobody wants it.
+    pub(super) fn can_linger(&self) -> bool {
+        self.can_linger
     }
 
     fn poll_timer(&mut self, context: &mut Context<'_>) -> Poll<()> {
@@ -44,27 +60,49 @@ impl ClientBody {
     }
 }
 
+impl Source {
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, GatewayError>>> {
+        match self {
+            Self::Hyper(incoming) => Pin::new(incoming)
+                .poll_frame(context)
+                .map(|frame| frame.map(|frame| frame.map_err(|_| GatewayError::BodyAborted))),
+            #[cfg(test)]
+            Self::Test(body) => {
+                Pin::new(body).poll_frame(context).map(|frame| frame.map(|frame| frame.map_err(|never| match never {})))
+            }
+        }
+    }
+}
+
 impl Body for ClientBody {
     type Data = Bytes;
-    type Error = ClientBodyError;
+    type Error = GatewayError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, ClientBodyError>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, GatewayError>>> {
         // First the body, then the timer: what has come in time is not late because nobody took it.
-        if let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(context) {
+        if let Poll::Ready(frame) = self.incoming.poll_frame(context) {
             self.waiting = false;
-            return Poll::Ready(frame.map(|frame| frame.map_err(ClientBodyError::Broken)));
+            return Poll::Ready(frame);
         }
-        self.poll_timer(context).map(|()| Some(Err(ClientBodyError::TimedOut)))
+        self.poll_timer(context).map(|()| Some(Err(GatewayError::BodyTimeout)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        match &self.incoming {
+            Source::Hyper(incoming) => incoming.is_end_stream(),
+            #[cfg(test)]
+            Source::Test(body) => body.is_end_stream(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        match &self.incoming {
+            Source::Hyper(incoming) => incoming.size_hint(),
+            #[cfg(test)]
+            Source::Test(body) => body.size_hint(),
+        }
     }
 }

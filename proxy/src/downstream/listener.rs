@@ -1,15 +1,16 @@
 //! Listening sockets: bound once at start, accepted from by one thread, and handed to the worker that has the fewest
 //! connections, so that long-lived connections are spread evenly.
 
-use crate::downstream::worker::WorkerHandle;
+use super::accepted::Accepted;
+use super::places::Places;
+use super::worker::WorkerHandle;
 use crate::drain::Drain;
 use crate::settings::{ConnectionSettings, ListenerSettings};
-use crate::telemetry::metrics::{Level, Metrics};
+use crate::telemetry::metrics::Metrics;
 use socket2::{Domain, Protocol, Socket, Type};
-use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Connections that may wait to be accepted.
@@ -25,15 +26,6 @@ pub(crate) struct Listener {
     /// Where it listens, with the port that was taken where none was given.
     pub(crate) address: SocketAddr,
     socket: TcpListener,
-}
-
-/// An accepted connection on its way to a worker.
-pub(crate) struct Accepted {
-    pub(crate) stream: TcpStream,
-    pub(crate) peer: SocketAddr,
-    pub(crate) gateway_port: u16,
-    /// Gives the connection's place back when it is over.
-    pub(crate) place: Place,
 }
 
 /// Binds an address. The message of an error names it.
@@ -111,74 +103,9 @@ impl Acceptor {
             }
         };
         self.metrics.connections_total.inc();
-        if let Some(worker) = self.workers.iter().min_by_key(|worker| worker.connections()) {
+        let serving = self.workers.iter().filter(|worker| worker.is_serving());
+        if let Some(worker) = serving.min_by_key(|worker| worker.connections()) {
             worker.serve(Accepted { stream, peer, gateway_port, place });
-        }
-    }
-}
-
-/// Counts connections, in all and by client address where that is limited.
-#[derive(Debug)]
-pub(crate) struct Places {
-    metrics_open: Level,
-    taken: Mutex<Taken>,
-}
-
-#[derive(Debug, Default)]
-struct Taken {
-    all: usize,
-    by_client: HashMap<IpAddr, usize>,
-}
-
-/// One connection's place.
-#[derive(Debug)]
-pub(crate) struct Place {
-    places: Arc<Places>,
-    /// Whether it is counted under this address.
-    client: Option<IpAddr>,
-}
-
-impl Places {
-    pub(crate) fn new(metrics: &Metrics) -> Arc<Self> {
-        Arc::new(Self { metrics_open: metrics.connections.clone(), taken: Mutex::default() })
-    }
-
-    /// How many are taken.
-    pub(crate) fn taken(&self) -> usize {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner).all
-    }
-
-    /// Takes a place, or says which limit is reached.
-    fn take(self: &Arc<Self>, client: IpAddr, settings: &ConnectionSettings) -> Result<Place, &'static str> {
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        if taken.all >= settings.max_connections {
-            return Err("max-connections");
-        }
-        if let Some(max) = settings.max_per_client {
-            let of_client = taken.by_client.entry(client).or_default();
-            if *of_client >= max.get() {
-                return Err("max-connections-per-client");
-            }
-            *of_client += 1;
-        }
-        taken.all += 1;
-        self.metrics_open.inc();
-        Ok(Place { places: Arc::clone(self), client: settings.max_per_client.map(|_| client) })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut taken = self.places.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.all -= 1;
-        self.places.metrics_open.dec();
-        if let Some(client) = self.client
-            && let Some(of_client) = taken.by_client.get_mut(&client)
-        {
-            *of_client -= 1;
-            if *of_client == 0 {
-                taken.by_client.remove(&client);
-            }
         }
     }
 }

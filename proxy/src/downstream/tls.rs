@@ -6,7 +6,6 @@ mod credentials;
 
 pub(crate) use credentials::Credentials;
 
-use crate::downstream::serve::ConnectionError;
 use crate::snapshot::Snapshots;
 use rustls::server::Acceptor;
 use std::rc::Rc;
@@ -32,7 +31,29 @@ pub(crate) struct Handshake {
     /// The name that the client asked for, in lower case.
     pub(crate) server_name: Option<String>,
     /// Whether HTTP/2 was agreed on.
-    pub(crate) http2: bool,
+    pub(crate) is_http2: bool,
+}
+
+/// Why there is no TLS.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HandshakeError {
+    #[error("TLS: {0}")]
+    Tls(std::io::Error),
+    #[error("the TLS handshake took too long")]
+    Timeout,
+    #[error("no server for the name {0:?}")]
+    Name(Option<String>),
+}
+
+impl HandshakeError {
+    /// A word for the metrics.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Tls(_) => "tls",
+            Self::Timeout => "tls_timeout",
+            Self::Name(_) => "tls_name",
+        }
+    }
 }
 
 impl TlsAcceptor {
@@ -47,9 +68,9 @@ impl TlsAcceptor {
         snapshots: &Snapshots,
         gateway_port: u16,
         timeout: Duration,
-    ) -> Result<Handshake, ConnectionError> {
+    ) -> Result<Handshake, HandshakeError> {
         let shaken = self.shake_hands(stream, snapshots, gateway_port);
-        tokio::time::timeout(timeout, shaken).await.map_err(|_| ConnectionError::TlsTimeout)?
+        tokio::time::timeout(timeout, shaken).await.map_err(|_| HandshakeError::Timeout)?
     }
 
     async fn shake_hands(
@@ -57,18 +78,18 @@ impl TlsAcceptor {
         stream: TcpStream,
         snapshots: &Snapshots,
         gateway_port: u16,
-    ) -> Result<Handshake, ConnectionError> {
-        let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await.map_err(ConnectionError::Tls)?;
+    ) -> Result<Handshake, HandshakeError> {
+        let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await.map_err(HandshakeError::Tls)?;
         let server_name = start.client_hello().server_name().map(str::to_ascii_lowercase);
         // Only now is there work to do: whoever connects and says nothing takes no turn.
-        let _turn = self.handshakes.acquire().await.map_err(|_| ConnectionError::TlsTimeout)?;
+        let _turn = self.handshakes.acquire().await.map_err(|_| HandshakeError::Timeout)?;
         let config = snapshots.current().and_then(|snapshot| {
             let server = snapshot.router.tls_server(gateway_port, server_name.as_deref())?;
             self.credentials.server_config(server)
         });
-        let Some(config) = config else { return Err(ConnectionError::TlsName(server_name)) };
-        let stream = start.into_stream(config).await.map_err(ConnectionError::Tls)?;
-        let http2 = stream.get_ref().1.alpn_protocol() == Some(ALPN[0]);
-        Ok(Handshake { stream, server_name, http2 })
+        let Some(config) = config else { return Err(HandshakeError::Name(server_name)) };
+        let stream = start.into_stream(config).await.map_err(HandshakeError::Tls)?;
+        let is_http2 = stream.get_ref().1.alpn_protocol() == Some(ALPN[0]);
+        Ok(Handshake { stream, server_name, is_http2 })
     }
 }

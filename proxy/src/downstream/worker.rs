@@ -1,24 +1,26 @@
 //! A worker: one thread, one single-threaded runtime, its own connections on both sides. Workers share the snapshot, the
 //! registry of upstreams and the counters, and nothing else.
 
-use crate::downstream::listener::Accepted;
-use crate::downstream::serve::Server;
-use crate::downstream::tls::{Credentials, TlsAcceptor};
-use crate::drain::Drain;
+use super::accepted::Accepted;
+use super::serve::Server;
+use super::tls::{Credentials, TlsAcceptor};
+use crate::drain::{Drain, Phase};
 use crate::gateway::Gateway;
 use crate::settings::{ConnectionSettings, RequestSettings};
 use crate::snapshot::Snapshots;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::{Metrics, WorkerMetrics};
 use crate::telemetry::record::Telemetry;
+use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::LocalSet;
+use tokio::time::Instant;
 
 /// How often a worker does what is not done for any request, and shows that it is alive.
 const TICK: Duration = Duration::from_secs(1);
@@ -58,12 +60,22 @@ impl WorkerHandle {
         let (commands, received) = mpsc::unbounded_channel();
         let handle =
             Self { commands, connections: Arc::default(), last_tick_ms: Arc::default(), started: Instant::now() };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let own = handle.clone();
+        let (started, is_started) = std::sync::mpsc::channel();
+        // The runtime belongs to the thread that makes it.
         let thread = std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
-            let local = LocalSet::new();
-            local.block_on(&runtime, own.run(received, shared));
+            let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+            match runtime {
+                Ok(runtime) => {
+                    let _ = started.send(Ok(()));
+                    runtime.block_on(own.run(received, shared));
+                }
+                Err(error) => {
+                    let _ = started.send(Err(error));
+                }
+            }
         })?;
+        is_started.recv().map_err(io::Error::other)??;
         Ok((handle, thread))
     }
 
@@ -72,10 +84,17 @@ impl WorkerHandle {
         self.connections.load(Ordering::Relaxed)
     }
 
+    /// Whether the worker takes connections: one whose thread has ended takes none.
+    pub(crate) fn is_serving(&self) -> bool {
+        !self.commands.is_closed()
+    }
+
+    /// Hands a connection over. A worker that has ended drops it.
     pub(crate) fn serve(&self, accepted: Accepted) {
         self.connections.fetch_add(1, Ordering::Relaxed);
-        // A worker that has ended drops the connection with the command.
-        let _ = self.commands.send(Command::Serve(accepted));
+        if self.commands.send(Command::Serve(accepted)).is_err() {
+            self.connections.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     /// Asks the worker to add its cells to the shared series; returns when it has.
@@ -93,7 +112,7 @@ impl WorkerHandle {
     }
 
     async fn run(self, mut received: mpsc::UnboundedReceiver<Command>, shared: Shared) {
-        let drain = Arc::clone(&shared.drain);
+        let mut phases = shared.drain.phases();
         let server = Rc::new(Server::for_worker(&shared));
         let mut tick = tokio::time::interval(TICK);
         loop {
@@ -111,7 +130,13 @@ impl WorkerHandle {
                     self.last_tick_ms.store(now_ms, Ordering::Relaxed);
                     server.gateway.tick();
                 }
-                () = drain.ended() => return,
+                changed = phases.changed() => {
+                    let phase = *phases.borrow_and_update();
+                    server.drain(phase);
+                    if phase == Phase::Ended || changed.is_err() {
+                        return;
+                    }
+                }
             }
         }
     }
@@ -151,6 +176,7 @@ impl Server {
             settings: Arc::clone(&shared.connections),
             requests: Arc::clone(&shared.requests),
             drain: Arc::clone(&shared.drain),
+            clients: RefCell::default(),
         }
     }
 }

@@ -6,29 +6,29 @@ use crate::error::GatewayError;
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, HeaderValue, Method, Uri, Version, header, request::Parts};
 use std::borrow::Cow;
-use turnout_routes::router::{RequestHead, Transport, normalise_path};
+use turnout_routes::router::normalise_path;
 
 /// How large a head may be, beyond what hyper checks.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct HeadLimits {
+pub(super) struct HeadLimits {
     /// Path and query together, in bytes.
-    pub(crate) max_target_bytes: usize,
+    pub(super) max_target_bytes: usize,
     /// Header lines; hyper counts them for HTTP/1 only.
-    pub(crate) max_fields: usize,
+    pub(super) max_fields: usize,
 }
 
 /// What routing needs of a request besides what its parts say.
 #[derive(Debug)]
-pub(crate) struct Head {
+pub(super) struct Head {
     /// Host, or the authority of the target.
-    pub(crate) authority: HeaderValue,
+    pub(super) authority: HeaderValue,
     /// The normalised path, where it is not the path that came.
     normalised_path: Option<String>,
 }
 
 impl Head {
     /// Checks a head and takes from it what routing needs.
-    pub(crate) fn read(parts: &Parts, tls: bool, limits: HeadLimits) -> Result<Self, GatewayError> {
+    pub(super) fn read(parts: &Parts, tls: bool, limits: HeadLimits) -> Result<Self, GatewayError> {
         if parts.headers.len() > limits.max_fields {
             return Err(GatewayError::TooManyFields);
         }
@@ -54,32 +54,18 @@ impl Head {
         Ok(Self { authority, normalised_path })
     }
 
-    /// What the router is asked with.
-    pub(crate) fn request<'a>(&'a self, port: u16, transport: Transport<'a>, parts: &'a Parts) -> RequestHead<'a> {
-        RequestHead {
-            port,
-            transport,
-            scheme: transport.scheme(),
-            method: parts.method.as_str(),
-            authority: self.authority(),
-            path: self.path(&parts.uri),
-            query: parts.uri.query(),
-            headers: &parts.headers,
-        }
-    }
-
     /// The authority was checked to be ASCII when it was read.
-    pub(crate) fn authority(&self) -> &str {
+    pub(super) fn authority(&self) -> &str {
         self.authority.to_str().unwrap_or_default()
     }
 
     /// The path to match, without the query.
-    pub(crate) fn path<'a>(&'a self, uri: &'a Uri) -> &'a str {
+    pub(super) fn path<'a>(&'a self, uri: &'a Uri) -> &'a str {
         self.normalised_path.as_deref().unwrap_or_else(|| uri.path())
     }
 
     /// Path and query as they are sent where no rule rewrites them.
-    pub(crate) fn target(&self, uri: &Uri) -> Result<PathAndQuery, GatewayError> {
+    pub(super) fn target(&self, uri: &Uri) -> Result<PathAndQuery, GatewayError> {
         let Some(path) = &self.normalised_path else {
             return Ok(uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")));
         };
@@ -89,6 +75,13 @@ impl Head {
         };
         // Normalising leaves only what a path may hold, but escapes make it longer.
         normalised.map_err(|_| GatewayError::TargetTooLong)
+    }
+}
+
+impl Default for Head {
+    /// Of a request whose head has not been read.
+    fn default() -> Self {
+        Self { authority: HeaderValue::from_static(""), normalised_path: None }
     }
 }
 
@@ -192,8 +185,7 @@ mod tests {
         let check = |request: http::request::Builder, expected: (&str, &str, &str)| {
             let parts = request.body(()).expect("a request").into_parts().0;
             let head = Head::read(&parts, false, LIMITS).expect("a good head");
-            let request = head.request(80, Transport::Plain, &parts);
-            assert_eq!((request.authority, request.path), (expected.0, expected.1));
+            assert_eq!((head.authority(), head.path(&parts.uri)), (expected.0, expected.1));
             assert_eq!(head.target(&parts.uri).expect("a target"), expected.2);
         };
         check(get("/score"), ("a.example.com", "/score", "/score"));

@@ -3,29 +3,15 @@
 //! hop-by-hop headers go first, so that a client cannot make the gateway drop what it adds.
 
 use crate::error::GatewayError;
+use crate::hop_by_hop::{is_hop_by_hop, remove_if};
 use crate::settings::HeaderSettings;
-use http::header::{self, Entry};
-use http::{HeaderMap, HeaderName, HeaderValue, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use turnout_routes::documents::Scheme;
 
-/// Belongs to one connection (RFC 9110, 7.6.1), or says how a message is framed, which hyper does anew.
-fn is_hop_by_hop(name: &str) -> bool {
-    matches!(
-        name,
-        "connection"
-            | "keep-alive"
-            | "proxy-connection"
-            | "proxy-authenticate"
-            | "transfer-encoding"
-            | "upgrade"
-            | "http2-settings"
-    )
-}
-
-/// Besides those, of a request: `te` and `trailer`, since trailers are dropped and none may be promised; `expect`, which the gateway
-/// has answered; `proxy`, which becomes HTTP_PROXY under CGI; what is the gateway's own to write.
+/// Besides what is hop-by-hop: `te`, of which only `trailers` goes on; `expect`, which the gateway has answered; `proxy`,
+/// which becomes HTTP_PROXY under CGI; what is the gateway's own to write.
 fn is_not_for_backends(name: &str) -> bool {
-    matches!(name, "te" | "trailer" | "expect" | "proxy" | "proxy-authorization" | "x-forwarded-client-cert")
+    matches!(name, "te" | "expect" | "proxy" | "proxy-authorization" | "x-forwarded-client-cert")
         || name.starts_with("x-turnout-")
         || name.strip_prefix("x-envoy-").is_some_and(|rest| ENVOY_OWN.contains(&rest))
 }
@@ -56,49 +42,74 @@ const MAX_REQUEST_ID_BYTES: usize = 128;
 
 /// Takes off the request what must not reach matching or the backend. Names with `_` become those with `-` in WSGI
 /// servers, so a client could say in them what it may not say otherwise.
-pub(crate) fn sanitise_request(
+pub(super) fn sanitise_request(
     headers: &mut HeaderMap,
     trusted: bool,
     settings: HeaderSettings,
 ) -> Result<(), GatewayError> {
     remove_nominated(headers)?;
+    let takes_trailers = list(headers, &header::TE).any(|token| token.eq_ignore_ascii_case(b"trailers"));
     remove_if(headers, |name| {
         is_hop_by_hop(name)
             || is_not_for_backends(name)
             || (!trusted && says_who_the_client_is(name))
             || (!settings.keep_underscores && name.contains('_'))
     });
+    if takes_trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
     Ok(())
 }
 
-/// One look at each name is cheaper than asking the map for every name that might be there; most requests have none.
-fn remove_if(headers: &mut HeaderMap, goes: impl Fn(&str) -> bool) {
-    if headers.keys().any(|name| goes(name.as_str())) {
-        let names: Vec<HeaderName> = headers.keys().filter(|name| goes(name.as_str())).cloned().collect();
-        for name in names {
-            headers.remove(name);
-        }
-    }
+/// The members of a header that holds a list.
+fn list<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'h [u8]> {
+    let lines = headers.get_all(name).iter();
+    lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
 }
 
-/// Removes what `Connection` names.
+/// Removes what `Connection` names. Nearly all requests name nothing but what is taken off anyway.
 fn remove_nominated(headers: &mut HeaderMap) -> Result<(), GatewayError> {
-    if !headers.contains_key(header::CONNECTION) {
+    let is_option = |token: &[u8]| {
+        [&b"keep-alive"[..], b"close", b"te", b"upgrade"].iter().any(|option| token.eq_ignore_ascii_case(option))
+    };
+    if list(headers, &header::CONNECTION).all(is_option) {
         return Ok(());
     }
-    let nominated: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok())
-        .collect();
-    for name in nominated {
+    let nominated: Vec<HeaderName> =
+        list(headers, &header::CONNECTION).filter_map(|token| HeaderName::from_bytes(token).ok()).collect();
+    for name in nominated.into_iter().filter(|name| *name != header::TE) {
         if NEVER_NOMINATED.contains(&name.as_str()) || name.as_str().starts_with("x-forwarded-") {
             return Err(GatewayError::BadRequest("Connection names a header that is not the connection's"));
         }
         headers.remove(&name);
     }
     Ok(())
+}
+
+/// There are no tunnels: a client that wants one is told so, rather than answered as if it had asked for a page. An
+/// offer of HTTP/2 may be passed over (RFC 9113, 3.1).
+pub(super) fn refuse_upgrade(headers: &HeaderMap) -> Result<(), GatewayError> {
+    let wants = |token: &[u8]| !token.is_empty() && !token.eq_ignore_ascii_case(b"h2c");
+    if headers.contains_key(header::UPGRADE)
+        && list(headers, &header::CONNECTION).any(|token| token.eq_ignore_ascii_case(b"upgrade"))
+        && list(headers, &header::UPGRADE).any(wants)
+    {
+        return Err(GatewayError::Upgrade);
+    }
+    Ok(())
+}
+
+/// The scheme by which a trusted proxy was asked.
+pub(super) fn told_scheme(headers: &HeaderMap) -> Option<Scheme> {
+    // The first is the one nearest to the client.
+    let told = list(headers, &FORWARDED_PROTO).next()?;
+    if told.eq_ignore_ascii_case(b"https") {
+        Some(Scheme::Https)
+    } else if told.eq_ignore_ascii_case(b"http") {
+        Some(Scheme::Http)
+    } else {
+        None
+    }
 }
 
 /// What Istio's gateway drops of a client's `x-envoy-*`, without that prefix (observed); others pass.
@@ -129,7 +140,7 @@ const ENVOY_OWN: [&str; 22] = [
 
 /// HTTP/2 may send one cookie a line; elsewhere they are one line, which is also what rules are written for (RFC 9113,
 /// 8.2.3).
-pub(crate) fn join_cookies(headers: &mut HeaderMap) {
+pub(super) fn join_cookies(headers: &mut HeaderMap) {
     let mut lines = headers.get_all(header::COOKIE).iter();
     if let (Some(_), Some(_)) = (lines.next(), lines.next()) {
         let lines: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
@@ -140,25 +151,24 @@ pub(crate) fn join_cookies(headers: &mut HeaderMap) {
 }
 
 /// What the backend should know of a request.
-pub(crate) struct Forwarded<'a> {
-    pub(crate) client: &'a HeaderValue,
-    pub(crate) scheme: Scheme,
-    pub(crate) trusted: bool,
-    pub(crate) request_id: &'a HeaderValue,
+pub(super) struct Forwarded<'a> {
+    pub(super) client: &'a HeaderValue,
+    pub(super) scheme: Scheme,
+    pub(super) trusted: bool,
+    pub(super) request_id: HeaderValue,
 }
 
 /// Puts on what every backend is told.
-pub(crate) fn add_forwarded(headers: &mut HeaderMap, forwarded: &Forwarded<'_>) {
-    headers.insert(FORWARDED_FOR, forwarded_for(headers, forwarded));
+pub(super) fn add_forwarded(headers: &mut HeaderMap, forwarded: Forwarded<'_>) {
+    headers.insert(FORWARDED_FOR, forwarded_for(headers, forwarded.client));
     if !forwarded.trusted || !headers.contains_key(FORWARDED_PROTO) {
         headers.insert(FORWARDED_PROTO, HeaderValue::from_static(forwarded.scheme.as_str()));
     }
-    headers.insert(REQUEST_ID, forwarded.request_id.clone());
+    headers.insert(REQUEST_ID, forwarded.request_id);
 }
 
 /// The client's address, behind what a trusted proxy said before.
-fn forwarded_for(headers: &HeaderMap, forwarded: &Forwarded<'_>) -> HeaderValue {
-    let client = forwarded.client;
+fn forwarded_for(headers: &HeaderMap, client: &HeaderValue) -> HeaderValue {
     if !headers.contains_key(FORWARDED_FOR) {
         return client.clone();
     }
@@ -167,14 +177,30 @@ fn forwarded_for(headers: &HeaderMap, forwarded: &Forwarded<'_>) -> HeaderValue 
     HeaderValue::from_bytes(&lines.collect::<Vec<_>>().join(&b","[..])).unwrap_or_else(|_| client.clone())
 }
 
-/// The id of a trusted proxy if it is safe to log, else a new one (UUID version 4, RFC 9562).
-pub(crate) fn request_id(headers: &HeaderMap, trusted: bool, random: impl FnOnce() -> u128) -> HeaderValue {
-    let given = headers.get(REQUEST_ID).filter(|value| {
+/// By which a request is found in logs: the id of a trusted proxy if it is safe to log, else a new one (UUID version 4,
+/// RFC 9562), written out only where it is needed.
+#[derive(Debug)]
+pub(super) enum RequestId {
+    Given(HeaderValue),
+    New(u128),
+}
+
+impl RequestId {
+    pub(super) fn of(headers: &HeaderMap, trusted: bool, random: impl FnOnce() -> u128) -> Self {
         let safe =
             |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':' | b'/' | b'+' | b'=');
-        trusted && !value.is_empty() && value.len() <= MAX_REQUEST_ID_BYTES && value.as_bytes().iter().all(safe)
-    });
-    given.cloned().unwrap_or_else(|| new_request_id(random()))
+        let given = headers.get(REQUEST_ID).filter(|value| {
+            trusted && !value.is_empty() && value.len() <= MAX_REQUEST_ID_BYTES && value.as_bytes().iter().all(safe)
+        });
+        given.map_or_else(|| Self::New(random()), |given| Self::Given(given.clone()))
+    }
+
+    pub(super) fn value(&self) -> HeaderValue {
+        match self {
+            Self::Given(value) => value.clone(),
+            Self::New(random) => new_request_id(*random),
+        }
+    }
 }
 
 fn new_request_id(random: u128) -> HeaderValue {
@@ -197,16 +223,16 @@ fn new_request_id(random: u128) -> HeaderValue {
 }
 
 /// What Istio's gateway tells backends beside that, with `--envoy-headers`.
-pub(crate) struct EnvoyRequestHeaders<'a> {
-    pub(crate) client: &'a HeaderValue,
+pub(super) struct EnvoyRequestHeaders<'a> {
+    pub(super) client: &'a HeaderValue,
     /// Path and query before a rewrite.
-    pub(crate) original_path: Option<&'a str>,
+    pub(super) original_path: Option<&'a str>,
     /// Authority before a rewrite.
-    pub(crate) original_host: Option<&'a HeaderValue>,
-    pub(crate) timeout_ms: Option<u128>,
+    pub(super) original_host: Option<&'a HeaderValue>,
+    pub(super) timeout_ms: Option<u128>,
 }
 
-pub(crate) fn add_envoy_request_headers(headers: &mut HeaderMap, envoy: &EnvoyRequestHeaders<'_>) {
+pub(super) fn add_envoy_request_headers(headers: &mut HeaderMap, envoy: &EnvoyRequestHeaders<'_>) {
     let text = |text: &str| HeaderValue::from_str(text).ok();
     let mut insert = |name: HeaderName, value: Option<HeaderValue>| {
         if let Some(value) = value {
@@ -220,38 +246,23 @@ pub(crate) fn add_envoy_request_headers(headers: &mut HeaderMap, envoy: &EnvoyRe
 }
 
 /// The number of the try, from 1, with `--envoy-headers`.
-pub(crate) fn set_attempt_count(headers: &mut HeaderMap, attempt: u32) {
+pub(super) fn set_attempt_count(headers: &mut HeaderMap, attempt: u32) {
     headers.insert(ATTEMPT_COUNT, HeaderValue::from(attempt));
 }
 
-/// Takes off the backend's answer what belongs to its connection. What `Connection` names there stays, as observed on
-/// Istio: a backend is trusted with its own headers.
-pub(crate) fn sanitise_response(headers: &mut HeaderMap) {
-    remove_if(headers, is_hop_by_hop);
-}
-
 /// Time until the backend answered, with `--envoy-headers`.
-pub(crate) fn set_service_time(headers: &mut HeaderMap, elapsed_ms: u128) {
+pub(super) fn set_service_time(headers: &mut HeaderMap, elapsed_ms: u128) {
     if let Ok(value) = HeaderValue::from_str(&elapsed_ms.to_string()) {
         headers.insert(SERVICE_TIME, value);
     }
 }
 
 /// Puts on what every answer carries, whoever made it. A rule cannot set `server`; it can set `date`.
-pub(crate) fn finish_response(headers: &mut HeaderMap, settings: HeaderSettings, closing: bool, version: Version) {
-    headers.insert(
-        header::SERVER,
-        HeaderValue::from_static(if settings.envoy_headers { "istio-envoy" } else { "turnout" }),
-    );
-    if closing && version != Version::HTTP_2 {
+pub(super) fn finish_response(headers: &mut HeaderMap, settings: HeaderSettings, is_last: bool) {
+    let server = if settings.envoy_headers { "istio-envoy" } else { "turnout" };
+    headers.insert(header::SERVER, HeaderValue::from_static(server));
+    if is_last {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
-}
-
-/// The body's length is unknown to the encoder: it must be told to chunk, or it would send none for some methods.
-pub(crate) fn set_chunked(headers: &mut HeaderMap) {
-    if let Entry::Vacant(entry) = headers.entry(header::TRANSFER_ENCODING) {
-        entry.insert(HeaderValue::from_static("chunked"));
     }
 }
 
@@ -282,7 +293,8 @@ mod tests {
             &[("connection", "x-secret, keep-alive"), ("x-secret", "1"), ("keep-alive", "5"), ("x-a", "1")],
             &[("x-a", "1")],
         );
-        check(&[("te", "trailers"), ("upgrade", "h2c"), ("http2-settings", "x"), ("expect", "100-continue")], &[]);
+        check(&[("te", "gzip"), ("upgrade", "h2c"), ("http2-settings", "x"), ("expect", "100-continue")], &[]);
+        check(&[("connection", "TE"), ("te", "gzip, Trailers")], &[("te", "trailers")]);
         check(&[("proxy", "http://evil"), ("proxy-authorization", "x"), ("proxy-connection", "x")], &[]);
         check(
             &[("x-forwarded-for", "1.2.3.4"), ("forwarded", "for=x"), ("x-real-ip", "1"), ("x-forwarded-host", "h")],
@@ -314,10 +326,7 @@ mod tests {
         .expect("nothing to refuse");
         let id = HeaderValue::from_static("id");
         let client = HeaderValue::from_static("10.0.0.1");
-        add_forwarded(
-            &mut headers,
-            &Forwarded { client: &client, scheme: Scheme::Http, trusted: true, request_id: &id },
-        );
+        add_forwarded(&mut headers, Forwarded { client: &client, scheme: Scheme::Http, trusted: true, request_id: id });
         assert_eq!(headers["x-forwarded-for"], "1.1.1.1,2.2.2.2,10.0.0.1");
         assert_eq!(headers["x-forwarded-proto"], "https");
     }
@@ -326,7 +335,7 @@ mod tests {
     fn a_request_id_is_a_version_4_uuid_unless_a_trusted_proxy_gave_a_safe_one() {
         let check = |given: Option<&str>, trusted, expected: &str| {
             let headers = given.map(|id| map(&[("x-request-id", id)])).unwrap_or_default();
-            assert_eq!(request_id(&headers, trusted, || u128::MAX), expected, "{given:?}");
+            assert_eq!(RequestId::of(&headers, trusted, || u128::MAX).value(), expected, "{given:?}");
         };
         let new = "ffffffff-ffff-4fff-bfff-ffffffffffff";
         check(None, false, new);

@@ -311,7 +311,7 @@ impl WorkerMetrics {
         Self { shared: Arc::clone(shared), cells: RefCell::default() }
     }
 
-    pub(crate) fn shared(&self) -> &Metrics {
+    pub(crate) fn shared(&self) -> &Arc<Metrics> {
         &self.shared
     }
 

@@ -1,16 +1,16 @@
 //! The record of one request: collected on the way, closed when the response ends or is dropped, whichever way that
 //! happens; then counted, and handed to the access log.
 
-use crate::downstream::serve::ConnectionInfo;
+use super::access_log::{AccessLog, Entry};
+use super::metrics::{Sizes, WorkerMetrics};
 use crate::error::{Flag, Flags};
-use crate::telemetry::access_log::{AccessLog, Entry};
-use crate::telemetry::metrics::WorkerMetrics;
 use http::{HeaderValue, Method, StatusCode, Version};
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
+use tokio::time::Instant;
 use turnout_routes::router::{Rule, Workload};
 
 /// Where records go; one per worker.
@@ -22,21 +22,44 @@ pub(crate) struct Telemetry {
 /// One request, from its head to the end of its response.
 pub(crate) struct Record {
     telemetry: Rc<Telemetry>,
-    connection: Rc<ConnectionInfo>,
+    client: SocketAddr,
     started: Instant,
     method: Method,
     version: Version,
-    pub(crate) request_bytes: Rc<Cell<u64>>,
+    pub(crate) request_bytes: BytesCount,
     pub(crate) response_bytes: u64,
-    pub(crate) status: StatusCode,
-    pub(crate) flags: Flags,
+    status: StatusCode,
+    flags: Flags,
     pub(crate) grpc: bool,
     pub(crate) retries: u32,
-    /// Where it went: the endpoint's names, else the backend's; none if it was not forwarded.
-    pub(crate) workload: Option<Arc<Workload>>,
-    pub(crate) endpoint: Option<SocketAddr>,
+    pub(crate) destination: Destination,
     /// What only the access log needs.
     pub(crate) detail: Option<Box<Detail>>,
+}
+
+/// Where a request went: the endpoint's names, else the backend's; none if it was not forwarded.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Destination {
+    pub(crate) workload: Option<Arc<Workload>>,
+    pub(crate) endpoint: Option<SocketAddr>,
+}
+
+/// How much of a body has come.
+#[derive(Clone, Debug)]
+pub(crate) enum BytesCount {
+    /// It is counted here.
+    Known(u64),
+    /// It is counted by whoever reads it.
+    Streaming(Rc<Cell<u64>>),
+}
+
+impl BytesCount {
+    pub(crate) fn get(&self) -> u64 {
+        match self {
+            Self::Known(bytes) => *bytes,
+            Self::Streaming(bytes) => bytes.get(),
+        }
+    }
 }
 
 /// What only the access log needs of a request.
@@ -49,34 +72,28 @@ pub(crate) struct Detail {
 }
 
 impl Record {
-    pub(crate) fn start(
-        telemetry: &Rc<Telemetry>,
-        connection: &Rc<ConnectionInfo>,
-        method: &Method,
-        version: Version,
-    ) -> Self {
-        connection.begin_request();
+    pub(crate) fn start(telemetry: &Rc<Telemetry>, client: SocketAddr, method: Method, version: Version) -> Self {
         Self {
             detail: telemetry.access_log.is_on().then(Box::default),
             telemetry: Rc::clone(telemetry),
-            connection: Rc::clone(connection),
+            client,
             started: Instant::now(),
-            method: method.clone(),
+            method,
             version,
-            request_bytes: Rc::default(),
+            request_bytes: BytesCount::Known(0),
             response_bytes: 0,
             // No answer at all, as Envoy and Kiali write it, until there is one.
             status: NO_ANSWER,
             flags: Flags { flag: Flag::DownstreamGone, retries_exhausted: false },
             grpc: false,
             retries: 0,
-            workload: None,
-            endpoint: None,
+            destination: Destination::default(),
         }
     }
 
-    pub(crate) fn started(&self) -> Instant {
-        self.started
+    /// Since the head had come.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
     }
 
     pub(crate) fn is_head(&self) -> bool {
@@ -100,21 +117,11 @@ const NO_ANSWER: StatusCode = StatusCode::CONTINUE;
 
 impl Drop for Record {
     fn drop(&mut self) {
-        let answered = self.status != NO_ANSWER;
-        self.connection.end_request(answered);
-        let elapsed = self.started.elapsed();
-        let code = if answered { self.status.as_u16() } else { 0 };
-        self.telemetry.metrics.request(
-            self.workload.as_ref(),
-            code,
-            self.flags,
-            self.grpc,
-            &crate::telemetry::metrics::Sizes {
-                elapsed,
-                request_bytes: self.request_bytes.get(),
-                response_bytes: self.response_bytes,
-            },
-        );
+        let elapsed = self.elapsed();
+        let code = if self.status == NO_ANSWER { 0 } else { self.status.as_u16() };
+        let (request_bytes, response_bytes) = (self.request_bytes.get(), self.response_bytes);
+        let sizes = Sizes { elapsed, request_bytes, response_bytes };
+        self.telemetry.metrics.request(self.destination.workload.as_ref(), code, self.flags, self.grpc, &sizes);
         let Some(detail) = self.detail.take() else { return };
         self.telemetry.access_log.write(Entry {
             method: self.method.clone(),
@@ -123,13 +130,13 @@ impl Drop for Record {
             target: detail.target,
             status: code,
             flags: self.flags,
-            request_bytes: self.request_bytes.get(),
-            response_bytes: self.response_bytes,
+            request_bytes,
+            response_bytes,
             elapsed,
             retries: self.retries,
-            client: self.connection.peer,
-            endpoint: self.endpoint,
-            workload: self.workload.clone(),
+            client: self.client,
+            endpoint: self.destination.endpoint,
+            workload: self.destination.workload.clone(),
             route: detail.rule.map(|rule| rule.origin.clone()),
             request_id: detail.request_id,
         });

@@ -1,13 +1,10 @@
-//! Endpoints and the choice among them: two at random, the one with fewer requests in flight (Istio's default,
-//! LEAST_REQUEST). An endpoint that could not be connected to is avoided for a while, never excluded: when all are
-//! avoided, all are tried.
+//! Endpoints: the socket addresses of an upstream at one time. They outlive the set that holds them, so that what is known
+//! of one survives a change of the others.
 
-use rand::RngExt;
-use rand::rngs::SmallRng;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -23,7 +20,6 @@ pub(crate) struct Endpoint {
     pub(crate) id: u64,
     pub(crate) address: SocketAddr,
     pub(crate) workload: Arc<Workload>,
-    in_flight: AtomicU32,
     /// Milliseconds on [`clock_ms`]; 0 is never.
     avoided_until_ms: AtomicU64,
     /// No set holds it any more: connections to it are not kept.
@@ -90,41 +86,6 @@ impl EndpointSet {
     pub(crate) fn as_slice(&self) -> &[Arc<Endpoint>] {
         &self.endpoints
     }
-
-    /// The index of the endpoint to use, if there is any. `tried` are those that have failed this request.
-    pub(crate) fn pick(&self, random: &mut SmallRng, tried: &[SocketAddr]) -> Option<usize> {
-        match self.endpoints.len() {
-            0 => None,
-            1 => Some(0),
-            _ if tried.is_empty() && self.endpoints.iter().all(|endpoint| endpoint.is_preferred()) => {
-                Some(self.least_loaded_of_two(random, self.endpoints.len(), |index| index))
-            }
-            _ => self.pick_preferred(random, tried),
-        }
-    }
-
-    /// The endpoints in order of preference: neither tried nor avoided, not tried, any.
-    fn pick_preferred(&self, random: &mut SmallRng, tried: &[SocketAddr]) -> Option<usize> {
-        let fresh = |endpoint: &Endpoint| !tried.contains(&endpoint.address);
-        let classes: [&dyn Fn(&Endpoint) -> bool; 3] = [&|e| fresh(e) && e.is_preferred(), &|e| fresh(e), &|_| true];
-        classes.into_iter().find_map(|class| {
-            let indexes: Vec<usize> =
-                (0..self.endpoints.len()).filter(|index| class(&self.endpoints[*index])).collect();
-            match indexes.len() {
-                0 => None,
-                1 => Some(indexes[0]),
-                several => Some(self.least_loaded_of_two(random, several, |index| indexes[index])),
-            }
-        })
-    }
-
-    fn least_loaded_of_two(&self, random: &mut SmallRng, of: usize, index: impl Fn(usize) -> usize) -> usize {
-        let first = random.random_range(0..of);
-        let second = (first + random.random_range(1..of)) % of;
-        let (first, second) = (index(first), index(second));
-        let load = |index: usize| self.endpoints[index].in_flight.load(Ordering::Relaxed);
-        if load(second) < load(first) { second } else { first }
-    }
 }
 
 impl Endpoint {
@@ -134,13 +95,12 @@ impl Endpoint {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             address,
             workload: Arc::clone(workload),
-            in_flight: AtomicU32::new(0),
             avoided_until_ms: AtomicU64::new(0),
             retired: AtomicBool::new(false),
         }
     }
 
-    fn is_preferred(&self) -> bool {
+    pub(super) fn is_preferred(&self) -> bool {
         let until = self.avoided_until_ms.load(Ordering::Relaxed);
         until == 0 || until <= clock_ms()
     }
@@ -163,27 +123,9 @@ impl Endpoint {
     }
 }
 
-/// Counts a request as in flight at its endpoint until it is dropped.
-#[derive(Debug)]
-pub(crate) struct EndpointLoad(Arc<Endpoint>);
-
-impl EndpointLoad {
-    pub(crate) fn at(endpoint: &Arc<Endpoint>) -> Self {
-        endpoint.in_flight.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(endpoint))
-    }
-}
-
-impl Drop for EndpointLoad {
-    fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rand::SeedableRng;
 
     fn set(ports: &[u16]) -> EndpointSet {
         let workload = Arc::new(Workload {
@@ -202,40 +144,6 @@ mod tests {
         EndpointSet::from_sources(&ports.iter().map(source).collect::<Vec<_>>(), |_| Vec::new())
     }
 
-    fn picks(set: &EndpointSet, tried: &[SocketAddr]) -> Vec<usize> {
-        let mut random = SmallRng::seed_from_u64(7);
-        let mut counts = vec![0; set.as_slice().len()];
-        for _ in 0..1000 {
-            counts[set.pick(&mut random, tried).expect("there are endpoints")] += 1;
-        }
-        counts
-    }
-
-    #[test]
-    fn an_idle_endpoint_beats_a_busy_one() {
-        let set = set(&[1, 2]);
-        let _load = EndpointLoad::at(&set.as_slice()[0]);
-        assert_eq!(picks(&set, &[]), [0, 1000]);
-    }
-
-    #[test]
-    fn equal_endpoints_share_alike() {
-        let counts = picks(&set(&[1, 2, 3, 4]), &[]);
-        assert!(counts.iter().all(|count| (200..300).contains(count)), "{counts:?}");
-    }
-
-    #[test]
-    fn a_failed_endpoint_is_avoided_until_nothing_else_is_left() {
-        let set = set(&[1, 2]);
-        set.as_slice()[0].avoid_for_a_while();
-        assert_eq!(picks(&set, &[]), [0, 1000]);
-        assert_eq!(picks(&set, &[set.as_slice()[1].address]), [1000, 0]);
-        set.as_slice()[1].avoid_for_a_while();
-        assert!(picks(&set, &[]).iter().all(|count| *count > 0));
-        set.as_slice()[0].prefer_again();
-        assert_eq!(picks(&set, &[]), [1000, 0]);
-    }
-
     #[test]
     fn endpoints_survive_a_change_of_the_set() {
         let old = set(&[1, 2]);
@@ -245,10 +153,5 @@ mod tests {
         assert!(!new.as_slice()[0].is_retired());
         let back = set(&[1]).keeping(&new);
         assert!(!Arc::ptr_eq(&old.as_slice()[0], &back.as_slice()[0]), "a retired endpoint does not come back");
-    }
-
-    #[test]
-    fn no_endpoints_is_no_pick() {
-        assert_eq!(set(&[]).pick(&mut SmallRng::seed_from_u64(1), &[]), None);
     }
 }

@@ -1,87 +1,102 @@
-//! One worker's connections to the upstreams. Nothing here is shared between threads: a connection is made, used and
-//! kept by one worker, so taking one costs no lock.
+//! One worker's side of the upstreams: its connections, and what it has in flight. Nothing here is shared between threads:
+//! a connection is made, used and kept by one worker, so taking one costs no lock.
 
-use super::endpoint::EndpointLoad;
-use super::{Endpoint, InFlightCounter, Upstream, UpstreamState};
-use crate::body::TryBody;
-use crate::limited_io::{LimitedIo, Progress, ProgressLimits};
-use http::{Request, Response};
+use super::balance::{PickContext, pick};
+use super::body::UpstreamBody;
+use super::connect::connect;
+use super::http1::{Http1, SendFailure};
+use super::in_flight::InFlightCounter;
+use super::outgoing::Outgoing;
+use super::{Endpoint, Upstream, UpstreamState};
+use crate::random::Random;
+use crate::telemetry::metrics::{Counter, Metrics};
+use crate::telemetry::record::Destination;
+use bytes::Bytes;
+use http::Response;
+use http_body::Frame;
 use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
-use rand::rngs::SmallRng;
-use socket2::{SockRef, TcpKeepalive};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-use tokio::net::TcpStream;
-use tokio::task::AbortHandle;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::time::Instant;
 use turnout_routes::router::{BackendPolicy, Failure};
 
-/// A backend's answer head may be this large; Envoy's limit.
-const MAX_RESPONSE_HEADER_BYTES: usize = 60 << 10;
-const MAX_RESPONSE_HEADERS: usize = 100;
-/// An attempt to connect that was given up after this long counts as failed.
-const SLOW_CONNECT: Duration = Duration::from_millis(250);
-const KEEPALIVE_AFTER: Duration = Duration::from_secs(30);
-const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
-/// For limits that a connection to a backend does not have.
-const NEVER: Duration = Duration::from_hours(24 * 365);
 /// Connections that one worker keeps to one endpoint while nothing is sent.
 const MAX_IDLE_PER_ENDPOINT: usize = 1024;
 
 /// A worker's side of all upstreams. Held by the worker's snapshot and by requests, only remembered here: what no table
 /// names any more goes with the last request to it.
-#[derive(Default)]
 pub(crate) struct WorkerUpstreams {
+    common: Rc<Common>,
     by_id: RefCell<HashMap<u64, Weak<WorkerUpstream>>>,
+}
+
+/// What all of them need.
+struct Common {
+    random: Rc<Random>,
+    metrics: Arc<Metrics>,
+    idle_timeout: Duration,
+    stall_timeout: Duration,
 }
 
 /// A worker's side of one upstream.
 pub(crate) struct WorkerUpstream {
     pub(crate) shared: Arc<Upstream>,
-    /// The newest set that this worker has seen, with its connections to each endpoint, index by index.
-    current: RefCell<Option<(Arc<UpstreamState>, Vec<Rc<WorkerEndpoint>>)>>,
+    common: Rc<Common>,
+    /// The newest state that this worker has seen, with its side of each endpoint, index by index.
+    current: RefCell<(Arc<UpstreamState>, Vec<Rc<WorkerEndpoint>>)>,
     /// This worker's own.
     in_flight: Arc<InFlightCounter>,
+    connects_made: Counter,
+    connects_failed: Counter,
 }
 
 /// A worker's side of one endpoint.
-struct WorkerEndpoint {
-    shared: Arc<Endpoint>,
+pub(super) struct WorkerEndpoint {
+    pub(super) shared: Arc<Endpoint>,
+    /// This worker's requests there.
+    load: Cell<u32>,
     /// Most recently used last.
-    idle: RefCell<Vec<IdleConnection>>,
+    idle: RefCell<Vec<Idle>>,
 }
 
-struct IdleConnection {
-    connection: Connection,
-    requests: u32,
+struct Idle {
+    connection: Box<Http1>,
     expires: Instant,
 }
 
-/// A connection, and the task that drives it: without one the other is of no use.
-struct Connection {
-    sender: SendRequest<TryBody>,
-    task: AbortHandle,
-}
-
-impl Drop for Connection {
-    /// The task may be in the middle of a body that nobody wants any more.
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+/// Why there is no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SendError {
+    NoEndpoints,
+    /// The try failed.
+    Failed(Failure),
+    /// The request's own body failed; the upstream is not to blame.
+    Body,
 }
 
 impl WorkerUpstreams {
+    /// Connections are kept for `idle_timeout`, unless an upstream's policy says otherwise, and are given up when the
+    /// endpoint takes nothing of what it is sent for `stall_timeout`.
+    pub(crate) fn new(
+        random: &Rc<Random>,
+        metrics: &Arc<Metrics>,
+        idle_timeout: Duration,
+        stall_timeout: Duration,
+    ) -> Self {
+        let common = Common { random: Rc::clone(random), metrics: Arc::clone(metrics), idle_timeout, stall_timeout };
+        Self { common: Rc::new(common), by_id: RefCell::default() }
+    }
+
     /// This worker's side of an upstream, made when it is first asked for.
     pub(crate) fn of(&self, upstream: &Arc<Upstream>) -> Rc<WorkerUpstream> {
         let mut by_id = self.by_id.borrow_mut();
         let known = by_id.entry(upstream.id).or_default();
         known.upgrade().unwrap_or_else(|| {
-            let made = Rc::new(WorkerUpstream::new(upstream));
+            let made = Rc::new(WorkerUpstream::new(upstream, &self.common));
             *known = Rc::downgrade(&made);
             made
         })
@@ -98,61 +113,126 @@ impl WorkerUpstreams {
 }
 
 impl WorkerUpstream {
-    fn new(upstream: &Arc<Upstream>) -> Self {
-        Self { shared: Arc::clone(upstream), current: RefCell::default(), in_flight: upstream.counter() }
+    fn new(upstream: &Arc<Upstream>, common: &Rc<Common>) -> Self {
+        let connects = |result| common.metrics.upstream_connects.with_label_values(&[upstream.name.as_str(), result]);
+        let state = upstream.state();
+        Self {
+            current: RefCell::new((Arc::clone(&state), worker_side(&state, &[]))),
+            common: Rc::clone(common),
+            in_flight: upstream.counter(),
+            connects_made: connects("made"),
+            connects_failed: connects("failed"),
+            shared: Arc::clone(upstream),
+        }
     }
 
-    /// Takes up the newest endpoints if they have changed.
+    /// Takes up the newest state if it has changed.
     fn refresh(&self) {
         let newest = self.shared.state();
         let mut current = self.current.borrow_mut();
-        if current.as_ref().is_some_and(|(state, _)| Arc::ptr_eq(&newest, state)) {
-            return;
+        if !Arc::ptr_eq(&newest, &current.0) {
+            let endpoints = worker_side(&newest, &current.1);
+            *current = (Arc::clone(&newest), endpoints);
         }
-        let older: HashMap<u64, &Rc<WorkerEndpoint>> =
-            current.iter().flat_map(|(_, known)| known).map(|known| (known.shared.id, known)).collect();
-        let endpoints = newest.endpoints.as_slice().iter().map(|endpoint| {
-            let known = older.get(&endpoint.id).copied();
-            known.map_or_else(|| Rc::new(WorkerEndpoint::new(endpoint)), Rc::clone)
-        });
-        let endpoints = endpoints.collect();
-        *current = Some((Arc::clone(&newest), endpoints));
+    }
+
+    /// Makes one try: chooses an endpoint, takes a connection to it, sends, and returns its answer. `destination` is told
+    /// where the try goes as soon as that is known, so that it says so even of one that is given up on the way.
+    ///
+    /// A connection that was kept and had ended is nobody's failure, and another is taken; a new one that ends before it
+    /// has taken anything counts as not made.
+    pub(crate) async fn send(
+        &self,
+        outgoing: &mut Outgoing,
+        context: PickContext<'_>,
+        destination: &mut Destination,
+    ) -> Result<Response<UpstreamBody>, SendError> {
+        loop {
+            let mut lease = self.lease(context, destination).await?;
+            let is_reused = lease.connection.requests > 0;
+            match lease.connection.send(outgoing).await {
+                Ok(response) => {
+                    let request = outgoing.body.clone();
+                    return Ok(response.map(|incoming| UpstreamBody::new(incoming, lease, request)));
+                }
+                Err(SendFailure::Untouched(head)) => {
+                    outgoing.put_back(head);
+                    if !is_reused {
+                        return Err(SendError::Failed(Failure::Connect));
+                    }
+                }
+                Err(SendFailure::Failed(failure)) => return Err(SendError::Failed(failure)),
+                Err(SendFailure::Body) => return Err(SendError::Body),
+            }
+        }
     }
 
     /// Chooses an endpoint and takes a connection to it: one that is idle, or a new one.
-    pub(crate) async fn lease(
-        &self,
-        random: &RefCell<SmallRng>,
-        tried: &[SocketAddr],
-        policy: &BackendPolicy,
-        stall_timeout: Duration,
-    ) -> Result<Lease, LeaseError> {
+    async fn lease(&self, context: PickContext<'_>, destination: &mut Destination) -> Result<Lease, SendError> {
         self.refresh();
-        let endpoint = {
+        let (at, policy) = {
             let current = self.current.borrow();
-            let (state, endpoints) = current.as_ref().ok_or(LeaseError::NoEndpoints)?;
-            let picked = state.endpoints.pick(&mut random.borrow_mut(), tried);
-            picked.and_then(|index| endpoints.get(index).cloned()).ok_or(LeaseError::NoEndpoints)?
+            let picked = pick(&current.1, &self.common.random, context).ok_or(SendError::NoEndpoints)?;
+            (AtEndpoint::new(picked), current.0.policy)
         };
-        let load = EndpointLoad::at(&endpoint.shared);
-        let (connection, requests, reused) = match endpoint.take_idle() {
-            Some(idle) => (idle.connection, idle.requests, true),
-            None => match endpoint.connect(policy.connect_timeout, stall_timeout).await {
-                Ok(connection) => (connection, 0, false),
+        let endpoint = &at.0.shared;
+        destination.endpoint = Some(endpoint.address);
+        destination.workload = Some(Arc::clone(&endpoint.workload));
+        let connection = match at.0.take_idle() {
+            Some(connection) => connection,
+            // Boxed, since most requests find a connection and should not carry the room for making one.
+            None => match Box::pin(connect(endpoint, policy.connect_timeout, self.common.stall_timeout)).await {
+                Ok(connection) => {
+                    self.connects_made.inc();
+                    connection
+                }
                 Err(error) => {
-                    tracing::debug!(endpoint = %endpoint.shared.address, %error, "connect failed");
-                    return Err(LeaseError::Connect(endpoint.shared.address));
+                    self.connects_failed.inc();
+                    tracing::debug!(endpoint = %endpoint.address, %error, "connect failed");
+                    return Err(SendError::Failed(Failure::Connect));
                 }
             },
         };
-        Ok(Lease { connection, requests: requests + 1, reused, endpoint, _load: load })
+        Ok(Lease { connection, keep: Keep::new(&policy, self.common.idle_timeout), at })
     }
 
     fn sweep(&self, now: Instant) {
         self.refresh();
-        for endpoint in self.current.borrow().iter().flat_map(|(_, endpoints)| endpoints) {
-            endpoint.idle.borrow_mut().retain(|idle| now < idle.expires && !idle.connection.sender.is_closed());
+        for endpoint in &self.current.borrow().1 {
+            endpoint.idle.borrow_mut().retain_mut(|idle| now < idle.expires && !idle.connection.is_closed());
         }
+    }
+}
+
+/// This worker's side of each endpoint: what it had, where the endpoint is the same.
+fn worker_side(state: &UpstreamState, before: &[Rc<WorkerEndpoint>]) -> Vec<Rc<WorkerEndpoint>> {
+    let before: HashMap<u64, &Rc<WorkerEndpoint>> = before.iter().map(|known| (known.shared.id, known)).collect();
+    let endpoints = state.endpoints.as_slice().iter();
+    let endpoints = endpoints.map(|endpoint| {
+        let known = before.get(&endpoint.id).copied();
+        known.map_or_else(|| Rc::new(WorkerEndpoint::new(endpoint)), Rc::clone)
+    });
+    endpoints.collect()
+}
+
+impl WorkerEndpoint {
+    pub(super) fn new(endpoint: &Arc<Endpoint>) -> Self {
+        Self { shared: Arc::clone(endpoint), load: Cell::new(0), idle: RefCell::default() }
+    }
+
+    pub(super) fn load(&self) -> u32 {
+        self.load.get()
+    }
+
+    /// The most recently used connection that is still open and has come to rest.
+    fn take_idle(&self) -> Option<Box<Http1>> {
+        let mut idle = self.idle.borrow_mut();
+        if idle.is_empty() {
+            return None;
+        }
+        let now = Instant::now();
+        let at = (0..idle.len()).rev().find(|at| now < idle[*at].expires && idle[*at].connection.is_ready())?;
+        Some(idle.remove(at).connection)
     }
 }
 
@@ -173,145 +253,63 @@ impl Drop for InFlight {
     }
 }
 
-/// Why there is no connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LeaseError {
-    NoEndpoints,
-    Connect(SocketAddr),
-}
+/// Counts a request among its endpoint's until it is dropped.
+pub(super) struct AtEndpoint(Rc<WorkerEndpoint>);
 
-impl WorkerEndpoint {
-    fn new(endpoint: &Arc<Endpoint>) -> Self {
-        Self { shared: Arc::clone(endpoint), idle: RefCell::default() }
-    }
-
-    /// The most recently used connection that is still open. One that has not come to rest yet (its task has not seen
-    /// the end of the last answer) is left for later.
-    fn take_idle(&self) -> Option<IdleConnection> {
-        let mut idle = self.idle.borrow_mut();
-        let now = Instant::now();
-        let ready = idle.iter().rposition(|idle| idle.connection.sender.is_ready() && now < idle.expires)?;
-        Some(idle.remove(ready))
-    }
-
-    /// Connects. An endpoint that cannot be connected to is avoided for a while, also if whoever wanted it had not the
-    /// patience to see it fail.
-    async fn connect(&self, timeout: Duration, stall_timeout: Duration) -> Result<Connection, ConnectError> {
-        let mut attempt = ConnectAttempt { endpoint: &self.shared, started: Instant::now(), outcome: None };
-        let connected = tokio::time::timeout(timeout, TcpStream::connect(self.shared.address)).await;
-        attempt.outcome = Some(matches!(connected, Ok(Ok(_))));
-        let stream = connected??;
-        stream.set_nodelay(true)?;
-        SockRef::from(&stream).set_tcp_keepalive(&keepalive())?;
-        let limits = ProgressLimits { idle: NEVER, head: NEVER, stall: stall_timeout };
-        let io = LimitedIo::new(TokioIo::new(stream), Progress::writing_only(), limits);
-        let mut builder = http1::Builder::new();
-        builder.max_headers(MAX_RESPONSE_HEADERS).max_header_size(MAX_RESPONSE_HEADER_BYTES);
-        let (sender, connection) = builder.handshake(io).await?;
-        let task = tokio::task::spawn_local(async move {
-            // How a connection ends is told to the request that it ends under; an idle one just ends.
-            let _ = connection.await;
-        });
-        Ok(Connection { sender, task: task.abort_handle() })
+impl AtEndpoint {
+    pub(super) fn new(endpoint: &Rc<WorkerEndpoint>) -> Self {
+        endpoint.load.set(endpoint.load.get() + 1);
+        Self(Rc::clone(endpoint))
     }
 }
 
-/// Tells the endpoint how an attempt to connect ended, when it is dropped.
-struct ConnectAttempt<'a> {
-    endpoint: &'a Endpoint,
-    started: Instant,
-    /// Whether a connection was made; none if the attempt was given up.
-    outcome: Option<bool>,
-}
-
-impl Drop for ConnectAttempt<'_> {
+impl Drop for AtEndpoint {
     fn drop(&mut self) {
-        match self.outcome {
-            Some(true) => self.endpoint.prefer_again(),
-            Some(false) => self.endpoint.avoid_for_a_while(),
-            // A client that leaves at once says nothing about the endpoint.
-            None if self.started.elapsed() >= SLOW_CONNECT => self.endpoint.avoid_for_a_while(),
-            None => {}
-        }
+        self.0.load.set(self.0.load.get() - 1);
     }
-}
-
-/// Notices a peer that has gone without a word, which a request that only waits would not.
-fn keepalive() -> TcpKeepalive {
-    TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_EVERY)
-}
-
-#[derive(Debug, thiserror::Error)]
-enum ConnectError {
-    #[error("timed out")]
-    Timeout(#[from] tokio::time::error::Elapsed),
-    #[error("{0}")]
-    Io(#[from] std::io::Error),
-    #[error("{0}")]
-    Handshake(#[from] hyper::Error),
 }
 
 /// A connection that one request uses. Dropped, it is closed; [`Lease::give_back`] keeps it.
-pub(crate) struct Lease {
-    connection: Connection,
-    requests: u32,
-    reused: bool,
-    endpoint: Rc<WorkerEndpoint>,
-    _load: EndpointLoad,
+pub(super) struct Lease {
+    connection: Box<Http1>,
+    keep: Keep,
+    at: AtEndpoint,
 }
 
-/// Why a request on a leased connection brought no answer.
-pub(crate) enum SendFailure {
-    /// Nothing was sent: the connection had ended before. Here is the request again.
-    Untouched(Box<Request<TryBody>>),
-    /// The try failed.
-    Failed(Failure),
-    /// The request's own body failed; the upstream is not to blame.
-    Body,
+/// How long a connection is kept.
+#[derive(Clone, Copy)]
+struct Keep {
+    idle_timeout: Duration,
+    /// None is without limit.
+    max_requests: Option<u32>,
+}
+
+impl Keep {
+    fn new(policy: &BackendPolicy, default_idle_timeout: Duration) -> Self {
+        let max_requests = Some(policy.max_requests_per_connection).filter(|max| *max != 0);
+        Self { idle_timeout: policy.idle_timeout.unwrap_or(default_idle_timeout), max_requests }
+    }
 }
 
 impl Lease {
-    /// Sends a request. Dropped with its lease, it closes the connection.
-    pub(crate) async fn send(&mut self, request: Request<TryBody>) -> Result<Response<Incoming>, SendFailure> {
-        self.connection.sender.try_send_request(request).await.map_err(|mut error| match error.take_message() {
-            Some(request) => SendFailure::Untouched(Box::new(request)),
-            None => classify(error.error()),
-        })
-    }
-
-    /// Whether the connection was kept from an earlier request.
-    pub(crate) fn is_reused(&self) -> bool {
-        self.reused
-    }
-
-    pub(crate) fn endpoint(&self) -> &Arc<Endpoint> {
-        &self.endpoint.shared
+    pub(super) fn poll_body(
+        &mut self,
+        body: &mut Incoming,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        self.connection.poll_body(body, context)
     }
 
     /// Keeps the connection for another request: only to be called when the answer was read to its end and the request
     /// was sent to its end, since anything else leaves bytes of one request in the way of the next.
-    pub(crate) fn give_back(self, policy: &BackendPolicy, default_idle_timeout: Duration) {
-        let limit = policy.max_requests_per_connection;
-        let used_up = limit != 0 && self.requests >= limit;
-        let mut idle = self.endpoint.idle.borrow_mut();
-        if used_up
-            || self.connection.sender.is_closed()
-            || self.endpoint.shared.is_retired()
-            || idle.len() >= MAX_IDLE_PER_ENDPOINT
-        {
+    pub(super) fn give_back(self) {
+        let Self { mut connection, keep, at } = self;
+        let mut idle = at.0.idle.borrow_mut();
+        let is_used_up = keep.max_requests.is_some_and(|max| connection.requests >= max);
+        connection.rest();
+        if is_used_up || connection.has_ended() || at.0.shared.is_retired() || idle.len() >= MAX_IDLE_PER_ENDPOINT {
             return;
         }
-        let expires = Instant::now() + policy.idle_timeout.unwrap_or(default_idle_timeout);
-        idle.push(IdleConnection { connection: self.connection, requests: self.requests, expires });
-    }
-}
-
-fn classify(error: &hyper::Error) -> SendFailure {
-    if error.is_user() || error.is_body_write_aborted() {
-        SendFailure::Body
-    } else if error.is_parse() || error.is_parse_too_large() {
-        SendFailure::Failed(Failure::Protocol)
-    } else {
-        SendFailure::Failed(Failure::AfterRequest)
+        idle.push(Idle { connection, expires: Instant::now() + keep.idle_timeout });
     }
 }

@@ -1,0 +1,105 @@
+//! A client's socket as hyper reads and writes it: the client's record is told what comes, and what hyper's parser says to
+//! a head that it refuses, which is a bare status, is put into the gateway's words.
+
+use crate::client::Client;
+use crate::gateway::Gateway;
+use crate::io::StallLimited;
+use bytes::{Buf, Bytes};
+use http::StatusCode;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+pin_project_lite::pin_project! {
+    /// See the module.
+    pub(super) struct ClientIo<T> {
+        #[pin]
+        inner: StallLimited<T>,
+        client: Rc<Client>,
+        gateway: Rc<Gateway>,
+        // Said in place of what hyper is writing.
+        refusal: Option<Bytes>,
+    }
+}
+
+impl<T> ClientIo<T> {
+    pub(super) fn new(inner: T, stall_timeout: Duration, client: &Rc<Client>, gateway: &Rc<Gateway>) -> Self {
+        let inner = StallLimited::new(inner, stall_timeout);
+        Self { inner, client: Rc::clone(client), gateway: Rc::clone(gateway), refusal: None }
+    }
+}
+
+/// The status of an answer that begins with these bytes, if hyper's parser wrote it: no request came of the head, and
+/// nothing else is written meanwhile.
+fn parsers_answer(client: &Client, bytes: &[u8]) -> Option<StatusCode> {
+    if !client.is_sending_head() {
+        return None;
+    }
+    let status = bytes.strip_prefix(b"HTTP/1.1 ").or_else(|| bytes.strip_prefix(b"HTTP/1.0 "))?.get(..3)?;
+    StatusCode::from_bytes(status).ok().filter(StatusCode::is_client_error)
+}
+
+impl<T: AsyncRead> AsyncRead for ClientIo<T> {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.project();
+        let before = buffer.filled().len();
+        ready!(this.inner.poll_read(context, buffer))?;
+        this.client.bytes_came(&buffer.filled()[before..]);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: AsyncWrite> ClientIo<T> {
+    /// Writes the refusal; ready with what hyper takes for written when all of it is.
+    fn poll_refusal(self: Pin<&mut Self>, context: &mut Context<'_>, taken: usize) -> Poll<io::Result<usize>> {
+        let mut this = self.project();
+        while let Some(refusal) = this.refusal {
+            let written = ready!(this.inner.as_mut().poll_write(context, refusal))?;
+            refusal.advance(written);
+            if refusal.is_empty() || written == 0 {
+                *this.refusal = None;
+            }
+        }
+        Poll::Ready(Ok(taken))
+    }
+}
+
+impl<T: AsyncWrite> AsyncWrite for ClientIo<T> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.refusal.is_none() {
+            let Some(status) = parsers_answer(&self.client, bytes) else {
+                return self.project().inner.poll_write(context, bytes);
+            };
+            let this = self.as_mut().project();
+            *this.refusal = Some(this.gateway.refuse_head(this.client, status, this.client.is_in_target()));
+        }
+        self.poll_refusal(context, bytes.len())
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let first = slices.iter().find(|slice| !slice.is_empty());
+        if self.refusal.is_some() || first.is_some_and(|first| parsers_answer(&self.client, first).is_some()) {
+            return first.map_or(Poll::Ready(Ok(0)), |first| self.as_mut().poll_write(context, first));
+        }
+        self.project().inner.poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.project().inner.poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.project().inner.poll_shutdown(context)
+    }
+}

@@ -1,0 +1,117 @@
+//! Answers, and the one way by which all of them leave: the gateway's own, a rule's, a backend's.
+
+use super::request::Inbound;
+use super::response_body::{Closing, Passing, ResponseBody};
+use super::{Gateway, headers};
+use crate::body::client::ClientBody;
+use crate::error::{Flags, GatewayError};
+use crate::upstream::UpstreamBody;
+use bytes::Bytes;
+use http::response::Parts;
+use http::{HeaderValue, Response, StatusCode, Version, header};
+use turnout_routes::documents::DirectResponse;
+use turnout_routes::router::{HeaderChangeList, Redirection, Route};
+
+/// What a client is to be answered.
+pub(super) struct Answer<'s> {
+    pub(super) parts: Parts,
+    pub(super) content: Content,
+    /// What the rule does to the headers of its responses.
+    pub(super) changes: Option<&'s HeaderChangeList>,
+    pub(super) flags: Flags,
+}
+
+/// The body of an answer.
+pub(super) enum Content {
+    /// Made here. What is left of the request was not read.
+    Local { body: Bytes, unread: Option<ClientBody> },
+    /// A backend's.
+    Passing(Box<Passing>),
+}
+
+impl<'s> Answer<'s> {
+    fn local(response: Response<Bytes>, flags: Flags) -> Self {
+        let (parts, body) = response.into_parts();
+        Self { parts, content: Content::Local { body, unread: None }, changes: None, flags }
+    }
+
+    pub(super) fn error(error: GatewayError, request_id: &HeaderValue) -> Self {
+        let response = error.response(request_id.to_str().unwrap_or_default());
+        Self::local(response, Flags { flag: error.flag(), retries_exhausted: false })
+    }
+
+    pub(super) fn redirect(redirection: &Redirection) -> Self {
+        let mut response = Response::new(Bytes::new());
+        *response.status_mut() = redirection.status;
+        match HeaderValue::from_str(&redirection.location) {
+            Ok(location) => {
+                response.headers_mut().insert(header::LOCATION, location);
+            }
+            // Path, query and authority were checked to be graphic ASCII, so this does not happen.
+            Err(_) => *response.status_mut() = StatusCode::BAD_REQUEST,
+        }
+        Self::local(response, Flags::NONE)
+    }
+
+    pub(super) fn direct(direct: &DirectResponse) -> Self {
+        let mut response = Response::new(direct.body.clone());
+        *response.status_mut() = direct.status;
+        if !direct.body.is_empty() {
+            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+        }
+        Self::local(response, Flags::NONE)
+    }
+
+    pub(super) fn passing(response: Response<UpstreamBody>, passing: impl FnOnce(UpstreamBody) -> Passing) -> Self {
+        let (parts, body) = response.into_parts();
+        Self { parts, content: Content::Passing(Box::new(passing(body))), changes: None, flags: Flags::NONE }
+    }
+
+    /// It is given for this route: what the rule does to responses is done to it, too.
+    pub(super) fn governed_by(self, route: &'s Route) -> Self {
+        Self { changes: Some(&route.rule.local_response_headers), ..self }
+    }
+
+    /// It was given before the request's body was read.
+    pub(super) fn without_reading(mut self, body: ClientBody) -> Self {
+        if let Content::Local { unread, .. } = &mut self.content {
+            *unread = Some(body);
+        }
+        self
+    }
+}
+
+impl Gateway {
+    /// Whatever is done to every answer is done here.
+    pub(super) fn finish(
+        &self,
+        answer: Answer<'_>,
+        inbound: &Inbound<'_>,
+        mut closing: Closing,
+    ) -> Response<ResponseBody> {
+        let Answer { mut parts, content, changes, flags } = answer;
+        if let Some(changes) = changes {
+            let context = inbound.format_context(parts.status.as_u16(), Some(&inbound.parts.headers));
+            changes.apply(&mut parts.headers, &context);
+        }
+        let version = inbound.parts.version;
+        let is_last = self.drain.is_leaving() || inbound.client.is_used_up();
+        headers::finish_response(&mut parts.headers, self.settings.headers, is_last && version != Version::HTTP_2);
+        // HTTP/1 is written as the client's connection has it; hyper takes HTTP/1.0 here for a wish to close.
+        parts.version = if version == Version::HTTP_2 { Version::HTTP_2 } else { Version::HTTP_11 };
+        closing.record.answer(parts.status, flags);
+        closing.open.answered = true;
+        let body = match content {
+            Content::Local { mut body, unread } => {
+                if closing.record.is_head() {
+                    // HTTP/2 would send the body of an answer to HEAD; only its length is meant.
+                    parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+                    body = Bytes::new();
+                }
+                ResponseBody::local(body, unread, closing)
+            }
+            Content::Passing(passing) => ResponseBody::passing(*passing, closing),
+        };
+        Response::from_parts(parts, body)
+    }
+}

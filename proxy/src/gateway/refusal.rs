@@ -1,0 +1,46 @@
+//! Heads that hyper's parser refuses, so that no request comes of them. They are answered, counted and logged as every
+//! other request that the client got wrong.
+
+use super::{Gateway, headers};
+use crate::client::Client;
+use crate::error::{Flags, GatewayError};
+use crate::telemetry::record::Record;
+use bytes::Bytes;
+use http::{Method, StatusCode, Version, header};
+
+impl Gateway {
+    /// The answer to a head that the parser answered with this status, as it goes over the connection, which ends with it.
+    /// `in_target`: what came of it had not got beyond its first line.
+    pub(crate) fn refuse_head(&self, client: &Client, status: StatusCode, in_target: bool) -> Bytes {
+        let error = match status {
+            StatusCode::URI_TOO_LONG => GatewayError::TargetTooLong,
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE if in_target => GatewayError::TargetTooLong,
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => GatewayError::HeadTooLarge,
+            _ => GatewayError::BadRequest("the request's head is not valid HTTP/1"),
+        };
+        self.count_error(error);
+        let request_id = headers::RequestId::New(self.random.next_u128()).value();
+        // What the head says of itself is not to be trusted, least of all its method.
+        let method = Method::from_bytes(b"-").unwrap_or_default();
+        let mut record = Record::start(&self.telemetry, client.peer, method, Version::HTTP_11);
+        record.answer(error.status(), Flags { flag: error.flag(), retries_exhausted: false });
+        if let Some(detail) = &mut record.detail {
+            detail.request_id = Some(request_id.clone());
+        }
+        let mut response = error.response(request_id.to_str().unwrap_or_default());
+        let length = response.body().len();
+        record.response_bytes = length as u64;
+        response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+        headers::finish_response(response.headers_mut(), self.settings.headers, true);
+        let mut written = format!("HTTP/1.1 {}\r\n", error.status()).into_bytes();
+        for (name, value) in response.headers() {
+            written.extend_from_slice(name.as_str().as_bytes());
+            written.extend_from_slice(b": ");
+            written.extend_from_slice(value.as_bytes());
+            written.extend_from_slice(b"\r\n");
+        }
+        written.extend_from_slice(b"\r\n");
+        written.extend_from_slice(response.body());
+        written.into()
+    }
+}

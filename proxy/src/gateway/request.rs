@@ -1,0 +1,87 @@
+//! A request as it came in, made fit to be decided on: what is malformed, hostile or not the client's to say is refused or
+//! taken off before anything is matched.
+
+use super::Gateway;
+use super::head::{Head, HeadLimits};
+use super::headers::{self, RequestId};
+use crate::body::client::ClientBody;
+use crate::client::Client;
+use crate::error::GatewayError;
+use crate::telemetry::record::Record;
+use http::request::Parts;
+use http::{HeaderMap, Version, header};
+use hyper::body::Incoming;
+use turnout_routes::documents::Scheme;
+use turnout_routes::router::{FormatContext, RequestHead};
+
+/// See the module.
+pub(super) struct Inbound<'a> {
+    pub(super) client: &'a Client,
+    pub(super) parts: Parts,
+    pub(super) head: Head,
+    pub(super) request_id: RequestId,
+    /// Whether the peer's word about its own clients counts.
+    pub(super) trusted: bool,
+    /// By which the client asked: of the first proxy, if that is trusted.
+    scheme: Scheme,
+}
+
+impl<'a> Inbound<'a> {
+    pub(super) fn new(gateway: &Gateway, client: &'a Client, parts: Parts, body: Incoming) -> (Self, ClientBody) {
+        let settings = &gateway.settings;
+        let trusted = settings.trusts(client.peer.ip());
+        let awaits_continue = parts.headers.contains_key(header::EXPECT);
+        let body = ClientBody::new(body, settings.body_idle_timeout, parts.version, awaits_continue);
+        let inbound = Self {
+            request_id: RequestId::of(&parts.headers, trusted, || gateway.random.next_u128()),
+            scheme: Some(&parts.headers).filter(|_| trusted).and_then(headers::told_scheme).unwrap_or(client.scheme()),
+            head: Head::default(),
+            client,
+            parts,
+            trusted,
+        };
+        (inbound, body)
+    }
+
+    /// Checks the head, and takes off what must not reach matching or a backend.
+    pub(super) fn admit(&mut self, gateway: &Gateway, record: &mut Record) -> Result<(), GatewayError> {
+        let settings = &gateway.settings;
+        if let Some(detail) = &mut record.detail {
+            detail.request_id = Some(self.request_id.value());
+            detail.target = self.parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
+        }
+        let limits = HeadLimits { max_target_bytes: settings.max_target_bytes, max_fields: settings.max_headers };
+        self.head = Head::read(&self.parts, self.client.is_tls(), limits)?;
+        headers::refuse_upgrade(&self.parts.headers)?;
+        headers::sanitise_request(&mut self.parts.headers, self.trusted, settings.headers)?;
+        if self.parts.version == Version::HTTP_2 {
+            headers::join_cookies(&mut self.parts.headers);
+        }
+        if let Some(detail) = &mut record.detail {
+            self.head.authority().clone_into(&mut detail.authority);
+        }
+        Ok(())
+    }
+
+    pub(super) fn routing_head(&self) -> RequestHead<'_> {
+        RequestHead {
+            port: self.client.gateway_port,
+            transport: self.client.transport(),
+            scheme: self.scheme,
+            method: self.parts.method.as_str(),
+            authority: self.head.authority(),
+            path: self.head.path(&self.parts.uri),
+            query: self.parts.uri.query(),
+            headers: &self.parts.headers,
+        }
+    }
+
+    pub(super) fn format_context<'h>(
+        &self,
+        response_code: u16,
+        request_headers: Option<&'h HeaderMap>,
+    ) -> FormatContext<'h> {
+        let (protocol, client) = (self.parts.version, self.client.peer.ip());
+        FormatContext { protocol, response_code, client, request_headers }
+    }
+}

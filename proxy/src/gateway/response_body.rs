@@ -1,0 +1,243 @@
+//! What a client is answered with. Its record is closed when it is dropped, sent or not.
+//!
+//! hyper asks for the next frame only when the client has taken the last one, so a body cannot notice by itself that a
+//! client takes nothing, or that the rule's time is over meanwhile. Where that matters a [`watch`](super::watch) stands
+//! beside it, which cuts it off and frees the backend.
+
+use super::deadline::Deadline;
+use super::watch::{Stall, Watch};
+use crate::body::client::ClientBody;
+use crate::body::linger::linger;
+use crate::body::replay::RequestBody;
+use crate::client::{OpenRequest, StreamEnd};
+use crate::error::Flag;
+use crate::telemetry::record::Record;
+use crate::upstream::{BrokenAnswer, InFlight, UpstreamBody};
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use std::cell::RefCell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// See the module.
+pub(crate) struct ResponseBody {
+    source: Source,
+    record: Record,
+    /// None once it is handed on.
+    open: Option<OpenRequest>,
+    /// What is left of the request.
+    unread: Option<ClientBody>,
+}
+
+/// What an answer closes when it ends.
+pub(super) struct Closing {
+    pub(super) record: Record,
+    pub(super) open: OpenRequest,
+    /// Of an answer over HTTP/2.
+    pub(super) stream: Option<Rc<StreamEnd>>,
+}
+
+/// A backend's answer as it is to be passed on.
+pub(super) struct Passing {
+    held: Held,
+    request: RequestBody,
+    /// The rule's.
+    deadline: Option<Deadline>,
+    stall_timeout: Duration,
+}
+
+enum Source {
+    Local(Bytes),
+    /// Nothing has to stand beside it yet, and for an answer of one piece nothing ever will.
+    Passing {
+        passing: Passing,
+        stream: Option<Rc<StreamEnd>>,
+    },
+    Watched {
+        held: Rc<RefCell<Held>>,
+        request: RequestBody,
+        _watch: Watch,
+    },
+}
+
+/// What a watch can take from a body.
+pub(super) struct Held {
+    body: UpstreamBody,
+    in_flight: Option<InFlight>,
+    /// Since when the client has had a piece to take.
+    pub(super) handed_out: Option<Instant>,
+    /// Why the watch ended it.
+    cut: Option<Flag>,
+    waker: Option<Waker>,
+}
+
+/// Tells hyper to cut the response off, so that the client sees that it is incomplete.
+#[derive(Debug, thiserror::Error)]
+#[error("the response was cut off")]
+pub(crate) struct CutOff;
+
+impl Passing {
+    pub(super) fn new(
+        body: UpstreamBody,
+        in_flight: InFlight,
+        request: RequestBody,
+        deadline: Option<Deadline>,
+        stall_timeout: Duration,
+    ) -> Self {
+        let held = Held { body, in_flight: Some(in_flight), handed_out: None, cut: None, waker: None };
+        Self { held, request, deadline, stall_timeout }
+    }
+}
+
+impl ResponseBody {
+    pub(super) fn local(body: Bytes, unread: Option<ClientBody>, closing: Closing) -> Self {
+        Self { source: Source::Local(body), record: closing.record, open: Some(closing.open), unread }
+    }
+
+    pub(super) fn passing(passing: Passing, closing: Closing) -> Self {
+        let source = Source::Passing { passing, stream: closing.stream };
+        Self { source, record: closing.record, open: Some(closing.open), unread: None }
+    }
+
+    fn poll_source(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Flag>>> {
+        match &mut self.source {
+            Source::Local(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Source::Local(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Source::Watched { held, .. } => {
+                let mut held = held.borrow_mut();
+                held.handed_out = None;
+                let polled = held.poll_frame(context);
+                match &polled {
+                    Poll::Ready(Some(Ok(_))) => held.handed_out = Some(Instant::now()),
+                    Poll::Pending => held.waker = Some(context.waker().clone()),
+                    Poll::Ready(_) => {}
+                }
+                polled
+            }
+            Source::Passing { passing, stream } => {
+                let polled = passing.held.poll_frame(context);
+                match (&polled, &mut passing.deadline) {
+                    (Poll::Pending, Some(deadline)) => {
+                        // The client is waiting, so the time can be kept here.
+                        return deadline.as_mut().poll(context).map(|()| {
+                            passing.held.cut(Flag::Timeout);
+                            Some(Err(Flag::Timeout))
+                        });
+                    }
+                    (Poll::Ready(Some(Ok(_))), deadline) if !passing.held.body.is_over() => {
+                        // HTTP/1 has one response at a time, so there the connection is watched; HTTP/2 has many.
+                        if deadline.is_some() || stream.is_some() {
+                            self.watch();
+                        }
+                    }
+                    _ => {}
+                }
+                polled
+            }
+        }
+    }
+
+    /// From now on something stands beside it.
+    fn watch(&mut self) {
+        let source = std::mem::replace(&mut self.source, Source::Local(Bytes::new()));
+        self.source = match source {
+            Source::Passing { passing, stream } => {
+                let Passing { mut held, request, deadline, stall_timeout } = passing;
+                held.handed_out = Some(Instant::now());
+                let held = Rc::new(RefCell::new(held));
+                let stall = stream.map(|stream| Stall { timeout: stall_timeout, stream });
+                let watch = Watch::start(Rc::downgrade(&held), deadline, stall);
+                Source::Watched { held, request, _watch: watch }
+            }
+            source @ (Source::Local(_) | Source::Watched { .. }) => source,
+        };
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = CutOff;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CutOff>>> {
+        let this = &mut *self;
+        this.poll_source(context).map(|frame| {
+            frame.map(|frame| match frame {
+                Ok(frame) => {
+                    this.record.response_bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+                    Ok(frame)
+                }
+                Err(flag) => {
+                    this.record.fail(flag);
+                    Err(CutOff)
+                }
+            })
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Local(bytes) => bytes.is_empty(),
+            Source::Passing { passing, .. } => passing.held.body.is_end_stream(),
+            Source::Watched { held, .. } => held.borrow().body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Local(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Source::Passing { passing, .. } => passing.held.body.size_hint(),
+            Source::Watched { held, .. } => held.borrow().body.size_hint(),
+        }
+    }
+}
+
+impl Held {
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Flag>>> {
+        if let Some(flag) = self.cut {
+            return Poll::Ready(Some(Err(flag)));
+        }
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        if polled.is_ready() && self.body.is_over() {
+            self.in_flight = None;
+        }
+        polled.map(|frame| frame.map(|frame| frame.map_err(|BrokenAnswer| Flag::UpstreamProtocol)))
+    }
+
+    /// Ends it, and frees the backend.
+    pub(super) fn cut(&mut self, flag: Flag) {
+        self.cut = Some(flag);
+        self.body.abandon();
+        self.in_flight = None;
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// What a body that is dropped now says of itself.
+    fn ending(&self) -> Option<Flag> {
+        self.cut.or_else(|| (!self.body.is_over()).then_some(Flag::DownstreamGone))
+    }
+}
+
+impl Drop for ResponseBody {
+    fn drop(&mut self) {
+        let (ending, unread) = match &mut self.source {
+            Source::Local(bytes) => ((!bytes.is_empty()).then_some(Flag::DownstreamGone), self.unread.take()),
+            Source::Passing { passing, .. } => (passing.held.ending(), passing.request.take_unread()),
+            Source::Watched { held, request, .. } => (held.borrow().ending(), request.take_unread()),
+        };
+        match ending {
+            // The client is told that it is answered with no more than a head, or has been cut off before.
+            Some(flag) if !self.record.is_head() => self.record.fail(flag),
+            Some(_) => {}
+            None => {
+                if let (Some(unread), Some(open)) = (unread, self.open.take()) {
+                    linger(unread, open);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! A backend's answer as it comes, with the connection that it comes over. Read to its end, it gives the connection back;
+//! dropped before, it closes it. Whether a connection is one request's own or shared is nobody's affair outside.
+
+use super::pool::Lease;
+use crate::body::replay::RequestBody;
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+/// See the module.
+pub(crate) struct UpstreamBody {
+    incoming: Incoming,
+    /// Until the answer has ended, or failed.
+    lease: Option<Lease>,
+    /// The connection is kept only if all of the request was sent, too.
+    request: RequestBody,
+}
+
+/// The backend broke its answer off, or sent what is none.
+#[derive(Debug)]
+pub(crate) struct BrokenAnswer;
+
+impl UpstreamBody {
+    pub(super) fn new(incoming: Incoming, lease: Lease, request: RequestBody) -> Self {
+        Self { incoming, lease: Some(lease), request }
+    }
+
+    /// Whether all of it has been read.
+    pub(crate) fn is_over(&self) -> bool {
+        self.lease.is_none() || self.incoming.is_end_stream()
+    }
+
+    /// Nobody wants the rest: frees the backend.
+    pub(crate) fn abandon(&mut self) {
+        self.lease = None;
+    }
+
+    fn finish(&mut self) {
+        if let Some(lease) = self.lease.take()
+            && self.request.is_received()
+        {
+            lease.give_back();
+        }
+    }
+}
+
+impl Body for UpstreamBody {
+    type Data = Bytes;
+    type Error = BrokenAnswer;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenAnswer>>> {
+        let this = &mut *self;
+        let polled = match &mut this.lease {
+            Some(lease) => lease.poll_body(&mut this.incoming, context),
+            None => Poll::Ready(None),
+        };
+        match ready!(polled) {
+            Some(Ok(frame)) => {
+                if this.incoming.is_end_stream() {
+                    this.finish();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Some(Err(_)) => {
+                this.lease = None;
+                Poll::Ready(Some(Err(BrokenAnswer)))
+            }
+            None => {
+                this.finish();
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+impl Drop for UpstreamBody {
+    fn drop(&mut self) {
+        // One that is known to be empty is never read; it has ended all the same.
+        if self.incoming.is_end_stream() {
+            self.finish();
+        }
+    }
+}

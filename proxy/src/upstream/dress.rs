@@ -1,0 +1,95 @@
+//! A message in HTTP/1's dress: what the protocol wants said of host and framing is put on a request, and taken off its
+//! answer. An answer that contradicts itself about its length or its coding is no answer (RFC 9112, 6.3): a client could
+//! not tell what it lacks.
+
+use super::outgoing::{Outgoing, OutgoingHead};
+use crate::body::replay::TryBody;
+use crate::hop_by_hop::{is_hop_by_hop, remove_if};
+use http::header::{self, HeaderValue};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
+use http_body::Body;
+use hyper::body::Incoming;
+
+/// The request of a try.
+pub(super) fn request(outgoing: &Outgoing, head: OutgoingHead, body: TryBody) -> Request<TryBody> {
+    let OutgoingHead { method, target, mut headers } = head;
+    headers.insert(header::HOST, outgoing.authority.clone());
+    if body.is_chunked() {
+        // The encoder must be told, or it would send no body for some methods.
+        headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    } else {
+        headers.remove(header::TRAILER);
+        if body.is_empty() && (outgoing.says_empty || expects_content(&method)) {
+            // The encoder says nothing of a body that is not there, but a POST without a length is refused by some.
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
+    }
+    let mut request = Request::new(body);
+    *request.method_mut() = method;
+    *request.uri_mut() = Uri::from(target);
+    *request.version_mut() = Version::HTTP_11;
+    *request.headers_mut() = headers;
+    request
+}
+
+/// Methods of which content is expected: their requests say so where there is none (RFC 9110, 8.6).
+fn expects_content(method: &Method) -> bool {
+    matches!(*method, Method::POST | Method::PUT | Method::PATCH)
+}
+
+/// What a request that was not sent leaves for another try.
+pub(super) fn undressed(request: Request<TryBody>) -> Option<OutgoingHead> {
+    let (parts, _) = request.into_parts();
+    let target = parts.uri.into_parts().path_and_query?;
+    Some(OutgoingHead { method: parts.method, target, headers: parts.headers })
+}
+
+/// Takes off an answer what belongs to its connection. What `Connection` names there stays, as observed on Istio: a
+/// backend is trusted with its own headers. None if it is not clear what its body is.
+pub(super) fn answer(mut response: Response<Incoming>, to_head: bool) -> Option<Response<Incoming>> {
+    // Nobody asked for an upgrade.
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return None;
+    }
+    let has_body = !to_head && !matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let length = response.body().size_hint().exact();
+    let status = response.status();
+    let headers = response.headers_mut();
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        if has_body && !is_only_chunked(headers) {
+            return None;
+        }
+        headers.remove(header::CONTENT_LENGTH);
+    } else {
+        headers.remove(header::TRAILER);
+        if headers.contains_key(header::CONTENT_LENGTH) {
+            // Several that say the same were read as one; where there is no body, nobody has read them yet.
+            let said = if has_body { length } else { said_length(headers) };
+            headers.remove(header::CONTENT_LENGTH);
+            if let Some(said) = said.filter(|_| status != StatusCode::NO_CONTENT) {
+                headers.insert(header::CONTENT_LENGTH, HeaderValue::from(said));
+            }
+        }
+    }
+    remove_if(headers, is_hop_by_hop);
+    Some(response)
+}
+
+/// The only transfer coding that is undone here.
+fn is_only_chunked(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    codings.next().is_some_and(|coding| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"))
+        && codings.next().is_none()
+}
+
+/// The length that all of `Content-Length` says.
+fn said_length(headers: &HeaderMap) -> Option<u64> {
+    let said = headers.get_all(header::CONTENT_LENGTH).iter().flat_map(|value| value.as_bytes().split(|b| *b == b','));
+    let mut lengths = said.map(|text| {
+        let text = text.trim_ascii();
+        let digits = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+        std::str::from_utf8(text).ok().filter(|_| digits).and_then(|text| text.parse::<u64>().ok())
+    });
+    let first = lengths.next()??;
+    lengths.all(|length| length == Some(first)).then_some(first)
+}

@@ -1,0 +1,188 @@
+//! One HTTP/1 connection to an endpoint. It is driven by the request that uses it, within that request's own task, so
+//! nothing has to be handed to another task and back. Only a request whose body is still coming gives it a task of its
+//! own: its backend may answer before it has taken the body, and a client that sends before it reads would wait for ever.
+
+use super::dress;
+use super::gate::Gate;
+use super::outgoing::{Outgoing, OutgoingHead};
+use crate::body::replay::TryBody;
+use crate::io::StallLimited;
+use bytes::Bytes;
+use http::{Method, Response};
+use http_body::{Body, Frame};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{Builder, Connection, SendRequest};
+use hyper_util::rt::TokioIo;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::task::AbortHandle;
+use tokio::task::coop::unconstrained;
+use turnout_routes::router::Failure;
+
+/// A backend's answer head may be this large; Envoy's limit.
+const MAX_RESPONSE_HEADER_BYTES: usize = 60 << 10;
+const MAX_RESPONSE_HEADERS: usize = 100;
+
+type Io = TokioIo<StallLimited<TcpStream>>;
+
+/// See the module. Dropped, it is closed.
+pub(super) struct Http1 {
+    sender: SendRequest<TryBody>,
+    driver: Driver,
+    gate: Gate,
+    /// The gate's.
+    waker: Waker,
+    /// That it was used for.
+    pub(super) requests: u32,
+}
+
+/// Who makes the connection read and write.
+enum Driver {
+    /// The request that uses it.
+    Request(Connection<Io, TryBody>),
+    /// A task of its own.
+    Task(AbortHandle),
+    /// Nobody: it is over.
+    Ended,
+}
+
+/// Why a request brought no answer.
+pub(super) enum SendFailure {
+    /// Nothing was sent: the connection had ended before. Here is the head again.
+    Untouched(OutgoingHead),
+    /// The try failed.
+    Failed(Failure),
+    /// The request's own body failed; the upstream is not to blame.
+    Body,
+}
+
+impl Http1 {
+    pub(super) async fn handshake(stream: TcpStream, stall_timeout: Duration) -> hyper::Result<Self> {
+        let io = TokioIo::new(StallLimited::new(stream, stall_timeout));
+        let mut builder = Builder::new();
+        builder.max_headers(MAX_RESPONSE_HEADERS).max_header_size(MAX_RESPONSE_HEADER_BYTES);
+        let (sender, connection) = builder.handshake(io).await?;
+        let gate = Gate::new();
+        Ok(Self { sender, driver: Driver::Request(connection), waker: gate.waker(), gate, requests: 0 })
+    }
+
+    /// Sends the next try of a request.
+    pub(super) async fn send(&mut self, outgoing: &mut Outgoing) -> Result<Response<Incoming>, SendFailure> {
+        // Asked for only where there is a head: `Failure::AfterRequest` says that a try has used it up.
+        let Some((head, body)) = outgoing.next_try() else { return Err(SendFailure::Failed(Failure::AfterRequest)) };
+        self.requests += 1;
+        let to_head = head.method == Method::HEAD;
+        if body.is_streamed() {
+            self.drive_in_a_task();
+        }
+        let request = dress::request(outgoing, head, body);
+        let sent = self.gate.shut_during(|| self.sender.try_send_request(request));
+        // What has come may be taken whatever else this task has done: nobody would wake it for that again.
+        let mut answered = pin!(unconstrained(sent));
+        let answered = poll_fn(|context| {
+            if matches!(self.driver, Driver::Task(_)) {
+                return answered.as_mut().poll(context);
+            }
+            self.drive(context.waker());
+            self.gate.shut_during(|| answered.as_mut().poll(&mut Context::from_waker(Waker::noop())))
+        });
+        match answered.await {
+            Ok(response) => dress::answer(response, to_head).ok_or(SendFailure::Failed(Failure::Protocol)),
+            Err(mut error) => Err(match error.take_message().and_then(dress::undressed) {
+                Some(head) => SendFailure::Untouched(head),
+                None => classify(error.error()),
+            }),
+        }
+    }
+
+    /// The next frame of an answer.
+    pub(super) fn poll_body(
+        &mut self,
+        body: &mut Incoming,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        if !matches!(self.driver, Driver::Request(_)) {
+            return Pin::new(body).poll_frame(context);
+        }
+        let mut nobody = Context::from_waker(Waker::noop());
+        let has_come = self.gate.shut_during(|| Pin::new(&mut *body).poll_frame(&mut nobody));
+        if has_come.is_ready() {
+            return has_come;
+        }
+        self.drive(context.waker());
+        self.gate.shut_during(|| Pin::new(body).poll_frame(&mut nobody))
+    }
+
+    /// Makes the connection read and write for a request.
+    fn drive(&mut self, waker: &Waker) {
+        self.gate.lead_to(waker);
+        self.poll();
+    }
+
+    fn poll(&mut self) {
+        if let Driver::Request(connection) = &mut self.driver
+            && Pin::new(connection).poll(&mut Context::from_waker(&self.waker)).is_ready()
+        {
+            // How it ends is told to the request that it ends under; an idle one just ends.
+            self.driver = Driver::Ended;
+        }
+    }
+
+    fn drive_in_a_task(&mut self) {
+        self.driver = match std::mem::replace(&mut self.driver, Driver::Ended) {
+            Driver::Request(connection) => {
+                let task = tokio::task::spawn_local(async move {
+                    let _ = connection.await;
+                });
+                Driver::Task(task.abort_handle())
+            }
+            driver @ (Driver::Task(_) | Driver::Ended) => driver,
+        };
+    }
+
+    /// No request uses it for the time being.
+    pub(super) fn rest(&mut self) {
+        self.gate.lead_nowhere();
+    }
+
+    /// Whether it has come to rest: its task may not have seen the end of the last answer yet.
+    pub(super) fn is_ready(&mut self) -> bool {
+        if !self.sender.is_ready() {
+            self.poll();
+        }
+        self.sender.is_ready()
+    }
+
+    /// Whether it has ended with the last answer.
+    pub(super) fn has_ended(&mut self) -> bool {
+        !self.is_ready() && (matches!(self.driver, Driver::Ended) || self.sender.is_closed())
+    }
+
+    /// Whether the endpoint has closed it meanwhile, which one without a task only sees when it looks.
+    pub(super) fn is_closed(&mut self) -> bool {
+        self.poll();
+        matches!(self.driver, Driver::Ended) || self.sender.is_closed()
+    }
+}
+
+impl Drop for Http1 {
+    /// The task may be in the middle of a body that nobody wants any more.
+    fn drop(&mut self) {
+        if let Driver::Task(task) = &self.driver {
+            task.abort();
+        }
+    }
+}
+
+fn classify(error: &hyper::Error) -> SendFailure {
+    if error.is_user() || error.is_body_write_aborted() {
+        SendFailure::Body
+    } else if error.is_parse() || error.is_parse_too_large() {
+        SendFailure::Failed(Failure::Protocol)
+    } else {
+        SendFailure::Failed(Failure::AfterRequest)
+    }
+}

@@ -1,0 +1,60 @@
+//! A request as it is to be sent, whatever protocol its backend speaks. It knows whether it may be sent again: its head is
+//! used up by a try, unless another may follow, and its body by more than can be kept.
+
+use crate::body::replay::{RequestBody, TryBody};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Method};
+
+/// See the module.
+pub(crate) struct Outgoing {
+    /// The host to send.
+    pub(crate) authority: HeaderValue,
+    /// Whether its sender said of an empty body that it is one.
+    pub(crate) says_empty: bool,
+    pub(crate) body: RequestBody,
+    /// None while a try has it, or once one has used it up.
+    head: Option<OutgoingHead>,
+    /// Whether a try may follow one that was sent: only then is the head copied for it.
+    keeps_head: bool,
+}
+
+/// What a try takes with it.
+#[derive(Clone, Debug)]
+pub(crate) struct OutgoingHead {
+    pub(crate) method: Method,
+    pub(crate) target: PathAndQuery,
+    pub(crate) headers: HeaderMap,
+}
+
+impl Outgoing {
+    pub(crate) fn new(
+        head: OutgoingHead,
+        authority: HeaderValue,
+        body: RequestBody,
+        says_empty: bool,
+        keeps_head: bool,
+    ) -> Self {
+        Self { authority, says_empty, body, head: Some(head), keeps_head }
+    }
+
+    /// The headers of tries to come; none once they are used up.
+    pub(crate) fn headers_mut(&mut self) -> Option<&mut HeaderMap> {
+        self.head.as_mut().map(|head| &mut head.headers)
+    }
+
+    /// Whether another try can send all of it.
+    pub(crate) fn may_be_sent_again(&self) -> bool {
+        self.head.is_some() && self.body.is_replayable()
+    }
+
+    /// What the next try sends; none if an earlier one has used it up.
+    pub(super) fn next_try(&mut self) -> Option<(OutgoingHead, TryBody)> {
+        let head = if self.keeps_head { self.head.clone() } else { self.head.take() }?;
+        Some((head, self.body.next_try()))
+    }
+
+    /// A try has not touched its head: another may have it.
+    pub(super) fn put_back(&mut self, head: OutgoingHead) {
+        self.head = Some(head);
+    }
+}
