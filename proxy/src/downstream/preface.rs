@@ -1,17 +1,18 @@
 //! Telling HTTP/2 with prior knowledge from HTTP/1 by the first bytes of a clear-text connection.
 
 use super::serve::ConnectionError;
+use crate::client::ClientLimits;
 use std::time::Duration;
 use tokio::net::TcpStream;
 
 /// The first bytes of HTTP/2 with prior knowledge (RFC 9113, 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Looks at the first bytes without taking them; `whole_within` is for all of them, once there are some. False where the
-/// client sends none.
-pub(super) async fn begins_with_preface(stream: &TcpStream, whole_within: Duration) -> Result<bool, ConnectionError> {
+/// Looks at the first bytes without taking them. False where the client sends none.
+pub(super) async fn begins_with_preface(stream: &TcpStream, limits: ClientLimits) -> Result<bool, ConnectionError> {
     let mut first = [0; PREFACE.len()];
-    if stream.peek(&mut first[..1]).await? == 0 {
+    let some = tokio::time::timeout(limits.idle, stream.peek(&mut first[..1])).await;
+    if some.map_err(|_| ConnectionError::FirstBytes)?? == 0 {
         return Ok(false);
     }
     let all = async {
@@ -29,5 +30,5 @@ pub(super) async fn begins_with_preface(stream: &TcpStream, whole_within: Durati
             pause = (pause * 2).min(Duration::from_millis(100));
         }
     };
-    tokio::time::timeout(whole_within, all).await.map_err(|_| ConnectionError::FirstBytes)?
+    tokio::time::timeout(limits.head, all).await.map_err(|_| ConnectionError::FirstBytes)?
 }

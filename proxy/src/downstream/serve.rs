@@ -102,14 +102,14 @@ impl Server {
     /// By the first bytes; a client that has sent none when the gateway leaves is served as HTTP/1, and closed like any
     /// idle one.
     async fn is_http2(&self, stream: &TcpStream) -> Result<bool, ConnectionError> {
-        let first = begins_with_preface(stream, self.settings.head_timeout);
         tokio::select! {
-            is_http2 = first => is_http2,
+            is_http2 = begins_with_preface(stream, self.limits()) => is_http2,
             () = self.drain.idle_connections_close() => Ok(false),
-            () = tokio::time::sleep(self.settings.idle_timeout + self.settings.head_timeout) => {
-                Err(ConnectionError::FirstBytes)
-            }
         }
+    }
+
+    fn limits(&self) -> ClientLimits {
+        ClientLimits { idle: self.settings.idle_timeout, head: self.settings.head_timeout }
     }
 
     fn client(&self, peer: SocketAddr, port: u16, tls: Option<Option<String>>, is_http2: bool) -> Rc<Client> {
@@ -141,7 +141,7 @@ impl Server {
     /// Drives a connection; ends it when it is told to.
     async fn run<C: Protocol>(&self, mut connection: Pin<&mut C>, client: &Rc<Client>) -> Result<(), ConnectionError> {
         let _known = Known::new(self, client);
-        let limits = ClientLimits { idle: self.settings.idle_timeout, head: self.settings.head_timeout };
+        let limits = self.limits();
         let mut timer = pin!(tokio::time::sleep(limits.idle.min(limits.head)));
         poll_fn(|context| {
             loop {

@@ -177,7 +177,6 @@ impl WorkerUpstream {
         };
         let endpoint = &at.0.shared;
         destination.endpoint = Some(endpoint.address);
-        destination.workload = Some(Arc::clone(&endpoint.workload));
         let connection = match at.0.take_idle() {
             Some(connection) => connection,
             // Boxed, since most requests find a connection and should not carry the room for making one.
@@ -193,6 +192,8 @@ impl WorkerUpstream {
                 }
             },
         };
+        // Of an endpoint that nobody has reached the names say nothing.
+        destination.workload = Some(Arc::clone(&endpoint.workload));
         Ok(Lease { connection, keep: Keep::new(&policy, self.common.idle_timeout), at })
     }
 
