@@ -3,13 +3,14 @@
 
 use super::header_operations::HeaderChangeList;
 use super::hosts::{HostTable, VirtualHost};
+use super::listeners::{Listeners, PortTable};
 use super::matcher::Matcher;
 use super::redirect::CompiledRedirect;
 use super::retry::RetryPolicy;
 use super::rewrite::CompiledRewrite;
 use super::services::{Services, age_order};
 use super::split::{Split, Target};
-use super::{Listeners, Origin, PortTable, Route, Router, Rule, RuleAction, TlsServer};
+use super::{Origin, Route, Router, Rule, RuleAction, TlsServer};
 use crate::documents::{
     Action, Document, Forward, Gateway, GatewayRef, HeaderChanges, HostPattern, HttpRule, Match, NamespaceScope,
     PathRewrite, Server, ServerTransport, VirtualService, WeightedDestination,

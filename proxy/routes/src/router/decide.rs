@@ -68,7 +68,8 @@ impl Router {
     /// Decides on a request: the most specific host, then its rules in order, then what the rule does. For a request that
     /// is forwarded nothing is allocated, unless its host has capitals or a rule matches a header whose lines are joined.
     pub fn decide(&self, request: &RequestHead<'_>, draws: Draws) -> Decision<'_> {
-        let Some(host) = self.table(request.port, request.transport).and_then(|table| table.find(request.authority))
+        let Some(host) =
+            self.listeners.table(request.port, request.transport).and_then(|table| table.find(request.authority))
         else {
             return Decision::NoRoute;
         };

@@ -2,6 +2,9 @@
 //! selecting subsets by the DestinationRules. A destination that cannot be resolved is no error of the table: its
 //! requests get 503, as in Istio.
 
+use super::backend::{
+    Backend, BackendId, BackendPolicy, EndpointSource, Missing, ServiceName, UNKNOWN, cluster_namespace,
+};
 use crate::documents::{
     Destination, DestinationRule, Document, EndpointAddress, Metadata, Resolution, ServiceEndpoint, ServiceEntry,
     ServicePort, Subset, TrafficPolicy,
@@ -10,91 +13,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// Index into [`super::Router::backends`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct BackendId(pub usize);
-
-/// A service's port, or a subset of it: what a destination names.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Backend {
-    /// The service, completed.
-    pub host: String,
-    /// The service's port.
-    pub port: u16,
-    /// The subset, if the destination names one.
-    pub subset: Option<String>,
-    /// How connections to it are kept.
-    pub policy: BackendPolicy,
-    /// Where its endpoints are; none at all is a backend without endpoints.
-    pub endpoints: Vec<EndpointSource>,
-    /// What metrics call it while no endpoint is chosen.
-    pub workload: Arc<Workload>,
-}
-
-impl std::fmt::Display for Backend {
-    /// As Envoy names clusters, shorter: `host:port` or `host:port/subset`.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}", self.host, self.port)?;
-        self.subset.as_ref().map_or(Ok(()), |subset| write!(f, "/{subset}"))
-    }
-}
-
-/// How connections to a backend are kept; defaults are Istio's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BackendPolicy {
-    /// For one attempt to connect.
-    pub connect_timeout: Duration,
-    /// How long a connection without a request is kept; none: as the gateway's setting says.
-    pub idle_timeout: Option<Duration>,
-    /// 0 is without limit.
-    pub max_requests_per_connection: u32,
-}
-
-/// One endpoint, or a name that stands for several.
-#[derive(Clone, Debug, PartialEq)]
-pub struct EndpointSource {
-    /// An address, or a name to look up.
-    pub address: EndpointAddress,
-    /// The port there.
-    pub port: u16,
-    /// What metrics call it.
-    pub workload: Arc<Workload>,
-}
-
-/// The names that metrics give to where a request went (Istio's standard labels); `unknown` where nothing says it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Workload {
-    /// The service, completed.
-    pub service: String,
-    /// The service's own name: the first label of a cluster name, else all of it.
-    pub service_name: String,
-    /// The service's namespace.
-    pub namespace: String,
-    /// The workload: the endpoint's label `workload`, else `app`, else the service's name.
-    pub workload: String,
-    /// The endpoint's label `app`, else the service's name.
-    pub app: String,
-    /// The endpoint's label `version`.
-    pub version: String,
-}
-
-/// Why a destination has no backend (Envoy's flag NC).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Missing {
-    /// Nothing says where the service is.
-    #[error("no ServiceEntry has the service, and a look-up by name needs a port")]
-    Service,
-    /// The ServiceEntry has no such port.
-    #[error("the ServiceEntry has no such port")]
-    Port,
-    /// The service has several ports and the destination names none.
-    #[error("the service has several ports and the destination names none")]
-    PortNotGiven,
-    /// No DestinationRule has the subset.
-    #[error("no DestinationRule has the subset")]
-    Subset,
-}
 
 /// Resolves destinations, and remembers the backends that they come to.
 pub(super) struct Services<'d> {
@@ -105,7 +23,6 @@ pub(super) struct Services<'d> {
 }
 
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-const UNKNOWN: &str = "unknown";
 
 impl<'d> Services<'d> {
     pub(super) fn new(documents: &'d [Document], own_namespace: &'d str) -> Self {
@@ -204,13 +121,6 @@ fn complete(host: &str, namespace: &str) -> String {
     }
 }
 
-/// `model.abtesting.svc.cluster.local` is in `abtesting`.
-fn cluster_namespace(host: &str) -> Option<&str> {
-    let (_, rest) = host.split_once('.')?;
-    let (namespace, rest) = rest.split_once('.')?;
-    (rest == "svc" || rest.starts_with("svc.")).then_some(namespace)
-}
-
 fn is_wildcard_of(pattern: &str, host: &str) -> bool {
     pattern.strip_prefix('*').is_some_and(|suffix| host.len() > suffix.len() && host.ends_with(suffix))
 }
@@ -270,39 +180,4 @@ fn address(host: &str) -> EndpointAddress {
         return EndpointAddress::Ip(Ipv4Addr::LOCALHOST.into());
     }
     host.parse().map_or_else(|_| EndpointAddress::Name(host.to_owned()), EndpointAddress::Ip)
-}
-
-impl EndpointSource {
-    fn new(address: EndpointAddress, port: u16, workload: Workload) -> Self {
-        Self { address, port, workload: Arc::new(workload) }
-    }
-}
-
-struct ServiceName<'a> {
-    host: &'a str,
-    namespace: &'a str,
-}
-
-impl ServiceName<'_> {
-    /// Of a request that no pod was there for: Kiali asks for those by the unknown workload of a known service.
-    fn nobody(&self) -> Workload {
-        let unknown = || UNKNOWN.to_owned();
-        Workload { workload: unknown(), app: unknown(), version: unknown(), ..self.workload(&BTreeMap::new()) }
-    }
-
-    fn workload(&self, labels: &BTreeMap<String, String>) -> Workload {
-        let service_name = match cluster_namespace(self.host) {
-            Some(_) => self.host.split('.').next().unwrap_or(self.host),
-            None => self.host,
-        };
-        let label = |key: &str| labels.get(key).cloned();
-        Workload {
-            service: self.host.to_owned(),
-            service_name: service_name.to_owned(),
-            namespace: self.namespace.to_owned(),
-            workload: label("workload").or_else(|| label("app")).unwrap_or_else(|| service_name.to_owned()),
-            app: label("app").unwrap_or_else(|| service_name.to_owned()),
-            version: label("version").unwrap_or_else(|| UNKNOWN.to_owned()),
-        }
-    }
 }

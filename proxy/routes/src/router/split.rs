@@ -1,8 +1,8 @@
 //! The weighted split. Exact by construction: there are as many tickets as the weights sum up to, and each destination
 //! owns as many of them as its weight.
 
+use super::backend::{BackendId, Missing};
 use super::header_operations::HeaderChangeList;
-use super::services::{BackendId, Missing};
 use http::HeaderValue;
 
 /// The targets of a rule with their shares. Never empty; every target owns at least one ticket.

@@ -1,0 +1,92 @@
+//! Which hosts are served on which port, and in what: clear text, or TLS by the server name that a client asks for.
+
+use super::Transport;
+use super::hosts::{self, HostTable};
+use crate::documents::{ClientAuth, Credential, HostPattern, TlsVersion};
+use std::collections::BTreeMap;
+
+/// Which host tables serve which port.
+#[derive(Debug)]
+pub(super) enum Listeners {
+    /// No Gateway document: the same hosts on every port, in clear text.
+    Whole(HostTable),
+    /// By `port.number` of the Gateway servers.
+    ByPort(BTreeMap<u16, PortTable>),
+}
+
+impl Default for Listeners {
+    fn default() -> Self {
+        Self::Whole(HostTable::default())
+    }
+}
+
+/// The servers of one Gateway port. Clear-text servers share one table; each TLS server has its own, so that the server
+/// name of one with the Host of another is a 404, as in Istio.
+#[derive(Debug, Default)]
+pub(super) struct PortTable {
+    pub(super) plain: Option<HostTable>,
+    pub(super) tls: Vec<TlsServer>,
+}
+
+/// A TLS server of a Gateway.
+#[derive(Debug)]
+pub struct TlsServer {
+    /// Server names that it is for; `*` also takes clients that name none.
+    pub hosts: Vec<HostPattern>,
+    /// Its certificate.
+    pub credential: Credential,
+    /// What is asked of clients.
+    pub client_auth: ClientAuth,
+    /// The oldest version accepted.
+    pub min_version: TlsVersion,
+    /// The newest version offered.
+    pub max_version: TlsVersion,
+    pub(super) table: HostTable,
+}
+
+/// What a listener has to do before it reads the first request of a connection.
+#[derive(Debug, PartialEq, Eq)]
+pub enum PortKind {
+    /// Clear text.
+    Plain,
+    /// TLS; the server is found by [`super::Router::tls_server`].
+    Tls,
+    /// No document names the port; requests are answered with 404.
+    Unknown,
+}
+
+impl Listeners {
+    pub(super) fn table(&self, port: u16, transport: Transport<'_>) -> Option<&HostTable> {
+        match (self, transport) {
+            (Self::Whole(table), _) => Some(table),
+            (Self::ByPort(ports), Transport::Plain) => ports.get(&port)?.plain.as_ref(),
+            (Self::ByPort(_), Transport::Tls { server_name }) => {
+                self.tls_server(port, server_name).map(|server| &server.table)
+            }
+        }
+    }
+
+    pub(super) fn kind(&self, port: u16) -> PortKind {
+        match self {
+            Self::Whole(_) => PortKind::Plain,
+            Self::ByPort(ports) => match ports.get(&port) {
+                None => PortKind::Unknown,
+                Some(table) if table.plain.is_some() => PortKind::Plain,
+                Some(_) => PortKind::Tls,
+            },
+        }
+    }
+
+    pub(super) fn tls_server(&self, port: u16, server_name: Option<&str>) -> Option<&TlsServer> {
+        let Self::ByPort(ports) = self else { return None };
+        let specificity = |server: &TlsServer| {
+            let matching = server.hosts.iter().filter(|host| match server_name {
+                Some(name) => host.matches(name),
+                None => **host == HostPattern::Any,
+            });
+            matching.map(hosts::specificity).max()
+        };
+        let servers = ports.get(&port)?.tls.iter();
+        servers.filter_map(|server| Some((specificity(server)?, server))).max_by_key(|(rank, _)| *rank).map(|(_, s)| s)
+    }
+}

@@ -1,0 +1,48 @@
+//! What the router is asked with: the head of a request, and how it came.
+
+use crate::documents::Scheme;
+use http::HeaderMap;
+
+/// What a request is routed by. The path is normalised ([`normalise_path`]) and without its query.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestHead<'a> {
+    /// The port number of the Gateway server, or the listener's where no Gateway document names it.
+    pub port: u16,
+    /// How the request came.
+    pub transport: Transport<'a>,
+    /// The scheme that the client asked by. It is the transport's unless a trusted proxy in front of the gateway ended
+    /// TLS and says so.
+    pub scheme: Scheme,
+    /// The method, as it came.
+    pub method: &'a str,
+    /// Host or `:authority`, as it came.
+    pub authority: &'a str,
+    /// The normalised path.
+    pub path: &'a str,
+    /// What follows `?`, not decoded.
+    pub query: Option<&'a str>,
+    /// The headers that are left for matching.
+    pub headers: &'a HeaderMap,
+}
+
+/// How a connection reached the gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport<'a> {
+    /// Clear text.
+    Plain,
+    /// TLS that the gateway terminated, with the server name that the client asked for.
+    Tls {
+        /// In lower case.
+        server_name: Option<&'a str>,
+    },
+}
+
+impl Transport<'_> {
+    /// The scheme of a URL that leads here.
+    pub fn scheme(self) -> Scheme {
+        match self {
+            Self::Plain => Scheme::Http,
+            Self::Tls { .. } => Scheme::Https,
+        }
+    }
+}
