@@ -2,7 +2,8 @@
 
 use crate::documents::Scheme;
 use crate::router::{
-    Decision, Draws, LocalAnswer, PortKind, Redirection, RequestHead, Route, Router, Split, Transport, normalise_path,
+    Decision, Draws, LocalAnswer, PortKind, Redirection, RequestHead, Route, Router, Split, Target, Transport,
+    normalise_path,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use serde::Serialize;
@@ -138,7 +139,7 @@ pub fn explain(router: &Router, inquiry: &Inquiry) -> Explanation {
         Decision::Forward(forward) => Explanation::Forward {
             route: forward.route.rule.origin.to_string(),
             target: target(forward.route, &request),
-            backends: shares(router, forward.split),
+            backends: shares(forward.split),
         },
     }
 }
@@ -151,13 +152,11 @@ fn target(route: &Route, request: &RequestHead<'_>) -> String {
     })
 }
 
-fn shares(router: &Router, split: &Split) -> Vec<Share> {
-    let targets = split.targets().iter();
-    let shares = targets.map(|target| match target.backend {
-        Ok(id) => Share { backend: router.backends()[id.0].to_string(), share: split.share(target), missing: None },
-        Err(missing) => {
-            Share { backend: target.host.clone(), share: split.share(target), missing: Some(missing.to_string()) }
-        }
-    });
-    shares.collect()
+fn shares(split: &Split) -> Vec<Share> {
+    let share = |target: &Target| Share {
+        backend: target.name.clone(),
+        share: split.share(target),
+        missing: target.backend.err().map(|missing| missing.to_string()),
+    };
+    split.targets().iter().map(share).collect()
 }

@@ -7,7 +7,9 @@
 mod backend;
 mod compile;
 mod decide;
+mod destination_rules;
 mod header_operations;
+mod host_map;
 mod hosts;
 mod listeners;
 mod matcher;
@@ -32,19 +34,38 @@ pub use retry::{Failure, RetryPolicy};
 pub use rule::{Origin, Route, Rule, RuleAction};
 pub use split::{Split, Target, Ticket};
 
-use hosts::HostTable;
-use listeners::Listeners;
+use listeners::{Listeners, PortTable};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The compiled form of all documents. Immutable; one request sees exactly one of them.
 #[derive(Debug, Default)]
 pub struct Router {
     listeners: Listeners,
+    rules: Vec<Arc<Rule>>,
     backends: Vec<Backend>,
+    weights: Vec<BackendWeight>,
     notices: Vec<String>,
 }
 
+/// What a rule gives to one backend; destinations that come to the same backend count together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackendWeight {
+    /// The rule, as [`Origin`] is written.
+    pub route: String,
+    /// The backend, as [`Target::name`] is written.
+    pub backend: String,
+    /// The sum of the weights in effect.
+    pub weight: u64,
+}
+
 impl Router {
+    fn new(listeners: Listeners, rules: Vec<Arc<Rule>>, backends: Vec<Backend>, notices: Vec<String>) -> Self {
+        let mut router = Self { listeners, rules, backends, weights: Vec::new(), notices };
+        router.weights = router.splits().flat_map(|(origin, split)| split_weights(origin, split)).collect();
+        router
+    }
+
     /// How connections to a port begin.
     pub fn port_kind(&self, port: u16) -> PortKind {
         self.listeners.kind(port)
@@ -52,25 +73,17 @@ impl Router {
 
     /// The TLS server for a server name (lower case): the most specific host wins. None: the handshake is refused.
     pub fn tls_server(&self, port: u16, server_name: Option<&str>) -> Option<&TlsServer> {
-        self.listeners.tls_server(port, server_name)
+        self.listeners.by_port()?.get(&port)?.tls_server(server_name)
     }
 
     /// Every TLS server, for those who load certificates ahead of the first handshake.
     pub fn tls_servers(&self) -> impl Iterator<Item = &TlsServer> {
-        let ports = match &self.listeners {
-            Listeners::Whole(_) => None,
-            Listeners::ByPort(ports) => Some(ports),
-        };
-        ports.into_iter().flat_map(BTreeMap::values).flat_map(|table| &table.tls)
+        self.listeners.by_port().into_iter().flat_map(BTreeMap::values).flat_map(PortTable::tls_servers)
     }
 
     /// The ports that Gateway documents name; none where no Gateway document exists.
     pub fn ports(&self) -> impl Iterator<Item = u16> {
-        let ports = match &self.listeners {
-            Listeners::Whole(_) => None,
-            Listeners::ByPort(ports) => Some(ports.keys().copied()),
-        };
-        ports.into_iter().flatten()
+        self.listeners.by_port().into_iter().flat_map(BTreeMap::keys).copied()
     }
 
     /// The backends that the splits name, by [`BackendId`].
@@ -83,26 +96,32 @@ impl Router {
         &self.notices
     }
 
-    /// All splits with the rule that each belongs to, once per rule; for metrics and for people.
-    pub fn splits(&self) -> Vec<(&Origin, &Split)> {
-        let mut seen: Vec<(&Origin, &Split)> = Vec::new();
-        for rule in self.rules() {
-            if let RuleAction::Forward(split) = &rule.action
-                && !seen.iter().any(|(origin, _)| **origin == rule.origin)
-            {
-                seen.push((&rule.origin, split));
-            }
-        }
-        seen
+    /// The rules that some request can reach, once each however many hosts and ports lead to them.
+    pub fn rules(&self) -> &[Arc<Rule>] {
+        &self.rules
     }
 
-    fn rules(&self) -> impl Iterator<Item = &Rule> {
-        let tables: Vec<&HostTable> = match &self.listeners {
-            Listeners::Whole(table) => vec![table],
-            Listeners::ByPort(ports) => {
-                ports.values().flat_map(|port| port.plain.iter().chain(port.tls.iter().map(|s| &s.table))).collect()
-            }
-        };
-        tables.into_iter().flat_map(HostTable::virtual_hosts).flat_map(|host| &host.routes).map(|route| &*route.rule)
+    /// Their splits, each with its rule.
+    pub fn splits(&self) -> impl Iterator<Item = (&Origin, &Split)> {
+        self.rules.iter().filter_map(|rule| match &rule.action {
+            RuleAction::Forward(split) => Some((&rule.origin, split)),
+            RuleAction::Redirect(_) | RuleAction::DirectResponse(_) => None,
+        })
     }
+
+    /// Every rule's weight for each of its backends, each pair once: what a gauge is set to.
+    pub fn weights(&self) -> &[BackendWeight] {
+        &self.weights
+    }
+}
+
+fn split_weights(origin: &Origin, split: &Split) -> Vec<BackendWeight> {
+    let mut weights: BTreeMap<&str, u64> = BTreeMap::new();
+    for target in split.targets() {
+        *weights.entry(target.name.as_str()).or_default() += u64::from(target.weight);
+    }
+    let route = origin.to_string();
+    let weight =
+        |(backend, weight): (&str, u64)| BackendWeight { route: route.clone(), backend: backend.to_owned(), weight };
+    weights.into_iter().map(weight).collect()
 }

@@ -63,19 +63,32 @@ fn a_destination_that_cannot_be_resolved_says_why_and_rejects_nothing() {
     let router = routers(&rules(
         "[{route: [{destination: {host: a.b}, weight: 1}, {destination: {host: a.b, subset: s, port: {number: 1}}, weight: 1}]}]",
     ));
-    let splits = router.splits();
-    let missing: Vec<_> = splits[0].1.targets().iter().map(|target| target.backend.err()).collect();
-    assert_eq!(missing, [Some(Missing::Service), Some(Missing::Subset)]);
+    let (_, split) = router.splits().next().expect("a rule that forwards");
+    let missing: Vec<_> = split.targets().iter().map(|target| (target.name.as_str(), target.backend.err())).collect();
+    assert_eq!(missing, [("a.b", Some(Missing::Service)), ("a.b:1/s", Some(Missing::Subset))]);
 }
 
 #[test]
-fn one_backend_named_twice_is_one_backend() {
-    let router = routers(&rules(
-        "[{route: [{destination: {host: m, port: {number: 1}}, weight: 1},
-                   {destination: {host: m.default.svc.cluster.local, port: {number: 1}}, weight: 3}]}]",
-    ));
-    assert_eq!(router.backends().len(), 1);
-    assert_eq!(router.splits()[0].1.targets().len(), 2);
+fn one_backend_named_twice_is_one_backend_with_both_weights() {
+    let router = routers(
+        &(rules(
+            "[{match: [{uri: {prefix: /a}}], route: [{destination: {host: m, port: {number: 1}}, weight: 1},
+                   {destination: {host: n, port: {number: 1}}, weight: 5},
+                   {destination: {host: m.default.svc.cluster.local}, weight: 3}]},
+              {route: [{destination: {host: m, port: {number: 1}}}]}]",
+        ) + "
+---
+{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {name: m},
+ spec: {hosts: [m.default.svc.cluster.local], resolution: DNS, ports: [{number: 1, name: http, protocol: HTTP}]}}"),
+    );
+    assert_eq!(router.backends().len(), 2);
+    assert_eq!(router.splits().next().expect("a split").1.targets().len(), 3);
+    let weights: Vec<_> = router.weights().iter().map(|w| (w.route.as_str(), w.backend.as_str(), w.weight)).collect();
+    let (m, n) = ("m.default.svc.cluster.local:1", "n.default.svc.cluster.local:1");
+    assert_eq!(
+        weights,
+        [("default/v spec.http[0]", m, 4), ("default/v spec.http[0]", n, 5), ("default/v spec.http[1]", m, 1)]
+    );
 }
 
 #[test]

@@ -95,9 +95,9 @@ async fn revision(State(control): State<Arc<Control>>) -> Json<Value> {
 /// Every split with its weights, backends and endpoints.
 async fn routes(State(control): State<Arc<Control>>) -> Response {
     let Some(snapshot) = control.snapshots.current() else { return no_routes() };
-    let splits = snapshot.router.splits();
-    let routes: Vec<Value> = splits
-        .into_iter()
+    let routes: Vec<Value> = snapshot
+        .router
+        .splits()
         .map(|(origin, split)| {
             let targets: Vec<Value> = split
                 .targets()
@@ -110,7 +110,7 @@ async fn routes(State(control): State<Arc<Control>>) -> Response {
                         let in_flight = upstream.in_flight();
                         json!({ "backend": upstream.name, "weight": target.weight, "endpoints": endpoints, "in_flight": in_flight })
                     }
-                    Err(missing) => json!({ "host": target.host, "weight": target.weight, "missing": missing.to_string() }),
+                    Err(missing) => json!({ "backend": target.name, "weight": target.weight, "missing": missing.to_string() }),
                 })
                 .collect();
             json!({ "route": origin.to_string(), "targets": targets })

@@ -7,6 +7,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::upstream::{Registry, Upstream};
 use std::collections::HashSet;
 use turnout_routes::address_digest;
+use turnout_routes::router::BackendWeight;
 
 impl Metrics {
     /// Sets the gauges that follow the snapshot. Of those of an older one only requests in flight are left, where there
@@ -16,14 +17,8 @@ impl Metrics {
             gauge.reset();
         }
         self.revision.with_label_values(&[&snapshot.revision]).set(1);
-        for (origin, split) in snapshot.router.splits() {
-            for target in split.targets() {
-                let backend = match &target.backend {
-                    Ok(id) => snapshot.router.backends()[id.0].to_string(),
-                    Err(_) => target.host.clone(),
-                };
-                self.weight.with_label_values(&[&origin.to_string(), &backend]).set(i64::from(target.weight));
-            }
+        for BackendWeight { route, backend, weight } in snapshot.router.weights() {
+            self.weight.with_label_values(&[route, backend]).set(i64::try_from(*weight).unwrap_or(i64::MAX));
         }
         for upstream in &snapshot.upstreams {
             let state = upstream.state();

@@ -75,11 +75,7 @@ fn compiled(sources: &[Source<'_>], revision: String) -> Loaded {
     let router = compile(&documents, &Identity::default());
     let mut splits = Vec::new();
     for (origin, split) in router.splits() {
-        let name = |target: &turnout_routes::router::Target| match &target.backend {
-            Ok(id) => router.backends()[id.0].to_string(),
-            Err(_) => target.host.clone(),
-        };
-        let targets = split.targets().iter().map(|target| (name(target), target.weight)).collect();
+        let targets = split.targets().iter().map(|target| (target.name.clone(), target.weight)).collect();
         splits.push((origin.to_string(), targets));
     }
     let addresses = |backend: &turnout_routes::router::Backend| {

@@ -76,8 +76,7 @@ impl Router {
         if host.https_redirect && request.scheme == Scheme::Http {
             return Decision::ToHttps(CompiledRedirect::to_https().apply(request, 0));
         }
-        let route = host.routes.iter().find(|route| route.matcher.matches(request));
-        route.map_or(Decision::NoRoute, |route| Decision::of(route, request, draws))
+        host.find(request).map_or(Decision::NoRoute, |route| Decision::of(route, request, draws))
     }
 }
 

@@ -1,68 +1,49 @@
-//! Finding the virtual host of a request: exact names, then the longest `*.suffix`, then `*`. A host that matches never
-//! falls back to a wider one (observed on Istio).
+//! Finding the virtual host of a request, and in it the route. A host that matches never falls back to a wider one
+//! (observed on Istio).
 
-use super::Route;
-use crate::documents::HostPattern;
+use super::host_map::HostMap;
+use super::{RequestHead, Route};
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::sync::Arc;
 
 /// The hosts of one listener.
-#[derive(Debug, Default)]
-pub(super) struct HostTable {
-    exact: HashMap<String, VirtualHost>,
-    /// Longest first.
-    suffixes: Vec<(String, VirtualHost)>,
-    any: Option<VirtualHost>,
-}
+pub(super) type HostTable = HostMap<VirtualHost>;
 
-/// The routes of one host.
+/// What one host serves.
 #[derive(Debug, Default)]
 pub(super) struct VirtualHost {
+    /// Clear text is sent to HTTPS.
     pub(super) https_redirect: bool,
-    pub(super) routes: Vec<Route>,
+    /// Of each VirtualService that names the host, the oldest first.
+    pub(super) services: Vec<Arc<Routes>>,
+}
+
+/// The routes of one VirtualService behind one server. All hosts of the two share them.
+#[derive(Debug, Default)]
+pub(super) struct Routes {
+    /// In the document's order.
+    pub(super) specific: Vec<Route>,
+    /// What follows it in the document no request can reach.
+    pub(super) catch_all: Option<Route>,
 }
 
 impl HostTable {
     pub(super) fn find(&self, authority: &str) -> Option<&VirtualHost> {
-        if self.exact.is_empty() && self.suffixes.is_empty() {
-            return self.any.as_ref();
+        if self.holds_any_alone() {
+            return self.any();
         }
         // Documents write an IPv6 address without its brackets.
-        let host = lower_case(without_port(authority).trim_start_matches('[').trim_end_matches(']'));
-        self.exact
-            .get(&*host)
-            .or_else(|| {
-                let longest =
-                    self.suffixes.iter().find(|(suffix, _)| host.len() > suffix.len() && host.ends_with(suffix));
-                longest.map(|(_, virtual_host)| virtual_host)
-            })
-            .or(self.any.as_ref())
-    }
-
-    pub(super) fn insert(&mut self, pattern: &HostPattern, host: VirtualHost) {
-        match pattern {
-            HostPattern::Any => self.any = Some(host),
-            HostPattern::Exact(name) => {
-                self.exact.insert(name.clone(), host);
-            }
-            HostPattern::Suffix(suffix) => {
-                self.suffixes.push((suffix.clone(), host));
-                self.suffixes.sort_by_key(|(suffix, _)| std::cmp::Reverse(suffix.len()));
-            }
-        }
-    }
-
-    pub(super) fn virtual_hosts(&self) -> impl Iterator<Item = &VirtualHost> {
-        self.exact.values().chain(self.suffixes.iter().map(|(_, host)| host)).chain(&self.any)
+        self.get(&lower_case(without_port(authority).trim_start_matches('[').trim_end_matches(']')))
     }
 }
 
-/// Orders patterns that match the same name: an exact name above any suffix, a longer suffix above a shorter one.
-pub(super) fn specificity(pattern: &HostPattern) -> usize {
-    match pattern {
-        HostPattern::Any => 0,
-        HostPattern::Suffix(suffix) => suffix.len(),
-        HostPattern::Exact(_) => usize::MAX,
+impl VirtualHost {
+    /// The first route that matches; where several VirtualServices share the host, their catch-alls come last, as in
+    /// Istio.
+    pub(super) fn find(&self, request: &RequestHead<'_>) -> Option<&Route> {
+        let specific = self.services.iter().flat_map(|routes| &routes.specific);
+        let catch_alls = self.services.iter().filter_map(|routes| routes.catch_all.as_ref());
+        specific.chain(catch_alls).find(|route| route.matcher.matches(request))
     }
 }
 
@@ -89,6 +70,7 @@ fn lower_case(host: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::documents::HostPattern;
 
     #[test]
     fn the_port_is_cut_off_whatever_the_host_is() {
@@ -102,29 +84,16 @@ mod tests {
     }
 
     #[test]
-    fn the_most_specific_host_wins_and_a_suffix_needs_a_label() {
+    fn a_host_is_found_without_its_port_its_brackets_and_its_case() {
         let mut table = HostTable::default();
-        for (index, pattern) in ["*", "*.example.com", "*.b.example.com", "a.example.com"].iter().enumerate() {
-            let pattern = match pattern.strip_prefix('*') {
-                Some("") => HostPattern::Any,
-                Some(suffix) => HostPattern::Suffix(suffix.to_owned()),
-                None => HostPattern::Exact((*pattern).to_owned()),
-            };
-            // The number of routes tells the hosts apart here; none needs to match anything.
-            let host = VirtualHost { https_redirect: index % 2 == 1, routes: Vec::new() };
-            table.insert(&pattern, host);
+        for host in ["a.example.com", "2001:db8::1"] {
+            table.entry(HostPattern::Exact(host.to_owned()), VirtualHost::default);
         }
-        let check = |authority: &str, expected: Option<&VirtualHost>| {
-            let found = table.find(authority).map(std::ptr::from_ref);
-            assert_eq!(found, expected.map(std::ptr::from_ref), "{authority}");
-        };
-        check("a.example.com:99", table.exact.get("a.example.com"));
-        check("A.Example.com", table.exact.get("a.example.com"));
-        check("x.b.example.com", Some(&table.suffixes[0].1));
-        check("b.example.com", Some(&table.suffixes[1].1));
-        check("x.y.example.com", Some(&table.suffixes[1].1));
-        check(".example.com", table.any.as_ref());
-        check("example.com", table.any.as_ref());
-        check("a.example.com.", table.any.as_ref());
+        let check =
+            |authority: &str, expected: bool| assert_eq!(table.find(authority).is_some(), expected, "{authority}");
+        check("a.example.com:99", true);
+        check("A.Example.com", true);
+        check("[2001:db8::1]:99", true);
+        check("b.example.com", false);
     }
 }

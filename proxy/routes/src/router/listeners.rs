@@ -1,11 +1,12 @@
 //! Which hosts are served on which port, and in what: clear text, or TLS by the server name that a client asks for.
 
 use super::Transport;
-use super::hosts::{self, HostTable};
+use super::host_map::HostMap;
+use super::hosts::HostTable;
 use crate::documents::{ClientAuth, Credential, HostPattern, TlsVersion};
 use std::collections::BTreeMap;
 
-/// Which host tables serve which port.
+/// The host tables by port.
 #[derive(Debug)]
 pub(super) enum Listeners {
     /// No Gateway document: the same hosts on every port, in clear text.
@@ -14,18 +15,14 @@ pub(super) enum Listeners {
     ByPort(BTreeMap<u16, PortTable>),
 }
 
-impl Default for Listeners {
-    fn default() -> Self {
-        Self::Whole(HostTable::default())
-    }
-}
-
 /// The servers of one Gateway port. Clear-text servers share one table; each TLS server has its own, so that the server
 /// name of one with the Host of another is a 404, as in Istio.
 #[derive(Debug, Default)]
 pub(super) struct PortTable {
     pub(super) plain: Option<HostTable>,
-    pub(super) tls: Vec<TlsServer>,
+    tls: Vec<TlsServer>,
+    /// Indices into `tls`.
+    tls_by_name: HostMap<usize>,
 }
 
 /// A TLS server of a Gateway.
@@ -55,13 +52,19 @@ pub enum PortKind {
     Unknown,
 }
 
+impl Default for Listeners {
+    fn default() -> Self {
+        Self::Whole(HostTable::default())
+    }
+}
+
 impl Listeners {
     pub(super) fn table(&self, port: u16, transport: Transport<'_>) -> Option<&HostTable> {
         match (self, transport) {
             (Self::Whole(table), _) => Some(table),
             (Self::ByPort(ports), Transport::Plain) => ports.get(&port)?.plain.as_ref(),
-            (Self::ByPort(_), Transport::Tls { server_name }) => {
-                self.tls_server(port, server_name).map(|server| &server.table)
+            (Self::ByPort(ports), Transport::Tls { server_name }) => {
+                Some(&ports.get(&port)?.tls_server(server_name)?.table)
             }
         }
     }
@@ -77,16 +80,33 @@ impl Listeners {
         }
     }
 
-    pub(super) fn tls_server(&self, port: u16, server_name: Option<&str>) -> Option<&TlsServer> {
-        let Self::ByPort(ports) = self else { return None };
-        let specificity = |server: &TlsServer| {
-            let matching = server.hosts.iter().filter(|host| match server_name {
-                Some(name) => host.matches(name),
-                None => **host == HostPattern::Any,
-            });
-            matching.map(hosts::specificity).max()
+    /// None where there is no Gateway document.
+    pub(super) fn by_port(&self) -> Option<&BTreeMap<u16, PortTable>> {
+        match self {
+            Self::Whole(_) => None,
+            Self::ByPort(ports) => Some(ports),
+        }
+    }
+}
+
+impl PortTable {
+    /// Of two servers for one name the first keeps it.
+    pub(super) fn add_tls(&mut self, server: TlsServer) {
+        for host in &server.hosts {
+            self.tls_by_name.entry(host.clone(), || self.tls.len());
+        }
+        self.tls.push(server);
+    }
+
+    pub(super) fn tls_server(&self, server_name: Option<&str>) -> Option<&TlsServer> {
+        let index = match server_name {
+            Some(name) => self.tls_by_name.get(name),
+            None => self.tls_by_name.any(),
         };
-        let servers = ports.get(&port)?.tls.iter();
-        servers.filter_map(|server| Some((specificity(server)?, server))).max_by_key(|(rank, _)| *rank).map(|(_, s)| s)
+        self.tls.get(*index?)
+    }
+
+    pub(super) fn tls_servers(&self) -> &[TlsServer] {
+        &self.tls
     }
 }

@@ -2,32 +2,45 @@
 //! selecting subsets by the DestinationRules. A destination that cannot be resolved is no error of the table: its
 //! requests get 503, as in Istio.
 
-use super::backend::{
-    Backend, BackendId, BackendPolicy, EndpointSource, Missing, ServiceName, UNKNOWN, cluster_namespace,
-};
+use super::backend::{Backend, BackendId, EndpointSource, Missing, ServiceName, UNKNOWN, cluster_namespace};
+use super::destination_rules::{DestinationRules, find_subset, merge_policies};
 use crate::documents::{
     Destination, DestinationRule, Document, EndpointAddress, Metadata, Resolution, ServiceEndpoint, ServiceEntry,
-    ServicePort, Subset, TrafficPolicy,
+    ServicePort,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Resolves destinations, and remembers the backends that they come to.
 pub(super) struct Services<'d> {
-    entries: HashMap<&'d str, (&'d ServiceEntry, &'d str)>,
-    rules: Vec<(String, &'d DestinationRule)>,
-    own_namespace: &'d str,
+    entries: HashMap<&'d str, &'d ServiceEntry>,
+    rules: DestinationRules<'d>,
     backends: Vec<Backend>,
+    resolved: HashMap<Wanted, Result<BackendId, Missing>>,
 }
 
-const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// What a destination names; its backend follows from it. A port that is not given stands for the only one.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Wanted {
+    /// Completed.
+    host: String,
+    port: Option<u16>,
+    subset: Option<String>,
+}
+
+impl std::fmt::Display for Wanted {
+    /// As its backend would be called.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.host)?;
+        self.port.map_or(Ok(()), |port| write!(f, ":{port}"))?;
+        self.subset.as_ref().map_or(Ok(()), |subset| write!(f, "/{subset}"))
+    }
+}
 
 impl<'d> Services<'d> {
     pub(super) fn new(documents: &'d [Document], own_namespace: &'d str) -> Self {
-        let mut entries: Vec<&ServiceEntry> = Vec::new();
-        let mut rules: Vec<&DestinationRule> = Vec::new();
+        let (mut entries, mut rules): (Vec<&ServiceEntry>, Vec<&DestinationRule>) = (Vec::new(), Vec::new());
         for document in documents {
             match document {
                 Document::ServiceEntry(entry) => entries.push(entry),
@@ -40,68 +53,68 @@ impl<'d> Services<'d> {
         let mut by_host = HashMap::new();
         for entry in entries {
             for host in &entry.hosts {
-                by_host.entry(host.as_str()).or_insert((entry, entry.metadata.namespace.as_str()));
+                by_host.entry(host.as_str()).or_insert(entry);
             }
         }
-        let rules = rules.into_iter().map(|rule| (complete(&rule.host, &rule.metadata.namespace), rule)).collect();
-        Self { entries: by_host, rules, own_namespace, backends: Vec::new() }
+        let rules = DestinationRules::new(&rules, own_namespace);
+        Self { entries: by_host, rules, backends: Vec::new(), resolved: HashMap::new() }
     }
 
     pub(super) fn into_backends(self) -> Vec<Backend> {
         self.backends
     }
 
-    /// The backend of a destination in a document of `namespace`, and the destination's completed host.
+    /// The backend of a destination in a document of `namespace`, and what it is called.
     pub(super) fn resolve(&mut self, to: &Destination, namespace: &str) -> (String, Result<BackendId, Missing>) {
-        let host = complete(&to.host, namespace);
-        let backend = self.backend(&host, to).map(|backend| self.intern(backend));
-        (host, backend)
+        let wanted = Wanted { host: complete(&to.host, namespace), port: to.port, subset: to.subset.clone() };
+        let resolved = match self.resolved.get(&wanted) {
+            Some(known) => *known,
+            None => {
+                let resolved = self.backend(&wanted).map(|backend| self.intern(&wanted, backend));
+                self.resolved.insert(wanted.clone(), resolved);
+                resolved
+            }
+        };
+        (resolved.map_or_else(|_| wanted.to_string(), |id| self.backends[id.0].to_string()), resolved)
     }
 
-    fn intern(&mut self, backend: Backend) -> BackendId {
-        let known = self.backends.iter().position(|known| *known == backend);
-        BackendId(known.unwrap_or_else(|| {
-            self.backends.push(backend);
-            self.backends.len() - 1
-        }))
+    /// The same backend may have been wanted with its port or without.
+    fn intern(&mut self, wanted: &Wanted, backend: Backend) -> BackendId {
+        let with_port = Wanted { port: Some(backend.port), ..wanted.clone() };
+        if let Some(Ok(known)) = self.resolved.get(&with_port) {
+            return *known;
+        }
+        let id = BackendId(self.backends.len());
+        self.backends.push(backend);
+        self.resolved.insert(with_port, Ok(id));
+        id
     }
 
-    fn backend(&self, host: &str, to: &Destination) -> Result<Backend, Missing> {
+    fn backend(&self, wanted: &Wanted) -> Result<Backend, Missing> {
+        let host = wanted.host.as_str();
         let entry = self.entries.get(host).copied();
-        let namespace = entry.map_or_else(|| cluster_namespace(host).unwrap_or(UNKNOWN), |(_, namespace)| namespace);
-        let rules = self.rules_for(host, namespace);
-        let subset = to.subset.as_deref().map(|name| find_subset(&rules, name).ok_or(Missing::Subset)).transpose()?;
+        let namespace = match entry {
+            Some(entry) => entry.metadata.namespace.as_str(),
+            None => cluster_namespace(host).unwrap_or(UNKNOWN),
+        };
+        let rules = self.rules.of(host, namespace);
+        let subset =
+            wanted.subset.as_deref().map(|name| find_subset(rules, name).ok_or(Missing::Subset)).transpose()?;
         let policy = merge_policies(subset.map(|s| &s.policy), rules.first().map(|rule| &rule.policy));
         let labels = subset.map(|subset| &subset.labels);
         let service = ServiceName { host, namespace };
-        let (port, endpoints) = if let Some((entry, _)) = entry {
-            let port = find_port(&entry.ports, to.port)?;
+        let (port, endpoints) = if let Some(entry) = entry {
+            let port = find_port(&entry.ports, wanted.port)?;
             (port.number, entry_endpoints(entry, port, labels, &service))
         } else {
-            let port = to.port.ok_or(Missing::Service)?;
+            let port = wanted.port.ok_or(Missing::Service)?;
             // Without a ServiceEntry there are no labels: only a subset that asks for none has endpoints.
             let selected = labels.is_none_or(BTreeMap::is_empty);
             let source = || EndpointSource::new(address(host), port, service.workload(&BTreeMap::new()));
             (port, selected.then(source).into_iter().collect())
         };
         let workload = Arc::new(service.nobody());
-        Ok(Backend { host: host.to_owned(), port, subset: to.subset.clone(), policy, endpoints, workload })
-    }
-
-    /// The DestinationRules of a host: those in the gateway's own namespace, else those in the service's, else, for a
-    /// host that is not the cluster's, any; an exact host before a wildcard; oldest first.
-    fn rules_for(&self, host: &str, namespace: &str) -> Vec<&'d DestinationRule> {
-        let in_namespace = |wanted: Option<&str>, exact: bool| -> Vec<&'d DestinationRule> {
-            let rules = self.rules.iter().filter(|(rule_host, rule)| {
-                wanted.is_none_or(|wanted| rule.metadata.namespace == wanted)
-                    && if exact { rule_host == host } else { is_wildcard_of(rule_host, host) }
-            });
-            rules.map(|(_, rule)| *rule).collect()
-        };
-        let foreign = cluster_namespace(host).is_none().then_some(None);
-        let places = [Some(self.own_namespace), Some(namespace)].into_iter().chain(foreign);
-        let tries = places.flat_map(|place| [(place, true), (place, false)]);
-        tries.map(|(place, exact)| in_namespace(place, exact)).find(|rules| !rules.is_empty()).unwrap_or_default()
+        Ok(Backend { host: host.to_owned(), port, subset: wanted.subset.clone(), policy, endpoints, workload })
     }
 }
 
@@ -113,7 +126,7 @@ pub(super) fn age_order(metadata: &Metadata) -> (String, String, String) {
 }
 
 /// A short name is one of the namespace's services; `localhost` and anything with a dot are taken as they are.
-fn complete(host: &str, namespace: &str) -> String {
+pub(super) fn complete(host: &str, namespace: &str) -> String {
     if host.contains(['.', ':', '*']) || host == "localhost" {
         host.to_owned()
     } else {
@@ -121,31 +134,11 @@ fn complete(host: &str, namespace: &str) -> String {
     }
 }
 
-fn is_wildcard_of(pattern: &str, host: &str) -> bool {
-    pattern.strip_prefix('*').is_some_and(|suffix| host.len() > suffix.len() && host.ends_with(suffix))
-}
-
-fn find_subset<'d>(rules: &[&'d DestinationRule], name: &str) -> Option<&'d Subset> {
-    rules.iter().flat_map(|rule| &rule.subsets).find(|subset| subset.name == name)
-}
-
 fn find_port(ports: &[ServicePort], wanted: Option<u16>) -> Result<&ServicePort, Missing> {
     match (wanted, ports) {
         (Some(number), ports) => ports.iter().find(|port| port.number == number).ok_or(Missing::Port),
         (None, [only]) => Ok(only),
         (None, _) => Err(Missing::PortNotGiven),
-    }
-}
-
-fn merge_policies(subset: Option<&TrafficPolicy>, rule: Option<&TrafficPolicy>) -> BackendPolicy {
-    fn first<T>(layers: [Option<&TrafficPolicy>; 2], field: impl Fn(&TrafficPolicy) -> Option<T>) -> Option<T> {
-        layers.into_iter().flatten().find_map(field)
-    }
-    let layers = [subset, rule];
-    BackendPolicy {
-        connect_timeout: first(layers, |policy| policy.connect_timeout).unwrap_or(DEFAULT_CONNECT_TIMEOUT),
-        idle_timeout: first(layers, |policy| policy.idle_timeout),
-        max_requests_per_connection: first(layers, |policy| policy.max_requests_per_connection).unwrap_or(0),
     }
 }
 

@@ -18,8 +18,8 @@ pub struct Split {
 pub struct Target {
     /// The backend, or why there is none.
     pub backend: Result<BackendId, Missing>,
-    /// The destination's host, completed, for logs and metrics.
-    pub host: String,
+    /// What the backend is called, or would be: as much of `host:port/subset` as is known.
+    pub name: String,
     /// The weight in effect: that of the document, but never 0, since a single destination gets everything.
     pub weight: u32,
     /// The Host to send, where it is not the client's.
@@ -96,7 +96,7 @@ mod tests {
     fn split(weights: &[u32]) -> Split {
         let target = |weight| Target {
             backend: Err(Missing::Service),
-            host: String::new(),
+            name: String::new(),
             weight,
             authority: None,
             request_headers: HeaderChangeList::default(),

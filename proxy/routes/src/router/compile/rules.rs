@@ -1,0 +1,165 @@
+//! From the rules of VirtualServices to routes. Each rule is compiled once, and the routes of a VirtualService once for
+//! each server that serves it, however many hosts it has: all of them share what is made here.
+
+use super::{Identity, refers_to};
+use crate::documents::{
+    Action, Document, Forward, Gateway, GatewayRef, HeaderChanges, HttpRule, Match, PathRewrite, VirtualService,
+    WeightedDestination,
+};
+use crate::router::backend::Backend;
+use crate::router::header_operations::HeaderChangeList;
+use crate::router::hosts::Routes;
+use crate::router::matcher::Matcher;
+use crate::router::redirect::CompiledRedirect;
+use crate::router::retry::RetryPolicy;
+use crate::router::rewrite::CompiledRewrite;
+use crate::router::rule::{Origin, Route, Rule, RuleAction};
+use crate::router::services::Services;
+use crate::router::split::{Split, Target};
+use http::HeaderValue;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+/// A VirtualService as it is served through one Gateway, or where no Gateway document exists, through none.
+#[derive(Clone, Copy)]
+pub(super) struct Served<'d> {
+    /// Among the VirtualServices.
+    pub(super) number: usize,
+    pub(super) document: &'d VirtualService,
+    /// With its number among the Gateways.
+    pub(super) via: Option<(usize, &'d Gateway)>,
+}
+
+impl Served<'_> {
+    pub(super) fn key(&self) -> (usize, Option<usize>) {
+        (self.number, self.via.map(|(number, _)| number))
+    }
+}
+
+/// Compiles rules, and keeps what it has made.
+pub(super) struct RuleCompiler<'d> {
+    identity: &'d Identity,
+    services: Services<'d>,
+    /// By VirtualService and position in it.
+    rules: BTreeMap<(usize, usize), Arc<Rule>>,
+    /// By VirtualService, Gateway and port.
+    routes: HashMap<((usize, Option<usize>), Option<u16>), Arc<Routes>>,
+}
+
+impl<'d> RuleCompiler<'d> {
+    pub(super) fn new(documents: &'d [Document], identity: &'d Identity) -> Self {
+        let services = Services::new(documents, &identity.namespace);
+        Self { identity, services, rules: BTreeMap::new(), routes: HashMap::new() }
+    }
+
+    /// The rules that some route leads to, in the order of their documents' age, and the backends that they name.
+    pub(super) fn finish(self) -> (Vec<Arc<Rule>>, Vec<Backend>) {
+        (self.rules.into_values().collect(), self.services.into_backends())
+    }
+
+    /// The routes of one VirtualService; what comes after a catch-all can never match and is left out, as in Istio.
+    pub(super) fn routes(&mut self, served: &Served<'d>, port: Option<u16>) -> Arc<Routes> {
+        let key = (served.key(), port);
+        if let Some(known) = self.routes.get(&key) {
+            return Arc::clone(known);
+        }
+        let made = Arc::new(self.make_routes(served, port));
+        self.routes.insert(key, Arc::clone(&made));
+        made
+    }
+
+    fn make_routes(&mut self, served: &Served<'d>, port: Option<u16>) -> Routes {
+        let mut routes = Routes::default();
+        let everything = [Match::default()];
+        for (index, http) in served.document.http.iter().enumerate() {
+            let entries = if http.matches.is_empty() { &everything[..] } else { &http.matches[..] };
+            for entry in entries {
+                if !self.applies_here(entry, served.via.map(|(_, gateway)| gateway), port) {
+                    continue;
+                }
+                let matcher = Matcher::compile(entry, port);
+                let is_catch_all = matcher.is_catch_all();
+                let rewrite = CompiledRewrite::new(path_rewrite(http), matcher.path_prefix_len());
+                let route = Route { matcher, rewrite, rule: self.rule(served, index, http) };
+                if is_catch_all {
+                    routes.catch_all = Some(route);
+                    return routes;
+                }
+                routes.specific.push(route);
+            }
+        }
+        routes
+    }
+
+    /// Decides the conditions of a match that are about the gateway and not about the request.
+    fn applies_here(&self, entry: &Match, via: Option<&Gateway>, port: Option<u16>) -> bool {
+        let here = port.is_none() || entry.port.is_none() || entry.port == port;
+        here && self.identity.carries(&entry.source_labels)
+            && entry.source_namespace.as_ref().is_none_or(|namespace| *namespace == self.identity.namespace)
+            && match via {
+                Some(gateway) => entry.gateways.is_empty() || refers_to(&entry.gateways, gateway),
+                None => entry.gateways.is_empty() || entry.gateways.iter().any(|gateway| *gateway != GatewayRef::Mesh),
+            }
+    }
+
+    fn rule(&mut self, served: &Served<'d>, index: usize, http: &HttpRule) -> Arc<Rule> {
+        if let Some(known) = self.rules.get(&(served.number, index)) {
+            return Arc::clone(known);
+        }
+        let metadata = &served.document.metadata;
+        let origin = Origin {
+            namespace: metadata.namespace.clone(),
+            virtual_service: metadata.name.clone(),
+            http: index,
+            name: http.name.clone(),
+        };
+        let rule = Arc::new(Rule {
+            action: match &http.action {
+                Action::Forward(forward) => RuleAction::Forward(self.split(http, forward, &metadata.namespace)),
+                Action::Redirect(redirect) => RuleAction::Redirect(CompiledRedirect::new(redirect.clone())),
+                Action::DirectResponse(response) => RuleAction::DirectResponse(response.clone()),
+            },
+            origin,
+            timeout: http.timeout,
+            retry: RetryPolicy::compile(http.retries.as_ref()),
+            local_response_headers: HeaderChangeList::merged(&http.headers.response, &HeaderChanges::default()),
+        });
+        self.rules.insert((served.number, index), Arc::clone(&rule));
+        rule
+    }
+
+    fn split(&mut self, http: &HttpRule, forward: &Forward, namespace: &str) -> Split {
+        let destinations = forward.destinations.as_slice();
+        let combine = if destinations.len() == 1 { HeaderChangeList::merged } else { HeaderChangeList::layered };
+        let targets = destinations.iter().map(|weighted| {
+            let (name, backend) = self.services.resolve(&weighted.destination, namespace);
+            Target {
+                backend,
+                name,
+                weight: weighted.weight,
+                authority: authority(http, forward, weighted),
+                request_headers: combine(&http.headers.request, &weighted.headers.request),
+                response_headers: combine(&http.headers.response, &weighted.headers.response),
+            }
+        });
+        Split::new(targets.collect())
+    }
+}
+
+fn path_rewrite(http: &HttpRule) -> Option<PathRewrite> {
+    match &http.action {
+        Action::Forward(forward) => forward.rewrite.path.clone(),
+        Action::Redirect(_) | Action::DirectResponse(_) => None,
+    }
+}
+
+/// The Host to send: the rule's rewrite, else what its header operations set, else what the destination's set. Sent as it
+/// is written: Istio expands no format in it.
+fn authority(http: &HttpRule, forward: &Forward, weighted: &WeightedDestination) -> Option<HeaderValue> {
+    let set = || http.headers.request.authority.as_ref().or(weighted.headers.request.authority.as_ref());
+    let authority = match &forward.rewrite.authority {
+        Some(rewritten) => rewritten.as_str(),
+        None => set()?.source(),
+    };
+    HeaderValue::from_str(authority).ok().filter(|value| !value.is_empty())
+}
