@@ -125,3 +125,8 @@ fn name_server(address: SocketAddr) -> NameServerConfig {
 fn means_no_endpoints(error: &NetError) -> bool {
     error.is_nx_domain() || error.is_no_records_found()
 }
+
+#[cfg(test)]
+pub(super) mod test_server;
+#[cfg(test)]
+mod tests;

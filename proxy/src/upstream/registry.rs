@@ -79,3 +79,6 @@ fn name(source: &EndpointSource) -> Option<&str> {
         EndpointAddress::Ip(_) => None,
     }
 }
+
+#[cfg(test)]
+mod tests;
