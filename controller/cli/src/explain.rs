@@ -5,7 +5,7 @@ use crate::output::{DONE, Output, print, print_json};
 use crate::routes::{GatewayArguments, read_documents};
 use clap::Args;
 use std::path::PathBuf;
-use turnout_routes::explain::{Explanation, Inquiry, explain};
+use turnout_routes::explain::{Explanation, Inquiry, Share, explain};
 use turnout_routes::router::Router;
 
 /// Says where a request would go: the rule that governs it and each backend's share.
@@ -82,22 +82,27 @@ fn describe(explanation: &Explanation) -> String {
         Explanation::Redirect { route: None, .. } => "rule   httpsRedirect of the Gateway\n".to_owned(),
         Explanation::NoRoute => String::new(),
     };
-    format!("{rule}to     {}", outcome(explanation).replace(", ", "\n       "))
+    format!("{rule}to     {}", outcomes(explanation).join("\n       "))
 }
 
 /// In one line where a request goes.
 pub(crate) fn outcome(explanation: &Explanation) -> String {
+    outcomes(explanation).join(", ")
+}
+
+/// Where a request goes: each backend with its share, or the one answer that there is.
+fn outcomes(explanation: &Explanation) -> Vec<String> {
     match explanation {
-        Explanation::Forward { backends, .. } => {
-            let share = |share: &turnout_routes::explain::Share| {
-                let missing = share.missing.as_ref().map(|missing| format!(" (503: {missing})")).unwrap_or_default();
-                format!("{:.6}", share.share * 100.0).trim_end_matches('0').trim_end_matches('.').to_owned()
-                    + &format!(" % {}{missing}", share.backend)
-            };
-            backends.iter().map(share).collect::<Vec<_>>().join(", ")
-        }
-        Explanation::Redirect { status, location, .. } => format!("{status} {location}"),
-        Explanation::DirectResponse { status, .. } => format!("{status}, answered by the gateway"),
-        Explanation::NoRoute => "404: no rule matches".to_owned(),
+        Explanation::Forward { backends, .. } => backends.iter().map(describe_share).collect(),
+        Explanation::Redirect { status, location, .. } => vec![format!("{status} {location}")],
+        Explanation::DirectResponse { status, .. } => vec![format!("{status}, answered by the gateway")],
+        Explanation::NoRoute => vec!["404: no rule matches".to_owned()],
     }
+}
+
+fn describe_share(share: &Share) -> String {
+    let percent = format!("{:.6}", share.share * 100.0);
+    let percent = percent.trim_end_matches('0').trim_end_matches('.');
+    let missing = share.missing.as_ref().map(|missing| format!(" (503: {missing})")).unwrap_or_default();
+    format!("{percent} % {}{missing}", share.backend)
 }

@@ -4,12 +4,17 @@
 use crate::output::{DONE, FAILED, Output, print, print_json};
 use crate::routes::{GatewayArguments, RouteTexts};
 use clap::Args;
-use serde_json::{Value, json};
-use std::path::PathBuf;
+use serde::Serialize;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use turnout_routes::Problem;
+use turnout_routes::router::Warning;
 
 /// Checks routes as a gateway does: every problem with file, line, document, field and what to write instead.
 ///
 /// Each FILE is a set of routes of its own; a directory is one set, like a mounted ConfigMap.
+/// A warning tells of what is doubtful, and of each destination whose requests would get 503 because a subset, a port or
+/// an endpoint is not there.
 /// Exit code: 0 all are accepted (there may be warnings), 1 one is refused, 2 one cannot be read.
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -25,32 +30,69 @@ pub(crate) struct Arguments {
     output: Output,
 }
 
+/// What a gateway would say of one set of routes.
+#[derive(Serialize)]
+struct Checked {
+    file: String,
+    accepted: bool,
+    problems: Vec<Problem>,
+    warnings: Vec<Warning>,
+    notices: Vec<String>,
+}
+
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
-    let mut results: Vec<Value> = Vec::new();
+    let mut results = Vec::new();
     let mut accepted = true;
     for file in &arguments.files {
-        let name = file.display().to_string();
-        let (is_accepted, problems, notices) = match RouteTexts::read(file)?.parse() {
-            Ok(parsed) => {
-                let router = arguments.gateway.compile(&parsed.documents);
-                (true, parsed.warnings, router.notices().to_vec())
-            }
-            Err(problems) => (false, problems.as_slice().to_vec(), Vec::new()),
-        };
-        accepted &= is_accepted;
+        let checked = Checked::read(file, &arguments.gateway)?;
+        accepted &= checked.accepted;
         if arguments.output == Output::Text {
-            for problem in &problems {
-                print(&problem.to_string())?;
-            }
-            for notice in &notices {
-                print(&format!("{name}: note: {notice}"))?;
-            }
-            print(&format!("{name}: {}", if is_accepted { "accepted" } else { "refused" }))?;
+            checked.print()?;
         }
-        results.push(json!({ "file": name, "accepted": is_accepted, "problems": problems, "notices": notices }));
+        results.push(checked);
     }
     if arguments.output == Output::Json {
         print_json(&json!({ "accepted": accepted, "files": results }))?;
     }
     Ok(if accepted { DONE } else { FAILED })
+}
+
+impl Checked {
+    fn read(file: &Path, gateway: &GatewayArguments) -> anyhow::Result<Self> {
+        let name = file.display().to_string();
+        Ok(match RouteTexts::read(file)?.parse() {
+            Ok(parsed) => {
+                let router = gateway.compile(&parsed.documents);
+                Self {
+                    file: name,
+                    accepted: true,
+                    problems: parsed.warnings,
+                    warnings: router.warnings().cloned().collect(),
+                    notices: router.notices().to_vec(),
+                }
+            }
+            Err(problems) => Self {
+                file: name,
+                accepted: false,
+                problems: problems.as_slice().to_vec(),
+                warnings: Vec::new(),
+                notices: Vec::new(),
+            },
+        })
+    }
+
+    fn print(&self) -> anyhow::Result<()> {
+        let file = &self.file;
+        for problem in &self.problems {
+            print(&problem.to_string())?;
+        }
+        for warning in &self.warnings {
+            print(&format!("{file}: warning: {warning}"))?;
+        }
+        for notice in &self.notices {
+            print(&format!("{file}: note: {notice}"))?;
+        }
+        print(&format!("{file}: {}", if self.accepted { "accepted" } else { "refused" }))?;
+        Ok(())
+    }
 }

@@ -156,7 +156,7 @@ fn shares(split: &Split) -> Vec<Share> {
     let share = |target: &Target| Share {
         backend: target.name.clone(),
         share: split.share(target),
-        missing: target.backend.err().map(|missing| missing.to_string()),
+        missing: target.warning.as_ref().map(|warning| warning.message.clone()),
     };
     split.targets().iter().map(share).collect()
 }

@@ -21,6 +21,7 @@ mod rewrite;
 mod rule;
 mod services;
 mod split;
+mod warning;
 
 pub use backend::{Backend, BackendId, BackendPolicy, EndpointSource, Missing, Workload};
 pub use compile::{Identity, compile};
@@ -33,6 +34,7 @@ pub use request::{RequestHead, Transport};
 pub use retry::{Failure, RetryPolicy};
 pub use rule::{Origin, Route, Rule, RuleAction};
 pub use split::{Split, Target, Ticket};
+pub use warning::Warning;
 
 use listeners::{Listeners, PortTable};
 use std::collections::BTreeMap;
@@ -94,6 +96,11 @@ impl Router {
     /// What was left out on purpose, in words for a log: Gateways for other gateways, VirtualServices of none.
     pub fn notices(&self) -> &[String] {
         &self.notices
+    }
+
+    /// Each destination that some request can come to and that cannot be served as the documents stand.
+    pub fn warnings(&self) -> impl Iterator<Item = &Warning> {
+        self.splits().flat_map(|(_, split)| split.targets()).filter_map(|target| target.warning.as_ref())
     }
 
     /// The rules that some request can reach, once each however many hosts and ports lead to them.

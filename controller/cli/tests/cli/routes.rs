@@ -66,6 +66,27 @@ fn lint_tells_what_a_gateway_leaves_out() {
 }
 
 #[test]
+fn a_destination_that_cannot_be_served_is_told_before_its_requests_get_503() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = routes(90, 10)
+        .replace("{host: blue.example, port: {number: 5001}}, weight", "{host: blue.example, subset: v2}, weight");
+    let file = write(directory.path(), "routes.yaml", &text);
+    let why = r#"no DestinationRule for blue.example has the subset "v2""#;
+    let place = "VirtualService default/model: spec.http[1].route[1].destination.subset";
+    let lint = turnout(&["lint", &file]);
+    check(
+        &lint,
+        0,
+        &[&format!("{file}: warning: {place}: requests get 503: {why}; add "), &format!("{file}: accepted")],
+    );
+    let warnings = turnout(&["lint", &file, "-o", "json"]).json()["files"][0]["warnings"].clone();
+    assert_eq!(warnings.as_array().unwrap().len(), 1, "{warnings}");
+    assert_eq!(warnings[0]["path"], "spec.http[1].route[1].destination.subset");
+    let explain = turnout(&["explain", "--routes", &file, "GET", "/"]);
+    check(&explain, 0, &["90 % green.example:5001\n", &format!("10 % blue.example/v2 (503: {why})")]);
+}
+
+#[test]
 fn lint_as_json_has_every_problem() {
     let ran = turnout_with_input(&["lint", "-", "-o", "json"], &routes(0, 0));
     assert_eq!(ran.code, 1);
@@ -84,6 +105,7 @@ fn explain_names_the_rule_and_the_shares() {
     let pinned = explain(&["POST", "http://any.example/score?a=1", "-H", "X-Api-Version: blue"]);
     check(&pinned, 0, &["spec.http[0]", "sends  /score?a=1", "100 % blue.example:5001"]);
     check(&explain(&["GET", "http://localhost:8080/score"]), 0, &["spec.http[1]"]);
+    check(&explain(&["GET", "https://localhost/score", "--port", "80"]), 0, &["spec.http[1]"]);
     check(&explain(&["GET", "/score", "--port", "81"]), 0, &["404: no rule matches"]);
     check(&explain(&["GET", "/score", "-H", "no colon"]), 2, &["`no colon` is not `name: value`"]);
     check(&turnout(&["explain", "GET", "/score"]), 2, &["--routes"]);

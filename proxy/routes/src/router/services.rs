@@ -4,9 +4,10 @@
 
 use super::backend::{Backend, BackendId, EndpointSource, Missing, ServiceName, UNKNOWN, cluster_namespace};
 use super::destination_rules::{DestinationRules, find_subset, merge_policies};
+use super::warning::Lack;
 use crate::documents::{
     Destination, DestinationRule, Document, EndpointAddress, Metadata, Resolution, ServiceEndpoint, ServiceEntry,
-    ServicePort,
+    ServicePort, Subset,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
@@ -22,11 +23,32 @@ pub(super) struct Services<'d> {
 
 /// What a destination names; its backend follows from it. A port that is not given stands for the only one.
 #[derive(Clone, PartialEq, Eq, Hash)]
-struct Wanted {
+pub(super) struct Wanted {
     /// Completed.
-    host: String,
-    port: Option<u16>,
-    subset: Option<String>,
+    pub(super) host: String,
+    pub(super) port: Option<u16>,
+    pub(super) subset: Option<String>,
+}
+
+/// What the documents say of it.
+pub(super) struct Known<'a> {
+    pub(super) wanted: &'a Wanted,
+    pub(super) entry: Option<&'a ServiceEntry>,
+    /// The service's.
+    pub(super) namespace: &'a str,
+    /// Those that count for it, oldest first.
+    pub(super) rules: &'a [&'a DestinationRule],
+    /// The one that is wanted, if a rule has it.
+    pub(super) subset: Option<&'a Subset>,
+}
+
+/// What a destination comes to.
+pub(super) struct Resolved {
+    /// What its backend is called, or would be.
+    pub(super) name: String,
+    pub(super) backend: Result<BackendId, Missing>,
+    /// Why its requests get 503, if they do.
+    pub(super) lack: Option<Lack>,
 }
 
 impl std::fmt::Display for Wanted {
@@ -64,18 +86,21 @@ impl<'d> Services<'d> {
         self.backends
     }
 
-    /// The backend of a destination in a document of `namespace`, and what it is called.
-    pub(super) fn resolve(&mut self, to: &Destination, namespace: &str) -> (String, Result<BackendId, Missing>) {
+    /// What a destination in a document of `namespace` comes to.
+    pub(super) fn resolve(&mut self, to: &Destination, namespace: &str) -> Resolved {
         let wanted = Wanted { host: complete(&to.host, namespace), port: to.port, subset: to.subset.clone() };
-        let resolved = match self.resolved.get(&wanted) {
+        let backend = match self.resolved.get(&wanted) {
             Some(known) => *known,
             None => {
-                let resolved = self.backend(&wanted).map(|backend| self.intern(&wanted, backend));
-                self.resolved.insert(wanted.clone(), resolved);
-                resolved
+                let made = self.backend(&wanted).map(|backend| self.intern(&wanted, backend));
+                self.resolved.insert(wanted.clone(), made);
+                made
             }
         };
-        (resolved.map_or_else(|_| wanted.to_string(), |id| self.backends[id.0].to_string()), resolved)
+        let found = backend.map(|id| &self.backends[id.0]);
+        let name = found.map_or_else(|_| wanted.to_string(), Backend::to_string);
+        let lack = self.known(&wanted).lack(found);
+        Resolved { name, backend, lack }
     }
 
     /// The same backend may have been wanted with its port or without.
@@ -90,7 +115,7 @@ impl<'d> Services<'d> {
         id
     }
 
-    fn backend(&self, wanted: &Wanted) -> Result<Backend, Missing> {
+    fn known<'a>(&'a self, wanted: &'a Wanted) -> Known<'a> {
         let host = wanted.host.as_str();
         let entry = self.entries.get(host).copied();
         let namespace = match entry {
@@ -98,8 +123,16 @@ impl<'d> Services<'d> {
             None => cluster_namespace(host).unwrap_or(UNKNOWN),
         };
         let rules = self.rules.of(host, namespace);
-        let subset =
-            wanted.subset.as_deref().map(|name| find_subset(rules, name).ok_or(Missing::Subset)).transpose()?;
+        let subset = wanted.subset.as_deref().and_then(|name| find_subset(rules, name));
+        Known { wanted, entry, namespace, rules, subset }
+    }
+
+    fn backend(&self, wanted: &Wanted) -> Result<Backend, Missing> {
+        let Known { entry, namespace, rules, subset, .. } = self.known(wanted);
+        if wanted.subset.is_some() && subset.is_none() {
+            return Err(Missing::Subset);
+        }
+        let host = wanted.host.as_str();
         let policy = merge_policies(subset.map(|s| &s.policy), rules.first().map(|rule| &rule.policy));
         let labels = subset.map(|subset| &subset.labels);
         let service = ServiceName { host, namespace };
@@ -138,6 +171,7 @@ fn find_port(ports: &[ServicePort], wanted: Option<u16>) -> Result<&ServicePort,
     match (wanted, ports) {
         (Some(number), ports) => ports.iter().find(|port| port.number == number).ok_or(Missing::Port),
         (None, [only]) => Ok(only),
+        (None, []) => Err(Missing::Port),
         (None, _) => Err(Missing::PortNotGiven),
     }
 }

@@ -3,6 +3,7 @@
 
 use super::backend::{BackendId, Missing};
 use super::header_operations::HeaderChangeList;
+use super::warning::Warning;
 use http::HeaderValue;
 
 /// The targets of a rule with their shares. Never empty; every target owns at least one ticket.
@@ -20,6 +21,8 @@ pub struct Target {
     pub backend: Result<BackendId, Missing>,
     /// What the backend is called, or would be: as much of `host:port/subset` as is known.
     pub name: String,
+    /// Why its requests get 503, if they do: there is no backend, or one without endpoints.
+    pub warning: Option<Warning>,
     /// The weight in effect: that of the document, but never 0, since a single destination gets everything.
     pub weight: u32,
     /// The Host to send, where it is not the client's.
@@ -97,6 +100,7 @@ mod tests {
         let target = |weight| Target {
             backend: Err(Missing::Service),
             name: String::new(),
+            warning: None,
             weight,
             authority: None,
             request_headers: HeaderChangeList::default(),

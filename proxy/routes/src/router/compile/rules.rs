@@ -14,8 +14,9 @@ use crate::router::redirect::CompiledRedirect;
 use crate::router::retry::RetryPolicy;
 use crate::router::rewrite::CompiledRewrite;
 use crate::router::rule::{Origin, Route, Rule, RuleAction};
-use crate::router::services::Services;
+use crate::router::services::{Resolved, Services};
 use crate::router::split::{Split, Target};
+use crate::router::warning::Warning;
 use http::HeaderValue;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -115,7 +116,7 @@ impl<'d> RuleCompiler<'d> {
         };
         let rule = Arc::new(Rule {
             action: match &http.action {
-                Action::Forward(forward) => RuleAction::Forward(self.split(http, forward, &metadata.namespace)),
+                Action::Forward(forward) => RuleAction::Forward(self.split(http, forward, &origin)),
                 Action::Redirect(redirect) => RuleAction::Redirect(CompiledRedirect::new(redirect.clone())),
                 Action::DirectResponse(response) => RuleAction::DirectResponse(response.clone()),
             },
@@ -128,14 +129,15 @@ impl<'d> RuleCompiler<'d> {
         rule
     }
 
-    fn split(&mut self, http: &HttpRule, forward: &Forward, namespace: &str) -> Split {
+    fn split(&mut self, http: &HttpRule, forward: &Forward, origin: &Origin) -> Split {
         let destinations = forward.destinations.as_slice();
         let combine = if destinations.len() == 1 { HeaderChangeList::merged } else { HeaderChangeList::layered };
-        let targets = destinations.iter().map(|weighted| {
-            let (name, backend) = self.services.resolve(&weighted.destination, namespace);
+        let targets = destinations.iter().enumerate().map(|(position, weighted)| {
+            let Resolved { name, backend, lack } = self.services.resolve(&weighted.destination, &origin.namespace);
             Target {
                 backend,
                 name,
+                warning: lack.map(|lack| Warning::new(origin, position, lack)),
                 weight: weighted.weight,
                 authority: authority(http, forward, weighted),
                 request_headers: combine(&http.headers.request, &weighted.headers.request),
