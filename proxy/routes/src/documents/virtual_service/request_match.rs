@@ -1,20 +1,23 @@
 //! `match`: which requests a rule is for. What Istio takes for "not set" (an empty text, port 0, a condition without a
 //! kind) is none here too.
 
-use super::{GatewayRef, HeaderSelector, Match};
+use super::gateway_ref::{GatewayRef, decode_gateways};
 use crate::decode::{Decoded, Item, quoted};
 use crate::documents::header_changes::header_name;
 use crate::documents::host::is_label;
 use crate::documents::metadata::labels;
 use crate::documents::string_match::{EmptyPrefix, StringMatch, ValueMatch};
 use crate::render::Fields;
+use http::HeaderName;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// What Istio has and the gateway has not.
 const UNSUPPORTED: [&str; 1] = ["statPrefix"];
+
 /// A claim of a token as if it were a header, which Istio has and the gateway has not.
 const CLAIM_PREFIX: &str = "@request.auth.claims";
+
 /// What to match instead of a pseudo-header.
 const PSEUDO_HEADERS: [(&str, &str); 4] = [
     (":method", "match method"),
@@ -22,6 +25,46 @@ const PSEUDO_HEADERS: [(&str, &str); 4] = [
     (":scheme", "match scheme"),
     (":status", "leave it out: a request has none"),
 ];
+
+/// One `match` entry: all that is given must hold.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Match {
+    /// For people.
+    pub name: Option<String>,
+    /// The normalised path, without the query.
+    pub uri: Option<StringMatch>,
+    /// `exact` and `prefix` of `uri` are compared without case.
+    pub ignore_uri_case: bool,
+    /// `http` or `https`.
+    pub scheme: Option<StringMatch>,
+    /// The method; case counts.
+    pub method: Option<StringMatch>,
+    /// The Host or `:authority` as it came, port included; case counts.
+    pub authority: Option<StringMatch>,
+    /// Each must hold; any one of repeated lines may match.
+    pub headers: BTreeMap<String, (HeaderSelector, ValueMatch)>,
+    /// None may hold.
+    pub without_headers: BTreeMap<String, (HeaderSelector, ValueMatch)>,
+    /// Each must hold; the first of repeated parameters counts.
+    pub query_params: BTreeMap<String, ValueMatch>,
+    /// The Gateway's port number.
+    pub port: Option<u16>,
+    /// Narrows the rule to some of the document's Gateways.
+    pub gateways: Vec<GatewayRef>,
+    /// Compared with the gateway's own labels.
+    pub source_labels: BTreeMap<String, String>,
+    /// Compared with the gateway's own namespace.
+    pub source_namespace: Option<String>,
+}
+
+/// What a key under `headers` means.
+#[derive(Clone, Debug, PartialEq)]
+pub enum HeaderSelector {
+    /// `host` and `:authority`.
+    Authority,
+    /// A header.
+    Name(HeaderName),
+}
 
 type HeaderMatches = BTreeMap<String, (HeaderSelector, ValueMatch)>;
 
@@ -117,11 +160,6 @@ fn decode_namespace(item: &Item<'_>) -> Decoded<Option<String>> {
     }
 }
 
-/// The Gateways of a VirtualService or of a `match`.
-pub(super) fn decode_gateways(item: &Item<'_>, own_namespace: &str) -> Decoded<Vec<GatewayRef>> {
-    item.each(|item| GatewayRef::decode(item, own_namespace))
-}
-
 impl HeaderSelector {
     fn decode(name: &str, item: &Item<'_>) -> Decoded<Self> {
         if name.eq_ignore_ascii_case("host") || name == ":authority" {
@@ -135,36 +173,4 @@ impl HeaderSelector {
         }
         header_name(name, item).map(Self::Name)
     }
-}
-
-impl GatewayRef {
-    fn decode(item: &Item<'_>, own_namespace: &str) -> Decoded<Self> {
-        let text = item.string()?;
-        let named =
-            |namespace: &str, name: &str| Ok(Self::Named { namespace: namespace.to_owned(), name: name.to_owned() });
-        match text.split_once('/') {
-            None if text == "mesh" => Ok(Self::Mesh),
-            None if is_label(text) => named(own_namespace, text),
-            None => match text.split_once('.') {
-                Some((name, namespace)) if is_label(name) && is_label(namespace) => {
-                    item.warn("an old form of a Gateway's name", format!("write {namespace}/{name}"));
-                    named(namespace, name)
-                }
-                _ => Err(not_a_gateway(item, text)),
-            },
-            Some((namespace, name)) if is_label(namespace) && is_label(name) => named(namespace, name),
-            Some(_) => Err(not_a_gateway(item, text)),
-        }
-    }
-
-    pub(super) fn encode(&self) -> String {
-        match self {
-            Self::Mesh => "mesh".to_owned(),
-            Self::Named { namespace, name } => format!("{namespace}/{name}"),
-        }
-    }
-}
-
-fn not_a_gateway(item: &Item<'_>, text: &str) -> crate::decode::Reported {
-    item.advise(format!("{} is not the name of a Gateway", quoted(text)), "write namespace/name")
 }

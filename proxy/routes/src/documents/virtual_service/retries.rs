@@ -1,11 +1,11 @@
 //! `retries`: when and how often a request is tried again.
 
-use super::{Retries, RetryCondition};
 use crate::decode::{Decoded, Item, quoted};
 use crate::render::{Fields, duration};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 /// What Istio has and the gateway has not.
 const UNSUPPORTED: [&str; 1] = ["retryRemoteLocalities"];
@@ -29,6 +29,58 @@ const CONDITIONS: [(&str, RetryCondition); 16] = [
     ("internal", RetryCondition::Grpc(13)),
     ("unavailable", RetryCondition::Grpc(14)),
 ];
+
+/// `retries`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Retries {
+    /// `attempts: 0`.
+    Off,
+    /// Tries again.
+    On {
+        /// Tries after the first.
+        attempts: NonZeroU32,
+        /// For each try; whole milliseconds, at least 1.
+        per_try_timeout: Option<Duration>,
+        /// When to; empty means Istio's default conditions.
+        retry_on: BTreeSet<RetryCondition>,
+        /// The base of the exponential back-off; 25 ms if absent.
+        backoff: Option<Duration>,
+        /// `retryIgnorePreviousHosts`: whether an endpoint that failed is avoided; true if absent.
+        ignore_previous_hosts: Option<bool>,
+    },
+}
+
+/// When a try is made again (Envoy's `x-envoy-retry-on`, the conditions that an HTTP/1.1 upstream can meet, and gRPC's
+/// which are accepted as Istio does).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum RetryCondition {
+    /// `5xx`: a status of 500 to 599, or no answer at all.
+    ServerError,
+    /// `gateway-error`: 502, 503 or 504.
+    GatewayError,
+    /// `reset`: no answer at all.
+    Reset,
+    /// `reset-before-request`: no answer, and nothing of the request was sent.
+    ResetBeforeRequest,
+    /// `connect-failure`: no connection.
+    ConnectFailure,
+    /// `refused-stream`: HTTP/2 REFUSED_STREAM.
+    RefusedStream,
+    /// `retriable-4xx`: 409.
+    Retriable4xx,
+    /// `retriable-status-codes`: the codes that are listed beside it.
+    RetriableStatusCodes,
+    /// `envoy-ratelimited`: x-envoy-ratelimited is in the answer.
+    EnvoyRatelimited,
+    /// `retriable-headers`: none can be listed, so it never holds.
+    RetriableHeaders,
+    /// `http3-post-connect-failure`: never holds.
+    Http3PostConnectFailure,
+    /// A gRPC status: `cancelled` 1, `deadline-exceeded` 4, `resource-exhausted` 8, `internal` 13, `unavailable` 14.
+    Grpc(u8),
+    /// A status code in the list.
+    Status(u16),
+}
 
 impl Retries {
     pub(super) fn decode(item: &Item<'_>) -> Decoded<Self> {

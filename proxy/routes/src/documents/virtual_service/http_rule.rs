@@ -1,0 +1,148 @@
+//! One of the ordered rules: which requests it is for, what happens to them, and in which time.
+
+use super::direct_response::DirectResponse;
+use super::forward::{Forward, WeightedDestination, decode_destinations};
+use super::redirect::Redirect;
+use super::request_match::Match;
+use super::retries::Retries;
+use super::rewrite::Rewrite;
+use crate::decode::{Decoded, Item, Object, Reported};
+use crate::documents::header_changes::HeaderOperations;
+use crate::render::{Fields, duration};
+use serde_json::Value;
+use std::time::Duration;
+
+/// What Istio has and the gateway has not.
+const UNSUPPORTED_RULE: [&str; 7] =
+    ["corsPolicy", "fault", "mirror", "mirrorPercent", "mirrorPercentage", "mirror_percent", "mirrors"];
+
+/// One of the ordered rules.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HttpRule {
+    /// For people and for rollouts that name the rule they govern.
+    pub name: Option<String>,
+    /// Any of them suffices; none matches every request.
+    pub matches: Vec<Match>,
+    /// What happens with the request.
+    pub action: Action,
+    /// On request and response, whatever the destination.
+    pub headers: HeaderOperations,
+    /// For the whole answer, all tries included, in whole milliseconds; none is without limit.
+    pub timeout: Option<Duration>,
+    /// None: Istio's default policy.
+    pub retries: Option<Retries>,
+}
+
+/// What a rule does: exactly one of `route`, `redirect` and `directResponse`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// `route`, with `rewrite`.
+    Forward(Forward),
+    /// `redirect`.
+    Redirect(Redirect),
+    /// `directResponse`.
+    DirectResponse(DirectResponse),
+}
+
+impl HttpRule {
+    pub(super) fn decode(item: &Item<'_>, own_namespace: &str) -> Decoded<Self> {
+        let mut object = item.object()?;
+        let name = object.field_or_default("name", Item::filled);
+        let matches = object.field_or_default("match", |item| item.each(|item| Match::decode(item, own_namespace)));
+        let action = match object.refuse(&["delegate"]) {
+            // It has no action of its own, and must not be asked for one.
+            Some(reported) => {
+                object.read_over(&["route", "redirect", "directResponse", "rewrite"]);
+                Err(reported)
+            }
+            None => Action::decode(item, &mut object, matches.as_deref().unwrap_or_default()),
+        };
+        let headers = object.field_or_default("headers", HeaderOperations::decode);
+        let timeout = object.field("timeout", Item::duration);
+        let retries = object.field("retries", Retries::decode);
+        object.refuse(&UNSUPPORTED_RULE);
+        object.finish();
+        let rule = Self {
+            name: name?.map(str::to_owned),
+            matches: matches?,
+            action: action?,
+            headers: headers?,
+            timeout: timeout?,
+            retries: retries?,
+        };
+        rule.check_authority(item)?;
+        Ok(rule)
+    }
+
+    /// Istio lets a rule change the authority in one place only.
+    fn check_authority(&self, item: &Item<'_>) -> Result<(), Reported> {
+        match &self.action {
+            Action::Forward(forward)
+                if forward.rewrite.authority.is_some() && self.headers.request.authority.is_some() =>
+            {
+                Err(item
+                    .advise("rewrite.authority and headers.request both set the authority", "leave one of them out"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn encode(&self) -> Value {
+        let fields =
+            Fields::new().some("name", self.name.as_deref()).list("match", self.matches.iter().map(Match::encode));
+        self.action
+            .encode(fields)
+            .some("headers", self.headers.encode())
+            .some("timeout", self.timeout.map(duration))
+            .some("retries", self.retries.as_ref().map(Retries::encode))
+            .into()
+    }
+}
+
+impl Action {
+    /// Exactly one of the three must be there.
+    fn decode(rule: &Item<'_>, object: &mut Object<'_>, matches: &[Match]) -> Decoded<Self> {
+        let route = object.optional("route");
+        let redirect = object.optional("redirect");
+        let direct_response = object.optional("directResponse");
+        let rewrite = object.optional("rewrite");
+        let given: Vec<&str> = [("route", &route), ("redirect", &redirect), ("directResponse", &direct_response)]
+            .into_iter()
+            .filter_map(|(name, item)| item.as_ref().map(|_| name))
+            .collect();
+        let conflict = match given.as_slice() {
+            [_] => None,
+            [] => Some(rule.error("one of route, redirect and directResponse is required")),
+            [first, second, ..] => Some(rule.error(format!("{first} and {second} exclude each other"))),
+        };
+        let rewritten = rewrite.as_ref().map(Rewrite::decode).transpose();
+        let misplaced = match (&rewrite, &route) {
+            (Some(rewrite), None) if !given.is_empty() => Some(rewrite.error(format!("{} excludes rewrite", given[0]))),
+            _ => None,
+        };
+        let forward = route.map(|item| decode_destinations(&item)).transpose();
+        let redirect = redirect.map(|item| Redirect::decode(&item, matches)).transpose();
+        let direct_response = direct_response.map(|item| DirectResponse::decode(&item)).transpose();
+        if let Some(reported) = conflict.or(misplaced) {
+            return Err(reported);
+        }
+        match (forward?, redirect?, direct_response?) {
+            (Some(destinations), ..) => {
+                Ok(Self::Forward(Forward { destinations, rewrite: rewritten?.unwrap_or_default() }))
+            }
+            (_, Some(redirect), _) => Ok(Self::Redirect(redirect)),
+            (_, _, Some(direct_response)) => Ok(Self::DirectResponse(direct_response)),
+            (None, None, None) => Err(rule.error("one of route, redirect and directResponse is required")),
+        }
+    }
+
+    fn encode(&self, fields: Fields) -> Fields {
+        match self {
+            Self::Forward(forward) => fields
+                .list("route", forward.destinations.as_slice().iter().map(WeightedDestination::encode))
+                .some("rewrite", forward.rewrite.encode()),
+            Self::Redirect(redirect) => fields.field("redirect", redirect.encode()),
+            Self::DirectResponse(direct_response) => fields.field("directResponse", direct_response.encode()),
+        }
+    }
+}
