@@ -17,14 +17,14 @@ mod string_match;
 mod virtual_service;
 
 use crate::decode::{Decoded, Item, Object, Reported, quoted};
-use crate::render::Fields;
+use crate::encode::Fields;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 pub use crate::re2::PatternError;
 pub use destination_rule::{DestinationRule, Subset, TrafficPolicy};
 pub use gateway::{ClientAuth, Credential, Gateway, NamespaceScope, Server, ServerHost, ServerTransport, TlsVersion};
-pub use header_changes::{FormatError, HeaderChanges, HeaderFormat, HeaderKey, HeaderOperations, OrderedName, Segment};
+pub use header_changes::{FormatError, HeaderChanges, HeaderFormat, HeaderKey, HeaderOperations, Segment};
 pub use host::{HostError, HostPattern};
 pub(crate) use metadata::DEFAULT_NAMESPACE;
 pub use metadata::Metadata;
@@ -52,22 +52,48 @@ pub enum Document {
 /// The API of the documents, in its versions; they differ in nothing that the gateway reads.
 const API_VERSIONS: [&str; 3] =
     ["networking.istio.io/v1", "networking.istio.io/v1beta1", "networking.istio.io/v1alpha3"];
-const KINDS: [&str; 4] = ["Gateway", "VirtualService", "DestinationRule", "ServiceEntry"];
-/// The two lists above for people.
+/// These and the kinds for people.
 const ACCEPTED: &str = "the gateway reads Gateway, VirtualService, DestinationRule and ServiceEntry \
                         of networking.istio.io/v1, v1beta1 and v1alpha3";
 /// The document for what Istio cannot say: its name is taken, its fields are not settled.
 const RESERVED: (&str, &str) = ("turnout.dev/v1alpha1", "SplitPolicy");
 
+/// The kinds of documents.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Gateway,
+    VirtualService,
+    DestinationRule,
+    ServiceEntry,
+}
+
+impl Kind {
+    const ALL: [Self; 4] = [Self::Gateway, Self::VirtualService, Self::DestinationRule, Self::ServiceEntry];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Gateway => "Gateway",
+            Self::VirtualService => "VirtualService",
+            Self::DestinationRule => "DestinationRule",
+            Self::ServiceEntry => "ServiceEntry",
+        }
+    }
+
+    fn of(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
 impl Document {
     /// As in `kind`.
     pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Gateway(_) => "Gateway",
-            Self::VirtualService(_) => "VirtualService",
-            Self::DestinationRule(_) => "DestinationRule",
-            Self::ServiceEntry(_) => "ServiceEntry",
-        }
+        let kind = match self {
+            Self::Gateway(_) => Kind::Gateway,
+            Self::VirtualService(_) => Kind::VirtualService,
+            Self::DestinationRule(_) => Kind::DestinationRule,
+            Self::ServiceEntry(_) => Kind::ServiceEntry,
+        };
+        kind.as_str()
     }
 
     /// Name, namespace, age and labels.
@@ -85,13 +111,14 @@ impl Document {
         let api_version = object.required("apiVersion").and_then(|item| item.string());
         let kind = object.required("kind").and_then(|item| item.string());
         let (api_version, kind) = (api_version?, kind?);
-        if !API_VERSIONS.contains(&api_version) || !KINDS.contains(&kind) {
-            return Err(refuse_kind(&mut object, api_version, kind));
-        }
+        let kind = match Kind::of(kind) {
+            Some(known) if API_VERSIONS.contains(&api_version) => known,
+            known => return Err(refuse_kind(&mut object, api_version, kind, known.is_some())),
+        };
         let metadata = object.required("metadata").and_then(|item| {
             let metadata = Metadata::decode(&item)?;
             match item.object()?.optional("name") {
-                Some(name) if kind == "Gateway" && metadata.name.contains('.') => {
+                Some(name) if kind == Kind::Gateway && metadata.name.contains('.') => {
                     Err(name.advise("the name of a Gateway must not have a dot", "write letters, digits and inner -"))
                 }
                 _ => Ok(metadata),
@@ -103,10 +130,10 @@ impl Document {
         // The rest is read even without its metadata, so that all problems are reported at once.
         let known = metadata.clone().unwrap_or_default();
         let document = spec.and_then(|spec| match kind {
-            "Gateway" => Gateway::decode(&spec, known).map(Self::Gateway),
-            "VirtualService" => VirtualService::decode(&spec, known).map(Self::VirtualService),
-            "DestinationRule" => DestinationRule::decode(&spec, known).map(Self::DestinationRule),
-            _ => ServiceEntry::decode(&spec, known).map(Self::ServiceEntry),
+            Kind::Gateway => Gateway::decode(&spec, known).map(Self::Gateway),
+            Kind::VirtualService => VirtualService::decode(&spec, known).map(Self::VirtualService),
+            Kind::DestinationRule => DestinationRule::decode(&spec, known).map(Self::DestinationRule),
+            Kind::ServiceEntry => ServiceEntry::decode(&spec, known).map(Self::ServiceEntry),
         });
         metadata.and(document)
     }
@@ -134,9 +161,8 @@ impl Serialize for Document {
     }
 }
 
-/// Refuses a document that is none of the four kinds, and reads nothing else of it.
-fn refuse_kind(object: &mut Object<'_>, api_version: &str, kind: &str) -> Reported {
-    let is_kind_known = KINDS.contains(&kind);
+/// Refuses a document that is none of the kinds, and reads nothing else of it.
+fn refuse_kind(object: &mut Object<'_>, api_version: &str, kind: &str, is_kind_known: bool) -> Reported {
     let item = object.required(if is_kind_known { "apiVersion" } else { "kind" });
     item.map_or_else(std::convert::identity, |item| {
         if (api_version, kind) == RESERVED {

@@ -7,6 +7,7 @@
 mod addresses;
 mod decode;
 pub mod documents;
+mod encode;
 pub mod explain;
 mod parse;
 mod problem;

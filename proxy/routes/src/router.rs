@@ -11,8 +11,11 @@ mod destination_rules;
 mod header_operations;
 mod host_map;
 mod hosts;
+mod identity;
+mod known;
 mod listeners;
 mod matcher;
+mod origin;
 mod path;
 mod redirect;
 mod request;
@@ -24,18 +27,21 @@ mod split;
 mod warning;
 
 pub use backend::{Backend, BackendId, BackendPolicy, EndpointSource, Missing, Workload};
-pub use compile::{Identity, compile};
-pub use decide::{Answer, Decision, Draws, Forward, LocalAnswer, Redirection};
+pub use decide::{Answer, Decision, Draws, Forward, LocalAnswer};
 pub use header_operations::{FormatContext, HeaderChangeList, HeaderValueSource};
+pub use identity::Identity;
 pub use listeners::{PortKind, TlsServer};
+pub use origin::Origin;
 pub use path::{PathRefusal, normalise_path};
-pub use redirect::CompiledRedirect;
+pub use redirect::{CompiledRedirect, Redirection};
 pub use request::{RequestHead, Transport};
 pub use retry::{Failure, RetryPolicy};
-pub use rule::{Origin, Route, Rule, RuleAction};
+pub use rule::{Route, Rule, RuleAction};
 pub use split::{Split, Target, Ticket};
 pub use warning::Warning;
 
+use crate::documents::Document;
+use compile::Compiled;
 use listeners::{Listeners, PortTable};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -61,11 +67,21 @@ pub struct BackendWeight {
     pub weight: u64,
 }
 
+/// Compiles all documents of a routes file, as this gateway sees them.
+pub fn compile(documents: &[Document], identity: &Identity) -> Router {
+    let Compiled { listeners, rules, backends, notices } = compile::compile(documents, identity);
+    let mut router = Router { listeners, rules, backends, weights: Vec::new(), notices };
+    router.weights = router.splits().flat_map(|(origin, split)| split_weights(origin, split)).collect();
+    router
+}
+
 impl Router {
-    fn new(listeners: Listeners, rules: Vec<Arc<Rule>>, backends: Vec<Backend>, notices: Vec<String>) -> Self {
-        let mut router = Self { listeners, rules, backends, weights: Vec::new(), notices };
-        router.weights = router.splits().flat_map(|(origin, split)| split_weights(origin, split)).collect();
-        router
+    /// Decides on a request: the most specific host, then its rules in order, then what the rule does. For a request that
+    /// is forwarded nothing is allocated, unless its host has capitals or a rule matches a header whose lines are joined.
+    pub fn decide(&self, request: &RequestHead<'_>, draws: Draws) -> Decision<'_> {
+        let table = self.listeners.table(request.port, request.transport);
+        let host = table.and_then(|table| table.find(request.authority));
+        host.map_or(Decision::NoRoute, |host| Decision::at(host, request, draws))
     }
 
     /// How connections to a port begin.

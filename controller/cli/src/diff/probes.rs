@@ -4,7 +4,7 @@
 use super::sample;
 use std::collections::BTreeSet;
 use std::fmt;
-use turnout_routes::documents::{Document, GatewayRef, HeaderSelector, Match, ServerTransport, VirtualService};
+use turnout_routes::documents::{Document, HeaderSelector, Match, ServerTransport, VirtualService};
 use turnout_routes::explain::Inquiry;
 
 /// A port of a Gateway, and whether it is for TLS. Without Gateway documents all ports are alike.
@@ -123,15 +123,8 @@ fn ports(documents: &[Document], service: &VirtualService) -> BTreeSet<Port> {
     if gateways.peek().is_none() {
         return BTreeSet::from([ANY_PORT]);
     }
-    let is_named = |namespace: &str, name: &str| {
-        let is_it = |gateway: &GatewayRef| match gateway {
-            GatewayRef::Named { namespace: own, name: other } => own == namespace && other == name,
-            GatewayRef::Mesh => false,
-        };
-        service.gateways.iter().any(is_it)
-    };
     gateways
-        .filter(|gateway| is_named(&gateway.metadata.namespace, &gateway.metadata.name))
+        .filter(|gateway| gateway.is_among(&service.gateways))
         .flat_map(|gateway| &gateway.servers)
         .map(|server| {
             let is_tls = matches!(server.transport, ServerTransport::Tls { .. });

@@ -4,7 +4,7 @@ use super::Metadata;
 use super::host::{check_wildcard_domain, is_label};
 use super::metadata::labels;
 use crate::decode::{Decoded, Item, quoted};
-use crate::render::{Fields, duration};
+use crate::encode::{Fields, duration};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;

@@ -2,9 +2,10 @@
 
 use super::host::is_label;
 use super::metadata::name;
+use super::virtual_service::GatewayRef;
 use super::{HostPattern, Metadata};
 use crate::decode::{Decoded, Item, Object, one_of, quoted};
-use crate::render::Fields;
+use crate::encode::Fields;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashSet};
 
@@ -136,6 +137,16 @@ pub enum TlsVersion {
 }
 
 impl Gateway {
+    /// Whether one of the references is to this document.
+    pub fn is_among(&self, references: &[GatewayRef]) -> bool {
+        references.iter().any(|reference| match reference {
+            GatewayRef::Mesh => false,
+            GatewayRef::Named { namespace, name } => {
+                *namespace == self.metadata.namespace && *name == self.metadata.name
+            }
+        })
+    }
+
     pub(super) fn decode(spec: &Item<'_>, metadata: Metadata) -> Decoded<Self> {
         let mut object = spec.object()?;
         let selector = object.field_or_default("selector", |item| {

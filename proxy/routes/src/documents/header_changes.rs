@@ -1,7 +1,7 @@
 //! What a rule or destination does to headers: set, add, remove, on the request and on the response.
 
 use crate::decode::{Decoded, Item, one_of, quoted};
-use crate::render::Fields;
+use crate::encode::Fields;
 use http::HeaderName;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -29,19 +29,16 @@ pub struct HeaderChanges {
 }
 
 /// A header name that sorts by its text, so that the same document is always rendered the same.
-pub type HeaderKey = OrderedName;
-
-/// See [`HeaderKey`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct OrderedName(pub HeaderName);
+pub struct HeaderKey(pub HeaderName);
 
-impl Ord for OrderedName {
+impl Ord for HeaderKey {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         self.0.as_str().cmp(other.0.as_str())
     }
 }
 
-impl PartialOrd for OrderedName {
+impl PartialOrd for HeaderKey {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
     }
@@ -223,7 +220,7 @@ impl Values {
         let mut values = Self::default();
         for (key, format, item) in decoded {
             let earlier = match key {
-                Some(name) => values.headers.insert(OrderedName(name), format),
+                Some(name) => values.headers.insert(HeaderKey(name), format),
                 // An empty value does nothing, so it is no authority either.
                 None if format.segments.is_empty() => None,
                 None => values.authority.replace(format),

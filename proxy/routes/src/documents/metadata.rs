@@ -2,7 +2,7 @@
 
 use super::host::is_label;
 use crate::decode::{Decoded, Item, quoted};
-use crate::render::Fields;
+use crate::encode::Fields;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -38,6 +38,13 @@ pub struct Metadata {
 pub(crate) const DEFAULT_NAMESPACE: &str = "default";
 
 impl Metadata {
+    /// Istio's order among objects of one kind: by age, then by name, then by namespace. No time counts as oldest; RFC
+    /// 3339 in UTC sorts as text.
+    pub(crate) fn age_order(&self) -> (String, String, String) {
+        let created = self.creation_timestamp.clone().unwrap_or_default();
+        (created, self.name.clone(), self.namespace.clone())
+    }
+
     pub(super) fn decode(item: &Item<'_>) -> Decoded<Self> {
         let mut object = item.object()?;
         let name = object.required("name").and_then(|item| name(&item));

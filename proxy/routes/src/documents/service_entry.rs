@@ -4,7 +4,7 @@ use super::Metadata;
 use super::host::{check_domain, check_wildcard_domain, is_label};
 use super::metadata::labels;
 use crate::decode::{Decoded, Item, quoted};
-use crate::render::Fields;
+use crate::encode::Fields;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;

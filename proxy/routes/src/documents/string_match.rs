@@ -1,8 +1,8 @@
 //! Istio's `StringMatch`: exact, prefix, or a regular expression that must match the whole string.
 
 use crate::decode::{Decoded, Item};
+use crate::encode::Fields;
 use crate::re2::{self, PatternError};
-use crate::render::Fields;
 use regex::bytes::Regex;
 use serde_json::Value;
 

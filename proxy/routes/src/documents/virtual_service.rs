@@ -15,7 +15,7 @@ mod url;
 use super::host::{DistinctHosts, HostPattern};
 use super::metadata::Metadata;
 use crate::decode::{Decoded, Item};
-use crate::render::Fields;
+use crate::encode::Fields;
 use serde_json::Value;
 
 pub use direct_response::DirectResponse;

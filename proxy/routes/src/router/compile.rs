@@ -4,33 +4,29 @@
 
 mod rules;
 
-use super::Router;
+use super::backend::Backend;
 use super::hosts::{HostTable, VirtualHost};
+use super::identity::Identity;
 use super::listeners::{Listeners, PortTable, TlsServer};
-use super::services::age_order;
+use super::rule::Rule;
 use crate::documents::{
-    Document, Gateway, GatewayRef, HostPattern, Metadata, NamespaceScope, Server, ServerTransport, VirtualService,
+    Document, Gateway, HostPattern, Metadata, NamespaceScope, Server, ServerTransport, VirtualService,
 };
 use rules::{RuleCompiler, Served};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-/// What the gateway is, as documents see it.
-#[derive(Clone, Debug, Default)]
-pub struct Identity {
-    /// Compared with `Gateway.selector` and `sourceLabels`.
-    pub labels: BTreeMap<String, String>,
-    /// Compared with `sourceNamespace`; DestinationRules in it come first.
-    pub namespace: String,
-}
-
-impl Identity {
-    fn carries(&self, labels: &BTreeMap<String, String>) -> bool {
-        labels.iter().all(|(key, value)| self.labels.get(key) == Some(value))
-    }
+/// What a router is made of.
+pub(super) struct Compiled {
+    pub(super) listeners: Listeners,
+    /// Those that some request can reach.
+    pub(super) rules: Vec<Arc<Rule>>,
+    pub(super) backends: Vec<Backend>,
+    pub(super) notices: Vec<String>,
 }
 
 /// Compiles all documents of a routes file.
-pub fn compile(documents: &[Document], identity: &Identity) -> Router {
+pub(super) fn compile(documents: &[Document], identity: &Identity) -> Compiled {
     let (mut gateways, mut virtual_services) = (Vec::new(), Vec::new());
     for document in documents {
         match document {
@@ -39,14 +35,14 @@ pub fn compile(documents: &[Document], identity: &Identity) -> Router {
             Document::DestinationRule(_) | Document::ServiceEntry(_) => {}
         }
     }
-    gateways.sort_by_key(|gateway| age_order(&gateway.metadata));
-    virtual_services.sort_by_key(|virtual_service| age_order(&virtual_service.metadata));
+    gateways.sort_by_key(|gateway| gateway.metadata.age_order());
+    virtual_services.sort_by_key(|virtual_service| virtual_service.metadata.age_order());
     let rules = RuleCompiler::new(documents, identity);
     let mut compiler = Compiler { identity, virtual_services, rules, notices: Vec::new() };
     let listeners = if gateways.is_empty() { compiler.whole() } else { compiler.by_port(&gateways) };
     let Compiler { rules, notices, .. } = compiler;
     let (rules, backends) = rules.finish();
-    Router::new(listeners, rules, backends, notices)
+    Compiled { listeners, rules, backends, notices }
 }
 
 struct Compiler<'d> {
@@ -126,7 +122,7 @@ impl<'d> Compiler<'d> {
     ) {
         let gateway = via.1;
         for (number, document) in self.virtual_services.iter().enumerate() {
-            if !refers_to(&document.gateways, gateway) {
+            if !gateway.is_among(&document.gateways) {
                 continue;
             }
             for server_host in server.hosts.iter().filter(|host| in_scope(&host.namespace, gateway, document)) {
@@ -144,7 +140,7 @@ impl<'d> Compiler<'d> {
 
     fn note_unbound(&mut self, gateways: &[&Gateway]) {
         for virtual_service in &self.virtual_services {
-            let bound = gateways.iter().any(|gateway| refers_to(&virtual_service.gateways, gateway));
+            let bound = gateways.iter().any(|gateway| gateway.is_among(&virtual_service.gateways));
             if !bound {
                 let name = full_name(&virtual_service.metadata);
                 self.notices.push(format!("VirtualService {name} names none of the Gateways here: not served"));
@@ -165,15 +161,6 @@ impl<'d> Compiler<'d> {
 
 fn full_name(metadata: &Metadata) -> String {
     format!("{}/{}", metadata.namespace, metadata.name)
-}
-
-fn refers_to(references: &[GatewayRef], gateway: &Gateway) -> bool {
-    references.iter().any(|reference| match reference {
-        GatewayRef::Mesh => false,
-        GatewayRef::Named { namespace, name } => {
-            *namespace == gateway.metadata.namespace && *name == gateway.metadata.name
-        }
-    })
 }
 
 fn in_scope(scope: &NamespaceScope, gateway: &Gateway, virtual_service: &VirtualService) -> bool {

@@ -1,10 +1,12 @@
 //! The one place that says what happens to a request: host, rule, and what the rule does. It is pure; whatever is left to
 //! chance comes in as [`Draws`]. The gateway carries a [`Decision`] out, `explain` prints it, and neither decides.
 
-use super::redirect::CompiledRedirect;
-use super::{RequestHead, Route, Router, RuleAction, Split, Target};
+use super::hosts::VirtualHost;
+use super::redirect::{CompiledRedirect, Redirection};
+use super::request::RequestHead;
+use super::rule::{Route, RuleAction};
+use super::split::{Split, Target};
 use crate::documents::{DirectResponse, Scheme};
-use http::StatusCode;
 
 /// What is left to chance, drawn before the request is looked at; each number is uniform over its whole range.
 #[derive(Clone, Copy, Debug)]
@@ -55,32 +57,15 @@ pub enum LocalAnswer<'r> {
     Direct(&'r DirectResponse),
 }
 
-/// Where a client is sent instead.
-#[derive(Debug)]
-pub struct Redirection {
-    /// One of 3xx.
-    pub status: StatusCode,
-    /// An absolute URL.
-    pub location: String,
-}
-
-impl Router {
-    /// Decides on a request: the most specific host, then its rules in order, then what the rule does. For a request that
-    /// is forwarded nothing is allocated, unless its host has capitals or a rule matches a header whose lines are joined.
-    pub fn decide(&self, request: &RequestHead<'_>, draws: Draws) -> Decision<'_> {
-        let Some(host) =
-            self.listeners.table(request.port, request.transport).and_then(|table| table.find(request.authority))
-        else {
-            return Decision::NoRoute;
-        };
-        if host.https_redirect && request.scheme == Scheme::Http {
-            return Decision::ToHttps(CompiledRedirect::to_https().apply(request, 0));
-        }
-        host.find(request).map_or(Decision::NoRoute, |route| Decision::of(route, request, draws))
-    }
-}
-
 impl<'r> Decision<'r> {
+    /// What a host does with a request.
+    pub(super) fn at(host: &'r VirtualHost, request: &RequestHead<'_>, draws: Draws) -> Self {
+        if host.https_redirect && request.scheme == Scheme::Http {
+            return Self::ToHttps(CompiledRedirect::to_https().apply(request, 0));
+        }
+        host.find(request).map_or(Self::NoRoute, |route| Self::of(route, request, draws))
+    }
+
     fn of(route: &'r Route, request: &RequestHead<'_>, draws: Draws) -> Self {
         let content = match &route.rule.action {
             RuleAction::Forward(split) => {

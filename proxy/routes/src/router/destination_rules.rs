@@ -2,7 +2,7 @@
 
 use super::backend::{BackendPolicy, cluster_namespace};
 use super::host_map::HostMap;
-use super::services::complete;
+use super::known::complete;
 use crate::documents::{DestinationRule, HostPattern, Subset, TrafficPolicy};
 use std::collections::HashMap;
 use std::time::Duration;

@@ -64,11 +64,8 @@ impl HeaderChangeList {
     /// Whether the request's headers must be kept for [`FormatContext::request_headers`].
     pub fn needs_request_headers(&self) -> bool {
         self.0.iter().any(|change| match change {
-            HeaderChange::Set(_, HeaderValueSource::Format(format))
-            | HeaderChange::Add(_, HeaderValueSource::Format(format)) => {
-                format.segments().iter().any(|segment| matches!(segment, Segment::RequestHeader(_)))
-            }
-            _ => false,
+            HeaderChange::Set(_, value) | HeaderChange::Add(_, value) => value.names_a_request_header(),
+            HeaderChange::Remove(_) => false,
         })
     }
 
@@ -104,6 +101,16 @@ fn source(format: &HeaderFormat) -> Option<HeaderValueSource> {
 }
 
 impl HeaderValueSource {
+    fn names_a_request_header(&self) -> bool {
+        match self {
+            Self::Fixed(_) => false,
+            Self::Format(format) => format.segments().iter().any(|segment| match segment {
+                Segment::RequestHeader(_) => true,
+                Segment::Literal(_) | Segment::Protocol | Segment::ResponseCode | Segment::ClientAddress => false,
+            }),
+        }
+    }
+
     /// The value for one request; `headers` are those of the message that is changed. None if what the request holds
     /// makes no header value.
     pub fn resolve(&self, headers: &HeaderMap, context: &FormatContext<'_>) -> Option<HeaderValue> {

@@ -2,7 +2,8 @@
 //! (observed on Istio).
 
 use super::host_map::HostMap;
-use super::{RequestHead, Route};
+use super::request::{RequestHead, without_port};
+use super::rule::Route;
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -47,18 +48,6 @@ impl VirtualHost {
     }
 }
 
-/// `a.example.com:80` to `a.example.com`, `[::1]:80` to `[::1]`.
-pub(super) fn without_port(authority: &str) -> &str {
-    match authority.rfind(':') {
-        Some(colon)
-            if authority[colon + 1..].bytes().all(|b| b.is_ascii_digit()) && !authority[colon..].contains(']') =>
-        {
-            &authority[..colon]
-        }
-        _ => authority,
-    }
-}
-
 fn lower_case(host: &str) -> Cow<'_, str> {
     if host.bytes().any(|b| b.is_ascii_uppercase()) {
         Cow::Owned(host.to_ascii_lowercase())
@@ -71,17 +60,6 @@ fn lower_case(host: &str) -> Cow<'_, str> {
 mod tests {
     use super::*;
     use crate::documents::HostPattern;
-
-    #[test]
-    fn the_port_is_cut_off_whatever_the_host_is() {
-        let check = |authority, expected| assert_eq!(without_port(authority), expected, "{authority}");
-        check("a.example.com", "a.example.com");
-        check("a.example.com:8080", "a.example.com");
-        check("[::1]", "[::1]");
-        check("[::1]:8080", "[::1]");
-        check("a:", "a");
-        check("", "");
-    }
 
     #[test]
     fn a_host_is_found_without_its_port_its_brackets_and_its_case() {

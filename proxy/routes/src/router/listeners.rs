@@ -1,8 +1,8 @@
 //! Which hosts are served on which port, and in what: clear text, or TLS by the server name that a client asks for.
 
-use super::Transport;
 use super::host_map::HostMap;
 use super::hosts::HostTable;
+use super::request::Transport;
 use crate::documents::{ClientAuth, Credential, HostPattern, TlsVersion};
 use std::collections::BTreeMap;
 

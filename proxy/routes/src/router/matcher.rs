@@ -2,7 +2,7 @@
 //! (repeated header lines are matched one by one, a missing header counts as empty under `withoutHeaders`, only the
 //! first of repeated query parameters counts, nothing is percent-decoded).
 
-use super::RequestHead;
+use super::request::RequestHead;
 use crate::documents::{HeaderSelector, Match, StringMatch, ValueMatch};
 use http::{HeaderMap, HeaderName};
 use std::borrow::Cow;

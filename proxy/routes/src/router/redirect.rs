@@ -1,9 +1,18 @@
 //! Where a redirect leads: the rules that Envoy's `newUri` was observed to follow.
 
+use super::request::{RequestHead, without_port};
 use super::rewrite::replace_prefix;
-use super::{Redirection, RequestHead};
 use crate::documents::{Redirect, RedirectPath, RedirectPort, Scheme};
 use http::StatusCode;
+
+/// Where a client is sent instead.
+#[derive(Debug)]
+pub struct Redirection {
+    /// One of 3xx.
+    pub status: StatusCode,
+    /// An absolute URL.
+    pub location: String,
+}
 
 /// A redirect, ready to be answered with.
 #[derive(Debug)]
@@ -52,14 +61,16 @@ impl CompiledRedirect {
     /// changes and it is the old scheme's default.
     fn push_authority(&self, location: &mut String, request: &RequestHead<'_>, from: Scheme, to: Scheme) {
         let authority = self.redirect.authority.as_deref().unwrap_or(request.authority);
-        let host = super::hosts::without_port(authority);
+        let host = without_port(authority);
         let own_port = authority.get(host.len() + 1..).unwrap_or("");
         location.push_str(host);
         let port = match self.redirect.port {
             Some(RedirectPort::Number(port)) if port != to.default_port() => Some(port.to_string()),
             Some(RedirectPort::Listener) => Some(request.port.to_string()),
-            _ if own_port.is_empty() || (from != to && own_port == from.default_port().to_string()) => None,
-            _ => Some(own_port.to_owned()),
+            Some(RedirectPort::Number(_) | RedirectPort::ProtocolDefault) | None => {
+                let is_dropped = own_port.is_empty() || (from != to && own_port == from.default_port().to_string());
+                (!is_dropped).then(|| own_port.to_owned())
+            }
         };
         if let Some(port) = port {
             location.push(':');

@@ -46,3 +46,31 @@ impl Transport<'_> {
         }
     }
 }
+
+/// `a.example.com:80` to `a.example.com`, `[::1]:80` to `[::1]`.
+pub(super) fn without_port(authority: &str) -> &str {
+    match authority.rfind(':') {
+        Some(colon)
+            if authority[colon + 1..].bytes().all(|b| b.is_ascii_digit()) && !authority[colon..].contains(']') =>
+        {
+            &authority[..colon]
+        }
+        _ => authority,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_port_is_cut_off_whatever_the_host_is() {
+        let check = |authority, expected| assert_eq!(without_port(authority), expected, "{authority}");
+        check("a.example.com", "a.example.com");
+        check("a.example.com:8080", "a.example.com");
+        check("[::1]", "[::1]");
+        check("[::1]:8080", "[::1]");
+        check("a:", "a");
+        check("", "");
+    }
+}

@@ -89,7 +89,14 @@ impl RetryPolicy {
                 let grpc = headers.get("grpc-status").and_then(|value| value.to_str().ok()?.parse::<u8>().ok());
                 grpc == Some(*wanted)
             }
-            _ => false,
+            // About tries that brought no answer, or never true of an answer over HTTP/1.1.
+            RetryCondition::Reset
+            | RetryCondition::ResetBeforeRequest
+            | RetryCondition::ConnectFailure
+            | RetryCondition::RefusedStream
+            | RetryCondition::RetriableStatusCodes
+            | RetryCondition::RetriableHeaders
+            | RetryCondition::Http3PostConnectFailure => false,
         })
     }
 
@@ -103,7 +110,13 @@ impl RetryPolicy {
             | RetryCondition::RetriableHeaders
             | RetryCondition::Http3PostConnectFailure => true,
             RetryCondition::Grpc(_) => !grpc,
-            _ => false,
+            RetryCondition::ServerError
+            | RetryCondition::GatewayError
+            | RetryCondition::Reset
+            | RetryCondition::ResetBeforeRequest
+            | RetryCondition::Retriable4xx
+            | RetryCondition::EnvoyRatelimited
+            | RetryCondition::Status(_) => false,
         };
         self.retries > 0 && !self.conditions.iter().all(only_before_sending)
     }

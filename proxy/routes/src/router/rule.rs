@@ -2,6 +2,7 @@
 
 use super::header_operations::HeaderChangeList;
 use super::matcher::Matcher;
+use super::origin::Origin;
 use super::redirect::CompiledRedirect;
 use super::retry::RetryPolicy;
 use super::rewrite::CompiledRewrite;
@@ -50,24 +51,4 @@ pub enum RuleAction {
     Redirect(CompiledRedirect),
     /// Answers with a fixed response.
     DirectResponse(DirectResponse),
-}
-
-/// Where a rule stands in the documents.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Origin {
-    /// Of the VirtualService.
-    pub namespace: String,
-    /// Of the VirtualService.
-    pub virtual_service: String,
-    /// Position in `spec.http`, from 0.
-    pub http: usize,
-    /// The rule's own name.
-    pub name: Option<String>,
-}
-
-impl std::fmt::Display for Origin {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{} spec.http[{}]", self.namespace, self.virtual_service, self.http)?;
-        self.name.as_ref().map_or(Ok(()), |name| write!(f, " ({name})"))
-    }
 }

@@ -4,10 +4,10 @@
 
 use super::backend::{Backend, BackendId, EndpointSource, Missing, ServiceName, UNKNOWN, cluster_namespace};
 use super::destination_rules::{DestinationRules, find_subset, merge_policies};
+use super::known::{Known, Wanted, complete};
 use super::warning::Lack;
 use crate::documents::{
-    Destination, DestinationRule, Document, EndpointAddress, Metadata, Resolution, ServiceEndpoint, ServiceEntry,
-    ServicePort, Subset,
+    Destination, DestinationRule, Document, EndpointAddress, Resolution, ServiceEndpoint, ServiceEntry, ServicePort,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
@@ -19,27 +19,6 @@ pub(super) struct Services<'d> {
     rules: DestinationRules<'d>,
     backends: Vec<Backend>,
     resolved: HashMap<Wanted, Result<BackendId, Missing>>,
-}
-
-/// What a destination names; its backend follows from it. A port that is not given stands for the only one.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub(super) struct Wanted {
-    /// Completed.
-    pub(super) host: String,
-    pub(super) port: Option<u16>,
-    pub(super) subset: Option<String>,
-}
-
-/// What the documents say of it.
-pub(super) struct Known<'a> {
-    pub(super) wanted: &'a Wanted,
-    pub(super) entry: Option<&'a ServiceEntry>,
-    /// The service's.
-    pub(super) namespace: &'a str,
-    /// Those that count for it, oldest first.
-    pub(super) rules: &'a [&'a DestinationRule],
-    /// The one that is wanted, if a rule has it.
-    pub(super) subset: Option<&'a Subset>,
 }
 
 /// What a destination comes to.
@@ -70,8 +49,8 @@ impl<'d> Services<'d> {
                 Document::Gateway(_) | Document::VirtualService(_) => {}
             }
         }
-        entries.sort_by_key(|entry| age_order(&entry.metadata));
-        rules.sort_by_key(|rule| age_order(&rule.metadata));
+        entries.sort_by_key(|entry| entry.metadata.age_order());
+        rules.sort_by_key(|rule| rule.metadata.age_order());
         let mut by_host = HashMap::new();
         for entry in entries {
             for host in &entry.hosts {
@@ -148,22 +127,6 @@ impl<'d> Services<'d> {
         };
         let workload = Arc::new(service.nobody());
         Ok(Backend { host: host.to_owned(), port, subset: wanted.subset.clone(), policy, endpoints, workload })
-    }
-}
-
-/// Istio's order among objects of one kind: by age, then by name, then by namespace. None counts as oldest; RFC 3339 in
-/// UTC sorts as text.
-pub(super) fn age_order(metadata: &Metadata) -> (String, String, String) {
-    let created = metadata.creation_timestamp.clone().unwrap_or_default();
-    (created, metadata.name.clone(), metadata.namespace.clone())
-}
-
-/// A short name is one of the namespace's services; `localhost` and anything with a dot are taken as they are.
-pub(super) fn complete(host: &str, namespace: &str) -> String {
-    if host.contains(['.', ':', '*']) || host == "localhost" {
-        host.to_owned()
-    } else {
-        format!("{host}.{namespace}.svc.cluster.local")
     }
 }
 

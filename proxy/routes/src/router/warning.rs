@@ -2,8 +2,8 @@
 //! is no error, as in Istio: its requests get 503. But nobody should learn of it from them.
 
 use super::backend::{Backend, Missing, cluster_namespace};
-use super::rule::Origin;
-use super::services::Known;
+use super::known::Known;
+use super::origin::Origin;
 use crate::decode::quoted;
 use serde::Serialize;
 use std::fmt;

@@ -3,7 +3,7 @@
 use super::url::status;
 use crate::decode::{Decoded, Item, Reported};
 use crate::documents::base64;
-use crate::render::Fields;
+use crate::encode::Fields;
 use bytes::Bytes;
 use http::StatusCode;
 use serde_json::Value;

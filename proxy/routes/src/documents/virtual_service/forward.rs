@@ -5,7 +5,7 @@ use crate::decode::{Decoded, Item};
 use crate::documents::destination_rule::subset_name;
 use crate::documents::header_changes::HeaderOperations;
 use crate::documents::host::check_wildcard_domain;
-use crate::render::Fields;
+use crate::encode::Fields;
 use serde_json::Value;
 
 /// Sends the request to one of the destinations.

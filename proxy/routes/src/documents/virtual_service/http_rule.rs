@@ -8,7 +8,7 @@ use super::retries::Retries;
 use super::rewrite::Rewrite;
 use crate::decode::{Decoded, Item, Object, Reported};
 use crate::documents::header_changes::HeaderOperations;
-use crate::render::{Fields, duration};
+use crate::encode::{Fields, duration};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -83,7 +83,7 @@ impl HttpRule {
                 Err(item
                     .advise("rewrite.authority and headers.request both set the authority", "leave one of them out"))
             }
-            _ => Ok(()),
+            Action::Forward(_) | Action::Redirect(_) | Action::DirectResponse(_) => Ok(()),
         }
     }
 

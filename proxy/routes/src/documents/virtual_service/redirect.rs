@@ -4,7 +4,7 @@ use super::request_match::Match;
 use super::url::{Scheme, status, url_part};
 use crate::decode::{Decoded, Item, both};
 use crate::documents::string_match::StringMatch;
-use crate::render::Fields;
+use crate::encode::Fields;
 use http::StatusCode;
 use serde_json::Value;
 

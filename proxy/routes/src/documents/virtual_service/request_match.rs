@@ -7,7 +7,7 @@ use crate::documents::header_changes::header_name;
 use crate::documents::host::is_label;
 use crate::documents::metadata::labels;
 use crate::documents::string_match::{EmptyPrefix, StringMatch, ValueMatch};
-use crate::render::Fields;
+use crate::encode::Fields;
 use http::HeaderName;
 use serde_json::Value;
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
 //! `retries`: when and how often a request is tried again.
 
 use crate::decode::{Decoded, Item, quoted};
-use crate::render::{Fields, duration};
+use crate::encode::{Fields, duration};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;

@@ -2,8 +2,8 @@
 
 use super::url::url_part;
 use crate::decode::{Decoded, Item, quoted};
+use crate::encode::Fields;
 use crate::re2::{self, PatternError};
-use crate::render::Fields;
 use http::uri::Authority;
 use regex::Regex;
 use serde_json::Value;

@@ -1,7 +1,6 @@
 //! From the rules of VirtualServices to routes. Each rule is compiled once, and the routes of a VirtualService once for
 //! each server that serves it, however many hosts it has: all of them share what is made here.
 
-use super::{Identity, refers_to};
 use crate::documents::{
     Action, Document, Forward, Gateway, GatewayRef, HeaderChanges, HttpRule, Match, PathRewrite, VirtualService,
     WeightedDestination,
@@ -9,11 +8,13 @@ use crate::documents::{
 use crate::router::backend::Backend;
 use crate::router::header_operations::HeaderChangeList;
 use crate::router::hosts::Routes;
+use crate::router::identity::Identity;
 use crate::router::matcher::Matcher;
+use crate::router::origin::Origin;
 use crate::router::redirect::CompiledRedirect;
 use crate::router::retry::RetryPolicy;
 use crate::router::rewrite::CompiledRewrite;
-use crate::router::rule::{Origin, Route, Rule, RuleAction};
+use crate::router::rule::{Route, Rule, RuleAction};
 use crate::router::services::{Resolved, Services};
 use crate::router::split::{Split, Target};
 use crate::router::warning::Warning;
@@ -98,7 +99,7 @@ impl<'d> RuleCompiler<'d> {
         here && self.identity.carries(&entry.source_labels)
             && entry.source_namespace.as_ref().is_none_or(|namespace| *namespace == self.identity.namespace)
             && match via {
-                Some(gateway) => entry.gateways.is_empty() || refers_to(&entry.gateways, gateway),
+                Some(gateway) => entry.gateways.is_empty() || gateway.is_among(&entry.gateways),
                 None => entry.gateways.is_empty() || entry.gateways.iter().any(|gateway| *gateway != GatewayRef::Mesh),
             }
     }
