@@ -24,6 +24,8 @@ mod rewrite;
 mod rule;
 mod services;
 mod split;
+#[cfg(test)]
+mod testing;
 mod warning;
 
 pub use backend::{Backend, BackendId, BackendPolicy, EndpointSource, Missing, Workload};

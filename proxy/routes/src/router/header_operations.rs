@@ -152,3 +152,75 @@ fn protocol_name(version: Version) -> &'static str {
         _ => "HTTP/1.1",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::router::testing::{headers, rule};
+    use std::net::Ipv4Addr;
+
+    /// What an operation on the rule and one on a destination make of the headers, by how they are put together.
+    fn applied(
+        combine: fn(&HeaderChanges, &HeaderChanges) -> HeaderChangeList,
+        on_rule: &str,
+        on_target: &str,
+    ) -> String {
+        let fields = format!("headers: {{request: {{{on_rule}}}}}, directResponse: {{status: 200}}");
+        let other = format!("headers: {{request: {{{on_target}}}}}, directResponse: {{status: 200}}");
+        let list = combine(&rule(&fields).headers.request, &rule(&other).headers.request);
+        let mut message = headers(&["x: client", "y: 1"]);
+        let client = Ipv4Addr::LOCALHOST.into();
+        let context = FormatContext { protocol: Version::HTTP_11, response_code: 201, client, request_headers: None };
+        list.apply(&mut message, &context);
+        let lines = message.get_all("x").iter().map(|value| value.to_str().expect("text"));
+        lines.collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn the_order_of_operations_depends_on_the_number_of_destinations() {
+        let check = |on_rule: &str, on_target: &str, one: &str, several: &str| {
+            assert_eq!(applied(HeaderChangeList::merged, on_rule, on_target), one, "one: {on_rule} | {on_target}");
+            assert_eq!(
+                applied(HeaderChangeList::layered, on_rule, on_target),
+                several,
+                "several: {on_rule} | {on_target}"
+            );
+        };
+        check("", "", "client", "client");
+        check("set: {x: r}", "", "r", "r");
+        check("set: {x: r}", "set: {x: t}", "t", "r");
+        check("add: {x: r}", "add: {x: t}", "client r t", "client t r");
+        check("remove: [x]", "", "", "");
+        check("remove: [x]", "set: {x: t}", "t", "");
+        check("set: {x: r}", "remove: [x]", "r", "r");
+        check("add: {x: r}", "remove: [x]", "r", "r");
+        check("remove: [x], add: {x: r}", "", "r", "r");
+        check("set: {x: ''}", "add: {x: ''}", "client", "client");
+    }
+
+    #[test]
+    fn a_value_is_put_together_for_each_request() {
+        let check = |value: &str, expected: &str| {
+            assert_eq!(applied(HeaderChangeList::merged, &format!("set: {{x: '{value}'}}"), ""), expected, "{value}");
+        };
+        check("a%%b", "a%b");
+        check("%REQ(y)%-%REQ(x)%-%REQ(z)%", "1-client--");
+        check("%PROTOCOL% %RESPONSE_CODE%", "HTTP/1.1 201");
+        check("%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%", "127.0.0.1");
+    }
+
+    #[test]
+    fn a_response_takes_what_it_names_of_the_request() {
+        let rule = rule("headers: {response: {set: {x: '%REQ(y)%'}, remove: [z]}}, directResponse: {status: 200}");
+        let list = HeaderChangeList::merged(&rule.headers.response, &HeaderChanges::default());
+        assert!(list.needs_request_headers());
+        let (request, client) = (headers(&["y: of the request"]), Ipv4Addr::LOCALHOST.into());
+        let context =
+            FormatContext { protocol: Version::HTTP_2, response_code: 200, client, request_headers: Some(&request) };
+        let mut response = headers(&["y: of the response", "z: 1"]);
+        list.apply(&mut response, &context);
+        assert_eq!(response, headers(&["y: of the response", "x: of the request"]));
+        let fixed = HeaderChangeList::merged(&HeaderChanges::default(), &rule.headers.request);
+        assert!(!fixed.needs_request_headers());
+    }
+}

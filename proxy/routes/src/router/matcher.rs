@@ -201,3 +201,83 @@ fn matches_text(expected: &StringMatch, text: &[u8]) -> bool {
         StringMatch::Regex(pattern) => pattern.matches(text),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::router::testing::{head, headers, rule};
+
+    fn matcher(entry: &str) -> Matcher {
+        let rule = rule(&format!("match: [{{{entry}}}], directResponse: {{status: 200}}"));
+        Matcher::compile(&rule.matches[0], None)
+    }
+
+    #[test]
+    fn a_condition_on_the_head_is_met_or_not() {
+        let check = |entry: &str, met: &[&str], not_met: &[&str]| {
+            let (matcher, headers) = (matcher(entry), HeaderMap::new());
+            for (requests, expected) in [(met, true), (not_met, false)] {
+                for request in requests {
+                    assert_eq!(matcher.matches(&head(request, &headers)), expected, "{entry}: {request}");
+                }
+            }
+        };
+        check("uri: {exact: /a}", &["GET http://h/a", "GET http://h/a?x"], &["GET http://h/A", "GET http://h/a/"]);
+        check("uri: {prefix: /a}", &["GET http://h/a", "GET http://h/ab"], &["GET http://h/A", "GET http://h/"]);
+        check("uri: {prefix: /Ab}, ignoreUriCase: true", &["GET http://h/aBc"], &["GET http://h/a"]);
+        check("uri: {exact: /Ab}, ignoreUriCase: true", &["GET http://h/aB"], &["GET http://h/abc"]);
+        check("uri: {regex: '/a+'}", &["GET http://h/aa"], &["GET http://h/aab", "GET http://h/b/a"]);
+        check("method: {exact: GET}", &["GET http://h/"], &["get http://h/", "GETS http://h/"]);
+        check("scheme: {exact: https}", &["GET https://h/"], &["GET http://h/"]);
+        check("authority: {prefix: 'h:'}", &["GET http://h:80/"], &["GET http://H:80/", "GET http://h/"]);
+        check("headers: {host: {exact: 'h:80'}}", &["GET http://h:80/"], &["GET http://h/"]);
+        check("port: 8080", &["GET http://h:1/"], &[]);
+        check("port: 1", &[], &["GET http://h:1/"]);
+        check("queryParams: {k: {exact: v}}", &["GET http://h/?k=v&k=w"], &["GET http://h/?k=w&k=v", "GET http://h/"]);
+        check(
+            "queryParams: {k: {}}",
+            &["GET http://h/?k", "GET http://h/?j&k=1"],
+            &["GET http://h/?kk", "GET http://h/?%6b"],
+        );
+        check("uri: {prefix: /a}, method: {exact: PUT}", &["PUT http://h/a"], &["PUT http://h/", "GET http://h/a"]);
+    }
+
+    #[test]
+    fn a_condition_on_headers_is_met_or_not() {
+        let check = |entry: &str, met: &[&[&str]], not_met: &[&[&str]]| {
+            let matcher = matcher(entry);
+            for (cases, expected) in [(met, true), (not_met, false)] {
+                for lines in cases {
+                    let headers = headers(lines);
+                    assert_eq!(matcher.matches(&head("GET http://h/", &headers)), expected, "{entry}: {lines:?}");
+                }
+            }
+        };
+        check("headers: {x: {}}", &[&["x: 1"], &["X: "]], &[&[], &["y: 1"]]);
+        check("headers: {x: {exact: b}}", &[&["x: b"], &["x: a", "x: b"]], &[&["x: a"], &["x: a,b"], &[]]);
+        check("headers: {x: {exact: ''}}", &[&["x: "]], &[&[], &["x: a"]]);
+        check("headers: {x: {regex: 'a.*'}}", &[&["x: ab"]], &[&["x: ba"]]);
+        check("withoutHeaders: {x: {}}", &[&[]], &[&["x: 1"]]);
+        check("withoutHeaders: {x: {exact: b}}", &[&[], &["x: a"]], &[&["x: b"], &["x: a", "x: b"]]);
+        // A missing header counts as empty.
+        check("withoutHeaders: {x: {regex: 'b*'}}", &[&["x: a"]], &[&[], &["x: b"]]);
+        // Lines of some headers count as one.
+        check("headers: {accept: {exact: 'a,b'}}", &[&["accept: a,b"], &["accept: a", "accept: b"]], &[&["accept: a"]]);
+        check("headers: {accept: {exact: b}}", &[&["accept: b"]], &[&["accept: a", "accept: b"]]);
+    }
+
+    #[test]
+    fn a_catch_all_is_what_istio_takes_for_one() {
+        let check = |entry: &str, expected: bool| assert_eq!(matcher(entry).is_catch_all(), expected, "{entry}");
+        check("", true);
+        check("name: x", true);
+        check("uri: {prefix: ''}", true);
+        check("uri: {prefix: /}", true);
+        check("uri: {regex: '.*'}", true);
+        check("uri: {regex: '/.*'}", false);
+        check("uri: {exact: /}", false);
+        check("uri: {prefix: /}, headers: {x: {}}", false);
+        check("uri: {prefix: /}, method: {exact: GET}", false);
+        check("queryParams: {x: {}}", false);
+    }
+}

@@ -78,3 +78,39 @@ impl CompiledRedirect {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::documents::Action;
+    use crate::router::testing::{head, rule};
+    use http::HeaderMap;
+
+    #[test]
+    fn a_redirect_changes_what_it_names_and_keeps_the_rest() {
+        let check = |fields: &str, request: &str, expected: &str| {
+            let rule = rule(&format!("match: [{{uri: {{prefix: /a}}}}], redirect: {{{fields}}}"));
+            let Action::Redirect(redirect) = rule.action else { panic!("{fields}: no redirect") };
+            let headers = HeaderMap::new();
+            let to = CompiledRedirect::new(redirect).apply(&head(&format!("GET {request}"), &headers), "/a".len());
+            assert_eq!(format!("{} {}", to.status.as_u16(), to.location), expected, "{fields}: {request}");
+        };
+        check("uri: /new", "http://h/a?x=1", "301 http://h/new?x=1");
+        check("uri: new", "http://h/a", "301 http://h/new");
+        check("uri: '/new?y=2'", "http://h/a?x=1", "301 http://h/new?y=2");
+        check("prefixRewrite: /b", "http://h/a/c?x=1", "301 http://h/b/c?x=1");
+        check("authority: n, redirectCode: 308", "http://h:81/a", "308 http://n/a");
+        check("authority: 'n:82'", "https://h/a", "301 https://n:82/a");
+        check("scheme: https", "http://h/a", "301 https://h/a");
+        check("scheme: https", "http://h:80/a", "301 https://h/a");
+        check("scheme: https", "http://h:8080/a", "301 https://h:8080/a");
+        check("scheme: http", "https://h:443/a", "301 http://h/a");
+        check("scheme: https", "https://h:443/a", "301 https://h:443/a");
+        check("port: 81", "http://h:8080/a", "301 http://h:81/a");
+        check("port: 80", "http://h:8080/a", "301 http://h:8080/a");
+        check("port: 443, scheme: https", "http://h/a", "301 https://h/a");
+        check("derivePort: FROM_REQUEST_PORT", "http://h/a", "301 http://h:8080/a");
+        check("derivePort: FROM_PROTOCOL_DEFAULT, scheme: https", "http://h:80/a", "301 https://h/a");
+        check("port: 81", "http://[::1]:8080/a", "301 http://[::1]:81/a");
+    }
+}

@@ -125,3 +125,86 @@ impl RetryPolicy {
         conditions.iter().any(|condition| self.conditions.contains(condition))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::router::testing::{headers, rule};
+
+    fn policy(fields: &str) -> RetryPolicy {
+        RetryPolicy::compile(rule(&format!("{fields}route: [{{destination: {{host: m}}}}]")).retries.as_ref())
+    }
+
+    fn on(conditions: &str) -> RetryPolicy {
+        policy(&format!("retries: {{attempts: 3, retryOn: '{conditions}'}}, "))
+    }
+
+    #[test]
+    fn what_the_rule_leaves_open_is_istios_default() {
+        let check = |fields: &str, retries: u32, backoff_ms: u128, avoids: bool| {
+            let policy = policy(fields);
+            let got = (policy.retries, policy.backoff.as_millis(), policy.avoid_previous_endpoints);
+            assert_eq!(got, (retries, backoff_ms, avoids), "{fields}");
+        };
+        check("", 2, 25, true);
+        check("retries: {attempts: 0}, ", 0, 25, true);
+        check("retries: {attempts: 5}, ", 5, 25, true);
+        check("retries: {attempts: 1, backoff: 2s, retryIgnorePreviousHosts: false}, ", 1, 2000, false);
+    }
+
+    #[test]
+    fn a_failure_is_covered_by_the_conditions_that_mean_it() {
+        const ALL: [Failure; 4] = [Failure::Connect, Failure::AfterRequest, Failure::PerTryTimeout, Failure::Protocol];
+        let check = |policy: &RetryPolicy, expected: &[Failure]| {
+            let covered: Vec<_> = ALL.into_iter().filter(|failure| policy.covers_failure(*failure)).collect();
+            assert_eq!(covered, expected, "{policy:?}");
+        };
+        check(&policy(""), &[Failure::Connect]);
+        check(&on("connect-failure"), &[Failure::Connect]);
+        check(&on("reset-before-request"), &[Failure::Connect]);
+        check(&on("refused-stream,retriable-4xx,503"), &[]);
+        for any in ["5xx", "gateway-error", "reset"] {
+            check(&on(any), &[Failure::Connect, Failure::AfterRequest, Failure::PerTryTimeout]);
+        }
+    }
+
+    #[test]
+    fn an_answer_is_covered_by_the_conditions_that_mean_it() {
+        let check = |policy: &RetryPolicy, status: u16, lines: &[&str], expected: bool| {
+            let status = StatusCode::from_u16(status).expect("a status");
+            assert_eq!(policy.covers_response(status, &headers(lines)), expected, "{policy:?}, {status}, {lines:?}");
+        };
+        for (status, by_5xx, by_gateway) in
+            [(499, false, false), (500, true, false), (502, true, true), (505, true, false)]
+        {
+            check(&on("5xx"), status, &[], by_5xx);
+            check(&on("gateway-error"), status, &[], by_gateway);
+            check(&policy(""), status, &[], false);
+        }
+        check(&on("retriable-4xx"), 409, &[], true);
+        check(&on("retriable-4xx"), 408, &[], false);
+        check(&on("418,retriable-status-codes"), 418, &[], true);
+        check(&on("retriable-status-codes"), 503, &[], false);
+        check(&on("envoy-ratelimited"), 429, &["x-envoy-ratelimited: true"], true);
+        check(&on("envoy-ratelimited"), 429, &[], false);
+        check(&policy(""), 200, &["grpc-status: 14"], true);
+        check(&policy(""), 200, &["grpc-status: 13"], false);
+        check(&on("internal"), 200, &["grpc-status: 13"], true);
+    }
+
+    #[test]
+    fn what_was_sent_is_kept_only_if_it_may_be_sent_again() {
+        let check = |policy: &RetryPolicy, plain: bool, grpc: bool| {
+            assert_eq!((policy.may_send_again(false), policy.may_send_again(true)), (plain, grpc), "{policy:?}");
+        };
+        check(&policy(""), false, true);
+        check(&policy("retries: {attempts: 0}, "), false, false);
+        check(&on("connect-failure,refused-stream"), false, false);
+        check(&on("unavailable"), false, true);
+        for sent in
+            ["5xx", "gateway-error", "reset", "reset-before-request", "retriable-4xx", "envoy-ratelimited", "503"]
+        {
+            check(&on(sent), true, true);
+        }
+    }
+}
