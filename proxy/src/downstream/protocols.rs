@@ -20,6 +20,8 @@ pub(super) trait Protocol: Future<Output = hyper::Result<()>> {
     fn graceful_shutdown(self: Pin<&mut Self>);
 }
 
+const HYPERS_MAX_HEADERS: usize = 100;
+
 type Answered = Result<Response<ResponseBody>, Infallible>;
 
 /// An HTTP/1 connection; `limits` are the settings and the most header lines.
@@ -41,9 +43,12 @@ pub(super) fn http1<T: Read + Write + Unpin + 'static>(
         .timer(TokioTimer::new())
         // Kept by `Client::poll_end`, which has no timer for each request.
         .header_read_timeout(None)
-        .max_headers(max_headers)
         .max_header_size(settings.max_header_bytes)
         .max_buf_size(settings.max_header_bytes.max(64 << 10));
+    if max_headers != HYPERS_MAX_HEADERS {
+        // To be told a number, if only its own, costs hyper a loop for each head.
+        builder.max_headers(max_headers);
+    }
     builder.serve_connection(io, service)
 }
 

@@ -52,7 +52,7 @@ impl Gateway {
             let is_exhausted = retry.retries > 0 && is_last;
             let cause = match outcome {
                 Ok(response) => {
-                    let covered = retry.covers_response(response.status(), response.headers());
+                    let covered = retry.covers_response(response.status(), response.headers(), record.grpc);
                     if !(covered && is_possible) {
                         let retries_exhausted = covered && is_exhausted;
                         return Ok((response, Flags { flag: Flag::None, retries_exhausted }));

@@ -40,21 +40,27 @@ const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-servi
 /// The longest request id that is taken over from a trusted proxy, in bytes.
 const MAX_REQUEST_ID_BYTES: usize = 128;
 
-/// Takes off the request what must not reach matching or the backend. Names with `_` become those with `-` in WSGI
-/// servers, so a client could say in them what it may not say otherwise.
+/// Takes off the request what must not reach matching or the backend, and refuses what cannot be done. Names with `_`
+/// become those with `-` in WSGI servers, so a client could say in them what it may not say otherwise.
 pub(super) fn sanitise_request(
     headers: &mut HeaderMap,
     trusted: bool,
     settings: HeaderSettings,
 ) -> Result<(), GatewayError> {
-    remove_nominated(headers)?;
-    let takes_trailers = list(headers, &header::TE).any(|token| token.eq_ignore_ascii_case(b"trailers"));
-    remove_if(headers, |name| {
+    let goes = |name: &str| {
         is_hop_by_hop(name)
             || is_not_for_backends(name)
             || (!trusted && says_who_the_client_is(name))
             || (!settings.keep_underscores && name.contains('_'))
-    });
+    };
+    // One look at each name: of most requests nothing has to go.
+    if !headers.keys().any(|name| goes(name.as_str())) {
+        return Ok(());
+    }
+    refuse_upgrade(headers)?;
+    remove_nominated(headers)?;
+    let takes_trailers = list(headers, &header::TE).any(|token| token.eq_ignore_ascii_case(b"trailers"));
+    remove_if(headers, goes);
     if takes_trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
@@ -88,7 +94,7 @@ fn remove_nominated(headers: &mut HeaderMap) -> Result<(), GatewayError> {
 
 /// There are no tunnels: a client that wants one is told so, rather than answered as if it had asked for a page. An
 /// offer of HTTP/2 may be passed over (RFC 9113, 3.1).
-pub(super) fn refuse_upgrade(headers: &HeaderMap) -> Result<(), GatewayError> {
+fn refuse_upgrade(headers: &HeaderMap) -> Result<(), GatewayError> {
     let wants = |token: &[u8]| !token.is_empty() && !token.eq_ignore_ascii_case(b"h2c");
     if headers.contains_key(header::UPGRADE)
         && list(headers, &header::CONNECTION).any(|token| token.eq_ignore_ascii_case(b"upgrade"))

@@ -52,7 +52,6 @@ impl<'a> Inbound<'a> {
         }
         let limits = HeadLimits { max_target_bytes: settings.max_target_bytes, max_fields: settings.max_headers };
         self.head = Head::read(&self.parts, self.client.is_tls(), limits)?;
-        headers::refuse_upgrade(&self.parts.headers)?;
         headers::sanitise_request(&mut self.parts.headers, self.trusted, settings.headers)?;
         if self.parts.version == Version::HTTP_2 {
             headers::join_cookies(&mut self.parts.headers);

@@ -47,13 +47,31 @@ pub(super) fn undressed(request: Request<TryBody>) -> Option<OutgoingHead> {
 /// Takes off an answer what belongs to its connection. What `Connection` names there stays, as observed on Istio: a
 /// backend is trusted with its own headers. None if it is not clear what its body is.
 pub(super) fn answer(mut response: Response<Incoming>, to_head: bool) -> Option<Response<Incoming>> {
+    let status = response.status();
     // Nobody asked for an upgrade.
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+    if status == StatusCode::SWITCHING_PROTOCOLS {
         return None;
     }
-    let has_body = !to_head && !matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let has_body = !to_head && !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    // One look at each header; most answers say no more than one length, which hyper has read, and `Connection`.
+    let (mut lengths, mut is_plain, mut says_connection) = (0, true, false);
+    for (name, value) in response.headers() {
+        if *name == header::CONTENT_LENGTH {
+            lengths += 1;
+            is_plain &= has_body && lengths == 1 && value.as_bytes().iter().all(u8::is_ascii_digit);
+        } else if *name == header::CONNECTION {
+            says_connection = true;
+        } else if *name == header::TRAILER || is_hop_by_hop(name.as_str()) {
+            is_plain = false;
+        }
+    }
+    if is_plain {
+        if says_connection {
+            response.headers_mut().remove(header::CONNECTION);
+        }
+        return Some(response);
+    }
     let length = response.body().size_hint().exact();
-    let status = response.status();
     let headers = response.headers_mut();
     if headers.contains_key(header::TRANSFER_ENCODING) {
         if has_body && !is_only_chunked(headers) {
@@ -62,13 +80,12 @@ pub(super) fn answer(mut response: Response<Incoming>, to_head: bool) -> Option<
         headers.remove(header::CONTENT_LENGTH);
     } else {
         headers.remove(header::TRAILER);
-        if headers.contains_key(header::CONTENT_LENGTH) {
-            // Several that say the same were read as one; where there is no body, nobody has read them yet.
-            let said = if has_body { length } else { said_length(headers) };
-            headers.remove(header::CONTENT_LENGTH);
-            if let Some(said) = said.filter(|_| status != StatusCode::NO_CONTENT) {
-                headers.insert(header::CONTENT_LENGTH, HeaderValue::from(said));
-            }
+        // Several that say the same were read as one; where there is no body, nobody has read them yet.
+        let said = if has_body { length } else { said_length(headers) };
+        if headers.remove(header::CONTENT_LENGTH).is_some()
+            && let Some(said) = said.filter(|_| status != StatusCode::NO_CONTENT)
+        {
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(said));
         }
     }
     remove_if(headers, is_hop_by_hop);

@@ -2,7 +2,6 @@
 
 use crate::documents::{Retries, RetryCondition};
 use http::{HeaderMap, StatusCode};
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Why a try brought no answer.
@@ -29,7 +28,7 @@ pub struct RetryPolicy {
     pub backoff: Duration,
     /// Whether a try goes to an endpoint that has not failed, while there is one.
     pub avoid_previous_endpoints: bool,
-    conditions: BTreeSet<RetryCondition>,
+    conditions: Vec<RetryCondition>,
 }
 
 /// Istio's default: 2 retries on what cannot have reached the application.
@@ -60,7 +59,7 @@ impl RetryPolicy {
                 per_try_timeout: *per_try_timeout,
                 backoff: backoff.unwrap_or(DEFAULT_BACKOFF),
                 avoid_previous_endpoints: ignore_previous_hosts.unwrap_or(true),
-                conditions: if retry_on.is_empty() { default.conditions } else { retry_on.clone() },
+                conditions: if retry_on.is_empty() { default.conditions } else { retry_on.iter().copied().collect() },
             },
         }
     }
@@ -76,8 +75,9 @@ impl RetryPolicy {
         }
     }
 
-    /// Whether an answer is thrown away for another try.
-    pub fn covers_response(&self, status: StatusCode, headers: &HeaderMap) -> bool {
+    /// Whether an answer is thrown away for another try. Only the answer to a gRPC request, which `grpc` says, is looked at
+    /// for a gRPC status.
+    pub fn covers_response(&self, status: StatusCode, headers: &HeaderMap, grpc: bool) -> bool {
         let code = status.as_u16();
         self.conditions.iter().any(|condition| match condition {
             RetryCondition::ServerError => status.is_server_error(),
@@ -86,8 +86,8 @@ impl RetryPolicy {
             RetryCondition::Status(wanted) => code == *wanted,
             RetryCondition::EnvoyRatelimited => headers.contains_key("x-envoy-ratelimited"),
             RetryCondition::Grpc(wanted) => {
-                let grpc = headers.get("grpc-status").and_then(|value| value.to_str().ok()?.parse::<u8>().ok());
-                grpc == Some(*wanted)
+                let status = || headers.get("grpc-status")?.to_str().ok()?.parse::<u8>().ok();
+                grpc && status() == Some(*wanted)
             }
             // About tries that brought no answer, or never true of an answer over HTTP/1.1.
             RetryCondition::Reset
@@ -172,7 +172,11 @@ mod tests {
     fn an_answer_is_covered_by_the_conditions_that_mean_it() {
         let check = |policy: &RetryPolicy, status: u16, lines: &[&str], expected: bool| {
             let status = StatusCode::from_u16(status).expect("a status");
-            assert_eq!(policy.covers_response(status, &headers(lines)), expected, "{policy:?}, {status}, {lines:?}");
+            assert_eq!(
+                policy.covers_response(status, &headers(lines), true),
+                expected,
+                "{policy:?}, {status}, {lines:?}"
+            );
         };
         for (status, by_5xx, by_gateway) in
             [(499, false, false), (500, true, false), (502, true, true), (505, true, false)]
