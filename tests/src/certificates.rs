@@ -12,7 +12,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+use rustls::{ClientConfig, HandshakeKind, RootCertStore, SupportedProtocolVersion};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -107,12 +107,12 @@ impl TlsClient {
     /// Connects and shakes hands with the server of this name. With TLS 1.3 a server that refuses the client's
     /// certificate says so only after the client has finished: such a stream fails when it is used.
     pub async fn connect(&self, address: SocketAddr, name: &str) -> anyhow::Result<TlsStream<TcpStream>> {
-        let connector = TlsConnector::from(Arc::new(self.client_config()?));
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        let name = ServerName::try_from(name.to_owned()).context("not a server name")?;
-        let handshake = tokio::time::timeout(crate::client::ANSWER_DEADLINE, connector.connect(name, stream));
-        Ok(handshake.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??)
+        self.visitor()?.connect(address, name).await
+    }
+
+    /// The same client, with a memory: its later connections take up the sessions of its earlier ones.
+    pub fn visitor(&self) -> anyhow::Result<Visitor> {
+        Ok(Visitor { connector: TlsConnector::from(Arc::new(self.client_config()?)) })
     }
 
     /// The first bytes of a handshake with the server of this name, for those who say no more.
@@ -141,6 +141,23 @@ impl TlsClient {
     }
 }
 
+/// A client that remembers the sessions of its connections.
+#[derive(Clone)]
+pub struct Visitor {
+    connector: TlsConnector,
+}
+
+impl Visitor {
+    /// Connects and shakes hands, as [`TlsClient::connect`].
+    pub async fn connect(&self, address: SocketAddr, name: &str) -> anyhow::Result<TlsStream<TcpStream>> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let name = ServerName::try_from(name.to_owned()).context("not a server name")?;
+        let handshake = tokio::time::timeout(crate::client::ANSWER_DEADLINE, self.connector.connect(name, stream));
+        Ok(handshake.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??)
+    }
+}
+
 /// The certificate that the server showed, to be compared with another connection's.
 pub fn shown_certificate(stream: &TlsStream<TcpStream>) -> Option<Vec<u8>> {
     let chain = stream.get_ref().1.peer_certificates()?;
@@ -150,4 +167,9 @@ pub fn shown_certificate(stream: &TlsStream<TcpStream>) -> Option<Vec<u8>> {
 /// The bytes of a PEM certificate, to be compared with a shown one.
 pub fn certificate_bytes(pem: &str) -> anyhow::Result<Vec<u8>> {
     Ok(CertificateDer::from_pem_slice(pem.as_bytes())?.to_vec())
+}
+
+/// Whether the connection took up the session of an earlier one. Known once something was read from the server.
+pub fn is_resumed(stream: &TlsStream<TcpStream>) -> bool {
+    stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed)
 }

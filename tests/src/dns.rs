@@ -1,5 +1,6 @@
-//! A DNS server on loopback UDP that says what a test wants to hear: addresses with a time to live, "no such name", a
-//! failure, or nothing at all. It answers A questions; every other type has no records.
+//! A DNS server on loopback that says what a test wants to hear: addresses with a time to live, "no such name", a
+//! failure, or nothing at all. It answers A questions; every other type has no records. An answer that is too long for
+//! UDP is cut short there, and whole over TCP (RFC 7766, 5).
 //!
 //! What it says can be changed at any time, and it counts what it was asked.
 
@@ -8,7 +9,8 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::net::UdpSocket;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::JoinSet;
 
 /// What the server says about a name.
@@ -36,7 +38,20 @@ pub struct DnsServer {
 struct Zone {
     answers: HashMap<String, Answer>,
     asked: HashMap<String, usize>,
+    asked_over_tcp: HashMap<String, usize>,
 }
+
+/// Where a question came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Transport {
+    Udp,
+    Tcp,
+}
+
+/// The longest answer over UDP (RFC 1035, 4.2.1).
+const UDP_LIMIT: usize = 512;
+/// The flag TC in the first byte of flags.
+const TRUNCATED: u8 = 2;
 
 /// Type A (RFC 1035, 3.2.2).
 const TYPE_A: [u8; 2] = [0, 1];
@@ -47,11 +62,13 @@ const NAME_ERROR: u8 = 3;
 impl DnsServer {
     /// Starts a server that knows no name.
     pub async fn start() -> io::Result<Self> {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let address = socket.local_addr()?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
+        let socket = UdpSocket::bind(address).await?;
         let zone = Arc::new(Mutex::new(Zone::default()));
         let mut serving = JoinSet::new();
-        serving.spawn(serve(socket, Arc::clone(&zone)));
+        serving.spawn(serve_udp(socket, Arc::clone(&zone)));
+        serving.spawn(serve_tcp(listener, Arc::clone(&zone)));
         Ok(Self { address, zone, _serving: serving })
     }
 
@@ -69,21 +86,48 @@ impl DnsServer {
     pub fn asked(&self, name: &str) -> usize {
         lock(&self.zone).asked.get(name).copied().unwrap_or_default()
     }
+
+    /// How often over TCP.
+    pub fn asked_over_tcp(&self, name: &str) -> usize {
+        lock(&self.zone).asked_over_tcp.get(name).copied().unwrap_or_default()
+    }
 }
 
 fn lock(zone: &Mutex<Zone>) -> MutexGuard<'_, Zone> {
     zone.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn serve(socket: UdpSocket, zone: Arc<Mutex<Zone>>) {
+async fn serve_udp(socket: UdpSocket, zone: Arc<Mutex<Zone>>) {
     let mut query = [0; 1500];
     loop {
         let Ok((length, client)) = socket.recv_from(&mut query).await else { continue };
-        let response = Question::read(&query[..length]).and_then(|question| question.answer(&zone));
+        let response = Question::read(&query[..length]).and_then(|question| question.answer(&zone, Transport::Udp));
         if let Some(response) = response {
             // A client that is gone does not miss it.
             let _ = socket.send_to(&response, client).await;
         }
+    }
+}
+
+async fn serve_tcp(listener: TcpListener, zone: Arc<Mutex<Zone>>) {
+    let mut serving = JoinSet::new();
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        let zone = Arc::clone(&zone);
+        // A client that is gone asks no more.
+        serving.spawn(async move { serve_stream(stream, &zone).await.unwrap_or_default() });
+    }
+}
+
+/// Each message has its length before it (RFC 1035, 4.2.2).
+async fn serve_stream(mut stream: TcpStream, zone: &Mutex<Zone>) -> io::Result<()> {
+    loop {
+        let mut query = vec![0; usize::from(stream.read_u16().await?)];
+        stream.read_exact(&mut query).await?;
+        let response = Question::read(&query).and_then(|question| question.answer(zone, Transport::Tcp));
+        let Some(response) = response else { continue };
+        stream.write_u16(u16::try_from(response.len()).map_err(io::Error::other)?).await?;
+        stream.write_all(&response).await?;
     }
 }
 
@@ -119,27 +163,41 @@ impl<'q> Question<'q> {
     }
 
     /// The response, unless the server is to be silent.
-    fn answer(&self, zone: &Mutex<Zone>) -> Option<Vec<u8>> {
+    fn answer(&self, zone: &Mutex<Zone>, transport: Transport) -> Option<Vec<u8>> {
         let mut zone = lock(zone);
         let is_a = self.kind == TYPE_A;
         if is_a {
             *zone.asked.entry(self.name.clone()).or_default() += 1;
+            if transport == Transport::Tcp {
+                *zone.asked_over_tcp.entry(self.name.clone()).or_default() += 1;
+            }
         }
-        match zone.answers.get(&self.name).unwrap_or(&Answer::NoSuchName) {
+        let response = match zone.answers.get(&self.name).unwrap_or(&Answer::NoSuchName) {
             Answer::Addresses(addresses, ttl) if is_a => Some(self.response(NO_ERROR, addresses, *ttl)),
             Answer::Addresses(..) => Some(self.response(NO_ERROR, &[], 0)),
             Answer::NoSuchName => Some(self.response(NAME_ERROR, &[], 0)),
             Answer::Failure => Some(self.response(SERVER_FAILURE, &[], 0)),
             Answer::Silence => None,
+        };
+        response.map(|response| if transport == Transport::Udp { self.cut(response) } else { response })
+    }
+
+    /// An answer that is too long loses all its records, and says so.
+    fn cut(&self, response: Vec<u8>) -> Vec<u8> {
+        if response.len() <= UDP_LIMIT {
+            return response;
         }
+        let mut response = self.response(NO_ERROR, &[], 0);
+        response[2] |= TRUNCATED;
+        response
     }
 
     /// RFC 1035, 4.1.
     fn response(&self, code: u8, addresses: &[Ipv4Addr], ttl: u32) -> Vec<u8> {
-        let count = u8::try_from(addresses.len()).unwrap_or(u8::MAX);
+        let [high, low] = u16::try_from(addresses.len()).unwrap_or(u16::MAX).to_be_bytes();
         let mut response = self.id.to_vec();
         // A response, recursion wanted and available; one question, `count` answers.
-        response.extend_from_slice(&[0x81, 0x80 | code, 0, 1, 0, count, 0, 0, 0, 0]);
+        response.extend_from_slice(&[0x81, 0x80 | code, 0, 1, high, low, 0, 0, 0, 0]);
         response.extend_from_slice(self.bytes);
         for address in addresses {
             // The name is the question's, at offset 12; type A, class IN.
@@ -156,7 +214,8 @@ impl<'q> Question<'q> {
 mod tests {
     use super::{Answer, DnsServer};
     use std::net::Ipv4Addr;
-    use tokio::net::UdpSocket;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpStream, UdpSocket};
 
     /// The question for type A of `a.b`, with the id 7.
     const QUERY: &[u8] = b"\x00\x07\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x01a\x01B\x00\x00\x01\x00\x01";
@@ -181,5 +240,27 @@ mod tests {
             assert!(response.ends_with(end), "{answer:?}: {response:?}");
         }
         assert_eq!(server.asked("a.b"), 3);
+    }
+
+    #[tokio::test]
+    async fn a_long_answer_is_whole_over_tcp_alone() {
+        let server = DnsServer::start().await.expect("loopback has free ports");
+        server.say("a.b", Answer::Addresses(vec![Ipv4Addr::LOCALHOST; 300], 0));
+        let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("loopback has free ports");
+        client.send_to(QUERY, server.address()).await.expect("the server is there");
+        let mut response = [0; 512];
+        let length = client.recv(&mut response).await.expect("the server answers");
+        assert_eq!((length, response[2] & 2, response[6..8].to_vec()), (QUERY.len(), 2, vec![0, 0]));
+
+        let mut client = TcpStream::connect(server.address()).await.expect("the server listens");
+        client.write_u16(u16::try_from(QUERY.len()).expect("it is short")).await.expect("the server reads");
+        client.write_all(QUERY).await.expect("the server reads");
+        let mut response = vec![0; usize::from(client.read_u16().await.expect("the server answers"))];
+        client.read_exact(&mut response).await.expect("the server answers");
+        assert_eq!(
+            (response.len(), response[2] & 2, response[6..8].to_vec()),
+            (QUERY.len() + 300 * 16, 0, vec![1, 44])
+        );
+        assert_eq!((server.asked("a.b"), server.asked_over_tcp("a.b")), (2, 1));
     }
 }

@@ -79,6 +79,12 @@ impl Frame {
         Self::headers(stream, &fields, true)
     }
 
+    /// SETTINGS with one value.
+    pub fn setting_of(id: u16, value: u32) -> Self {
+        let payload = [&id.to_be_bytes()[..], &value.to_be_bytes()].concat();
+        Self { payload, ..Self::new(kind::SETTINGS, 0) }
+    }
+
     /// A stream's end by error.
     pub fn reset(stream: u32, code: u32) -> Self {
         Self { payload: code.to_be_bytes().to_vec(), ..Self::new(kind::RST_STREAM, stream) }
@@ -172,14 +178,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FrameConnection<S> {
         }
     }
 
-    /// How the stream ends: by an answer's end, a reset with its code, or the end of the connection.
+    /// How the stream ends: by an answer's end, a reset with its code, or the end of the connection, GOAWAY included.
     pub async fn end_of(&mut self, stream: u32) -> StreamEnd {
-        let ends = |frame: &Frame| {
-            let last = matches!(frame.kind, kind::HEADERS | kind::DATA) && frame.flags & END_STREAM != 0;
-            let own = frame.stream == stream && (last || frame.kind == kind::RST_STREAM);
-            own || frame.kind == kind::GOAWAY
-        };
-        match self.until(ends).await {
+        self.end_by(|frame| ends(frame, stream) || frame.kind == kind::GOAWAY).await
+    }
+
+    /// How the stream ends where GOAWAY does not end it.
+    pub async fn end_of_stream(&mut self, stream: u32) -> StreamEnd {
+        self.end_by(|frame| ends(frame, stream)).await
+    }
+
+    async fn end_by(&mut self, last: impl Fn(&Frame) -> bool) -> StreamEnd {
+        match self.until(last).await {
             Ok(frame) => match (frame.kind, frame.error_code()) {
                 (kind::GOAWAY, code) => StreamEnd::GoAway(code.unwrap_or_default()),
                 (_, Some(code)) => StreamEnd::Reset(code),
@@ -196,6 +206,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FrameConnection<S> {
         let payload = self.reader.exactly(length).await?;
         Ok(Frame { kind: head[3], flags: head[4], stream, payload })
     }
+}
+
+/// Whether this is the last frame of the stream.
+fn ends(frame: &Frame, stream: u32) -> bool {
+    let last = matches!(frame.kind, kind::HEADERS | kind::DATA) && frame.flags & END_STREAM != 0;
+    frame.stream == stream && (last || frame.kind == kind::RST_STREAM)
 }
 
 /// How a stream ended.
@@ -222,6 +238,7 @@ mod tests {
         assert_eq!(frame.to_bytes(), b"\x00\x00\x06\x01\x05\x00\x00\x00\x01\x10\x01a\x02bc");
         let long = Frame::headers(1, &[("a", &"x".repeat(300))], true);
         assert_eq!(long.payload[3..6], [127, 0b1010_1101, 1], "300 is 127 + 45 + 128");
+        assert_eq!(Frame::setting_of(4, 65_535).setting(4), Some(65_535));
     }
 
     #[tokio::test]

@@ -14,6 +14,7 @@ pub mod gateway;
 pub mod mount;
 pub mod process;
 pub mod routes;
+pub mod scripted;
 pub mod wire;
 
 mod eventually;

@@ -1,4 +1,4 @@
-//! What Linux says about a process: its peak of memory, whether it stands still, and which of its threads wait for which
+//! What Linux says about a process: its memory and processor time, whether it stands still, and which of its threads wait for which
 //! connections.
 //!
 //! Everything is read from `/proc`; on other systems these functions fail and the tests that need them are left out.
@@ -9,6 +9,8 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use rustix::process::{Resource, getrlimit, setrlimit};
+
 /// The state of a stopped thread in `/proc/ID/task/ID/stat`.
 const STOPPED: char = 'T';
 
@@ -17,10 +19,40 @@ const ESTABLISHED: &str = "01";
 
 /// The most memory that the process has held at a time, in KiB (`VmHWM`, proc(5)).
 pub fn peak_memory_kib(id: u32) -> io::Result<u64> {
+    status_number(id, "VmHWM:")
+}
+
+/// The memory that the process holds, in KiB (`VmRSS`, proc(5)).
+pub fn memory_kib(id: u32) -> io::Result<u64> {
+    status_number(id, "VmRSS:")
+}
+
+fn status_number(id: u32, field: &str) -> io::Result<u64> {
     let status = fs::read_to_string(format!("/proc/{id}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
     let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-    number.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no VmHWM in /proc/ID/status"))
+    number.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("no {field} in /proc/ID/status")))
+}
+
+/// How long the threads of the process have run, in milliseconds (the first number of `schedstat`, which is in
+/// nanoseconds; `/proc/ID/stat` counts in hundredths of a second).
+pub fn cpu_ms(id: u32) -> io::Result<u64> {
+    let mut nanoseconds: u64 = 0;
+    for thread in fs::read_dir(format!("/proc/{id}/task"))? {
+        let schedstat = fs::read_to_string(thread?.path().join("schedstat"))?;
+        nanoseconds += schedstat.split(' ').next().and_then(|number| number.parse::<u64>().ok()).unwrap_or_default();
+    }
+    Ok(nanoseconds / 1_000_000)
+}
+
+/// Lets this process, and those that it starts from now on, open so many files, or as many as it may.
+pub fn allow_descriptors(count: u64) -> io::Result<()> {
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current.is_some_and(|current| current < count) {
+        limit.current = Some(limit.maximum.map_or(count, |maximum| maximum.min(count)));
+        setrlimit(Resource::Nofile, limit)?;
+    }
+    Ok(())
 }
 
 /// Whether every thread of the process is stopped (by SIGSTOP), so that nothing runs in it. The signal takes the threads
@@ -103,8 +135,8 @@ fn inode_of_target(line: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::{
-        connections_by_epoll, established_to, inode_of_socket, inode_of_target, is_established_to, is_stopped,
-        peak_memory_kib, state_of_thread,
+        connections_by_epoll, cpu_ms, established_to, inode_of_socket, inode_of_target, is_established_to, is_stopped,
+        memory_kib, peak_memory_kib, state_of_thread,
     };
     use tokio::net::{TcpListener, TcpStream};
 
@@ -140,7 +172,10 @@ mod tests {
         }
         assert_eq!(connections_by_epoll(own, local).expect("/proc can be read"), [3]);
         assert_eq!(established_to(local).expect("/proc can be read"), 3);
-        assert!(peak_memory_kib(own).expect("/proc can be read") > 0);
+        let (now, peak) =
+            (memory_kib(own).expect("/proc can be read"), peak_memory_kib(own).expect("/proc can be read"));
+        assert!(0 < now && now <= peak, "{now} of {peak} KiB");
+        assert!(cpu_ms(own).expect("/proc can be read") > 0);
         assert!(!is_stopped(own).expect("/proc can be read"), "it asks");
     }
 }

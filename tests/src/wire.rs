@@ -41,6 +41,13 @@ pub struct Head {
     pub headers: HeaderLines,
 }
 
+impl Head {
+    /// The second word of a request line; empty if there is none.
+    pub fn target(&self) -> &str {
+        self.start_line.split(' ').nth(1).unwrap_or_default()
+    }
+}
+
 /// One character for each byte.
 pub fn latin1(bytes: &[u8]) -> String {
     bytes.iter().copied().map(char::from).collect()
