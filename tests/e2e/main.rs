@@ -12,6 +12,7 @@ mod drain;
 mod edge;
 mod forwarded;
 mod http2;
+mod idle;
 mod limits;
 mod reload;
 mod sample;
