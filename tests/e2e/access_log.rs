@@ -134,25 +134,20 @@ async fn what_a_client_sends_stays_in_its_field() -> anyhow::Result<()> {
                 .header("Host", host)
                 .header("User-Agent", "\"}{\"status\":200}")
                 .header("X-Forwarded-For", "1.1.1.1\\n");
-            let response = bed.send(&request).await?;
-            // What is not even HTTP is answered before there is a request, and not logged.
-            if response.header("server").is_some() {
-                expected.push((target.to_owned(), response.status));
-            }
+            expected.push((target.to_owned(), bed.send(&request).await?.status));
         }
-        assert!(expected.len() >= 6, "most are requests: {expected:?}");
         let lines = lines(&bed, expected.len()).await?;
         assert!(lines.iter().all(|line| !line.contains('\u{1b}')), "{lines:#?}");
         if form == "json" {
-            assert_eq!(entries(&bed, expected.len()).await?.iter().map(path_and_status).collect::<Vec<_>>(), expected);
+            for (entry, (target, status)) in entries(&bed, expected.len()).await?.iter().zip(&expected) {
+                // A head that is not even HTTP may have no path.
+                let path = entry["path"].as_str().unwrap_or_default();
+                assert!(path == target || (*status == 400 && !path.starts_with('/')), "{target}: {entry}");
+                assert_eq!(entry["status"], *status, "{target}: {entry}");
+            }
         }
     }
     Ok(())
-}
-
-fn path_and_status(entry: &Value) -> (String, u16) {
-    let status = entry["status"].as_u64().and_then(|status| u16::try_from(status).ok());
-    (entry["path"].as_str().unwrap_or_default().to_owned(), status.unwrap_or_default())
 }
 
 #[tokio::test]

@@ -3,6 +3,9 @@
 
 mod backend;
 mod client;
+mod every_size;
+mod retry_memory;
+mod stall;
 mod stream;
 
 use std::future::{Future, ready};
@@ -14,12 +17,13 @@ use backend::{Backend, Seen};
 use client::{Http1, Http2, take_pattern, take_text};
 use stream::{PatternBody, piece};
 use tokio::time::timeout;
+use turnout_tests::bed::{service, virtual_service};
 use turnout_tests::client::{self as raw, RawConnection, RawRequest};
 use turnout_tests::eventually;
 use turnout_tests::gateway::{DEADLINE, Gateway, GatewayCommand};
 use turnout_tests::mount::KubeletMount;
 use turnout_tests::process::peak_memory_kib;
-use turnout_tests::routes::{self, KEY};
+use turnout_tests::routes::KEY;
 
 const MIB: u64 = 1024 * 1024;
 
@@ -233,10 +237,16 @@ struct Fixture {
 
 impl Fixture {
     async fn start() -> Self {
+        Self::serving("", &[]).await
+    }
+
+    /// With these fields in its only rule, by a gateway with these arguments.
+    async fn serving(rule: &str, arguments: &[&str]) -> Self {
         let backend = Backend::start().expect("loopback has free ports");
-        let documents = routes::one_service(&[backend.address()], 1);
+        let rules = format!("- route: [{{destination: {{host: model}}}}]\n  {rule}");
+        let documents = service("model", &[backend.address()]) + &virtual_service(&rules);
         let mount = KubeletMount::new(&[(KEY, documents.as_bytes())]).expect("the mount is made");
-        let command = GatewayCommand::new(mount.path()).listen(80).args(&["--workers", "1"]);
+        let command = GatewayCommand::new(mount.path()).listen(80).args(&["--workers", "1"]).args(arguments);
         let gateway = command.start().await.expect("the gateway starts");
         Self { backend, gateway, _mount: mount }
     }

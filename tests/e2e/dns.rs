@@ -335,3 +335,68 @@ async fn a_dead_address_among_good_ones_fails_no_request() -> anyhow::Result<()>
     assert_eq!(served_by(&bed, 100).await?, pods(&[2]));
     Ok(())
 }
+
+#[tokio::test]
+async fn an_answer_that_is_too_long_for_udp_is_asked_for_again_over_tcp() -> anyhow::Result<()> {
+    for count in [120, 200] {
+        let last: Vec<u8> = (2..2 + count).collect();
+        let started = Pods::start(&last).await?;
+        let dns = DnsServer::start().await?;
+        let name = "model.default.svc.cluster.local";
+        dns.say(name, addresses(&last, 1));
+        let documents = dns_service("model", started.port, &[]) + &to("model");
+        let bed = start(started.backends, &dns, &documents).await?;
+        endpoints(&bed, u32::from(count)).await?;
+        assert!(dns.asked_over_tcp(name) > 0);
+        let seen = served_by(&bed, 400).await?;
+        // One of 10^13 runs sees fewer than 60 of 120.
+        assert!(seen.len() > 60 && seen.is_subset(&pods(&last)), "{} of {count}: {seen:?}", seen.len());
+        // What fits into UDP again is taken from there.
+        dns.say(name, addresses(&[2], 1));
+        endpoints(&bed, 1).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_answer_that_may_not_be_kept_is_not_asked_for_by_every_request() -> anyhow::Result<()> {
+    let started = Pods::start(&[2, 3]).await?;
+    let dns = DnsServer::start().await?;
+    let name = "model.default.svc.cluster.local";
+    dns.say(name, addresses(&[2], 0));
+    let bed = start(started.backends, &dns, &(dns_service("model", started.port, &[]) + &to("model"))).await?;
+    assert_eq!(served_by(&bed, 1000).await?, pods(&[2]));
+    let asked = dns.asked(name);
+    assert!(asked < 100, "asked {asked} times for 1000 requests");
+    dns.say(name, addresses(&[3], 0));
+    eventually(LONG, || async {
+        let seen = served_by(&bed, 5).await?;
+        ensure!(seen == pods(&[3]), "{seen:?}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn two_services_of_one_name_both_follow_its_answer() -> anyhow::Result<()> {
+    let started = Pods::start(&[2, 3]).await?;
+    let dns = DnsServer::start().await?;
+    dns.say("shared.example.com", addresses(&[2], 1));
+    let one = dns_service("one", started.port, &["shared.example.com"]);
+    let two = dns_service("two", started.port, &["shared.example.com"]);
+    let rules = "- match: [{uri: {prefix: /one}}]\n  route: [{destination: {host: one}}]\n- route: [{destination: {host: two}}]";
+    let bed = start(started.backends, &dns, &format!("{one}{two}{}", virtual_service(rules))).await?;
+    for last in [2, 3] {
+        dns.say("shared.example.com", addresses(&[last], 1));
+        eventually(LONG, || async {
+            let mut seen = Vec::new();
+            for path in ["/one", "/two"] {
+                seen.extend(bed.send(&RawRequest::get(path)).await?.backend().map(str::to_owned));
+            }
+            ensure!(seen == [format!("pod-{last}"), format!("pod-{last}")], "{seen:?}");
+            Ok(())
+        })
+        .await?;
+    }
+    Ok(())
+}

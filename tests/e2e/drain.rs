@@ -14,9 +14,11 @@ use http::uri::PathAndQuery;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use turnout_bench::{Load, Protocol, Run, Total, Variant};
+use turnout_tests::certificates::{Authority, TlsClient};
 use turnout_tests::client::{self, Http2Connection, RawConnection, RawRequest, RawResponse};
 use turnout_tests::echo::Backends;
 use turnout_tests::eventually;
+use turnout_tests::frames::{Frame, FrameConnection, StreamEnd, kind};
 use turnout_tests::gateway::{DEADLINE, Gateway, GatewayCommand};
 use turnout_tests::mount::KubeletMount;
 use turnout_tests::routes::{self, KEY};
@@ -120,6 +122,85 @@ async fn requests_in_flight_are_finished_after_the_listener_has_closed() {
     let status = gateway.wait_until_exit(DEADLINE).await.expect("it ends when its requests are finished");
     assert!(status.success(), "{status}: {}", gateway.log());
     assert!(!gateway.log().contains("connections were cut"), "{}", gateway.log());
+}
+
+#[tokio::test]
+async fn an_open_http2_stream_is_finished_behind_goaway_and_none_is_begun() {
+    let fixture = Fixture::start().await;
+    let gateway = fixture.gateway(&["--shutdown-delay-ms", "0", "--drain-timeout-ms", HOURS]).await;
+    let stream = TcpStream::connect(gateway.address(80)).await.expect("the gateway listens");
+    let mut client = FrameConnection::open(stream).await.expect("the gateway reads");
+    let fields = [(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", "a"), ("x-echo", "delay=2s")];
+    client.send(&Frame::headers(1, &fields, true)).await.expect("the gateway reads");
+    fixture.wait_for_requests_at_backend(1).await;
+    gateway.signal("TERM").expect("the process can be signalled");
+    let goaway = client.until(|frame| frame.kind == kind::GOAWAY).await.expect("it says that it goes");
+    assert_eq!(goaway.error_code(), Some(0));
+    assert_eq!(client.end_of_stream(1).await, StreamEnd::Answered);
+    client.send(&Frame::get(3, "/late")).await.ok();
+    assert_ne!(client.end_of_stream(3).await, StreamEnd::Answered);
+    let status = gateway.wait_until_exit(DEADLINE).await.expect("it ends");
+    assert!(status.success() && !gateway.log().contains("connections were cut"), "{}", gateway.log());
+    assert!(fixture.backends.received().iter().all(|received| received.target != "/late"));
+}
+
+#[tokio::test]
+async fn connections_that_have_said_nothing_or_half_a_preface_do_not_hold_the_end_up() {
+    let fixture = Fixture::start().await;
+    let gateway = fixture.gateway(&["--shutdown-delay-ms", "0", "--drain-timeout-ms", HOURS]).await;
+    let mut open = Vec::new();
+    for said in [&b""[..], b"P", b"PRI * HTTP/2.0\r\n\r\nSM\r\n"] {
+        let mut connection = RawConnection::open(gateway.address(80)).await.expect("the gateway listens");
+        connection.send(said).await.expect("the gateway reads");
+        open.push((said, connection));
+    }
+    // Behind these three, so they are accepted.
+    client::send(gateway.address(80), &RawRequest::get("/")).await.expect("the gateway answers");
+    gateway.signal("TERM").expect("the process can be signalled");
+    for (said, connection) in &mut open {
+        assert!(connection.is_closed_within(DEADLINE).await, "after {:?}", turnout_tests::wire::latin1(said));
+    }
+    let status = gateway.wait_until_exit(DEADLINE).await.expect("it ends");
+    assert!(status.success() && !gateway.log().contains("connections were cut"), "{}", gateway.log());
+}
+
+#[tokio::test]
+async fn tls_connections_are_drained_like_others() {
+    let authority = Authority::new().expect("keys can be made");
+    let secret = authority.sign(&["a.example.com"]).expect("it signs");
+    let keys = [("tls.crt", secret.certificate.as_bytes()), ("tls.key", secret.key.as_bytes())];
+    let secret = KubeletMount::new(&keys).expect("the mount is made");
+    let path = secret.path().display();
+    let backends = Backends::start_named(&["green"]).await.expect("loopback has free ports");
+    let plain = routes::one_service(&[backends.address("green")], 1);
+    let tls = format!(
+        "protocol: HTTPS}}\n    tls: {{mode: SIMPLE, serverCertificate: {path}/tls.crt, privateKey: {path}/tls.key}}"
+    );
+    let documents = plain.replacen("protocol: HTTP}\n    hosts", &format!("{tls}\n    hosts"), 1);
+    let mount = KubeletMount::new(&[(KEY, documents.as_bytes())]).expect("the mount is made");
+    let fixture = Fixture { backends, mount };
+    let gateway = fixture.gateway(&["--shutdown-delay-ms", "0", "--drain-timeout-ms", HOURS]).await;
+    let (address, client) = (gateway.address(80), TlsClient::trusting(&authority).expect("a good authority"));
+    let connect = async |client: &TlsClient| client.connect(address, "a.example.com").await.expect("it shakes hands");
+
+    let mut idle = RawConnection::over(connect(&client).await);
+    assert_eq!(idle.exchange(&RawRequest::get("/")).await.expect("it answers").status, 200);
+    let mut fresh = RawConnection::over(connect(&client).await);
+    let http2 = Http2Connection::over(connect(&client.clone().alpn(&["h2"])).await).await.expect("it speaks HTTP/2");
+    let slow_http2 = tokio::spawn(async move { http2.send(http2_request("delay=2s")).await });
+    let mut slow = RawConnection::over(connect(&client).await);
+    let request = RawRequest::get("/").header("x-echo", "delay=2s");
+    slow.send(&request.to_bytes()).await.expect("the gateway reads");
+    fixture.wait_for_requests_at_backend(3).await;
+
+    gateway.signal("TERM").expect("the process can be signalled");
+    wait_until_refusing(&gateway).await;
+    assert!(idle.is_closed_within(DEADLINE).await && fresh.is_closed_within(DEADLINE).await, "idle connections");
+    let answer = slow.response("GET").await.expect("the request is finished");
+    assert_eq!((answer.status, answer.complete, answer.header("connection")), (200, true, Some("close")));
+    assert_eq!(slow_http2.await.expect("no panic").expect("the request is finished").status(), 200);
+    let status = gateway.wait_until_exit(DEADLINE).await.expect("it ends");
+    assert!(status.success() && !gateway.log().contains("connections were cut"), "{}", gateway.log());
 }
 
 #[tokio::test]

@@ -440,17 +440,6 @@ async fn a_refused_request_with_an_expectation_is_not_asked_for_its_body() -> an
 }
 
 #[tokio::test]
-async fn an_upgrade_that_is_not_served_is_an_ordinary_request() -> anyhow::Result<()> {
-    let bed = bed().await?;
-    let h2c = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAA\r\n";
-    let (response, received) = forwarded(&bed, &get(h2c)).await?;
-    assert_eq!((response.status, received.version.as_str()), (200, "HTTP/1.1"));
-    assert_eq!(received.headers.first("upgrade"), None);
-    assert_eq!(received.headers.first("http2-settings"), None);
-    Ok(())
-}
-
-#[tokio::test]
 async fn bodies_arrive_whole_however_they_are_framed() -> anyhow::Result<()> {
     let bed = bed().await?;
     let small = "abc".to_owned();
@@ -470,34 +459,8 @@ async fn bodies_arrive_whole_however_they_are_framed() -> anyhow::Result<()> {
                 let context = format!("{method} of {} bytes, chunked: {chunked}", body.len());
                 assert_eq!((response.status, received.len()), (200, 1), "{context}");
                 assert!(received[0].body_complete && received[0].body == body.as_bytes(), "{context}");
-                assert!(received[0].trailers.0.is_empty(), "{context}: trailers are dropped");
             }
         }
-    }
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_body_of_known_length_keeps_it() -> anyhow::Result<()> {
-    let bed = bed().await?;
-    for bytes in [3, 16_384, 16_385, 1_000_000] {
-        bed.backends.clear();
-        assert_eq!(bed.send(&RawRequest::post("/", &vec![b'x'; bytes])).await?.status, 200);
-        let headers = &bed.backends.received()[0].headers;
-        let framing = (headers.first("content-length"), headers.first("transfer-encoding"));
-        assert_eq!(framing, (Some(bytes.to_string().as_str()), None), "{bytes} bytes");
-    }
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_request_without_a_body_is_forwarded_without_one() -> anyhow::Result<()> {
-    let bed = bed().await?;
-    for method in ["GET", "HEAD", "POST", "DELETE"] {
-        let (response, received) = forwarded(&bed, &format!("{method} / HTTP/1.1\r\nHost: a\r\n\r\n")).await?;
-        assert_eq!((response.status, received.body.len()), (200, 0), "{method}");
-        assert_eq!(received.headers.first("transfer-encoding"), None, "{method}");
-        assert_eq!(received.headers.first("content-length").unwrap_or("0"), "0", "{method}");
     }
     Ok(())
 }
@@ -528,7 +491,6 @@ async fn answers_arrive_however_they_are_framed() -> anyhow::Result<()> {
         let request = RawRequest::get("/").header("x-echo", &format!("{framing} body={body}"));
         let response = connection.exchange(&request).await?;
         assert_eq!((response.status, response.complete, response.text() == body), (200, true, true), "{framing}");
-        assert!(response.trailers.0.is_empty(), "{framing}: trailers are dropped");
         let next = connection.exchange(&RawRequest::get(MARKER)).await?;
         assert_eq!(next.json()?["path"], MARKER, "{framing}: the client's connection outlives the backend's");
     }

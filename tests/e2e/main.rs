@@ -3,6 +3,7 @@
 //! They assert counts, orders and states, and wait with `eventually`; none depends on how long something takes.
 
 mod access_log;
+mod answers;
 mod backend_failure;
 mod balance;
 mod bodies;
@@ -10,12 +11,22 @@ mod damaged_files;
 mod dns;
 mod drain;
 mod edge;
+mod empty_bodies;
 mod forwarded;
+mod graphic_ascii;
 mod http2;
 mod idle;
 mod limits;
+mod lingering;
+mod memory;
+mod metrics;
+mod refused_heads;
 mod reload;
 mod sample;
 mod settings;
+mod start;
 mod status;
 mod tls;
+mod trailers;
+mod trusted_scheme;
+mod upgrades;

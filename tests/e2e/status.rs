@@ -15,6 +15,9 @@ use turnout_tests::mount::KubeletMount;
 
 const LONG: Duration = Duration::from_secs(10);
 
+/// The second is where load balancers that were set up for Istio's gateway ask.
+const READY: [&str; 2] = ["/readyz", "/healthz/ready"];
+
 #[tokio::test]
 async fn a_bad_file_at_start_is_not_ready_until_it_is_repaired() -> anyhow::Result<()> {
     let backends = Backends::start().await?;
@@ -25,7 +28,9 @@ async fn a_bad_file_at_start_is_not_ready_until_it_is_repaired() -> anyhow::Resu
         let rejected = gateway.wait_for_rejection().await?;
         assert!(rejected.reason.contains(KEY), "{rejected:?}");
         assert_eq!(gateway.status("/livez").await?.status, 200);
-        assert_eq!(gateway.status("/readyz").await?.status, 503);
+        for ready in READY {
+            assert_eq!(gateway.status(ready).await?.status, 503, "{ready}");
+        }
         assert_eq!(gateway.revisions().await?.active, None);
         let refused = send(gateway.address(PORT), &RawRequest::get("/")).await?;
         assert_eq!((refused.status, refused.header("x-turnout-reason")), (503, Some("no_routes")));
@@ -35,6 +40,9 @@ async fn a_bad_file_at_start_is_not_ready_until_it_is_repaired() -> anyhow::Resu
         let good = documents(&backends, TO_GREEN);
         routes.swap(&[(KEY, good.as_bytes())])?;
         gateway.wait_until_ready().await?;
+        for ready in READY {
+            assert_eq!(gateway.status(ready).await?.status, 200, "{ready}");
+        }
         assert_eq!(send(gateway.address(PORT), &RawRequest::get("/")).await?.status, 200);
         let revisions = gateway.revisions().await?;
         assert_eq!(revisions.active, Some(revision(&[Source { name: KEY, bytes: good.as_bytes() }])));

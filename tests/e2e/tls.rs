@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 use turnout_tests::bed::{Bed, services};
 use turnout_tests::certificates::{
-    Authority, Certificate, TLS12, TLS13, TlsClient, certificate_bytes, shown_certificate,
+    Authority, Certificate, TLS12, TLS13, TlsClient, Visitor, certificate_bytes, is_resumed, shown_certificate,
 };
 use turnout_tests::client::{Http2Connection, RawConnection, RawRequest, RawResponse};
 use turnout_tests::echo::Backends;
@@ -391,5 +391,41 @@ async fn a_key_that_others_can_read_is_warned_of() -> anyhow::Result<()> {
     let (bed, ..) = simple("").await?;
     // The mount's files are made with the usual mode, which lets everybody read.
     assert!(bed.gateway.log().contains("can be read by others"), "{}", bed.gateway.log());
+    Ok(())
+}
+
+/// Has a request served, and says whether that was in a session taken up again.
+async fn visit(bed: &Bed, visitor: &Visitor) -> anyhow::Result<bool> {
+    let stream = visitor.connect(bed.gateway.address(TLS_PORT), "a.example.com").await?;
+    let resumed = is_resumed(&stream);
+    let response = RawConnection::over(stream).exchange(&RawRequest::get("/")).await?;
+    ensure!(response.status == 200, "{response:?}");
+    Ok(resumed)
+}
+
+#[tokio::test]
+async fn a_session_is_taken_up_again_and_never_past_a_demand_for_a_certificate() -> anyhow::Result<()> {
+    for version in [&TLS12, &TLS13] {
+        let [authority, clients] = [Authority::new()?, Authority::new()?];
+        let mut secrets = Secrets::new()?;
+        let (own, ca) = (authority.sign(&["a.example.com"])?, clients.pem());
+        secrets.mount("one", &[("tls.crt", &own.certificate), ("tls.key", &own.key), ("ca.crt", &ca)])?;
+        let servers = |mode: &str| server("https", "*", &format!("mode: {mode}, credentialName: one"));
+        let mut bed = start(&secrets, &servers("SIMPLE"), &[("*", "green")], &[]).await?;
+        let visitor = TlsClient::trusting(&authority)?.version(version).visitor()?;
+        let visits = [visit(&bed, &visitor).await?, visit(&bed, &visitor).await?, visit(&bed, &visitor).await?];
+        assert_eq!(visits, [false, true, true]);
+
+        // What was open may go on: it was let in by the rules of its time.
+        let stream = visitor.connect(bed.gateway.address(TLS_PORT), "a.example.com").await?;
+        let mut open = RawConnection::over(stream);
+        assert_eq!(open.exchange(&RawRequest::get("/")).await?.status, 200);
+        let mutual = documents(&bed.backends, &servers("MUTUAL"), &[("*", "green")]);
+        bed.publish(&mutual).await?;
+        visit(&bed, &visitor).await.expect_err("no certificate was shown");
+        let known = TlsClient::trusting(&authority)?.version(version).certificate(&clients.sign(&["client"])?);
+        visit(&bed, &known.visitor()?).await?;
+        assert_eq!(open.exchange(&RawRequest::get("/")).await?.status, 200);
+    }
     Ok(())
 }

@@ -1,7 +1,8 @@
 //! A backend for bodies of any size: it counts what it takes and gives, and keeps none of it.
 //!
 //! `GET /download/sized/N` and `/download/chunked/N` answer N bytes of the pattern. `POST /upload` takes a body and
-//! answers its length. `POST /early` answers 413 at once. `POST /gated` and `/early` read on when they are told to.
+//! answers its length. `POST /early` answers 413 at once. `POST /gated` and `/early` read on when they are told to, and
+//! `POST /held/NAME` takes a body and answers when it is told to.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -112,7 +113,7 @@ async fn serve_connection(mut reader: WireReader<TcpStream>, connection: usize, 
 
 async fn receive_head(reader: &mut WireReader<TcpStream>, connection: usize, shared: &Shared) -> io::Result<Arc<Seen>> {
     let head = reader.head().await?;
-    let target = head.start_line.split(' ').nth(1).unwrap_or_default().to_owned();
+    let target = head.target().to_owned();
     let seen = Arc::new(Seen {
         connection,
         target,
@@ -143,6 +144,10 @@ async fn serve(reader: &mut WireReader<TcpStream>, seen: &Seen, shared: &Shared)
     read_body(reader, &seen.headers, &seen.received).await?;
     seen.complete.store(true, Ordering::Relaxed);
     match parts[..] {
+        ["", "held", _] => {
+            shared.gate.acquire().await.map_err(io::Error::other)?.forget();
+            answer(reader, "200 OK", "held").await
+        }
         ["", "download", framing, length] => {
             let length = length.parse().map_err(io::Error::other)?;
             send_pattern(reader.stream_mut(), framing == "chunked", length, &seen.sent).await

@@ -86,15 +86,21 @@ pub(super) struct PatternBody {
     offset: u64,
     length: u64,
     fails_at: Option<u64>,
+    says_length: bool,
 }
 
 impl PatternBody {
     pub(super) fn new(length: u64) -> Self {
-        Self { offset: 0, length, fails_at: None }
+        Self { offset: 0, length, fails_at: None, says_length: true }
     }
 
     pub(super) fn failing_at(self, offset: u64) -> Self {
         Self { fails_at: Some(offset), ..self }
+    }
+
+    /// Without a content-length; where it ends is known only at its end.
+    pub(super) fn of_unknown_length(self) -> Self {
+        Self { says_length: false, ..self }
     }
 }
 
@@ -112,10 +118,10 @@ impl Body for PatternBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.offset == self.length
+        self.says_length && self.offset == self.length
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.length - self.offset)
+        if self.says_length { SizeHint::with_exact(self.length - self.offset) } else { SizeHint::default() }
     }
 }

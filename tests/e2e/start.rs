@@ -1,0 +1,48 @@
+//! The first moments of a gateway: whoever is accepted before there are routes waits for them, and is refused only if none
+//! come.
+
+use std::fmt::Write as _;
+
+use turnout_tests::bed::{KEY, PORT, services, virtual_service};
+use turnout_tests::client::{Http2Connection, RawRequest, send};
+use turnout_tests::echo::Backends;
+use turnout_tests::gateway::GatewayCommand;
+use turnout_tests::mount::KubeletMount;
+
+#[tokio::test]
+async fn a_gateway_answers_by_its_routes_as_soon_as_its_port_accepts() -> anyhow::Result<()> {
+    let backends = Backends::start().await?;
+    // Enough to take a moment to read.
+    let mut rules = String::new();
+    for rule in 0..1000 {
+        writeln!(rules, "- {{match: [{{uri: {{exact: /{rule}}}}}], route: [{{destination: {{host: dead}}}}]}}")?;
+    }
+    let documents = services(&backends) + &virtual_service(&(rules + "- route: [{destination: {host: green}}]"));
+    let (get, mut seen) = (RawRequest::get("/"), Vec::new());
+    for _ in 0..20 {
+        let routes = KubeletMount::new(&[(KEY, documents.as_bytes())])?;
+        let gateway = GatewayCommand::new(routes.path()).listen(PORT).spawn().await?;
+        let address = gateway.address(PORT);
+        let (http1, http2) = tokio::join!(send(address, &get), async {
+            let request = http::Request::get("http://a/").body(bytes::Bytes::new())?;
+            Http2Connection::open(address).await?.send(request).await
+        });
+        seen.extend([http1?.status, http2?.status().as_u16()]);
+    }
+    assert_eq!(seen, [200; 40]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_gateway_without_routes_refuses_after_a_while() -> anyhow::Result<()> {
+    for keys in [&[][..], &[("other.txt", &b"nothing"[..])]] {
+        let routes = KubeletMount::new(keys)?;
+        let gateway = GatewayCommand::new(routes.path()).listen(PORT).spawn().await?;
+        for _ in 0..2 {
+            let refused = send(gateway.address(PORT), &RawRequest::get("/")).await?;
+            assert_eq!((refused.status, refused.header("x-turnout-reason")), (503, Some("no_routes")));
+            assert_eq!(gateway.status("/readyz").await?.status, 503);
+        }
+    }
+    Ok(())
+}
