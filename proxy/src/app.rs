@@ -1,8 +1,9 @@
 //! Start, run, end: binds what is to be bound, starts the threads (listed in ARCHITECTURE.md), and takes them down in
 //! order. What runs in this file runs on the first thread, which carries no requests.
 
-use crate::control::admin::{self, Control};
-use crate::control::reload::Reloader;
+use crate::control::pages::Pages;
+use crate::control::reload::{Reloader, WARM_UP};
+use crate::control::{Control, admin, status};
 use crate::downstream::listener::{self, Acceptor, Listener};
 use crate::downstream::places::Places;
 use crate::downstream::tls::Credentials;
@@ -16,12 +17,17 @@ use serde_json::json;
 use std::io;
 use std::net::TcpListener;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
 use turnout_routes::router::Identity;
 
+/// How long connections wait for the first table: a little longer than that waits for the names in it.
+const FIRST_TABLE: Duration = WARM_UP.saturating_add(Duration::from_millis(500));
 /// How long an idle HTTP/1 connection is left open after the gateway has stopped accepting, so that a request that is
 /// on its way still finds it.
 const IDLE_GRACE: Duration = Duration::from_secs(2);
@@ -99,13 +105,16 @@ impl App {
         let control = Arc::new(Control {
             snapshots: Arc::clone(&self.shared.snapshots),
             registry: Arc::clone(&registry),
+            credentials: Arc::clone(&self.shared.credentials),
             metrics: Arc::clone(&self.shared.metrics),
             workers: self.workers.clone(),
             drain: Arc::clone(&self.shared.drain),
+            pages: Pages::default(),
         });
-        tokio::spawn(serve("status", self.status, admin::status_routes(&control))?);
+        tokio::spawn(serve("status", self.status, status::status_routes(&control))?);
         tokio::spawn(serve("admin", self.admin, admin::admin_routes(&control))?);
-        let reloader = reloader(&self.settings, &self.shared, registry, &self.listeners);
+        let (first, first_table) = oneshot::channel();
+        let reloader = reloader(&self.settings, &self.shared, registry, &self.listeners, first);
         let acceptor = Acceptor {
             workers: self.workers,
             metrics: Arc::clone(&self.shared.metrics),
@@ -113,11 +122,19 @@ impl App {
             drain: Arc::clone(&self.shared.drain),
             places: Arc::clone(&self.places),
         };
+        let mut reloading = pin!(reloader.run());
+        // Until there is a table connections wait where the system keeps them; told to end, they still get an answer.
+        let told = tokio::select! {
+            () = &mut reloading => false,
+            _ = tokio::time::timeout(FIRST_TABLE, first_table) => false,
+            () = told_to_end(&mut terminate, &mut interrupt) => true,
+        };
         let accept_thread = accept(acceptor, self.listeners)?;
-
-        tokio::select! {
-            () = reloader.run() => {}
-            () = told_to_end(&mut terminate, &mut interrupt) => {}
+        if !told {
+            tokio::select! {
+                () = &mut reloading => {}
+                () = told_to_end(&mut terminate, &mut interrupt) => {}
+            }
         }
         // From here on nothing reloads: the table that serves sees the gateway out.
         tokio::select! {
@@ -142,7 +159,13 @@ impl App {
     }
 }
 
-fn reloader(settings: &Settings, shared: &Shared, registry: Arc<Registry>, listeners: &[Listener]) -> Reloader {
+fn reloader(
+    settings: &Settings,
+    shared: &Shared,
+    registry: Arc<Registry>,
+    listeners: &[Listener],
+    first: oneshot::Sender<()>,
+) -> Reloader {
     Reloader {
         path: settings.routes.clone(),
         identity: Identity { labels: settings.labels.clone(), namespace: settings.namespace.clone() },
@@ -152,6 +175,7 @@ fn reloader(settings: &Settings, shared: &Shared, registry: Arc<Registry>, liste
         metrics: Arc::clone(&shared.metrics),
         served_ports: listeners.iter().map(|listener| listener.gateway_port).collect(),
         last_read: None,
+        first: Some(first),
     }
 }
 

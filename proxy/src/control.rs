@@ -3,4 +3,26 @@
 
 pub(crate) mod admin;
 mod gauges;
+pub(crate) mod pages;
 pub(crate) mod reload;
+pub(crate) mod status;
+
+use crate::downstream::tls::Credentials;
+use crate::downstream::worker::WorkerHandle;
+use crate::drain::Drain;
+use crate::snapshot::Snapshots;
+use crate::telemetry::metrics::Metrics;
+use crate::upstream::Registry;
+use pages::Pages;
+use std::sync::Arc;
+
+/// What the ports tell about.
+pub(crate) struct Control {
+    pub(crate) snapshots: Arc<Snapshots>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) credentials: Arc<Credentials>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) workers: Vec<WorkerHandle>,
+    pub(crate) drain: Arc<Drain>,
+    pub(crate) pages: Pages,
+}

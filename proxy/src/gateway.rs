@@ -144,6 +144,7 @@ impl Gateway {
     pub(crate) fn tick(&self) {
         self.snapshot();
         self.upstreams.sweep();
+        self.telemetry.metrics.forget_gone();
     }
 
     pub(crate) fn flush_metrics(&self) {

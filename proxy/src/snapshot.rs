@@ -13,6 +13,10 @@ pub(crate) struct Snapshot {
     pub(crate) router: Router,
     /// By [`turnout_routes::router::BackendId`].
     pub(crate) upstreams: Vec<Arc<Upstream>>,
+    /// What a person should know of the table, in words.
+    pub(crate) warnings: Vec<String>,
+    /// Gateway ports that no listener serves.
+    pub(crate) unserved_ports: Vec<u16>,
 }
 
 /// The snapshot that serves, and what became of the newest routes file.

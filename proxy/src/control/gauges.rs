@@ -1,41 +1,53 @@
 //! Gauges that are read off the gateway's state when it is scraped: weights, endpoints and requests in flight of the
-//! snapshot that serves. What the controller and `turnout` know of a gateway they read here, above all whether a backend
-//! may go: so one that the snapshot does not name any more is told until the last request to it has ended.
+//! snapshot that serves, and its certificates. What the controller and `turnout` know of a gateway they read here, above
+//! all whether a backend may go: so one that the snapshot does not name any more is told until the last request to it
+//! has ended.
 
+use crate::downstream::tls::Credentials;
 use crate::snapshot::Snapshot;
-use crate::telemetry::metrics::Metrics;
-use crate::upstream::{Registry, Upstream};
+use crate::telemetry::exposition::Exposition;
+use crate::upstream::{Registry, Upstream, UpstreamState};
 use std::collections::HashSet;
+use std::sync::Arc;
 use turnout_routes::address_digest;
-use turnout_routes::router::BackendWeight;
 
-impl Metrics {
-    /// Sets the gauges that follow the snapshot. Of those of an older one only requests in flight are left, where there
-    /// are any.
-    pub(crate) fn observe_snapshot(&self, snapshot: &Snapshot, registry: &Registry) {
-        for gauge in [&self.weight, &self.endpoints, &self.endpoints_digest, &self.in_flight, &self.revision] {
-            gauge.reset();
-        }
-        self.revision.with_label_values(&[&snapshot.revision]).set(1);
-        for BackendWeight { route, backend, weight } in snapshot.router.weights() {
-            self.weight.with_label_values(&[route, backend]).set(i64::try_from(*weight).unwrap_or(i64::MAX));
-        }
-        for upstream in &snapshot.upstreams {
-            let state = upstream.state();
-            let known = state.endpoints.as_slice();
-            let digest = address_digest(known.iter().map(|endpoint| endpoint.address.ip()));
-            let endpoints = i64::try_from(known.len()).unwrap_or(i64::MAX);
-            self.endpoints.with_label_values(&[&upstream.name]).set(endpoints);
-            self.endpoints_digest.with_label_values(&[&upstream.name]).set(i64::try_from(digest).unwrap_or(i64::MAX));
-            self.set_in_flight(upstream);
-        }
-        let named: HashSet<u64> = snapshot.upstreams.iter().map(|upstream| upstream.id).collect();
-        let dropped = registry.living().into_iter().filter(|upstream| !named.contains(&upstream.id));
-        dropped.filter(|upstream| upstream.in_flight() > 0).for_each(|upstream| self.set_in_flight(&upstream));
-    }
+/// Writes the gauges. Of older snapshots only requests in flight are left, where there are any.
+pub(super) fn write(text: &mut Exposition, snapshot: &Snapshot, registry: &Registry, credentials: &Credentials) {
+    let revision = [([snapshot.revision.as_str()], 1)];
+    text.gauges("turnout_routes_revision", "1 for the revision that serves.", ["revision"], revision);
+    let weights = snapshot.router.weights().iter().map(|weight| ([&weight.backend, &weight.route], weight.weight));
+    text.gauges("turnout_weight", "Weights in effect.", ["backend", "route"], weights);
+    write_upstreams(text, snapshot, registry);
+    let unserved = snapshot.unserved_ports.iter().map(|port| ([port.to_string()], 1));
+    text.gauges("turnout_gateway_port_unserved", "1 for a Gateway port that no listener serves.", ["port"], unserved);
+    write_credentials(text, credentials);
+}
 
-    fn set_in_flight(&self, upstream: &Upstream) {
-        let in_flight = i64::try_from(upstream.in_flight()).unwrap_or(i64::MAX);
-        self.in_flight.with_label_values(&[&upstream.name]).set(in_flight);
-    }
+fn write_upstreams(text: &mut Exposition, snapshot: &Snapshot, registry: &Registry) {
+    let states: Vec<_> = snapshot.upstreams.iter().map(|upstream| (upstream, upstream.state())).collect();
+    let known = states.iter().map(|(upstream, state)| ([&upstream.name], state.endpoints.as_slice().len()));
+    text.gauges("turnout_upstream_endpoints", "Endpoints that are known.", ["backend"], known);
+    let digests = states.iter().map(|(upstream, state)| ([&upstream.name], digest(state)));
+    let help = "Which addresses these are: the same number for the same set.";
+    text.gauges("turnout_upstream_endpoints_digest", help, ["backend"], digests);
+
+    let named: HashSet<u64> = snapshot.upstreams.iter().map(|upstream| upstream.id).collect();
+    let dropped: Vec<Arc<Upstream>> =
+        registry.living().into_iter().filter(|u| !named.contains(&u.id) && u.in_flight() > 0).collect();
+    let told = snapshot.upstreams.iter().chain(&dropped).map(|upstream| ([&upstream.name], upstream.in_flight()));
+    text.gauges("turnout_requests_in_flight", "Requests given to a backend and not over.", ["backend"], told);
+}
+
+fn digest(state: &UpstreamState) -> u64 {
+    address_digest(state.endpoints.as_slice().iter().map(|endpoint| endpoint.address.ip()))
+}
+
+fn write_credentials(text: &mut Exposition, credentials: &Credentials) {
+    let report = credentials.report();
+    let missing = report.iter().filter(|(_, credential)| credential.missing).map(|(name, _)| ([name], 1));
+    let help = "1 for a certificate that a Gateway names and that cannot be used.";
+    text.gauges("turnout_credential_missing", help, ["credential"], missing);
+    let expiry = report.iter().filter_map(|(name, credential)| Some(([name], credential.expires?)));
+    let help = "When a certificate ends, in seconds since 1970.";
+    text.gauges("turnout_credential_expiry_seconds", help, ["credential"], expiry);
 }

@@ -13,12 +13,15 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::oneshot;
 use turnout_routes::router::{Identity, Router, compile};
 use turnout_routes::{parse, revision};
 use watch::Watch;
 
 /// How long a new table waits for the first answers to the names in it.
-const WARM_UP: Duration = Duration::from_secs(2);
+pub(crate) const WARM_UP: Duration = Duration::from_secs(2);
+/// Warnings of one table that are logged.
+const LOGGED_WARNINGS: usize = 50;
 /// Looks without a hint, in case one was lost.
 const LOOK_ANYWAY: Duration = Duration::from_secs(10);
 /// Looks where the system has no more watches to give.
@@ -36,6 +39,15 @@ pub(crate) struct Reloader {
     pub(crate) served_ports: BTreeSet<u16>,
     /// What was read last, taken or not.
     pub(crate) last_read: Option<String>,
+    /// Told when the first file that could be read was taken or refused.
+    pub(crate) first: Option<oneshot::Sender<()>>,
+}
+
+/// A table that is not published yet.
+struct Table {
+    revision: String,
+    router: Router,
+    warnings: Vec<String>,
 }
 
 impl Reloader {
@@ -43,10 +55,10 @@ impl Reloader {
     pub(crate) async fn run(mut self) {
         let mut watch = Watch::new(&self.path);
         loop {
-            self.reload().await;
-            if let Some(snapshot) = self.snapshots.current() {
-                self.credentials.load(&snapshot.router, &self.metrics);
-                watch.refresh(&self.credentials.folders(&snapshot.router));
+            if let Some(table) = self.next_table().await {
+                self.publish(table, &mut watch).await;
+            } else if let Some(snapshot) = self.snapshots.current() {
+                self.load_credentials(&snapshot.router, &mut watch);
             }
             // A time-out is as good as a hint.
             let look_anyway = if watch.is_complete() { LOOK_ANYWAY } else { LOOK_UNWATCHED };
@@ -54,70 +66,97 @@ impl Reloader {
         }
     }
 
-    async fn reload(&mut self) {
+    /// The table in the files, if it is good and not the one that serves.
+    async fn next_table(&mut self) -> Option<Table> {
         let sources = match read_sources(&self.path).await {
             Ok(sources) => sources,
             Err(error) => {
                 tracing::error!(path = %self.path.display(), %error, "routes cannot be read: the last good table keeps serving");
                 self.count("unreadable");
-                return;
+                return None;
             }
         };
         let revision = revision(&sources.as_sources());
         if self.last_read.as_ref() == Some(&revision) {
-            return;
+            return None;
         }
         self.last_read = Some(revision.clone());
         if self.snapshots.current().is_some_and(|current| current.revision == revision) {
             tracing::info!(revision, "the routes that serve are back");
             self.snapshots.clear_rejected();
             self.metrics.rejected.set(0);
-            return;
+            return None;
         }
         match self.parse(sources).await {
-            Ok(router) => self.publish(revision, router).await,
-            Err(reason) => self.reject(revision, reason),
+            Ok((router, warnings)) => Some(Table { revision, router, warnings }),
+            Err(reason) => {
+                self.reject(revision, reason);
+                None
+            }
         }
     }
 
     /// Off this thread: a large file takes a while, and the status port is served here, too.
-    async fn parse(&self, sources: Sources) -> Result<Router, String> {
+    async fn parse(&self, sources: Sources) -> Result<(Router, Vec<String>), String> {
         let identity = self.identity.clone();
         let parsed = tokio::task::spawn_blocking(move || {
             let parsed = parse(&sources.as_sources()).map_err(|problems| problems.to_string())?;
-            for warning in &parsed.warnings {
-                tracing::warn!("{warning}");
-            }
-            Ok(compile(&parsed.documents, &identity))
+            let router = compile(&parsed.documents, &identity);
+            let of_documents = parsed.warnings.iter().map(ToString::to_string);
+            let warnings = of_documents.chain(router.warnings().map(ToString::to_string)).collect();
+            Ok((router, warnings))
         });
         parsed.await.unwrap_or_else(|error| Err(format!("the parser failed: {error}")))
     }
 
-    async fn publish(&self, revision: String, router: Router) {
+    /// Everything that the table needs is made ready beside the one that serves; then both of them, the upstreams and
+    /// the table, are exchanged.
+    async fn publish(&mut self, table: Table, watch: &mut Watch) {
+        let Table { revision, router, warnings } = table;
         for notice in router.notices() {
             tracing::info!("{notice}");
         }
-        self.metrics.listener_unserved.reset();
-        for port in router.ports().filter(|port| !self.served_ports.contains(port)) {
+        for warning in warnings.iter().take(LOGGED_WARNINGS) {
+            tracing::warn!("{warning}");
+        }
+        if warnings.len() > LOGGED_WARNINGS {
+            tracing::warn!(warnings = warnings.len(), "/revision on the status port has them all");
+        }
+        let unserved_ports: Vec<u16> = router.ports().filter(|port| !self.served_ports.contains(port)).collect();
+        for port in &unserved_ports {
             tracing::warn!(port, "no --listen serves this Gateway port");
-            self.metrics.listener_unserved.with_label_values(&[&port.to_string()]).set(1);
         }
         let prepared = self.registry.prepare(router.backends());
         // One limit for all of them: a name that does not resolve must not keep a table away.
         let _ = tokio::time::timeout(WARM_UP, prepared.warmed()).await;
-        self.credentials.load(&router, &self.metrics);
+        self.load_credentials(&router, watch);
         let upstreams = prepared.commit();
         tracing::info!(revision, backends = upstreams.len(), "routes in effect");
-        self.snapshots.publish(Snapshot { revision, router, upstreams });
+        self.snapshots.publish(Snapshot { revision, router, upstreams, warnings, unserved_ports });
         self.metrics.rejected.set(0);
         self.count("published");
+        self.tell_first();
     }
 
-    fn reject(&self, revision: String, reason: String) {
+    fn reject(&mut self, revision: String, reason: String) {
         tracing::error!(revision, "routes refused: the last good table keeps serving\n{reason}");
         self.snapshots.reject(Rejected { revision, reason });
         self.metrics.rejected.set(1);
         self.count("rejected");
+        self.tell_first();
+    }
+
+    /// Watched first, so that no change falls between the two.
+    fn load_credentials(&self, router: &Router, watch: &mut Watch) {
+        watch.refresh(&self.credentials.folders(router));
+        self.credentials.load(router);
+    }
+
+    fn tell_first(&mut self) {
+        if let Some(first) = self.first.take() {
+            // Whoever waited may have lost patience.
+            let _ = first.send(());
+        }
     }
 
     fn count(&self, result: &str) {

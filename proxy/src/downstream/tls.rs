@@ -3,6 +3,7 @@
 //! older one in use, and where there is none, only the handshakes of its own server fail.
 
 mod credentials;
+mod server_config;
 
 pub(crate) use credentials::Credentials;
 

@@ -2,7 +2,8 @@
 //! happens; then counted, and handed to the access log.
 
 use super::access_log::{AccessLog, Entry};
-use super::metrics::{Sizes, WorkerMetrics};
+use super::cells::WorkerMetrics;
+use super::metrics::Sizes;
 use crate::error::{Flag, Flags};
 use http::{HeaderValue, Method, StatusCode, Version};
 use std::cell::Cell;
