@@ -2,6 +2,7 @@
 
 mod accepted;
 mod client_io;
+mod ending;
 pub(crate) mod listener;
 pub(crate) mod places;
 mod preface;

@@ -8,6 +8,7 @@ mod deadline;
 mod forward;
 mod head;
 mod headers;
+mod held;
 mod refusal;
 mod request;
 mod response_body;

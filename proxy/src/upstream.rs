@@ -12,6 +12,7 @@ mod endpoint;
 mod gate;
 mod http1;
 mod in_flight;
+mod lease;
 mod names;
 mod outgoing;
 mod pool;

@@ -1,6 +1,6 @@
 //! Telling HTTP/2 with prior knowledge from HTTP/1 by the first bytes of a clear-text connection.
 
-use super::serve::ConnectionError;
+use super::ending::ConnectionError;
 use crate::client::ClientLimits;
 use std::time::Duration;
 use tokio::net::TcpStream;

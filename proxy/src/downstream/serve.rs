@@ -2,9 +2,10 @@
 //! the client, a limit or the drain ends it.
 
 use super::client_io::ClientIo;
+use super::ending::ConnectionError;
 use super::preface::begins_with_preface;
 use super::protocols::{Protocol, http1, http2};
-use super::tls::{Handshake, HandshakeError, TlsAcceptor};
+use super::tls::{Handshake, TlsAcceptor};
 use crate::client::{Client, ClientLimits, End};
 use crate::drain::{Drain, Phase};
 use crate::gateway::Gateway;
@@ -34,36 +35,6 @@ pub(super) struct Server {
     pub(super) drain: Arc<Drain>,
     /// Of the connections that are past their first bytes.
     pub(super) clients: RefCell<Slab<Rc<Client>>>,
-}
-
-/// Why a connection ended badly; a word for the metrics.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum ConnectionError {
-    #[error(transparent)]
-    Tls(#[from] HandshakeError),
-    #[error("most requests were reset by the client")]
-    Abuse,
-    #[error("the first bytes took too long")]
-    FirstBytes,
-    #[error("a request's head took too long")]
-    Head,
-    #[error("HTTP: {0}")]
-    Http(#[from] hyper::Error),
-    #[error("{0}")]
-    Io(#[from] std::io::Error),
-}
-
-impl ConnectionError {
-    pub(super) fn kind(&self) -> &'static str {
-        match self {
-            Self::Tls(error) => error.kind(),
-            Self::Abuse => "abuse",
-            Self::FirstBytes | Self::Head => "head_timeout",
-            Self::Http(error) if error.is_parse() || error.is_parse_too_large() => "http_parse",
-            Self::Http(_) => "http",
-            Self::Io(_) => "io",
-        }
-    }
 }
 
 impl Server {

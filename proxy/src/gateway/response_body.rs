@@ -5,6 +5,7 @@
 //! beside it, which cuts it off and frees the backend.
 
 use super::deadline::Deadline;
+use super::held::Held;
 use super::watch::{Stall, Watch};
 use crate::body::client::ClientBody;
 use crate::body::linger::linger;
@@ -12,13 +13,13 @@ use crate::body::replay::RequestBody;
 use crate::client::{OpenRequest, StreamEnd};
 use crate::error::Flag;
 use crate::telemetry::record::Record;
-use crate::upstream::{BrokenAnswer, InFlight, UpstreamBody};
+use crate::upstream::{InFlight, UpstreamBody};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -63,17 +64,6 @@ enum Source {
     },
 }
 
-/// What a watch can take from a body.
-pub(super) struct Held {
-    body: UpstreamBody,
-    in_flight: Option<InFlight>,
-    /// Since when the client has had a piece to take.
-    pub(super) handed_out: Option<Instant>,
-    /// Why the watch ended it.
-    cut: Option<Flag>,
-    waker: Option<Waker>,
-}
-
 /// Tells hyper to cut the response off, so that the client sees that it is incomplete.
 #[derive(Debug, thiserror::Error)]
 #[error("the response was cut off")]
@@ -87,8 +77,7 @@ impl Passing {
         deadline: Option<Deadline>,
         stall_timeout: Duration,
     ) -> Self {
-        let held = Held { body, in_flight: Some(in_flight), handed_out: None, cut: None, waker: None };
-        Self { held, request, deadline, stall_timeout }
+        Self { held: Held::new(body, in_flight), request, deadline, stall_timeout }
     }
 }
 
@@ -191,34 +180,6 @@ impl Body for ResponseBody {
             Source::Passing { passing, .. } => passing.held.body.size_hint(),
             Source::Watched { held, .. } => held.borrow().body.size_hint(),
         }
-    }
-}
-
-impl Held {
-    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Flag>>> {
-        if let Some(flag) = self.cut {
-            return Poll::Ready(Some(Err(flag)));
-        }
-        let polled = Pin::new(&mut self.body).poll_frame(context);
-        if polled.is_ready() && self.body.is_over() {
-            self.in_flight = None;
-        }
-        polled.map(|frame| frame.map(|frame| frame.map_err(|BrokenAnswer| Flag::UpstreamProtocol)))
-    }
-
-    /// Ends it, and frees the backend.
-    pub(super) fn cut(&mut self, flag: Flag) {
-        self.cut = Some(flag);
-        self.body.abandon();
-        self.in_flight = None;
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
-        }
-    }
-
-    /// What a body that is dropped now says of itself.
-    fn ending(&self) -> Option<Flag> {
-        self.cut.or_else(|| (!self.body.is_over()).then_some(Flag::DownstreamGone))
     }
 }
 

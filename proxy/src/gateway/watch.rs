@@ -2,7 +2,7 @@
 //! taken nothing for too long, and frees the backend.
 
 use super::deadline::Deadline;
-use super::response_body::Held;
+use super::held::Held;
 use crate::client::StreamEnd;
 use crate::error::Flag;
 use std::cell::RefCell;

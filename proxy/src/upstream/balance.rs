@@ -2,7 +2,7 @@
 //! LEAST_REQUEST). An endpoint that could not be connected to is avoided for a while, never excluded: when all are
 //! avoided, all are tried.
 
-use super::pool::WorkerEndpoint;
+use super::lease::WorkerEndpoint;
 use crate::random::Random;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -63,7 +63,7 @@ fn less_loaded<'e>(one: &'e Rc<WorkerEndpoint>, other: &'e Rc<WorkerEndpoint>) -
 mod tests {
     use super::*;
     use crate::upstream::EndpointSet;
-    use crate::upstream::pool::AtEndpoint;
+    use crate::upstream::lease::AtEndpoint;
     use std::net::IpAddr;
     use std::sync::Arc;
     use turnout_routes::documents::EndpointAddress;

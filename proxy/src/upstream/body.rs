@@ -1,7 +1,7 @@
 //! A backend's answer as it comes, with the connection that it comes over. Read to its end, it gives the connection back;
 //! dropped before, it closes it. Whether a connection is one request's own or shared is nobody's affair outside.
 
-use super::pool::Lease;
+use super::lease::Lease;
 use crate::body::replay::RequestBody;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};

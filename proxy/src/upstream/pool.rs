@@ -4,28 +4,22 @@
 use super::balance::{PickContext, pick};
 use super::body::UpstreamBody;
 use super::connect::connect;
-use super::http1::{Http1, SendFailure};
+use super::http1::SendFailure;
 use super::in_flight::InFlightCounter;
+use super::lease::{AtEndpoint, Lease, WorkerEndpoint};
 use super::outgoing::Outgoing;
-use super::{Endpoint, Upstream, UpstreamState};
+use super::{Upstream, UpstreamState};
 use crate::random::Random;
 use crate::telemetry::metrics::{Counter, Metrics};
 use crate::telemetry::record::Destination;
-use bytes::Bytes;
 use http::Response;
-use http_body::Frame;
-use hyper::body::Incoming;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::Instant;
-use turnout_routes::router::{BackendPolicy, Failure};
-
-/// Connections that one worker keeps to one endpoint while nothing is sent.
-const MAX_IDLE_PER_ENDPOINT: usize = 1024;
+use turnout_routes::router::Failure;
 
 /// A worker's side of all upstreams. Held by the worker's snapshot and by requests, only remembered here: what no table
 /// names any more goes with the last request to it.
@@ -52,20 +46,6 @@ pub(crate) struct WorkerUpstream {
     in_flight: Arc<InFlightCounter>,
     connects_made: Counter,
     connects_failed: Counter,
-}
-
-/// A worker's side of one endpoint.
-pub(super) struct WorkerEndpoint {
-    pub(super) shared: Arc<Endpoint>,
-    /// This worker's requests there.
-    load: Cell<u32>,
-    /// Most recently used last.
-    idle: RefCell<Vec<Idle>>,
-}
-
-struct Idle {
-    connection: Box<Http1>,
-    expires: Instant,
 }
 
 /// Why there is no answer.
@@ -194,14 +174,12 @@ impl WorkerUpstream {
         };
         // Of an endpoint that nobody has reached the names say nothing.
         destination.workload = Some(Arc::clone(&endpoint.workload));
-        Ok(Lease { connection, keep: Keep::new(&policy, self.common.idle_timeout), at })
+        Ok(Lease::new(connection, at, &policy, self.common.idle_timeout))
     }
 
     fn sweep(&self, now: Instant) {
         self.refresh();
-        for endpoint in &self.current.borrow().1 {
-            endpoint.idle.borrow_mut().retain_mut(|idle| now < idle.expires && !idle.connection.is_closed());
-        }
+        self.current.borrow().1.iter().for_each(|endpoint| endpoint.sweep(now));
     }
 }
 
@@ -214,27 +192,6 @@ fn worker_side(state: &UpstreamState, before: &[Rc<WorkerEndpoint>]) -> Vec<Rc<W
         known.map_or_else(|| Rc::new(WorkerEndpoint::new(endpoint)), Rc::clone)
     });
     endpoints.collect()
-}
-
-impl WorkerEndpoint {
-    pub(super) fn new(endpoint: &Arc<Endpoint>) -> Self {
-        Self { shared: Arc::clone(endpoint), load: Cell::new(0), idle: RefCell::default() }
-    }
-
-    pub(super) fn load(&self) -> u32 {
-        self.load.get()
-    }
-
-    /// The most recently used connection that is still open and has come to rest.
-    fn take_idle(&self) -> Option<Box<Http1>> {
-        let mut idle = self.idle.borrow_mut();
-        if idle.is_empty() {
-            return None;
-        }
-        let now = Instant::now();
-        let at = (0..idle.len()).rev().find(|at| now < idle[*at].expires && idle[*at].connection.is_ready())?;
-        Some(idle.remove(at).connection)
-    }
 }
 
 /// Counts a request as in flight at its upstream until it is dropped. Each request has one, from the choice of its
@@ -251,66 +208,5 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.in_flight.sub();
-    }
-}
-
-/// Counts a request among its endpoint's until it is dropped.
-pub(super) struct AtEndpoint(Rc<WorkerEndpoint>);
-
-impl AtEndpoint {
-    pub(super) fn new(endpoint: &Rc<WorkerEndpoint>) -> Self {
-        endpoint.load.set(endpoint.load.get() + 1);
-        Self(Rc::clone(endpoint))
-    }
-}
-
-impl Drop for AtEndpoint {
-    fn drop(&mut self) {
-        self.0.load.set(self.0.load.get() - 1);
-    }
-}
-
-/// A connection that one request uses. Dropped, it is closed; [`Lease::give_back`] keeps it.
-pub(super) struct Lease {
-    connection: Box<Http1>,
-    keep: Keep,
-    at: AtEndpoint,
-}
-
-/// How long a connection is kept.
-#[derive(Clone, Copy)]
-struct Keep {
-    idle_timeout: Duration,
-    /// None is without limit.
-    max_requests: Option<u32>,
-}
-
-impl Keep {
-    fn new(policy: &BackendPolicy, default_idle_timeout: Duration) -> Self {
-        let max_requests = Some(policy.max_requests_per_connection).filter(|max| *max != 0);
-        Self { idle_timeout: policy.idle_timeout.unwrap_or(default_idle_timeout), max_requests }
-    }
-}
-
-impl Lease {
-    pub(super) fn poll_body(
-        &mut self,
-        body: &mut Incoming,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        self.connection.poll_body(body, context)
-    }
-
-    /// Keeps the connection for another request: only to be called when the answer was read to its end and the request
-    /// was sent to its end, since anything else leaves bytes of one request in the way of the next.
-    pub(super) fn give_back(self) {
-        let Self { mut connection, keep, at } = self;
-        let mut idle = at.0.idle.borrow_mut();
-        let is_used_up = keep.max_requests.is_some_and(|max| connection.requests >= max);
-        connection.rest();
-        if is_used_up || connection.has_ended() || at.0.shared.is_retired() || idle.len() >= MAX_IDLE_PER_ENDPOINT {
-            return;
-        }
-        idle.push(Idle { connection, expires: Instant::now() + keep.idle_timeout });
     }
 }

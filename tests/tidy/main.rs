@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by it")]
 
+mod layers;
+
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
