@@ -30,21 +30,31 @@ enum Subset {
 }
 const SUBSETS: [Subset; 4] = [Subset::None, Subset::Labelled, Subset::Whole, Subset::Undefined];
 
-/// The ServiceEntry of the host: its ports, and whether the endpoint that it has is of version v1.
+/// The ServiceEntry of the host: its ports, and whether the endpoint that it has is of version v1. One for DNS without
+/// endpoints has that which its own name stands for.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
+    resolution: &'static str,
     ports: &'static [u16],
     labelled: Option<bool>,
 }
-const ENTRIES: [Option<Entry>; 7] = [
+const ENTRIES: [Option<Entry>; 11] = [
     None,
-    Some(Entry { ports: &[80], labelled: Some(true) }),
-    Some(Entry { ports: &[81], labelled: Some(true) }),
-    Some(Entry { ports: &[80, 81], labelled: Some(true) }),
-    Some(Entry { ports: &[], labelled: Some(true) }),
-    Some(Entry { ports: &[80], labelled: Some(false) }),
-    Some(Entry { ports: &[80], labelled: None }),
+    entry("STATIC", &[80], Some(true)),
+    entry("STATIC", &[81], Some(true)),
+    entry("STATIC", &[80, 81], Some(true)),
+    entry("STATIC", &[], Some(true)),
+    entry("STATIC", &[80], Some(false)),
+    entry("STATIC", &[80], None),
+    entry("DNS", &[80], Some(true)),
+    entry("DNS", &[80], Some(false)),
+    entry("DNS", &[80], None),
+    entry("DNS", &[81], None),
 ];
+
+const fn entry(resolution: &'static str, ports: &'static [u16], labelled: Option<bool>) -> Option<Entry> {
+    Some(Entry { resolution, ports, labelled })
+}
 
 /// What the rules of the language come to.
 fn is_served(port: Option<u16>, subset: Subset, entry: Option<Entry>) -> bool {
@@ -57,7 +67,7 @@ fn is_served(port: Option<u16>, subset: Subset, entry: Option<Entry>) -> bool {
         (_, Subset::Undefined) => false,
         (None, subset) => subset != Subset::Labelled,
         (Some(entry), Subset::Labelled) => entry.labelled == Some(true),
-        (Some(entry), Subset::None | Subset::Whole) => entry.labelled.is_some(),
+        (Some(entry), Subset::None | Subset::Whole) => entry.labelled.is_some() || entry.resolution == "DNS",
     };
     has_port && has_endpoint
 }
@@ -71,6 +81,7 @@ fn documents(host: &str, service: &str, port: Option<u16>, subset: Subset, entry
         Subset::Undefined => ", subset: undefined",
     };
     let api = "apiVersion: networking.istio.io/v1, metadata: {name: m}";
+    let api_labelled = "apiVersion: networking.istio.io/v1, metadata: {name: m, labels: {version: v1}}";
     let mut text = format!(
         "{{{api}, kind: VirtualService, spec: {{hosts: [a], http: [
             {{match: [{{uri: {{prefix: /never}}}}], directResponse: {{status: 200}}}},
@@ -88,8 +99,9 @@ fn documents(host: &str, service: &str, port: Option<u16>, subset: Subset, entry
             Some(true) => "{address: 127.0.0.1, labels: {version: v1, app: m}}",
         };
         text += &format!(
-            "\n---\n{{{api}, kind: ServiceEntry, spec: {{hosts: [{service}], location: MESH_INTERNAL, resolution: STATIC,
+            "\n---\n{{{api_labelled}, kind: ServiceEntry, spec: {{hosts: [{service}], location: MESH_INTERNAL, resolution: {},
                 ports: [{}], endpoints: [{endpoint}]}}}}",
+            entry.resolution,
             ports.collect::<Vec<_>>().join(", ")
         );
     }
@@ -155,7 +167,7 @@ fn a_warning_says_where_why_and_what_to_add() {
         let expected = format!("VirtualService default/m: spec.http[1].route[1].destination{expected}");
         assert_eq!(router.warnings().map(ToString::to_string).collect::<Vec<_>>(), [expected]);
     };
-    let entry = |ports, labelled| Some(Entry { ports, labelled });
+    let entry = |ports, labelled| entry("STATIC", ports, labelled);
     check(
         "m",
         None,

@@ -151,8 +151,11 @@ fn entry_endpoints(
     let default_port = port.target_port.unwrap_or(port.number);
     match &entry.resolution {
         Resolution::Dns(endpoints) if endpoints.is_empty() => {
-            let labels = &entry.metadata.labels;
-            vec![EndpointSource::new(address(service.host), default_port, service.workload(labels))]
+            // The entry's own name stands for an endpoint. It has no labels (observed on Istio); those of the entry are
+            // for metrics.
+            let source =
+                || EndpointSource::new(address(service.host), default_port, service.workload(&entry.metadata.labels));
+            labels.is_none_or(BTreeMap::is_empty).then(source).into_iter().collect()
         }
         Resolution::Static(endpoints) | Resolution::Dns(endpoints) => {
             let sources = endpoints.iter().filter(selected).map(|endpoint| {
