@@ -24,6 +24,11 @@ async fn direct_responses_are_those_of_istio() {
 }
 
 #[tokio::test]
+async fn gateways_serve_the_hosts_that_they_serve_in_istio() {
+    check_family("gateway").await;
+}
+
+#[tokio::test]
 async fn header_operations_are_those_of_istio() {
     check_family("headers").await;
 }

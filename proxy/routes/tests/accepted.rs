@@ -94,7 +94,7 @@ spec:
 status: {observedGeneration: 3, conditions: []}
 "#;
 
-const FAMILIES: [(&str, &str); 11] = [
+const FAMILIES: [(&str, &str); 12] = [
     ("seed-scenario", include_str!("../../../tests/parity/cases/seed-scenario.yaml")),
     ("match", include_str!("../../../tests/parity/cases/match.yaml")),
     ("weights", include_str!("../../../tests/parity/cases/weights.yaml")),
@@ -106,6 +106,7 @@ const FAMILIES: [(&str, &str); 11] = [
     ("direct-response", include_str!("../../../tests/parity/cases/direct-response.yaml")),
     ("timeout", include_str!("../../../tests/parity/cases/timeout.yaml")),
     ("retry", include_str!("../../../tests/parity/cases/retry.yaml")),
+    ("gateway", include_str!("../../../tests/parity/cases/gateway.yaml")),
 ];
 
 /// The one recorded case of these families that uses what the gateway refuses by name.

@@ -10,9 +10,10 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use turnout_tests::echo::Backends;
 
-const FAMILIES: [&str; 11] = [
+const FAMILIES: [&str; 12] = [
     "destination",
     "direct-response",
+    "gateway",
     "headers",
     "match",
     "order",
@@ -124,7 +125,7 @@ fn every_case_can_be_read_and_every_list_names_a_case() {
             assert!(names.insert(case.name.clone()), "{} is there twice", case.name);
         }
     }
-    assert_eq!(names.len(), 185);
+    assert_eq!(names.len(), 204);
     let listed = REFUSED.iter().map(|refused| refused.case).chain(DELIBERATE.iter().map(|entry| entry.case));
     for case in listed {
         assert!(names.contains(case), "there is no case {case}");

@@ -112,7 +112,8 @@ impl<'d> Compiler<'d> {
         Listeners::ByPort(ports)
     }
 
-    /// Adds the hosts that a server and the VirtualServices bound to its Gateway have in common.
+    /// Adds the hosts that a server and the VirtualServices bound to its Gateway have in common. A redirect to HTTPS is
+    /// for all hosts of its server, routes or none, and whatever another server says of them (observed on Istio).
     fn plan_server(
         &self,
         plan: &mut HostPlan<'d>,
@@ -134,6 +135,11 @@ impl<'d> Compiler<'d> {
                         planned.served.push(served);
                     }
                 }
+            }
+        }
+        if https_redirect {
+            for host in &server.hosts {
+                plan.entry(host.host.clone()).or_default().https_redirect = true;
             }
         }
     }
