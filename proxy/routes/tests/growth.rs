@@ -9,7 +9,8 @@ use turnout_routes::{Source, parse};
 
 /// A VirtualService with so many rules on so many hosts, a hundredth of which are wildcards.
 fn documents(rules: usize, hosts: usize) -> Vec<Document> {
-    let host = |n: usize| if n % 100 == 0 { format!("'*.h{n}.example.com'") } else { format!("h{n}.example.com") };
+    let host =
+        |n: usize| if n.is_multiple_of(100) { format!("'*.h{n}.example.com'") } else { format!("h{n}.example.com") };
     let hosts: Vec<String> = (0..hosts).map(host).collect();
     let rule = |n| {
         format!("{{match: [{{uri: {{exact: /{n}}}}}], route: [{{destination: {{host: m{n}, port: {{number: 80}}}}}}]}}")

@@ -40,20 +40,20 @@ struct Entry {
 }
 const ENTRIES: [Option<Entry>; 11] = [
     None,
-    entry("STATIC", &[80], Some(true)),
-    entry("STATIC", &[81], Some(true)),
-    entry("STATIC", &[80, 81], Some(true)),
-    entry("STATIC", &[], Some(true)),
-    entry("STATIC", &[80], Some(false)),
-    entry("STATIC", &[80], None),
-    entry("DNS", &[80], Some(true)),
-    entry("DNS", &[80], Some(false)),
-    entry("DNS", &[80], None),
-    entry("DNS", &[81], None),
+    Some(entry("STATIC", &[80], Some(true))),
+    Some(entry("STATIC", &[81], Some(true))),
+    Some(entry("STATIC", &[80, 81], Some(true))),
+    Some(entry("STATIC", &[], Some(true))),
+    Some(entry("STATIC", &[80], Some(false))),
+    Some(entry("STATIC", &[80], None)),
+    Some(entry("DNS", &[80], Some(true))),
+    Some(entry("DNS", &[80], Some(false))),
+    Some(entry("DNS", &[80], None)),
+    Some(entry("DNS", &[81], None)),
 ];
 
-const fn entry(resolution: &'static str, ports: &'static [u16], labelled: Option<bool>) -> Option<Entry> {
-    Some(Entry { resolution, ports, labelled })
+const fn entry(resolution: &'static str, ports: &'static [u16], labelled: Option<bool>) -> Entry {
+    Entry { resolution, ports, labelled }
 }
 
 /// What the rules of the language come to.
@@ -81,31 +81,31 @@ fn documents(host: &str, service: &str, port: Option<u16>, subset: Subset, entry
         Subset::Undefined => ", subset: undefined",
     };
     let api = "apiVersion: networking.istio.io/v1, metadata: {name: m}";
-    let api_labelled = "apiVersion: networking.istio.io/v1, metadata: {name: m, labels: {version: v1}}";
-    let mut text = format!(
+    let labelled_api = "apiVersion: networking.istio.io/v1, metadata: {name: m, labels: {version: v1}}";
+    let rules = format!(
         "{{{api}, kind: VirtualService, spec: {{hosts: [a], http: [
             {{match: [{{uri: {{prefix: /never}}}}], directResponse: {{status: 200}}}},
             {{route: [{{destination: {{host: never}}, weight: 0}}, {{destination: {{host: {host}{port}{name}}}, weight: 1}}]}}]}}}}"
     );
-    text += &format!(
-        "\n---\n{{{api}, kind: DestinationRule, spec: {{host: {service}, subsets: [
+    let subsets = format!(
+        "{{{api}, kind: DestinationRule, spec: {{host: {service}, subsets: [
             {{name: labelled, labels: {{version: v1}}}}, {{name: whole}}]}}}}"
     );
-    if let Some(entry) = entry {
+    let entry = entry.map(|entry| {
         let ports = entry.ports.iter().map(|port| format!("{{number: {port}, name: p{port}, protocol: HTTP}}"));
+        let ports = ports.collect::<Vec<_>>().join(", ");
         let endpoint = match entry.labelled {
             None => "",
             Some(false) => "{address: 127.0.0.1, labels: {version: v2}}",
             Some(true) => "{address: 127.0.0.1, labels: {version: v1, app: m}}",
         };
-        text += &format!(
-            "\n---\n{{{api_labelled}, kind: ServiceEntry, spec: {{hosts: [{service}], location: MESH_INTERNAL, resolution: {},
-                ports: [{}], endpoints: [{endpoint}]}}}}",
-            entry.resolution,
-            ports.collect::<Vec<_>>().join(", ")
-        );
-    }
-    text
+        format!(
+            "{{{labelled_api}, kind: ServiceEntry, spec: {{hosts: [{service}], location: MESH_INTERNAL,
+                resolution: {}, ports: [{ports}], endpoints: [{endpoint}]}}}}",
+            entry.resolution
+        )
+    });
+    [rules, subsets].into_iter().chain(entry).collect::<Vec<_>>().join("\n---\n")
 }
 
 fn compiled(text: &str) -> Router {
@@ -167,7 +167,7 @@ fn a_warning_says_where_why_and_what_to_add() {
         let expected = format!("VirtualService default/m: spec.http[1].route[1].destination{expected}");
         assert_eq!(router.warnings().map(ToString::to_string).collect::<Vec<_>>(), [expected]);
     };
-    let entry = |ports, labelled| entry("STATIC", ports, labelled);
+    let entry = |ports, labelled| Some(entry("STATIC", ports, labelled));
     check(
         "m",
         None,

@@ -68,14 +68,11 @@ impl<'d> Services<'d> {
     /// What a destination in a document of `namespace` comes to.
     pub(super) fn resolve(&mut self, to: &Destination, namespace: &str) -> Resolved {
         let wanted = Wanted { host: complete(&to.host, namespace), port: to.port, subset: to.subset.clone() };
-        let backend = match self.resolved.get(&wanted) {
-            Some(known) => *known,
-            None => {
-                let made = self.backend(&wanted).map(|backend| self.intern(&wanted, backend));
-                self.resolved.insert(wanted.clone(), made);
-                made
-            }
-        };
+        let backend = self.resolved.get(&wanted).copied().unwrap_or_else(|| {
+            let made = self.backend(&wanted).map(|backend| self.intern(&wanted, backend));
+            self.resolved.insert(wanted.clone(), made);
+            made
+        });
         let found = backend.map(|id| &self.backends[id.0]);
         let name = found.map_or_else(|_| wanted.to_string(), Backend::to_string);
         let lack = self.known(&wanted).lack(found);

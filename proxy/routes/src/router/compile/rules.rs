@@ -32,8 +32,11 @@ pub(super) struct Served<'d> {
     pub(super) via: Option<(usize, &'d Gateway)>,
 }
 
+/// The number of the VirtualService, and that of the Gateway.
+type ServedKey = (usize, Option<usize>);
+
 impl Served<'_> {
-    pub(super) fn key(&self) -> (usize, Option<usize>) {
+    pub(super) fn key(&self) -> ServedKey {
         (self.number, self.via.map(|(number, _)| number))
     }
 }
@@ -45,7 +48,7 @@ pub(super) struct RuleCompiler<'d> {
     /// By VirtualService and position in it.
     rules: BTreeMap<(usize, usize), Arc<Rule>>,
     /// By VirtualService, Gateway and port.
-    routes: HashMap<((usize, Option<usize>), Option<u16>), Arc<Routes>>,
+    routes: HashMap<(ServedKey, Option<u16>), Arc<Routes>>,
 }
 
 impl<'d> RuleCompiler<'d> {
