@@ -40,8 +40,8 @@ pub(crate) struct Client {
     quiet_since: Cell<Instant>,
     /// Since when bytes of a head have been coming in.
     head_since: Cell<Option<Instant>>,
-    /// Whether no more than its first line has.
-    in_target: Cell<bool>,
+    /// How long its first line is so far, in bytes, and whether that has come to its end.
+    line: Cell<(usize, bool)>,
     end: Cell<Option<End>>,
     /// Of the task that serves the connection.
     waker: RefCell<Option<Waker>>,
@@ -52,6 +52,8 @@ pub(crate) struct Client {
 pub(crate) enum End {
     /// With the requests that it has.
     Politely,
+    /// So, too, since it has had none for too long.
+    Idle,
     /// At once: most of its requests were reset.
     Abused,
     /// At once: a head has not come whole in its time.
@@ -90,7 +92,7 @@ impl Client {
             open: Cell::new(0),
             quiet_since: Cell::new(Instant::now()),
             head_since: Cell::new(None),
-            in_target: Cell::new(false),
+            line: Cell::new((0, false)),
             end: Cell::new(None),
             waker: RefCell::default(),
         }
@@ -128,10 +130,11 @@ impl Client {
         }
         if self.head_since.get().is_none() {
             self.head_since.set(Some(Instant::now()));
-            self.in_target.set(true);
+            self.line.set((0, false));
         }
-        if self.in_target.get() && bytes.contains(&b'\n') {
-            self.in_target.set(false);
+        if let (length, false) = self.line.get() {
+            let end = bytes.iter().position(|byte| *byte == b'\n');
+            self.line.set((length + end.unwrap_or(bytes.len()), end.is_some()));
         }
     }
 
@@ -140,9 +143,9 @@ impl Client {
         self.open.get() == 0 && self.head_since.get().is_some()
     }
 
-    /// Whether what has come of a head has not got beyond its first line.
-    pub(crate) fn is_in_target(&self) -> bool {
-        self.is_sending_head() && self.in_target.get()
+    /// The length of the first line of the head that is coming, as far as it has, in bytes.
+    pub(crate) fn line_bytes(&self) -> usize {
+        self.line.get().0
     }
 
     /// The gateway's own end has come so far. GOAWAY loses no request, so HTTP/2 need not wait until it is idle.
@@ -171,7 +174,7 @@ impl Client {
     fn deadline(&self, limits: &ClientLimits) -> Option<(Instant, End)> {
         match (self.open.get(), self.head_since.get()) {
             (0, Some(since)) => Some((since + limits.head, End::HeadTimeout)),
-            (0, None) => Some((self.quiet_since.get() + limits.idle, End::Politely)),
+            (0, None) => Some((self.quiet_since.get() + limits.idle, End::Idle)),
             _ => None,
         }
     }
@@ -197,7 +200,7 @@ impl Client {
         }
         while timer.as_mut().poll(context).is_ready() {
             if Instant::now() >= deadline {
-                // In case an end in peace takes long, it is asked for again after as much time.
+                // In case a polite end takes long: after as much time again there is another.
                 self.quiet_since.set(Instant::now());
                 return Poll::Ready(end);
             }

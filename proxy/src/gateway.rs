@@ -88,7 +88,7 @@ impl Gateway {
         let snapshot = inbound.admit(self, &mut record).and_then(|()| self.snapshot().ok_or(GatewayError::NoRoutes));
         let answer = match &snapshot {
             Ok(snapshot) => self.answer(snapshot, &mut inbound, body, &mut record).await,
-            Err(error) => self.error(*error, &inbound).without_reading(body),
+            Err(error) => self.error(*error, &inbound).leaving(Some(body)),
         };
         self.finish(answer, &inbound, Closing { record, open, stream })
     }
@@ -115,7 +115,7 @@ impl Gateway {
             }
             .governed_by(answer.route),
         };
-        local.without_reading(body)
+        local.leaving(Some(body))
     }
 
     /// The answer to a request that goes no further.

@@ -1,6 +1,7 @@
 //! What a client sends, with a limit on how long nothing of it may come.
 
 use crate::error::GatewayError;
+use crate::hop_by_hop::{may_trail, remove_if};
 use bytes::Bytes;
 use http::Version;
 use http_body::{Body, Frame, SizeHint};
@@ -83,8 +84,11 @@ impl Body for ClientBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, GatewayError>>> {
         // First the body, then the timer: what has come in time is not late because nobody took it.
-        if let Poll::Ready(frame) = self.incoming.poll_frame(context) {
+        if let Poll::Ready(mut frame) = self.incoming.poll_frame(context) {
             self.waiting = false;
+            if let Some(trailers) = frame.as_mut().and_then(|frame| frame.as_mut().ok()?.trailers_mut()) {
+                remove_if(trailers, |name| !may_trail(name));
+            }
             return Poll::Ready(frame);
         }
         self.poll_timer(context).map(|()| Some(Err(GatewayError::BodyTimeout)))

@@ -30,39 +30,44 @@ pub(crate) struct WholeBody {
 }
 
 impl RequestBody {
-    /// Reads a body ahead, as far as the limits say. `count` is told how much of it has come, now and later.
+    /// Reads a body ahead, as far as the limits say. `count` is told how much of it has come, now and later. An error hands
+    /// back what has not been read.
     pub(crate) async fn read(
         mut source: ClientBody,
         limits: BodyLimits,
         count: &mut BytesCount,
-    ) -> Result<Self, GatewayError> {
+    ) -> Result<Self, (GatewayError, ClientBody)> {
         let length = source.size_hint().exact();
         if length == Some(0) || source.is_end_stream() {
             return Ok(Self::whole(Bytes::new()));
         }
-        if let Some(length) = length {
-            limits.check(length)?;
+        if let Err(error) = limits.check(length.unwrap_or(0)) {
+            return Err((error, source));
         }
         let mut ahead = BytesMut::new();
         let reads_ahead = length.is_none_or(|length| length <= limits.read_ahead_bytes as u64);
         while reads_ahead && ahead.len() <= limits.read_ahead_bytes {
-            let Some(frame) = source.frame().await else { return Ok(Self::whole(ahead.freeze())) };
-            match frame?.into_data() {
-                Ok(data) => {
-                    let received = (ahead.len() + data.len()) as u64;
-                    *count = BytesCount::Known(received);
-                    limits.check(received)?;
-                    if source.is_end_stream() && ahead.is_empty() {
-                        return Ok(Self::whole(data));
+            let data = match source.frame().await {
+                None => return Ok(Self::whole(ahead.freeze())),
+                Some(Err(error)) => return Err((error, source)),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => data,
+                    Err(frame) => {
+                        let trailers = frame.into_trailers().ok().map(Box::new);
+                        return Ok(Self::Whole(WholeBody { data: ahead.freeze(), trailers }));
                     }
-                    // Copied, so that many small pieces do not hold on to the buffers that they came in.
-                    ahead.extend_from_slice(&data);
-                }
-                Err(frame) => {
-                    let trailers = frame.into_trailers().ok().map(Box::new);
-                    return Ok(Self::Whole(WholeBody { data: ahead.freeze(), trailers }));
-                }
+                },
+            };
+            let received = (ahead.len() + data.len()) as u64;
+            *count = BytesCount::Known(received);
+            if let Err(error) = limits.check(received) {
+                return Err((error, source));
             }
+            if source.is_end_stream() && ahead.is_empty() {
+                return Ok(Self::whole(data));
+            }
+            // Copied, so that many small pieces do not hold on to the buffers that they came in.
+            ahead.extend_from_slice(&data);
         }
         let stream = SharedStream::new(source, length, ahead, limits);
         *count = BytesCount::Streaming(stream.received_count());
@@ -138,6 +143,14 @@ impl TryBody {
         match self {
             Self::Whole(whole) => whole.trailers.is_some(),
             Self::Streamed(reader) => reader.length().is_none(),
+        }
+    }
+
+    /// What follows it, where that has come already.
+    pub(crate) fn trailers(&self) -> Option<&HeaderMap> {
+        match self {
+            Self::Whole(whole) => whole.trailers.as_deref(),
+            Self::Streamed(_) => None,
         }
     }
 

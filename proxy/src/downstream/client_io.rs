@@ -74,7 +74,7 @@ impl<T: AsyncWrite> AsyncWrite for ClientIo<T> {
                 return self.project().inner.poll_write(context, bytes);
             };
             let this = self.as_mut().project();
-            *this.refusal = Some(this.gateway.refuse_head(this.client, status, this.client.is_in_target()));
+            *this.refusal = Some(this.gateway.refuse_head(this.client, status, this.client.line_bytes()));
         }
         self.poll_refusal(context, bytes.len())
     }

@@ -51,7 +51,12 @@ impl Server {
         let kind = self.snapshots.current().map_or(PortKind::Unknown, |snapshot| snapshot.router.port_kind(port));
         match kind {
             PortKind::Plain | PortKind::Unknown => {
-                let is_http2 = self.settings.cleartext_http2 && self.is_http2(&stream).await?;
+                let is_http2 = if self.settings.cleartext_http2 {
+                    let Some(is_http2) = self.is_http2(&stream).await? else { return Ok(()) };
+                    is_http2
+                } else {
+                    false
+                };
                 let client = self.client(peer, port, None, is_http2);
                 if is_http2 {
                     Box::pin(self.serve_http2(stream, client)).await
@@ -70,12 +75,12 @@ impl Server {
         if is_http2 { self.serve_http2(stream, client).await } else { self.serve_http1(stream, client).await }
     }
 
-    /// By the first bytes; a client that has sent none when the gateway leaves is served as HTTP/1, and closed like any
-    /// idle one.
-    async fn is_http2(&self, stream: &TcpStream) -> Result<bool, ConnectionError> {
+    /// By the first bytes. None where they do not tell before idle connections are closed: this one is then.
+    async fn is_http2(&self, stream: &TcpStream) -> Result<Option<bool>, ConnectionError> {
         tokio::select! {
-            is_http2 = begins_with_preface(stream, self.limits()) => is_http2,
-            () = self.drain.idle_connections_close() => Ok(false),
+            biased;
+            is_http2 = begins_with_preface(stream, self.limits()) => is_http2.map(Some),
+            () = self.drain.idle_connections_close() => Ok(None),
         }
     }
 
@@ -114,6 +119,7 @@ impl Server {
         let _known = Known::new(self, client);
         let limits = self.limits();
         let mut timer = pin!(tokio::time::sleep(limits.idle.min(limits.head)));
+        let mut told_to_go = false;
         poll_fn(|context| {
             loop {
                 if let Poll::Ready(ended) = connection.as_mut().poll(context) {
@@ -121,7 +127,12 @@ impl Server {
                 }
                 match client.poll_end(&limits, timer.as_mut(), context) {
                     Poll::Pending => return Poll::Pending,
-                    Poll::Ready(End::Politely) => connection.as_mut().graceful_shutdown(),
+                    // HTTP/2 waits for the client's word, which one that has vanished does not give.
+                    Poll::Ready(End::Idle) if told_to_go => return Poll::Ready(Ok(())),
+                    Poll::Ready(end @ (End::Politely | End::Idle)) => {
+                        told_to_go |= end == End::Idle;
+                        connection.as_mut().graceful_shutdown();
+                    }
                     Poll::Ready(End::Abused) => return Poll::Ready(Err(ConnectionError::Abuse)),
                     Poll::Ready(End::HeadTimeout) => return Poll::Ready(Err(ConnectionError::Head)),
                 }

@@ -72,10 +72,10 @@ impl<'s> Answer<'s> {
         Self { changes: Some(&route.rule.local_response_headers), ..self }
     }
 
-    /// It was given before the request's body was read.
-    pub(super) fn without_reading(mut self, body: ClientBody) -> Self {
+    /// It was given before this was read of the request.
+    pub(super) fn leaving(mut self, body: Option<ClientBody>) -> Self {
         if let Content::Local { unread, .. } = &mut self.content {
-            *unread = Some(body);
+            *unread = body;
         }
         self
     }
@@ -93,6 +93,9 @@ impl Gateway {
         if let Some(changes) = changes {
             let context = inbound.format_context(parts.status.as_u16(), Some(&inbound.parts.headers));
             changes.apply(&mut parts.headers, &context);
+        }
+        if !inbound.takes_trailers {
+            parts.headers.remove(header::TRAILER);
         }
         let version = inbound.parts.version;
         let is_last = self.drain.is_leaving() || inbound.client.is_used_up();

@@ -3,6 +3,7 @@
 
 use super::deadline::{deadline, within};
 use super::{Gateway, headers};
+use crate::body::client::ClientBody;
 use crate::error::{Flag, Flags, GatewayError};
 use crate::telemetry::record::{Destination, Record};
 use crate::upstream::{Outgoing, PickContext, SendError, UpstreamBody, WorkerUpstream};
@@ -20,11 +21,13 @@ pub(super) struct Failed {
     pub(super) error: GatewayError,
     /// Whether all tries were used up.
     pub(super) retries_exhausted: bool,
+    /// What is left of the request.
+    pub(super) unread: Option<ClientBody>,
 }
 
 impl From<GatewayError> for Failed {
     fn from(error: GatewayError) -> Self {
-        Self { error, retries_exhausted: false }
+        Self { error, retries_exhausted: false, unread: None }
     }
 }
 
@@ -67,7 +70,7 @@ impl Gateway {
                     let covered = retry.covers_failure(failure);
                     if !(covered && is_possible) {
                         let error = error(failure, outgoing);
-                        return Err(Failed { error, retries_exhausted: covered && is_exhausted });
+                        return Err(Failed { retries_exhausted: covered && is_exhausted, ..error.into() });
                     }
                     cause(failure)
                 }

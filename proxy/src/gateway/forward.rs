@@ -49,8 +49,8 @@ impl Gateway {
                     Answer::passing(response, |body| Passing::new(body, in_flight, request, deadline, stall_timeout));
                 Answer { changes: Some(&forward.target.response_headers), flags, ..answer }
             }
-            Err(Failed { error, retries_exhausted }) => {
-                let answer = self.error(error, inbound).governed_by(forward.route);
+            Err(Failed { error, retries_exhausted, unread }) => {
+                let answer = self.error(error, inbound).governed_by(forward.route).leaving(unread);
                 Answer { flags: Flags { flag: error.flag(), retries_exhausted }, ..answer }
             }
         }
@@ -67,7 +67,12 @@ impl Gateway {
         record: &mut Record,
     ) -> Result<Forwarding, Failed> {
         let Forward { route, target, .. } = forward;
-        let backend = target.backend.map_err(GatewayError::BackendMissing)?;
+        let backend = match target.backend {
+            Ok(backend) => backend,
+            Err(missing) => {
+                return Err(Failed { unread: Some(body), ..GatewayError::BackendMissing(missing).into() });
+            }
+        };
         let upstream = &snapshot.upstreams[backend.0];
         let in_flight = InFlight::at(upstream);
         record.destination.workload = Some(Arc::clone(&snapshot.shared.router.backends()[backend.0].workload));
@@ -79,12 +84,17 @@ impl Gateway {
             read_ahead_bytes: self.settings.buffer_bytes,
             replay_bytes: if keeps_head { self.settings.retry_buffer_bytes } else { 0 },
         };
-        let request = RequestBody::read(body, limits, &mut record.request_bytes).await?;
+        let request = match RequestBody::read(body, limits, &mut record.request_bytes).await {
+            Ok(request) => request,
+            Err((error, unread)) => return Err(Failed { unread: Some(unread), ..error.into() }),
+        };
         let mut outgoing = self.outgoing(route, target, inbound, request.clone(), keeps_head)?;
         let mut limit = route.rule.timeout.map(|timeout| deadline(&request, timeout));
         let trying = pin!(self.attempts(upstream, &route.rule.retry, &mut outgoing, record));
-        let (response, flags) = within(&mut limit, trying).await.ok_or(GatewayError::Timeout)??;
-        Ok(Forwarding { response, in_flight, request, deadline: limit, flags })
+        match within(&mut limit, trying).await.unwrap_or(Err(GatewayError::Timeout.into())) {
+            Ok((response, flags)) => Ok(Forwarding { response, in_flight, request, deadline: limit, flags }),
+            Err(failed) => Err(Failed { unread: request.take_unread(), ..failed }),
+        }
     }
 
     /// The request as it is to be sent. The client's headers are used up, unless its answer needs them.

@@ -5,7 +5,7 @@
 use crate::error::GatewayError;
 use crate::hop_by_hop::{is_hop_by_hop, remove_if};
 use crate::settings::HeaderSettings;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 use turnout_routes::documents::Scheme;
 
 /// Besides what is hop-by-hop: `te`, of which only `trailers` goes on; `expect`, which the gateway has answered; `proxy`,
@@ -44,6 +44,7 @@ const MAX_REQUEST_ID_BYTES: usize = 128;
 /// become those with `-` in WSGI servers, so a client could say in them what it may not say otherwise.
 pub(super) fn sanitise_request(
     headers: &mut HeaderMap,
+    version: Version,
     trusted: bool,
     settings: HeaderSettings,
 ) -> Result<(), GatewayError> {
@@ -57,7 +58,10 @@ pub(super) fn sanitise_request(
     if !headers.keys().any(|name| goes(name.as_str())) {
         return Ok(());
     }
-    refuse_upgrade(headers)?;
+    // Of HTTP/1.0 it must be passed over (RFC 9110, 7.8), and HTTP/2 has none.
+    if version == Version::HTTP_11 {
+        refuse_upgrade(headers)?;
+    }
     remove_nominated(headers)?;
     let takes_trailers = list(headers, &header::TE).any(|token| token.eq_ignore_ascii_case(b"trailers"));
     remove_if(headers, goes);
@@ -287,7 +291,7 @@ mod tests {
 
     fn sanitised(lines: &[(&str, &str)], trusted: bool) -> Result<HeaderMap, GatewayError> {
         let mut headers = map(lines);
-        sanitise_request(&mut headers, trusted, HeaderSettings::default()).map(|()| headers)
+        sanitise_request(&mut headers, Version::HTTP_11, trusted, HeaderSettings::default()).map(|()| headers)
     }
 
     #[test]

@@ -10,8 +10,9 @@ use http::{Method, StatusCode, Version, header};
 
 impl Gateway {
     /// The answer to a head that the parser answered with this status, as it goes over the connection, which ends with it.
-    /// `in_target`: what came of it had not got beyond its first line.
-    pub(crate) fn refuse_head(&self, client: &Client, status: StatusCode, in_target: bool) -> Bytes {
+    /// `line_bytes` is the length of its first line, as far as that has come.
+    pub(crate) fn refuse_head(&self, client: &Client, status: StatusCode, line_bytes: usize) -> Bytes {
+        let in_target = line_bytes > self.settings.max_target_bytes;
         let error = match status {
             StatusCode::URI_TOO_LONG => GatewayError::TargetTooLong,
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE if in_target => GatewayError::TargetTooLong,

@@ -22,6 +22,8 @@ pub(super) struct Inbound<'a> {
     pub(super) request_id: RequestId,
     /// Whether the peer's word about its own clients counts.
     pub(super) trusted: bool,
+    /// Whether the client takes trailers, and so may be promised some.
+    pub(super) takes_trailers: bool,
     /// By which the client asked: of the first proxy, if that is trusted.
     scheme: Scheme,
 }
@@ -36,6 +38,7 @@ impl<'a> Inbound<'a> {
             request_id: RequestId::of(&parts.headers, trusted, || gateway.random.next_u128()),
             scheme: Some(&parts.headers).filter(|_| trusted).and_then(headers::told_scheme).unwrap_or(client.scheme()),
             head: Head::default(),
+            takes_trailers: false,
             client,
             parts,
             trusted,
@@ -52,7 +55,8 @@ impl<'a> Inbound<'a> {
         }
         let limits = HeadLimits { max_target_bytes: settings.max_target_bytes, max_fields: settings.max_headers };
         self.head = Head::read(&self.parts, self.client.is_tls(), limits)?;
-        headers::sanitise_request(&mut self.parts.headers, self.trusted, settings.headers)?;
+        headers::sanitise_request(&mut self.parts.headers, self.parts.version, self.trusted, settings.headers)?;
+        self.takes_trailers = self.parts.version == Version::HTTP_2 || self.parts.headers.contains_key(header::TE);
         if self.parts.version == Version::HTTP_2 {
             headers::join_cookies(&mut self.parts.headers);
         }

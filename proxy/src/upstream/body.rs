@@ -61,7 +61,8 @@ impl Body for UpstreamBody {
         };
         match ready!(polled) {
             Some(Ok(frame)) => {
-                if this.incoming.is_end_stream() {
+                // Nothing follows trailers, and not everybody asks.
+                if frame.is_trailers() || this.incoming.is_end_stream() {
                     this.finish();
                 }
                 Poll::Ready(Some(Ok(frame)))

@@ -17,6 +17,10 @@ pub(super) fn request(outgoing: &Outgoing, head: OutgoingHead, body: TryBody) ->
     if body.is_chunked() {
         // The encoder must be told, or it would send no body for some methods.
         headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        // The encoder writes only those that are announced.
+        for name in body.trailers().into_iter().flat_map(HeaderMap::keys) {
+            headers.append(header::TRAILER, HeaderValue::from(name.clone()));
+        }
     } else {
         headers.remove(header::TRAILER);
         if body.is_empty() && (outgoing.says_empty || expects_content(&method)) {
@@ -45,8 +49,9 @@ pub(super) fn undressed(request: Request<TryBody>) -> Option<OutgoingHead> {
 }
 
 /// Takes off an answer what belongs to its connection. What `Connection` names there stays, as observed on Istio: a
-/// backend is trusted with its own headers. None if it is not clear what its body is.
-pub(super) fn answer(mut response: Response<Incoming>, to_head: bool) -> Option<Response<Incoming>> {
+/// backend is trusted with its own headers. None if it is not clear what its body is; beside the answer, whether the
+/// connection may be used again: not where two things were said of the length, whichever holds.
+pub(super) fn answer(mut response: Response<Incoming>, to_head: bool) -> Option<(Response<Incoming>, bool)> {
     let status = response.status();
     // Nobody asked for an upgrade.
     if status == StatusCode::SWITCHING_PROTOCOLS {
@@ -69,11 +74,12 @@ pub(super) fn answer(mut response: Response<Incoming>, to_head: bool) -> Option<
         if says_connection {
             response.headers_mut().remove(header::CONNECTION);
         }
-        return Some(response);
+        return Some((response, true));
     }
     let length = response.body().size_hint().exact();
     let headers = response.headers_mut();
-    if headers.contains_key(header::TRANSFER_ENCODING) {
+    let is_coded = headers.contains_key(header::TRANSFER_ENCODING);
+    if is_coded {
         if has_body && !is_only_chunked(headers) {
             return None;
         }
@@ -89,7 +95,7 @@ pub(super) fn answer(mut response: Response<Incoming>, to_head: bool) -> Option<
         }
     }
     remove_if(headers, is_hop_by_hop);
-    Some(response)
+    Some((response, !(is_coded && lengths > 0)))
 }
 
 /// The only transfer coding that is undone here.

@@ -37,6 +37,8 @@ pub(super) struct Http1 {
     waker: Waker,
     /// That it was used for.
     pub(super) requests: u32,
+    /// Whether it is not to be used for another.
+    is_spent: bool,
 }
 
 /// Who makes the connection read and write.
@@ -66,7 +68,14 @@ impl Http1 {
         builder.max_header_size(MAX_RESPONSE_HEADER_BYTES);
         let (sender, connection) = builder.handshake(io).await?;
         let gate = Gate::new();
-        Ok(Self { sender, driver: Driver::Request(connection), waker: gate.waker(), gate, requests: 0 })
+        Ok(Self {
+            sender,
+            driver: Driver::Request(connection),
+            waker: gate.waker(),
+            gate,
+            requests: 0,
+            is_spent: false,
+        })
     }
 
     /// Sends the next try of a request.
@@ -90,7 +99,13 @@ impl Http1 {
             self.gate.shut_during(|| answered.as_mut().poll(&mut Context::from_waker(Waker::noop())))
         });
         match answered.await {
-            Ok(response) => dress::answer(response, to_head).ok_or(SendFailure::Failed(Failure::Protocol)),
+            Ok(response) => {
+                let answer = dress::answer(response, to_head).ok_or(SendFailure::Failed(Failure::Protocol));
+                answer.map(|(response, may_be_used_again)| {
+                    self.is_spent = !may_be_used_again;
+                    response
+                })
+            }
             Err(mut error) => Err(match error.take_message().and_then(dress::undressed) {
                 Some(head) => SendFailure::Untouched(head),
                 None => classify(error.error()),
@@ -158,7 +173,7 @@ impl Http1 {
 
     /// Whether it has ended with the last answer.
     pub(super) fn has_ended(&mut self) -> bool {
-        !self.is_ready() && (matches!(self.driver, Driver::Ended) || self.sender.is_closed())
+        self.is_spent || !self.is_ready() && (matches!(self.driver, Driver::Ended) || self.sender.is_closed())
     }
 
     /// Whether the endpoint has closed it meanwhile, which one without a task only sees when it looks.
