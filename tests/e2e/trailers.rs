@@ -1,5 +1,5 @@
-//! Trailers in both directions and in both versions of HTTP: passed on behind the body, never merged into the head, and
-//! to a client only if it says that it takes them (RFC 9110, 6.5).
+//! Trailers in both directions and in both versions of HTTP: those that are announced are passed on behind the body, to a
+//! client only if it says that it takes them, and none is ever merged into the head (RFC 9110, 6.5).
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -15,6 +15,9 @@ use turnout_tests::client::RawRequest;
 /// Below and above what is read before a backend is asked.
 const SIZES: [usize; 3] = [0, 5, 40_000];
 
+/// How the backend answers: with the trailer `x-trailer: t1`, announced.
+const ANSWER: &str = "trailers; header=Trailer:x-trailer; body=abc";
+
 /// The value of the trailer `x-trailer` of the answer.
 async fn exchange(bed: &Bed, http2: bool, size: usize, takes: bool) -> anyhow::Result<(u16, Option<String>)> {
     let body = vec![b'x'; size];
@@ -24,7 +27,7 @@ async fn exchange(bed: &Bed, http2: bool, size: usize, takes: bool) -> anyhow::R
         trailers.insert("x-forwarded-for", "6.6.6.6".parse()?);
         let body = Full::new(Bytes::from(body)).with_trailers(async { Some(Ok(trailers)) });
         let body: BoxBody<Bytes, Infallible> = body.boxed();
-        let request = http::Request::post("http://a/").header("x-echo", "trailers; body=abc");
+        let request = http::Request::post("http://a/").header("x-echo", ANSWER).header("trailer", "x-trailer");
         let request = if takes { request.header("te", "trailers") } else { request };
         let io = TokioIo::new(TcpStream::connect(bed.address()).await?);
         let (mut sender, connection) = http2::handshake(TokioExecutor::new(), io).await?;
@@ -38,7 +41,8 @@ async fn exchange(bed: &Bed, http2: bool, size: usize, takes: bool) -> anyhow::R
     }
     let trailers = [("x-trailer", "up"), ("x-forwarded-for", "6.6.6.6"), ("content-length", "3"), ("host", "evil")];
     let trailers = trailers.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let request = RawRequest::new("POST", "/").header("Host", "a").header("x-echo", "trailers; body=abc");
+    let request =
+        RawRequest::new("POST", "/").header("Host", "a").header("x-echo", ANSWER).header("Trailer", "x-trailer");
     let request = if takes { request.header("TE", "trailers").header("Connection", "TE") } else { request };
     let response = bed.send(&request.chunked_body(&body, &trailers)).await?;
     anyhow::ensure!(response.complete && response.text() == "abc", "{response:?}");

@@ -2,6 +2,7 @@
 //! connection goes the way of every idle one.
 
 use anyhow::{Context as _, ensure};
+use std::io::ErrorKind;
 use std::sync::atomic::Ordering;
 use tokio::net::TcpStream;
 use turnout_tests::eventually;
@@ -62,6 +63,9 @@ async fn an_http2_client_that_grants_no_window_loses_its_stream_and_then_its_idl
         ensure!(matches!(end, StreamEnd::Reset(_)), "window {window:?}: {end:?}");
         let goaway = client.until(|frame| frame.kind == kind::GOAWAY).await.context("no GOAWAY")?;
         ensure!(goaway.error_code() == Some(0), "{goaway:?}");
+        // The last frames are pings, which this answers.
+        let end = client.until(|_| false).await.map_err(|error| error.kind());
+        ensure!(end != Err(ErrorKind::TimedOut), "the connection stays open");
         is_over(&fixture, &target, &["SI"]).await.with_context(|| format!("window {window:?}"))?;
     }
     Ok(())
