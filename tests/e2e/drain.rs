@@ -147,7 +147,8 @@ async fn an_open_http2_stream_is_finished_behind_goaway_and_none_is_begun() {
 #[tokio::test]
 async fn connections_that_have_said_nothing_or_half_a_preface_do_not_hold_the_end_up() {
     let fixture = Fixture::start().await;
-    let gateway = fixture.gateway(&["--shutdown-delay-ms", "0", "--drain-timeout-ms", HOURS]).await;
+    let arguments = ["--shutdown-delay-ms", "0", "--drain-timeout-ms", HOURS, "--request-head-timeout-ms", "1000"];
+    let gateway = fixture.gateway(&arguments).await;
     let mut open = Vec::new();
     for said in [&b""[..], b"P", b"PRI * HTTP/2.0\r\n\r\nSM\r\n"] {
         let mut connection = RawConnection::open(gateway.address(80)).await.expect("the gateway listens");
@@ -158,7 +159,12 @@ async fn connections_that_have_said_nothing_or_half_a_preface_do_not_hold_the_en
     client::send(gateway.address(80), &RawRequest::get("/")).await.expect("the gateway answers");
     gateway.signal("TERM").expect("the process can be signalled");
     for (said, connection) in &mut open {
-        assert!(connection.is_closed_within(DEADLINE).await, "after {:?}", turnout_tests::wire::latin1(said));
+        // Half a preface may be answered as the malformed head that it is.
+        let ended = match connection.response("GET").await {
+            Ok(_) => connection.is_closed_within(DEADLINE).await,
+            Err(error) => error.kind() != std::io::ErrorKind::TimedOut,
+        };
+        assert!(ended, "after {:?}", turnout_tests::wire::latin1(said));
     }
     let status = gateway.wait_until_exit(DEADLINE).await.expect("it ends");
     assert!(status.success() && !gateway.log().contains("connections were cut"), "{}", gateway.log());
