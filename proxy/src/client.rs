@@ -42,6 +42,8 @@ pub(crate) struct Client {
     head_since: Cell<Option<Instant>>,
     /// How long its first line is so far, in bytes, and whether that has come to its end.
     line: Cell<(usize, bool)>,
+    /// Whether something that is to be written has not been taken yet.
+    writes_wait: Cell<bool>,
     end: Cell<Option<End>>,
     /// Of the task that serves the connection.
     waker: RefCell<Option<Waker>>,
@@ -54,6 +56,8 @@ pub(crate) enum End {
     Politely,
     /// So, too, since it has had none for too long.
     Idle,
+    /// Not at all: it has had none for a while, and may be put to rest.
+    Rest,
     /// At once: most of its requests were reset.
     Abused,
     /// At once: a head has not come whole in its time.
@@ -65,6 +69,8 @@ pub(crate) enum End {
 pub(crate) struct ClientLimits {
     /// Without a request.
     pub(crate) idle: Duration,
+    /// The same, until the connection is put to rest; none if it cannot be, or is.
+    pub(crate) rest: Option<Duration>,
     /// From the first byte of a head to its last.
     pub(crate) head: Duration,
 }
@@ -93,6 +99,7 @@ impl Client {
             quiet_since: Cell::new(Instant::now()),
             head_since: Cell::new(None),
             line: Cell::new((0, false)),
+            writes_wait: Cell::new(false),
             end: Cell::new(None),
             waker: RefCell::default(),
         }
@@ -143,6 +150,11 @@ impl Client {
         self.open.get() == 0 && self.head_since.get().is_some()
     }
 
+    /// Whether something that is to be written has to wait.
+    pub(crate) fn writes_wait(&self, wait: bool) {
+        self.writes_wait.set(wait);
+    }
+
     /// The length of the first line of the head that is coming, as far as it has, in bytes.
     pub(crate) fn line_bytes(&self) -> usize {
         self.line.get().0
@@ -174,7 +186,10 @@ impl Client {
     fn deadline(&self, limits: &ClientLimits) -> Option<(Instant, End)> {
         match (self.open.get(), self.head_since.get()) {
             (0, Some(since)) => Some((since + limits.head, End::HeadTimeout)),
-            (0, None) => Some((self.quiet_since.get() + limits.idle, End::Idle)),
+            (0, None) => match limits.rest.filter(|rest| *rest < limits.idle && !self.writes_wait.get()) {
+                Some(rest) => Some((self.quiet_since.get() + rest, End::Rest)),
+                None => Some((self.quiet_since.get() + limits.idle, End::Idle)),
+            },
             _ => None,
         }
     }
@@ -200,8 +215,10 @@ impl Client {
         }
         while timer.as_mut().poll(context).is_ready() {
             if Instant::now() >= deadline {
-                // In case a polite end takes long: after as much time again there is another.
-                self.quiet_since.set(Instant::now());
+                if end == End::Idle {
+                    // In case a polite end takes long: after as much time again there is another.
+                    self.quiet_since.set(Instant::now());
+                }
                 return Poll::Ready(end);
             }
             timer.as_mut().reset(deadline);

@@ -22,13 +22,20 @@ pin_project_lite::pin_project! {
         gateway: Rc<Gateway>,
         // Said in place of what hyper is writing.
         refusal: Option<Bytes>,
+        // To be read again.
+        ahead: Bytes,
     }
 }
 
 impl<T> ClientIo<T> {
+    /// What was read, and not used, is to be read again.
+    pub(super) fn read_again(&mut self, ahead: Bytes) {
+        self.ahead = ahead;
+    }
+
     pub(super) fn new(inner: T, stall_timeout: Duration, client: &Rc<Client>, gateway: &Rc<Gateway>) -> Self {
         let inner = StallLimited::new(inner, stall_timeout);
-        Self { inner, client: Rc::clone(client), gateway: Rc::clone(gateway), refusal: None }
+        Self { inner, client: Rc::clone(client), gateway: Rc::clone(gateway), refusal: None, ahead: Bytes::new() }
     }
 }
 
@@ -46,9 +53,27 @@ impl<T: AsyncRead> AsyncRead for ClientIo<T> {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.project();
         let before = buffer.filled().len();
-        ready!(this.inner.poll_read(context, buffer))?;
+        if this.ahead.is_empty() {
+            ready!(this.inner.poll_read(context, buffer))?;
+        } else {
+            let again = this.ahead.split_to(this.ahead.len().min(buffer.remaining()));
+            buffer.put_slice(&again);
+        }
         this.client.bytes_came(&buffer.filled()[before..]);
         Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: AsyncRead + Unpin> ClientIo<T> {
+    /// Ready when something has come, which is then still to be read: false at the end of what comes.
+    pub(super) fn poll_wake(&mut self, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        if self.ahead.is_empty() {
+            let mut first = [0];
+            let mut buffer = ReadBuf::new(&mut first);
+            ready!(Pin::new(&mut self.inner).poll_read(context, &mut buffer))?;
+            self.ahead = Bytes::copy_from_slice(buffer.filled());
+        }
+        Poll::Ready(Ok(!self.ahead.is_empty()))
     }
 }
 
@@ -71,7 +96,10 @@ impl<T: AsyncWrite> AsyncWrite for ClientIo<T> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if self.refusal.is_none() {
             let Some(status) = parsers_answer(&self.client, bytes) else {
-                return self.project().inner.poll_write(context, bytes);
+                let this = self.project();
+                let polled = this.inner.poll_write(context, bytes);
+                this.client.writes_wait(polled.is_pending());
+                return polled;
             };
             let this = self.as_mut().project();
             *this.refusal = Some(this.gateway.refuse_head(this.client, status, this.client.line_bytes()));
@@ -88,7 +116,10 @@ impl<T: AsyncWrite> AsyncWrite for ClientIo<T> {
         if self.refusal.is_some() || first.is_some_and(|first| parsers_answer(&self.client, first).is_some()) {
             return first.map_or(Poll::Ready(Ok(0)), |first| self.as_mut().poll_write(context, first));
         }
-        self.project().inner.poll_write_vectored(context, slices)
+        let this = self.project();
+        let polled = this.inner.poll_write_vectored(context, slices);
+        this.client.writes_wait(polled.is_pending());
+        polled
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -96,7 +127,10 @@ impl<T: AsyncWrite> AsyncWrite for ClientIo<T> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.project().inner.poll_flush(context)
+        let this = self.project();
+        let polled = this.inner.poll_flush(context);
+        this.client.writes_wait(polled.is_pending());
+        polled
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

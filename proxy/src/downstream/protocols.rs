@@ -8,7 +8,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::rt::{Read, Write};
 use hyper::server::conn::{http1, http2};
-use hyper::service::{HttpService, service_fn};
+use hyper::service::{HttpService, Service};
 use hyper_util::rt::TokioTimer;
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -22,22 +22,38 @@ pub(super) trait Protocol: Future<Output = hyper::Result<()>> {
 
 const HYPERS_MAX_HEADERS: usize = 100;
 
-type Answered = Result<Response<ResponseBody>, Infallible>;
+/// The gateway behind one connection. Each request's future is made when it comes and let go when it is answered: an idle
+/// connection has none.
+pub(super) struct Answering {
+    gateway: Rc<Gateway>,
+    client: Rc<Client>,
+    /// Of HTTP/2.
+    streams: Option<Streams>,
+}
 
-/// An HTTP/1 connection; `limits` are the settings and the most header lines.
-///
-/// Each request's future is made when it comes and let go when it is answered: an idle connection has none.
+impl Service<Request<Incoming>> for Answering {
+    type Response = Response<ResponseBody>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>>>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let (gateway, open) = (Rc::clone(&self.gateway), OpenRequest::begin(&self.client));
+        let stream = self.streams.as_ref().map(Streams::begin);
+        Box::pin(async move { Ok(gateway.handle(open, stream, request).await) })
+    }
+}
+
+/// An HTTP/1 connection.
+pub(super) type Http1<T> = http1::Connection<T, Answering>;
+
+/// `limits` are the settings and the most header lines.
 pub(super) fn http1<T: Read + Write + Unpin + 'static>(
     io: T,
     (settings, max_headers): (&ConnectionSettings, usize),
     gateway: &Rc<Gateway>,
     client: &Rc<Client>,
-) -> impl Protocol + use<T> {
-    let (gateway, client) = (Rc::clone(gateway), Rc::clone(client));
-    let service = service_fn(move |request: Request<Incoming>| {
-        let (gateway, open) = (Rc::clone(&gateway), OpenRequest::begin(&client));
-        Box::pin(async move { Answered::Ok(gateway.handle(open, None, request).await) })
-    });
+) -> Http1<T> {
+    let service = Answering { gateway: Rc::clone(gateway), client: Rc::clone(client), streams: None };
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
@@ -60,12 +76,7 @@ pub(super) fn http2<T: Read + Write + Unpin + 'static>(
     client: &Rc<Client>,
 ) -> impl Protocol + use<T> {
     let streams = Streams::default();
-    let begun = streams.clone();
-    let (gateway, client) = (Rc::clone(gateway), Rc::clone(client));
-    let service = service_fn(move |request: Request<Incoming>| {
-        let (gateway, open, stream) = (Rc::clone(&gateway), OpenRequest::begin(&client), begun.begin());
-        Box::pin(async move { Answered::Ok(gateway.handle(open, Some(stream), request).await) })
-    });
+    let service = Answering { gateway: Rc::clone(gateway), client: Rc::clone(client), streams: Some(streams.clone()) };
     let mut builder = http2::Builder::new(streams);
     builder
         .timer(TokioTimer::new())

@@ -21,9 +21,13 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use tokio::io::{AsyncRead, AsyncWrite};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use turnout_routes::router::PortKind;
+
+/// How long a connection without a request keeps what only one with a request needs.
+const REST_AFTER: Duration = Duration::from_secs(1);
 
 /// What every connection of a worker is served with.
 pub(super) struct Server {
@@ -79,13 +83,13 @@ impl Server {
     async fn is_http2(&self, stream: &TcpStream) -> Result<Option<bool>, ConnectionError> {
         tokio::select! {
             biased;
-            is_http2 = begins_with_preface(stream, self.limits()) => is_http2.map(Some),
+            is_http2 = begins_with_preface(stream, self.limits(None)) => is_http2.map(Some),
             () = self.drain.idle_connections_close() => Ok(None),
         }
     }
 
-    fn limits(&self) -> ClientLimits {
-        ClientLimits { idle: self.settings.idle_timeout, head: self.settings.head_timeout }
+    fn limits(&self, rest: Option<Duration>) -> ClientLimits {
+        ClientLimits { idle: self.settings.idle_timeout, rest, head: self.settings.head_timeout }
     }
 
     fn client(&self, peer: SocketAddr, port: u16, tls: Option<Option<String>>, is_http2: bool) -> Rc<Client> {
@@ -97,48 +101,57 @@ impl Server {
         TokioIo::new(ClientIo::new(stream, self.requests.stall_timeout, client, &self.gateway))
     }
 
+    /// Serves HTTP/1 until it ends. hyper holds two buffers for a connection that may be written and read at any moment;
+    /// one that has had no request for a while does without them, and is taken up again with the first byte.
     async fn serve_http1<T>(&self, stream: T, client: Rc<Client>) -> Result<(), ConnectionError>
     where
         T: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        let limits = (&*self.settings, self.requests.max_headers);
-        let connection = pin!(http1(self.io(stream, &client), limits, &self.gateway, &client));
-        self.run(connection, &client).await
+        let _known = Known::new(self, &client);
+        let mut io = self.io(stream, &client);
+        let limits = self.limits(Some(REST_AFTER));
+        loop {
+            let mut connection = http1(io, (&*self.settings, self.requests.max_headers), &self.gateway, &client);
+            match run(Pin::new(&mut connection), &client, limits).await? {
+                Ran::Ended => return Ok(()),
+                Ran::Rests => {
+                    let parts = connection.into_parts();
+                    io = parts.io;
+                    io.inner_mut().read_again(parts.read_buf);
+                }
+            }
+            if !self.rest(io.inner_mut(), &client).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits for the first byte of a request. False if the connection ends before.
+    async fn rest<T>(&self, io: &mut ClientIo<T>, client: &Client) -> Result<bool, ConnectionError>
+    where
+        T: AsyncRead + AsyncWrite + Unpin,
+    {
+        let limits = self.limits(None);
+        let mut timer = pin!(tokio::time::sleep(limits.idle));
+        let woken = poll_fn(|context| match io.poll_wake(context) {
+            Poll::Ready(woken) => Poll::Ready(woken),
+            Poll::Pending => client.poll_end(&limits, timer.as_mut(), context).map(|_| Ok(false)),
+        });
+        if woken.await? {
+            return Ok(true);
+        }
+        // What says farewell says it now, as TLS does.
+        io.shutdown().await?;
+        Ok(false)
     }
 
     async fn serve_http2<T>(&self, stream: T, client: Rc<Client>) -> Result<(), ConnectionError>
     where
         T: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        let connection = pin!(http2(self.io(stream, &client), &self.settings, &self.gateway, &client));
-        self.run(connection, &client).await
-    }
-
-    /// Drives a connection; ends it when it is told to.
-    async fn run<C: Protocol>(&self, mut connection: Pin<&mut C>, client: &Rc<Client>) -> Result<(), ConnectionError> {
-        let _known = Known::new(self, client);
-        let limits = self.limits();
-        let mut timer = pin!(tokio::time::sleep(limits.idle.min(limits.head)));
-        let mut told_to_go = false;
-        poll_fn(|context| {
-            loop {
-                if let Poll::Ready(ended) = connection.as_mut().poll(context) {
-                    return Poll::Ready(ended.map_err(ConnectionError::from));
-                }
-                match client.poll_end(&limits, timer.as_mut(), context) {
-                    Poll::Pending => return Poll::Pending,
-                    // HTTP/2 waits for the client's word, which one that has vanished does not give.
-                    Poll::Ready(End::Idle) if told_to_go => return Poll::Ready(Ok(())),
-                    Poll::Ready(end @ (End::Politely | End::Idle)) => {
-                        told_to_go |= end == End::Idle;
-                        connection.as_mut().graceful_shutdown();
-                    }
-                    Poll::Ready(End::Abused) => return Poll::Ready(Err(ConnectionError::Abuse)),
-                    Poll::Ready(End::HeadTimeout) => return Poll::Ready(Err(ConnectionError::Head)),
-                }
-            }
-        })
-        .await
+        let _known = Known::new(self, &client);
+        let mut connection = pin!(http2(self.io(stream, &client), &self.settings, &self.gateway, &client));
+        run(connection.as_mut(), &client, self.limits(None)).await.map(drop)
     }
 
     /// Tells every connection how far the end of the gateway has come.
@@ -147,6 +160,43 @@ impl Server {
             client.drain(phase);
         }
     }
+}
+
+/// What became of a connection.
+enum Ran {
+    Ended,
+    /// It has had no request for a while.
+    Rests,
+}
+
+/// Drives a connection until it ends, as it is told to or by itself, or may be put to rest.
+async fn run<C: Protocol>(
+    mut connection: Pin<&mut C>,
+    client: &Client,
+    limits: ClientLimits,
+) -> Result<Ran, ConnectionError> {
+    let mut timer = pin!(tokio::time::sleep(limits.idle.min(limits.head)));
+    let mut told_to_go = false;
+    poll_fn(|context| {
+        loop {
+            if let Poll::Ready(ended) = connection.as_mut().poll(context) {
+                return Poll::Ready(ended.map(|()| Ran::Ended).map_err(ConnectionError::from));
+            }
+            match client.poll_end(&limits, timer.as_mut(), context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(End::Rest) => return Poll::Ready(Ok(Ran::Rests)),
+                // HTTP/2 waits for the client's word, which one that has vanished does not give.
+                Poll::Ready(End::Idle) if told_to_go => return Poll::Ready(Ok(Ran::Ended)),
+                Poll::Ready(end @ (End::Politely | End::Idle)) => {
+                    told_to_go |= end == End::Idle;
+                    connection.as_mut().graceful_shutdown();
+                }
+                Poll::Ready(End::Abused) => return Poll::Ready(Err(ConnectionError::Abuse)),
+                Poll::Ready(End::HeadTimeout) => return Poll::Ready(Err(ConnectionError::Head)),
+            }
+        }
+    })
+    .await
 }
 
 /// A connection among those that are told of the gateway's end, until it is dropped.

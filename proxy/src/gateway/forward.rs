@@ -88,7 +88,10 @@ impl Gateway {
             Ok(request) => request,
             Err((error, unread)) => return Err(Failed { unread: Some(unread), ..error.into() }),
         };
-        let mut outgoing = self.outgoing(route, target, inbound, request.clone(), keeps_head)?;
+        let mut outgoing = match self.outgoing(route, target, inbound, request.clone(), keeps_head) {
+            Ok(outgoing) => outgoing,
+            Err(error) => return Err(Failed { unread: request.take_unread(), ..error.into() }),
+        };
         let mut limit = route.rule.timeout.map(|timeout| deadline(&request, timeout));
         let trying = pin!(self.attempts(upstream, &route.rule.retry, &mut outgoing, record));
         match within(&mut limit, trying).await.unwrap_or(Err(GatewayError::Timeout.into())) {
