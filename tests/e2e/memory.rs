@@ -8,7 +8,7 @@ use turnout_tests::bed::{Bed, PORT, TO_GREEN, documents};
 use turnout_tests::certificates::{Authority, TlsClient};
 use turnout_tests::client::{RawConnection, RawRequest};
 use turnout_tests::echo::Backends;
-use turnout_tests::eventually::eventually;
+use turnout_tests::eventually;
 use turnout_tests::mount::KubeletMount;
 use turnout_tests::process::{allow_descriptors, memory_kib};
 
