@@ -2,7 +2,7 @@
 //! every way that real ones do, in a cluster where everything else goes on.
 //!
 //! A history is made from a seed, so it is the same each time. `cargo test -p turnout-controller --test histories` lives
-//! the first few hundred; before it, in the environment,
+//! the first hundred; before it, in the environment,
 //!
 //! - `TURNOUT_SLOW=1` lives 10,000, one thread per core, which takes a few minutes on two idle ones;
 //! - `TURNOUT_HISTORIES=500` lives as many as it says;
@@ -32,7 +32,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const SLOW_HISTORIES: u64 = 10_000;
 /// In an ordinary run, which takes some seconds.
-const USUAL_HISTORIES: u64 = 300;
+const USUAL_HISTORIES: u64 = 100;
 
 fn number_from(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;

@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 
 use anyhow::{Context as _, anyhow};
 
-const PACKAGE: &str = "turnout-proxy";
+const PROGRAM: &str = "turnout-proxy";
 
 /// The path of a freshly built `turnout-proxy`. Cargo runs once in each test process; its error is every caller's.
 pub fn proxy_binary() -> anyhow::Result<&'static Path> {
@@ -23,13 +23,14 @@ fn build() -> anyhow::Result<PathBuf> {
     let test = env::current_exe().context("finding the test executable")?;
     let BuildPlace { target, profile, binaries } = BuildPlace::of(&test)?;
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--quiet", "--package", PACKAGE, "--bin", PACKAGE]);
+    // Of the whole workspace: by itself the package would have other features, and be compiled anew with all beneath it.
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--quiet", "--workspace", "--bin", PROGRAM]);
     cargo.arg("--profile").arg(&profile).arg("--target-dir").arg(&target);
     let output = cargo.output().with_context(|| format!("running {cargo:?}"))?;
     if !output.status.success() {
         anyhow::bail!("{cargo:?} failed:\n{}", String::from_utf8_lossy(&output.stderr));
     }
-    Ok(binaries.join(PACKAGE))
+    Ok(binaries.join(PROGRAM))
 }
 
 /// Where and how cargo built a test executable.
