@@ -26,10 +26,10 @@ const MAX_REQUESTS: u64 = 5_000_000;
 /// The gateway may take a file that has not changed for this long (design: two equal reads 50 ms apart).
 const SETTLE: Duration = Duration::from_millis(50);
 
-/// A run that takes its time swaps more often.
+/// A run with every repeat swaps more often.
 fn swaps() -> u32 {
-    let slow = std::env::var("TURNOUT_SLOW").is_ok_and(|value| value == "1");
-    if slow { 1000 } else { 100 }
+    let is_full = std::env::var("TURNOUT_SLOW").is_ok_and(|value| value == "full");
+    if is_full { 1000 } else { 100 }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

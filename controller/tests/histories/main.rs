@@ -4,7 +4,7 @@
 //! A history is made from a seed, so it is the same each time. `cargo test -p turnout-controller --test histories` lives
 //! the first hundred; before it, in the environment,
 //!
-//! - `TURNOUT_SLOW=1` lives 10,000, one thread per core, which takes a few minutes on two idle ones;
+//! - `TURNOUT_SLOW=1` lives 2,000 and `TURNOUT_SLOW=full` 10,000, one thread per core: add `--profile quick`;
 //! - `TURNOUT_HISTORIES=500` lives as many as it says;
 //! - `TURNOUT_SEED=123` lives that one and, if it breaks a law, prints it made short, with all that happened in it.
 //!
@@ -30,9 +30,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const SLOW_HISTORIES: u64 = 10_000;
-/// In an ordinary run, which takes some seconds.
-const USUAL_HISTORIES: u64 = 100;
+/// They are always the same, from the seed 0 on.
+fn usual_histories() -> u64 {
+    match std::env::var("TURNOUT_SLOW").as_deref() {
+        Ok("full") => 10_000,
+        Ok(_) => 2_000,
+        Err(_) => 100,
+    }
+}
 
 fn number_from(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
@@ -113,9 +118,7 @@ fn no_history_breaks_a_law_and_every_history_arrives() {
         }
         return;
     }
-    let is_slow = std::env::var_os("TURNOUT_SLOW").is_some();
-    let usual = if is_slow { SLOW_HISTORIES } else { USUAL_HISTORIES };
-    let histories = number_from("TURNOUT_HISTORIES").unwrap_or(usual);
+    let histories = number_from("TURNOUT_HISTORIES").unwrap_or_else(usual_histories);
     let Outcome { seen, broken } = live_all(histories);
     assert!(broken.is_empty(), "{}", tell_all(&broken));
     println!("{histories} histories: {seen:#?}");

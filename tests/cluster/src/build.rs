@@ -8,14 +8,13 @@ mod go;
 mod host;
 mod rust;
 
-use std::collections::BTreeMap;
 use std::env;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 pub(crate) use host::{plugins, search_path};
 
@@ -68,27 +67,20 @@ impl Image {
     /// Its program, to be run on this machine; only of images that are made of this workspace. Compiled if it is out of
     /// date, but not while this process goes on.
     pub fn program(self) -> Result<PathBuf> {
-        static BUILT: Mutex<BTreeMap<&str, PathBuf>> = Mutex::new(BTreeMap::new());
+        static BUILT: Mutex<Option<PathBuf>> = Mutex::new(None);
+        ensure!(self.is_own(), "{} is no program of this workspace", self.name());
         let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(program) = built.get(self.name()) {
-            return Ok(program.clone());
+        if built.is_none() {
+            let _turn = take_turn()?;
+            *built = Some(rust::static_binaries()?);
         }
-        let _turn = take_turn()?;
-        let package = self.package().with_context(|| format!("{} is no program of this workspace", self.name()))?;
-        let program = rust::static_binary(package, self.name())?;
-        built.insert(self.name(), program.clone());
-        Ok(program)
+        let folder = built.as_ref().context("it has just been built")?;
+        Ok(folder.join(self.name()))
     }
 
-    /// The package that has the program; none where it is written in Go.
-    fn package(self) -> Option<&'static str> {
-        match self {
-            Self::Proxy => Some("turnout-proxy"),
-            Self::Controller => Some("turnout-controller"),
-            Self::CommandLine => Some("turnout-cli"),
-            Self::Model => Some("turnout-cluster"),
-            Self::Pause | Self::CoreDns => None,
-        }
+    /// Whether it is made of this workspace.
+    fn is_own(self) -> bool {
+        Self::OWN.contains(&self)
     }
 
     /// CoreDNS listens on a port below 1024.
@@ -128,10 +120,7 @@ impl Programs {
 
     /// The image as an archive, made if it is out of date.
     pub fn image(&self, image: Image) -> Result<PathBuf> {
-        let program = match image.package() {
-            Some(_) => image.program()?,
-            None => self.path(image.name()),
-        };
+        let program = if image.is_own() { image.program()? } else { self.path(image.name()) };
         let _turn = take_turn()?;
         let folder = workshop().join("images");
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;

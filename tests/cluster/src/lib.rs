@@ -6,7 +6,7 @@
 //!
 //! # A suite
 //! A suite is a `[[test]]` with `harness = false` whose `main` runs a [`Suite`]: cases, one after another, on one
-//! cluster. It runs where `TURNOUT_SLOW=1`, as root:
+//! cluster. It runs where `TURNOUT_SLOW=1`, as root, and with every repeat where `TURNOUT_SLOW=full`:
 //!
 //! ```text
 //! fn main() -> ExitCode {
@@ -80,4 +80,4 @@ pub use load::{KindReport, LoadProcess, LoadReport, LoadSpec, RequestKind, ToldB
 pub use model::{Model, PORT};
 pub use scene::Scene;
 pub use split::SplitLoad;
-pub use suite::{Case, Suite};
+pub use suite::{Case, Suite, is_full};

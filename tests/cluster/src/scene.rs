@@ -25,8 +25,8 @@ pub const DOCUMENTS: &str = "scoring-documents";
 /// The stages of a rollout, in order.
 pub const STAGES: [&str; 5] = ["Blue_0", "Blue_50", "Blue_100", "Blue_Green", "Green_100"];
 
-/// A little longer than the DNS answers of a test cluster live.
-const PRE_STOP_SECONDS: u32 = 7;
+/// A little longer than the DNS answers of a test cluster live, unless it is told to keep them.
+pub const PRE_STOP_SECONDS: u32 = 7;
 /// Far longer than a stage takes, and less than the rollout's own deadlines.
 const PATIENCE: &str = "150s";
 const DEADLINE: Duration = Duration::from_mins(3);

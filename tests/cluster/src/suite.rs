@@ -2,7 +2,7 @@
 //! harness of Rust because a cluster has to outlive the cases and be gone after them, and because one that is left out
 //! has to say so.
 //!
-//! It runs only where `TURNOUT_SLOW=1`; a cluster that leaves a trace is a failure like any other.
+//! It runs only where `TURNOUT_SLOW=1`, or with every repeat where `TURNOUT_SLOW=full`; a cluster that leaves a trace is a failure like any other.
 
 use std::env;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,8 +13,13 @@ use anyhow::{Result, anyhow};
 
 use crate::cluster::{Cluster, EXISTING, Options};
 
-/// Switches suites on.
+/// Switches suites on: `1` at the size that finds a fault, `full` with every repeat.
 const SLOW: &str = "TURNOUT_SLOW";
+
+/// Whether every repeat is wanted, and the time that it takes.
+pub fn is_full() -> bool {
+    env::var(SLOW).as_deref() == Ok("full")
+}
 
 /// A case: it fails by an error or by a panic.
 pub type Case = fn(&Cluster) -> Result<()>;
@@ -70,7 +75,7 @@ impl Suite {
             self.cases.iter().for_each(|case| println!("{}: test", case.name));
             return ExitCode::SUCCESS;
         }
-        if env::var(SLOW).as_deref() != Ok("1") {
+        if !is_full() && env::var(SLOW).as_deref() != Ok("1") {
             println!("the suite {} is left out: it starts a cluster, which needs root; set {SLOW}=1", self.name);
             return ExitCode::SUCCESS;
         }

@@ -1,8 +1,8 @@
 //! The programs of this workspace as an image needs them: linked statically, in a target folder of their own, so that
 //! neither the flags nor the lock of the build that runs the tests get in the way.
 //!
-//! Cargo decides what is out of date. Each program is built by itself: what one of them needs of a shared crate then
-//! does not depend on which others a suite asks for, and nothing is compiled again because of it.
+//! Cargo decides what is out of date. All are built at once, and no package is named: what they share then has one choice
+//! of features, and is compiled once.
 
 use std::env;
 use std::path::PathBuf;
@@ -10,22 +10,20 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use super::repository;
+use super::{Image, repository};
 use crate::process::{output, run_visibly};
 
-/// Compiles the program `binary` of `package` if it is out of date, and returns where it is.
-pub(super) fn static_binary(package: &str, binary: &str) -> Result<PathBuf> {
+/// Compiles the programs of all images of this workspace that are out of date, and returns the folder with them.
+pub(super) fn static_binaries() -> Result<PathBuf> {
     let target = host_target()?;
     let folder = repository().join("target/static");
     let mut build = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    build.current_dir(repository());
-    build.args(["build", "--locked", "--profile", "quick", "--package", package, "--bin", binary, "--target", &target]);
+    build.current_dir(repository()).args(["build", "--locked", "--profile", "quick", "--target", &target]);
+    build.args(Image::OWN.iter().flat_map(|image| ["--bin", image.name()]));
     build.arg("--target-dir").arg(&folder);
     build.env("RUSTFLAGS", "-C target-feature=+crt-static").env_remove("CARGO_ENCODED_RUSTFLAGS");
-    // An image is copied more often than it is debugged; backtraces still have names.
-    build.env("CARGO_PROFILE_QUICK_DEBUG", "false").env("CARGO_PROFILE_QUICK_STRIP", "debuginfo");
-    run_visibly(&mut build).with_context(|| format!("cannot build {binary}"))?;
-    Ok(folder.join(target).join("quick").join(binary))
+    run_visibly(&mut build).context("cannot build the programs of the images")?;
+    Ok(folder.join(target).join("quick"))
 }
 
 /// The flags apply to the program and not to what runs during the build only where a target is named.

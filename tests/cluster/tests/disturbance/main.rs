@@ -1,25 +1,22 @@
 //! What a cluster does to whoever runs in it, under load: models are updated, gateways are restarted and killed, the API
-//! server is away. DNS answers are as old as on AKS.
+//! server is away. Where every repeat is wanted,
+//! DNS answers are as old as on AKS and the API server is away for as long as it may be.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use turnout_cluster::scene::{STAGES, Scene, name};
-use turnout_cluster::{Cluster, Daemon, Dns, Image, Options, Suite, release};
+use turnout_cluster::scene::{PRE_STOP_SECONDS, STAGES, Scene, name};
+use turnout_cluster::{Cluster, Daemon, Dns, Image, Options, Suite, is_full, release};
 use turnout_rollout::Weights;
 
 const HALF: Weights = Weights { green: 50, blue: 50 };
 const BLUE: Weights = Weights { green: 0, blue: 100 };
 const DEADLINE: Duration = Duration::from_mins(5);
 
-/// How long a pod goes on serving after it was told to stop: longer than a DNS answer may be old.
-const PRE_STOP_SECONDS: u32 = 40;
-/// How long the API server is away at least.
-const OUTAGE: Duration = Duration::from_mins(1);
-
 fn main() -> ExitCode {
-    let options = Options { images: Image::OWN.to_vec(), dns: Dns::Cached, ..Options::default() };
+    let dns = if is_full() { Dns::Cached } else { Dns::Fresh };
+    let options = Options { images: Image::OWN.to_vec(), dns, ..Options::default() };
     Suite::new("disturbance", options)
         .case("a_model_is_updated_without_loss", a_model_is_updated_without_loss)
         .case("gateways_restart_without_loss", gateways_restart_without_loss)
@@ -30,7 +27,9 @@ fn main() -> ExitCode {
 
 /// A rolling update of both models, while the weights are divided.
 fn a_model_is_updated_without_loss(cluster: &Cluster) -> Result<()> {
-    let scene = Scene::prepare_patient(cluster, "update", PRE_STOP_SECONDS)?.begin(&[])?;
+    // A pod goes on serving after it was told to stop: longer than a DNS answer may be old.
+    let pre_stop_seconds = if is_full() { 40 } else { PRE_STOP_SECONDS };
+    let scene = Scene::prepare_patient(cluster, "update", pre_stop_seconds)?.begin(&[])?;
     scene.advance_to("Blue_50")?;
     let mut load = scene.load()?;
     load.check("before the update", HALF)?;
@@ -104,9 +103,10 @@ fn nothing_is_lost_without_an_api_server(cluster: &Cluster) -> Result<()> {
     scene.advance_to("Blue_50")?;
     let mut load = scene.load()?;
     load.check("before the outage", HALF)?;
+    let outage = Duration::from_secs(if is_full() { 60 } else { 15 });
     let started = Instant::now();
     cluster.stop(Daemon::ApiServer)?;
-    while started.elapsed() < OUTAGE {
+    while started.elapsed() < outage {
         load.look(1000)?;
     }
     println!("the API server was away for {:.0} s", started.elapsed().as_secs_f64());

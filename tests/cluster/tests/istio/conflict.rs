@@ -5,17 +5,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
-use turnout_cluster::Cluster;
 use turnout_cluster::istio::Istio;
+use turnout_cluster::{Cluster, is_full};
 use turnout_rollout::{KIND, Mode, Weights, istio as rule};
 
 use crate::scene::{Scene, split};
 use turnout_cluster::SplitLoad;
 use turnout_cluster::release;
 
-/// So many patches of the controller must have met an edit.
-const CONFLICTS: u64 = 5;
-const DEADLINE: Duration = Duration::from_mins(2);
+/// Far longer than anything here takes.
+const DEADLINE: Duration = Duration::from_mins(5);
 /// Where the split stands when nobody has put a rule before the others.
 const SPLIT_INDEX: u64 = 11;
 
@@ -60,6 +59,8 @@ fn check_event(cluster: &Cluster, scene: &Scene<'_>) -> Result<()> {
 
 /// Returns how many edits it took.
 fn edit_until_patches_conflict(scene: &Scene<'_>) -> Result<u64> {
+    // So many patches of the controller must have met an edit.
+    let wanted = if is_full() { 5 } else { 1 };
     let before = refused_patches(scene)?;
     let deadline = Instant::now() + DEADLINE;
     let mut edit = 0;
@@ -67,7 +68,7 @@ fn edit_until_patches_conflict(scene: &Scene<'_>) -> Result<u64> {
         edit += 1;
         scene.change_routes(&operations(edit))?;
         let conflicts = refused_patches(scene)? - before;
-        if conflicts >= CONFLICTS {
+        if conflicts >= wanted {
             println!("{conflicts} patches of the controller met one of {edit} edits and were refused");
             return Ok(edit);
         }

@@ -5,19 +5,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 use turnout_cluster::scene::{ROLLOUT, Scene};
-use turnout_cluster::{Cluster, release};
-
-/// The weights of blue between `Blue_0` and `Blue_100`: each is a promotion.
-const STEPS: [u32; 19] = [5, 10, 15, 20, 25, 30, 35, 40, 45, 50, 55, 60, 65, 70, 75, 80, 85, 90, 95];
-/// How many of them are made without the nudge: each takes up to a minute and a half.
-const WITHOUT_NUDGE: usize = 1;
+use turnout_cluster::{Cluster, is_full, release};
 
 pub(crate) fn a_promotion_is_confirmed_by_three_gateways(cluster: &Cluster) -> Result<()> {
     let scene = Scene::set(cluster, "confirm", &["gateway.replicas=3"])?;
-    cluster.patch(scene.namespace, "modelrollout", ROLLOUT, &json!({ "spec": { "stages": STEPS, "gates": null } }))?;
+    // The weights of blue between `Blue_0` and `Blue_100`: each is a promotion.
+    let steps: Vec<u32> = (1..if is_full() { 20 } else { 5 }).map(|step| step * 5).collect();
+    cluster.patch(scene.namespace, "modelrollout", ROLLOUT, &json!({ "spec": { "stages": steps, "gates": null } }))?;
     scene.turnout(&["rollout", "start", ROLLOUT, "--revision", "r2"])?;
     scene.wait_for("Blue_5")?;
-    let (nudged, left_alone) = STEPS.split_at(STEPS.len() - WITHOUT_NUDGE);
+    // How many of them are made without the nudge: each takes up to a minute and a half.
+    let (nudged, left_alone) = steps.split_at(steps.len() - usize::from(is_full()));
     let mut times = Vec::new();
     for blue in &nudged[1..] {
         times.push(promote(&scene, *blue)?);

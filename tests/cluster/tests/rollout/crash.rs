@@ -7,15 +7,14 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use turnout_cluster::scene::{ROLLOUT, STAGES, Scene};
-use turnout_cluster::{Cluster, release};
+use turnout_cluster::{Cluster, is_full, release};
 use turnout_rollout::{Backend, Weights};
 
 use crate::controller::{Controller, Recipe};
 
 const GREEN: Weights = Weights { green: 100, blue: 0 };
-/// How often the controller is killed at least: each time some milliseconds later than the last.
-const KILLS: u32 = 24;
-const LATER_MS: u32 = 17;
+/// The last moment after its start at which the controller is killed.
+const LATEST_MS: u32 = 400;
 /// A leader that is not one of ours.
 const OTHER: &str = "somebody-else";
 /// It renews so often: over twice the time that a lease lasts.
@@ -28,8 +27,10 @@ pub(crate) fn a_killed_controller_is_no_loss(cluster: &Cluster) -> Result<()> {
     let scene = Scene::set(cluster, "crash", &[])?;
     let recipe = Recipe::take_over(cluster)?;
     let mut load = scene.load()?;
-    // Many stages make many points at which something is half done.
-    let between: Vec<u32> = (1..20).map(|step| step * 5).collect();
+    // Many stages make many points at which something is half done; it is killed so often at least, each time some
+    // milliseconds later than the last.
+    let (steps, kills_wanted) = if is_full() { (20, 24) } else { (4, 8) };
+    let between: Vec<u32> = (1..steps).map(|step| step * 100 / steps).collect();
     let stages = between.iter().map(|blue| format!("Blue_{blue}"));
     let stages = stages.chain(["Blue_0", "Blue_100", "Blue_Green"].map(str::to_owned));
     let gates: Vec<Value> = stages.map(|stage| json!({ "stage": stage, "type": "None" })).collect();
@@ -39,12 +40,12 @@ pub(crate) fn a_killed_controller_is_no_loss(cluster: &Cluster) -> Result<()> {
 
     let mut places = BTreeSet::new();
     let mut kills = 0;
-    while kills < KILLS || !is_at(&scene, "Blue_Green")? {
+    while kills < kills_wanted || !is_at(&scene, "Blue_Green")? {
         let controller = recipe.start("controller-0")?;
-        thread::sleep(Duration::from_millis(u64::from((kills % KILLS) * LATER_MS)));
+        thread::sleep(Duration::from_millis(u64::from((kills % kills_wanted) * LATEST_MS / kills_wanted)));
         controller.kill()?;
         kills += 1;
-        ensure!(kills < 20 * KILLS, "it does not get on: {:#?}", scene.status()?);
+        ensure!(kills < 20 * kills_wanted, "it does not get on: {:#?}", scene.status()?);
         let status = scene.status()?;
         let stage = status.stage.map_or_else(|| "the beginning".to_owned(), |stage| stage.to_string());
         places.insert(status.moving_to.map_or_else(|| stage.clone(), |next| format!("{stage} to {next}")));
