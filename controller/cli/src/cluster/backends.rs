@@ -62,7 +62,6 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
     use super::*;
     use serde_json::{Value, json};
-    use turnout_routes::{Source, parse};
 
     #[test]
     fn only_living_pods_are_replicas_and_only_ready_ones_are_ready() {
