@@ -1,8 +1,8 @@
 //! The controller's own reconcile code, through the real `kube::Client`, against an API server in memory that fails in
 //! every way that real ones do, in a cluster where everything else goes on.
 //!
-//! A history is made from a seed, so it is the same each time. `cargo test -p turnout-controller --test histories` lives
-//! the first hundred; before it, in the environment,
+//! A history is made from a seed, so it is the same each time. `cargo test --test histories` lives the first hundred;
+//! before it, in the environment,
 //!
 //! - `TURNOUT_SLOW=1` lives 2,000 and `TURNOUT_SLOW=full` 10,000, one thread per core: add `--profile quick`;
 //! - `TURNOUT_HISTORIES=500` lives as many as it says;
