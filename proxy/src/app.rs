@@ -48,7 +48,33 @@ pub enum AppError {
 /// Runs the gateway until it is told to end. Returns once every connection is over.
 pub(crate) fn run(settings: Settings) -> Result<(), AppError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(App::start(settings)?.run())
+    // Before anybody can know of the gateway: told to end, it ends in order from its first moment.
+    let end = {
+        let _context = runtime.enter();
+        EndSignals::listen()?
+    };
+    runtime.block_on(App::start(settings)?.run(end))
+}
+
+/// The signals that tell the gateway to end.
+struct EndSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl EndSignals {
+    /// From now on the signals are kept until they are asked for. Must run inside a runtime.
+    fn listen() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Returns when one of them has come since the last return.
+    async fn come(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 /// What is bound and started.
@@ -98,9 +124,7 @@ impl App {
         Ok(Self { settings, shared, workers, worker_threads, log_thread, listeners, status, admin, places })
     }
 
-    async fn run(self) -> Result<(), AppError> {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
+    async fn run(self, mut end: EndSignals) -> Result<(), AppError> {
         let registry = Arc::new(Registry::new(Resolver::new(self.settings.dns_server)));
         let control = Arc::new(Control {
             snapshots: Arc::clone(&self.shared.snapshots),
@@ -124,22 +148,22 @@ impl App {
         };
         let mut reloading = pin!(reloader.run());
         // Until there is a table connections wait where the system keeps them; told to end, they still get an answer.
-        let told = tokio::select! {
+        let ends = tokio::select! {
             () = &mut reloading => false,
             _ = tokio::time::timeout(FIRST_TABLE, first_table) => false,
-            () = told_to_end(&mut terminate, &mut interrupt) => true,
+            () = end.come() => true,
         };
         let accept_thread = accept(acceptor, self.listeners)?;
-        if !told {
+        if !ends {
             tokio::select! {
                 () = &mut reloading => {}
-                () = told_to_end(&mut terminate, &mut interrupt) => {}
+                () = end.come() => {}
             }
         }
         // From here on nothing reloads: the table that serves sees the gateway out.
         tokio::select! {
             () = leave(&self.shared.drain, &self.settings.drain, &self.places, &accept_thread) => {}
-            () = told_to_end(&mut terminate, &mut interrupt) => tracing::warn!("told twice: ending at once"),
+            () = end.come() => tracing::warn!("told twice: ending at once"),
         }
         let cut = self.places.taken();
         self.shared.drain.advance(Phase::Ended);
@@ -209,13 +233,6 @@ fn serve(
             tracing::error!(%error, name, "port failed");
         }
     })
-}
-
-async fn told_to_end(terminate: &mut Signal, interrupt: &mut Signal) {
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
 }
 
 /// The phases of the end; returns when no connection is left, or when the time is over.

@@ -4,9 +4,9 @@
 use std::fmt::Write as _;
 
 use turnout_tests::bed::{KEY, PORT, services, virtual_service};
-use turnout_tests::client::{Http2Connection, RawRequest, send};
+use turnout_tests::client::{Http2Connection, RawConnection, RawRequest, send};
 use turnout_tests::echo::Backends;
-use turnout_tests::gateway::GatewayCommand;
+use turnout_tests::gateway::{DEADLINE, GatewayCommand};
 use turnout_tests::mount::KubeletMount;
 
 #[tokio::test]
@@ -44,5 +44,21 @@ async fn a_gateway_without_routes_refuses_after_a_while() -> anyhow::Result<()> 
             assert_eq!(gateway.status("/readyz").await?.status, 503);
         }
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_gateway_that_is_told_to_end_before_its_first_table_answers_who_waits() -> anyhow::Result<()> {
+    let routes = KubeletMount::new(&[])?;
+    let command = GatewayCommand::new(routes.path()).listen(PORT).args(&["--shutdown-delay-ms", "300"]);
+    let gateway = command.spawn().await?;
+    let mut waiting = RawConnection::open(gateway.address(PORT)).await?;
+    waiting.send(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await?;
+    gateway.signal("TERM")?;
+    let refused = waiting.response("GET").await?;
+    assert_eq!((refused.status, refused.header("x-turnout-reason")), (503, Some("no_routes")));
+    assert_eq!(refused.header("connection"), Some("close"));
+    let ended = gateway.wait_until_exit(DEADLINE).await?;
+    assert!(ended.success(), "{ended}: {}", gateway.log());
     Ok(())
 }

@@ -72,6 +72,31 @@ async fn the_revision_tells_what_serves_and_what_was_refused() -> anyhow::Result
 }
 
 #[tokio::test]
+async fn the_revision_warns_of_what_the_table_that_serves_cannot_serve() -> anyhow::Result<()> {
+    let mut bed = Bed::start(TO_GREEN, &[]).await?;
+    let good = documents(&bed.backends, TO_GREEN);
+    let lacking = documents(&bed.backends, "- route: [{destination: {host: green, subset: v2}}]");
+    let warnings = async |bed: &Bed| anyhow::Ok(bed.gateway.status("/revision").await?.json()?["warnings"].clone());
+    assert_eq!(warnings(&bed).await?, serde_json::json!([]));
+    for _ in 0..2 {
+        bed.publish(&lacking).await?;
+        let told = warnings(&bed).await?;
+        let [warning] = &told.as_array().context("a list")?[..] else { anyhow::bail!("one warning, not {told}") };
+        assert!(
+            warning.as_str().is_some_and(|text| text.contains("spec.http[0].route[0]") && text.contains("v2")),
+            "{told}"
+        );
+        assert!(bed.gateway.log().contains("spec.http[0].route[0].destination.subset"), "logged as well");
+        bed.routes.swap(&[(KEY, b"kind: Nonsense")])?;
+        bed.gateway.wait_for_rejection().await?;
+        assert_eq!(warnings(&bed).await?, told, "of the table that serves, not of one that was refused");
+        bed.publish(&good).await?;
+        assert_eq!(warnings(&bed).await?, serde_json::json!([]));
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn unknown_pages_and_methods_are_refused() -> anyhow::Result<()> {
     let bed = Bed::start(TO_GREEN, &[]).await?;
     for path in ["/", "/metricsx", "/routes", "/explain", "/quitquitquit"] {

@@ -93,7 +93,10 @@ impl Entry {
         let changed = self.addresses.send_if_modified(|known| {
             let changed = known.as_deref() != Some(addresses);
             if changed {
-                tracing::info!(name = self.name, ?addresses, "resolved");
+                // A first look-up that came to nothing has said so itself, or there is nothing to say.
+                if known.is_some() || !addresses.is_empty() {
+                    tracing::info!(name = self.name, ?addresses, "resolved");
+                }
                 *known = Some(addresses.to_vec());
             }
             changed
