@@ -62,9 +62,8 @@ const NAME_ERROR: u8 = 3;
 impl DnsServer {
     /// Starts a server that knows no name.
     pub async fn start() -> io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let (socket, listener) = bind_both().await?;
         let address = listener.local_addr()?;
-        let socket = UdpSocket::bind(address).await?;
         let zone = Arc::new(Mutex::new(Zone::default()));
         let mut serving = JoinSet::new();
         serving.spawn(serve_udp(socket, Arc::clone(&zone)));
@@ -90,6 +89,19 @@ impl DnsServer {
     /// How often over TCP.
     pub fn asked_over_tcp(&self, name: &str) -> usize {
         lock(&self.zone).asked_over_tcp.get(name).copied().unwrap_or_default()
+    }
+}
+
+/// One port of both kinds. The system chooses it for one, and it may be taken for the other: then another is tried.
+async fn bind_both() -> io::Result<(UdpSocket, TcpListener)> {
+    let mut tries = 20;
+    loop {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        match UdpSocket::bind(listener.local_addr()?).await {
+            Ok(socket) => return Ok((socket, listener)),
+            Err(taken) if tries == 0 => return Err(taken),
+            Err(_) => tries -= 1,
+        }
     }
 }
 
