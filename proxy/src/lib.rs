@@ -18,6 +18,8 @@ mod random;
 mod settings;
 mod snapshot;
 mod telemetry;
+#[cfg(test)]
+mod testing;
 mod upstream;
 
 pub use app::AppError;

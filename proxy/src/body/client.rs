@@ -26,7 +26,7 @@ pub(crate) struct ClientBody {
 enum Source {
     Hyper(Incoming),
     #[cfg(test)]
-    Test(http_body_util::combinators::UnsyncBoxBody<Bytes, std::convert::Infallible>),
+    Test(http_body_util::combinators::UnsyncBoxBody<Bytes, GatewayError>),
 }
 
 impl ClientBody {
@@ -40,7 +40,7 @@ impl ClientBody {
     #[cfg(test)]
     pub(super) fn test<B>(body: B, idle_timeout: Duration) -> Self
     where
-        B: Body<Data = Bytes, Error = std::convert::Infallible> + Send + 'static,
+        B: Body<Data = Bytes, Error = GatewayError> + Send + 'static,
     {
         let incoming = Source::Test(http_body_util::combinators::UnsyncBoxBody::new(body));
         Self { incoming, idle_timeout, timer: None, waiting: false, can_linger: false }
@@ -68,9 +68,7 @@ impl Source {
                 .poll_frame(context)
                 .map(|frame| frame.map(|frame| frame.map_err(|_| GatewayError::BodyAborted))),
             #[cfg(test)]
-            Self::Test(body) => {
-                Pin::new(body).poll_frame(context).map(|frame| frame.map(|frame| frame.map_err(|never| match never {})))
-            }
+            Self::Test(body) => Pin::new(body).poll_frame(context),
         }
     }
 }

@@ -192,3 +192,6 @@ impl Body for TryBody {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -169,7 +169,7 @@ impl SharedStream {
             return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
         let polled = match state.outcome {
-            None => ready!(state.poll_source(context, &self.received)),
+            None => ready!(state.poll_source(context, &self.received, self.length)),
             Some(Err(error)) => Some(Err(error)),
             Some(Ok(())) => None,
         };
@@ -200,6 +200,7 @@ impl State {
         &mut self,
         context: &mut Context<'_>,
         received: &Cell<u64>,
+        length: Option<u64>,
     ) -> Poll<Option<Result<Bytes, GatewayError>>> {
         let Some(source) = &mut self.source else {
             self.outcome = Some(Err(GatewayError::BodyAborted));
@@ -216,7 +217,7 @@ impl State {
                 |data| Some(Ok(data)),
             ),
         };
-        let ends = source.is_end_stream();
+        let says_end = source.is_end_stream();
         let taken = frame.map(|data| {
             data.and_then(|data| {
                 received.set(received.get() + data.len() as u64);
@@ -226,8 +227,9 @@ impl State {
             })
         });
         match &taken {
-            // A body of known length is not asked for more after its last byte, so this is how its end is known.
-            Some(Ok(_)) if ends => self.outcome = Some(Ok(())),
+            // A body of known length is not asked for more after its last byte, so this is how its end is known. HTTP/2
+            // may say it later, in a frame of its own.
+            Some(Ok(_)) if says_end || length == Some(received.get()) => self.outcome = Some(Ok(())),
             Some(Ok(_)) => {}
             Some(Err(error)) => self.outcome = Some(Err(*error)),
             None => self.outcome = Some(Ok(())),
@@ -281,3 +283,6 @@ impl Reader {
         self.left() == Some(0) && self.stream.state.borrow().trailers.is_none()
     }
 }
+
+#[cfg(test)]
+mod tests;
