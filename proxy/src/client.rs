@@ -172,6 +172,11 @@ impl Client {
         if self.end.get().is_none_or(|before| before == End::Politely) {
             self.end.set(Some(end));
         }
+        self.wake();
+    }
+
+    /// Has the connection's task look at what has changed.
+    fn wake(&self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
@@ -241,6 +246,13 @@ impl OpenRequest {
         client.head_since.set(None);
         Self { client: Rc::clone(client), answered: false }
     }
+
+    /// Ends it in another task than the connection's, which then has to look at the clock.
+    pub(crate) fn end_elsewhere(self) {
+        let client = Rc::clone(&self.client);
+        drop(self);
+        client.wake();
+    }
 }
 
 impl Drop for OpenRequest {
@@ -255,12 +267,9 @@ impl Drop for OpenRequest {
             client.set_end(End::Abused);
         } else if client.is_used_up() {
             client.set_end(End::Politely);
-        } else if client.http2
-            && client.open.get() == 0
-            && let Some(waker) = client.waker.take()
-        {
+        } else if client.http2 && client.open.get() == 0 {
             // It ended in a task of its own: the connection's has to look at the clock.
-            waker.wake();
+            client.wake();
         }
     }
 }
@@ -282,3 +291,6 @@ impl StreamEnd {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
