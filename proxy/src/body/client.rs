@@ -38,7 +38,7 @@ impl ClientBody {
     }
 
     #[cfg(test)]
-    pub(super) fn test<B>(body: B, idle_timeout: Duration) -> Self
+    pub(crate) fn test<B>(body: B, idle_timeout: Duration) -> Self
     where
         B: Body<Data = Bytes, Error = GatewayError> + Send + 'static,
     {

@@ -58,3 +58,39 @@ impl Gate {
         result
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicUsize;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_gate_leads_to_one_task_at_a_time_and_only_while_it_is_open() {
+        let (gate, counts) = (Gate::new(), [Arc::<Count>::default(), Arc::default()]);
+        let waker = gate.waker();
+        let check = |expected: [usize; 2]| {
+            waker.wake_by_ref();
+            assert_eq!([0, 1].map(|of| counts[of].0.load(Ordering::Relaxed)), expected);
+        };
+        check([0, 0]);
+        gate.lead_to(&Waker::from(Arc::clone(&counts[0])));
+        gate.shut_during(|| check([0, 0]));
+        check([1, 0]);
+        check([1, 0]);
+        gate.lead_to(&Waker::from(Arc::clone(&counts[0])));
+        gate.lead_to(&Waker::from(Arc::clone(&counts[1])));
+        check([1, 1]);
+        gate.lead_to(&Waker::from(Arc::clone(&counts[0])));
+        gate.lead_nowhere();
+        check([1, 1]);
+    }
+}

@@ -210,3 +210,6 @@ impl Drop for InFlight {
         self.0.in_flight.sub();
     }
 }
+
+#[cfg(test)]
+mod tests;
