@@ -109,3 +109,72 @@ impl Acceptor {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::downstream::tls::Credentials;
+    use crate::downstream::worker::Shared;
+    use crate::drain::Phase;
+    use crate::settings::Arguments;
+    use crate::telemetry::access_log::AccessLog;
+    use crate::telemetry::metrics::SourceNames;
+    use clap::Parser;
+    use std::io::{Read, Write};
+
+    fn shared() -> Shared {
+        let routes = std::env::temp_dir().into_os_string();
+        let arguments = Arguments::try_parse_from(["turnout-proxy".into(), "--routes".into(), routes]);
+        let settings = arguments.expect("arguments").into_settings().expect("settings");
+        let source = SourceNames { workload: "gateway".into(), namespace: "default".into() };
+        let metrics = Arc::new(Metrics::new(source).expect("every name is used once"));
+        Shared {
+            snapshots: Arc::default(),
+            access_log: AccessLog::off(metrics.access_log_dropped.clone()),
+            metrics,
+            credentials: Arc::new(Credentials::new(None)),
+            drain: Arc::new(Drain::new()),
+            requests: Arc::new(settings.requests),
+            connections: Arc::new(settings.connections),
+        }
+    }
+
+    #[test]
+    fn a_worker_whose_thread_has_ended_is_given_no_connection() {
+        let (ending, serving) = (shared(), shared());
+        let (ended, thread) = WorkerHandle::start(0, ending.clone()).expect("a thread");
+        ending.drain.advance(Phase::Ended);
+        thread.join().expect("it ends in peace");
+        let (worker, thread) = WorkerHandle::start(1, serving.clone()).expect("a thread");
+        let acceptor = Acceptor {
+            // The first has fewer connections than the other from the second connection on.
+            workers: vec![ended.clone(), worker.clone()],
+            places: Places::new(&serving.metrics),
+            metrics: Arc::clone(&serving.metrics),
+            settings: Arc::clone(&serving.connections),
+            drain: Arc::clone(&serving.drain),
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let clients = [(); 3].map(|()| {
+            let mut client = TcpStream::connect(address).expect("connected");
+            let (stream, peer) = listener.accept().expect("accepted");
+            stream.set_nonblocking(true).expect("a socket");
+            acceptor.hand_over(stream, peer, 80);
+            client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").expect("writable");
+            client.read_exact(&mut [0]).expect("an answer");
+            client
+        });
+        assert_eq!((ended.connections(), worker.connections(), acceptor.places.taken()), (0, 3, 3));
+        drop(clients);
+        serving.drain.advance(Phase::Ended);
+        thread.join().expect("it ends in peace");
+        assert_eq!((worker.connections(), acceptor.places.taken()), (0, 0));
+        // Where all have ended, a connection is let go.
+        let mut client = TcpStream::connect(address).expect("connected");
+        let (stream, peer) = listener.accept().expect("accepted");
+        acceptor.hand_over(stream, peer, 80);
+        assert_eq!(client.read(&mut [0]).expect("closed"), 0);
+        assert_eq!(acceptor.places.taken(), 0);
+    }
+}

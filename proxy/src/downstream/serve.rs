@@ -218,3 +218,19 @@ impl Drop for Known<'_> {
         self.server.clients.borrow_mut().remove(self.key);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size<'s, F: Future>(_: impl FnOnce(&'s Server, std::net::TcpStream, SocketAddr, u16) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_connection_takes_little_room() {
+        let size = size(Server::serve);
+        println!("a connection: {size} bytes");
+        assert!(size < 2048, "{size} bytes");
+    }
+}
