@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep};
 
 /// A request's body as it comes in.
+#[derive(Debug)]
 pub(crate) struct ClientBody {
     incoming: Source,
     idle_timeout: Duration,
@@ -23,6 +24,7 @@ pub(crate) struct ClientBody {
 }
 
 /// hyper's body, or a stand-in of a test.
+#[derive(Debug)]
 enum Source {
     Hyper(Incoming),
     #[cfg(test)]

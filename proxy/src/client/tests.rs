@@ -22,7 +22,8 @@ fn request(client: &Rc<Client>, answered: bool) {
 
 /// Ends as the connection is asked to, if within a day: when, in seconds, and how.
 async fn end(client: &Rc<Client>, limits: (u64, u64), happens: impl Future<Output = ()>) -> Option<(u64, End)> {
-    let limits = ClientLimits { idle: Duration::from_secs(limits.0), head: Duration::from_secs(limits.1) };
+    let (idle, head) = (Duration::from_secs(limits.0), Duration::from_secs(limits.1));
+    let limits = ClientLimits { idle, rest: None, head };
     let started = Instant::now();
     let mut happens = pin!(happens);
     let mut timer = pin!(tokio::time::sleep(limits.idle.min(limits.head)));
@@ -103,7 +104,7 @@ fn a_connection_ends_when_its_client_has_done_nothing_for_too_long() {
                 }
             });
             let expected = match since {
-                Quiet(since) => Some((since + idle, End::Politely)),
+                Quiet(since) => Some((since + idle, End::Idle)),
                 Head(since) => Some((since + head, End::HeadTimeout)),
                 Never => None,
             };
@@ -132,9 +133,29 @@ fn an_end_in_peace_is_asked_for_again() {
     in_paused_time(async {
         let client = client(true, None);
         let nothing = || std::future::ready(());
-        assert_eq!(end(&client, (60, 10), nothing()).await, Some((60, End::Politely)));
-        assert_eq!(end(&client, (60, 10), nothing()).await, Some((60, End::Politely)));
+        assert_eq!(end(&client, (60, 10), nothing()).await, Some((60, End::Idle)));
+        assert_eq!(end(&client, (60, 10), nothing()).await, Some((60, End::Idle)));
     });
+}
+
+#[test]
+fn a_connection_rests_before_it_is_idle_for_too_long_unless_it_has_something_to_write() {
+    let check = |rest: u64, writes_wait: bool, expected: (u64, End)| {
+        let ended = in_paused_time(async {
+            let client = client(false, None);
+            client.writes_wait(writes_wait);
+            let [idle, rest, head] = [60, rest, 10].map(Duration::from_secs);
+            let limits = ClientLimits { idle, rest: Some(rest), head };
+            let started = Instant::now();
+            let mut timer = pin!(tokio::time::sleep(head));
+            let end = poll_fn(|context| client.poll_end(&limits, timer.as_mut(), context)).await;
+            (started.elapsed().as_secs(), end)
+        });
+        assert_eq!(ended, expected);
+    };
+    check(1, false, (1, End::Rest));
+    check(1, true, (60, End::Idle));
+    check(100, false, (60, End::Idle));
 }
 
 #[test]
@@ -174,7 +195,7 @@ fn a_connection_that_is_used_up_or_told_to_go_ends_in_peace() {
                 client.drain(phase);
                 end(&client, (60, 10), std::future::ready(())).await
             });
-            let expected = if ends { Some((0, End::Politely)) } else { (open == 0).then_some((60, End::Politely)) };
+            let expected = if ends { Some((0, End::Politely)) } else { (open == 0).then_some((60, End::Idle)) };
             assert_eq!(
                 ended, expected,
                 "{phase:?}, {made} of {max_requests:?} requests, {open} open, HTTP/2: {is_http2}"

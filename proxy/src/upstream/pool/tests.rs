@@ -9,18 +9,20 @@ use crate::telemetry::metrics::SourceNames;
 use crate::telemetry::record::BytesCount;
 use crate::testing::on_a_worker;
 use crate::upstream::{OutgoingHead, Plan};
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method};
-use http_body::Body;
+use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinSet, coop};
 use turnout_routes::documents::EndpointAddress;
-use turnout_routes::router::{EndpointSource, Workload};
+use turnout_routes::router::{BackendPolicy, EndpointSource, Workload};
 
 /// What a backend does on one connection. At the end it keeps it open.
 #[derive(Clone, Copy, Debug)]
