@@ -3,6 +3,7 @@
 //! and written, so no clock has to be wound for a request.
 
 use crate::drain::Phase;
+use crate::raw_target::{RawBytes, RequestLine};
 use http::HeaderValue;
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -40,8 +41,8 @@ pub(crate) struct Client {
     quiet_since: Cell<Instant>,
     /// Since when bytes of a head have been coming in.
     head_since: Cell<Option<Instant>>,
-    /// How long its first line is so far, in bytes, and whether that has come to its end.
-    line: Cell<(usize, bool)>,
+    /// Its first line.
+    line: RefCell<RequestLine>,
     /// Whether something that is to be written has not been taken yet.
     writes_wait: Cell<bool>,
     end: Cell<Option<End>>,
@@ -98,7 +99,7 @@ impl Client {
             open: Cell::new(0),
             quiet_since: Cell::new(Instant::now()),
             head_since: Cell::new(None),
-            line: Cell::new((0, false)),
+            line: RefCell::default(),
             writes_wait: Cell::new(false),
             end: Cell::new(None),
             waker: RefCell::default(),
@@ -130,19 +131,15 @@ impl Client {
         self.max_requests.is_some_and(|max| self.requests.get() >= max)
     }
 
-    /// These bytes have come in.
-    pub(crate) fn bytes_came(&self, bytes: &[u8]) {
+    /// These bytes have come in. What no URI can hold of a target is taken out of them, for the request that they begin.
+    pub(crate) fn bytes_came(&self, bytes: &mut [u8]) {
         if self.http2 || self.open.get() > 0 || bytes.is_empty() {
             return;
         }
         if self.head_since.get().is_none() {
             self.head_since.set(Some(Instant::now()));
-            self.line.set((0, false));
         }
-        if let (length, false) = self.line.get() {
-            let end = bytes.iter().position(|byte| *byte == b'\n');
-            self.line.set((length + end.unwrap_or(bytes.len()), end.is_some()));
-        }
+        self.line.borrow_mut().take_out(bytes);
     }
 
     /// Whether some of a head has come, and not all of it.
@@ -157,7 +154,7 @@ impl Client {
 
     /// The length of the first line of the head that is coming, as far as it has, in bytes.
     pub(crate) fn line_bytes(&self) -> usize {
-        self.line.get().0
+        self.line.borrow().bytes()
     }
 
     /// The gateway's own end has come so far. GOAWAY loses no request, so HTTP/2 need not wait until it is idle.
@@ -237,6 +234,8 @@ pub(crate) struct OpenRequest {
     pub(crate) client: Rc<Client>,
     /// Whether the client was answered, or has gone without.
     pub(crate) answered: bool,
+    /// What its URI lacks of its target.
+    pub(crate) raw: RawBytes,
 }
 
 impl OpenRequest {
@@ -244,7 +243,8 @@ impl OpenRequest {
         client.requests.set(client.requests.get() + 1);
         client.open.set(client.open.get() + 1);
         client.head_since.set(None);
-        Self { client: Rc::clone(client), answered: false }
+        let raw = client.line.take().into_raw();
+        Self { client: Rc::clone(client), answered: false, raw }
     }
 
     /// Ends it in another task than the connection's, which then has to look at the clock.

@@ -77,14 +77,14 @@ impl Gateway {
     /// request whose client takes nothing of it.
     pub(crate) async fn handle(
         &self,
-        open: OpenRequest,
+        mut open: OpenRequest,
         stream: Option<Rc<StreamEnd>>,
         request: Request<Incoming>,
     ) -> Response<ResponseBody> {
         let (parts, body) = request.into_parts();
         let mut record = Record::start(&self.telemetry, open.client.peer, parts.method.clone(), parts.version);
         let client = Rc::clone(&open.client);
-        let (mut inbound, body) = Inbound::new(self, &client, parts, body);
+        let (mut inbound, body) = Inbound::new(self, &client, (parts, std::mem::take(&mut open.raw)), body);
         let snapshot = inbound.admit(self, &mut record).and_then(|()| self.snapshot().ok_or(GatewayError::NoRoutes));
         let answer = match &snapshot {
             Ok(snapshot) => self.answer(snapshot, &mut inbound, body, &mut record).await,

@@ -15,6 +15,7 @@ mod hop_by_hop;
 mod io;
 mod log;
 mod random;
+mod raw_target;
 mod settings;
 mod snapshot;
 mod telemetry;

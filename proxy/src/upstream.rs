@@ -17,6 +17,7 @@ mod names;
 mod outgoing;
 mod pool;
 mod registry;
+mod target_io;
 
 pub(crate) use balance::PickContext;
 pub(crate) use body::{BrokenAnswer, UpstreamBody};

@@ -26,6 +26,7 @@ mod sample;
 mod settings;
 mod start;
 mod status;
+mod targets;
 mod tls;
 mod trailers;
 mod trusted_scheme;

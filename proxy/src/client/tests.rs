@@ -64,7 +64,7 @@ async fn act(client: Rc<Client>, steps: &'static [Step]) {
         let pause = if let Step::Waits(seconds) = step { *seconds } else { 1 };
         tokio::time::sleep(Duration::from_secs(pause)).await;
         match step {
-            Step::Bytes => client.bytes_came(b"GET /score"),
+            Step::Bytes => client.bytes_came(&mut b"GET /score".to_vec()),
             Step::Begins => {
                 open.push(OpenRequest::begin(&client));
                 open.last_mut().expect("it has begun").answered = true;

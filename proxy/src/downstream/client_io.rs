@@ -1,5 +1,6 @@
-//! A client's socket as hyper reads and writes it: the client's record is told what comes, and what hyper's parser says to
-//! a head that it refuses, which is a bare status, is put into the gateway's words.
+//! A client's socket as hyper reads and writes it: the client's record is told what comes, and takes out what hyper's
+//! parser does not take in a target; and what that parser says to a head that it refuses, which is a bare status, is put
+//! into the gateway's words.
 
 use crate::client::Client;
 use crate::gateway::Gateway;
@@ -59,7 +60,7 @@ impl<T: AsyncRead> AsyncRead for ClientIo<T> {
             let again = this.ahead.split_to(this.ahead.len().min(buffer.remaining()));
             buffer.put_slice(&again);
         }
-        this.client.bytes_came(&buffer.filled()[before..]);
+        this.client.bytes_came(&mut buffer.filled_mut()[before..]);
         Poll::Ready(Ok(()))
     }
 }

@@ -12,9 +12,9 @@ use crate::body::client::ClientBody;
 use crate::body::replay::RequestBody;
 use crate::body::stream::BodyLimits;
 use crate::error::{Flags, GatewayError};
+use crate::raw_target::WireTarget;
 use crate::telemetry::record::Record;
 use crate::upstream::{InFlight, Outgoing, OutgoingHead, UpstreamBody};
-use http::uri::PathAndQuery;
 use http::{HeaderMap, Response, header};
 use std::pin::pin;
 use std::sync::Arc;
@@ -115,7 +115,7 @@ impl Gateway {
         let mut headers =
             if keeps_headers { inbound.parts.headers.clone() } else { std::mem::take(&mut inbound.parts.headers) };
         let (head, uri) = (&inbound.head, &inbound.parts.uri);
-        let rewritten = route.rewrite(head.path(uri), uri.query());
+        let rewritten = route.rewrite(head.path(uri), head.query(uri));
 
         let says_empty = headers.remove(header::CONTENT_LENGTH).is_some();
         let client = inbound.client;
@@ -129,10 +129,9 @@ impl Gateway {
             },
         );
         if settings.envoy_headers {
-            let original_path = rewritten.as_ref().map(|_| head.target(uri)).transpose()?;
             let envoy = EnvoyRequestHeaders {
                 client: client.address(),
-                original_path: original_path.as_ref().map(PathAndQuery::as_str),
+                original_path: rewritten.as_ref().map(|_| head.target(uri)),
                 original_host: target.authority.as_ref().map(|_| &head.authority),
                 timeout_ms: route.rule.timeout.map(|timeout| timeout.as_millis()),
             };
@@ -140,22 +139,22 @@ impl Gateway {
         }
         target.request_headers.apply(&mut headers, &inbound.format_context(0, None));
         let authority = target.authority.as_ref().unwrap_or(&head.authority).clone();
-        let target = match rewritten {
+        let WireTarget { uri: target, raw } = match rewritten {
             Some(target) => rewritten_target(target)?,
-            None => head.target(uri)?,
+            None => head.wire_target(uri)?,
         };
         let head = OutgoingHead { method: inbound.parts.method.clone(), target, headers };
-        Ok(Outgoing::new(head, authority, body, says_empty, keeps_head))
+        Ok(Outgoing::new(head, authority, body, says_empty, keeps_head).with_raw(raw))
     }
 }
 
 /// A rewrite puts two harmless texts together; the path must not climb by it.
-fn rewritten_target(target: String) -> Result<PathAndQuery, GatewayError> {
+fn rewritten_target(target: String) -> Result<WireTarget, GatewayError> {
     let path = target.split('?').next().unwrap_or_default();
     if path.split('/').any(|segment| segment == "." || segment == "..") {
         return Err(GatewayError::BadRequest("the rewritten path holds a dot segment"));
     }
-    PathAndQuery::try_from(target).map_err(|_| GatewayError::BadRequest("the rewritten target is not a valid one"))
+    WireTarget::try_from(target).map_err(|_| GatewayError::BadRequest("the rewritten target is not a valid one"))
 }
 
 fn is_grpc(headers: &HeaderMap) -> bool {

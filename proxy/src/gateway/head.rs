@@ -3,6 +3,7 @@
 //! what is matched *and* what is forwarded. Nothing is copied that can be used as it came.
 
 use crate::error::GatewayError;
+use crate::raw_target::{RawBytes, WireTarget};
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, HeaderValue, Method, Uri, Version, header, request::Parts};
 use std::borrow::Cow;
@@ -22,13 +23,13 @@ pub(super) struct HeadLimits {
 pub(super) struct Head {
     /// Host, or the authority of the target.
     pub(super) authority: HeaderValue,
-    /// The normalised path, where it is not the path that came.
-    normalised_path: Option<String>,
+    /// Path and query, where they are not those of the URI: its path is normalised, and it lacks the raw bytes.
+    target: Option<String>,
 }
 
 impl Head {
-    /// Checks a head and takes from it what routing needs.
-    pub(super) fn read(parts: &Parts, tls: bool, limits: HeadLimits) -> Result<Self, GatewayError> {
+    /// Checks a head and takes from it what routing needs. `raw` is what its URI lacks of the target.
+    pub(super) fn read(parts: &Parts, raw: &RawBytes, tls: bool, limits: HeadLimits) -> Result<Self, GatewayError> {
         if parts.headers.len() > limits.max_fields {
             return Err(GatewayError::TooManyFields);
         }
@@ -36,7 +37,8 @@ impl Head {
         check_framing(parts)?;
         let authority = authority(&parts.uri, &parts.headers, parts.version)?;
         check_scheme(&parts.uri, tls, parts.version)?;
-        let (path, query) = (parts.uri.path(), parts.uri.query());
+        let restored = restored(&parts.uri, raw)?;
+        let (path, query) = restored.as_deref().map_or((parts.uri.path(), parts.uri.query()), path_and_query);
         if path == "*" {
             // OPTIONS * asks about the server itself, which no rule can name.
             return Err(GatewayError::NoRoute);
@@ -47,11 +49,17 @@ impl Head {
         if query.is_some_and(|query| !query.bytes().all(|byte| byte.is_ascii_graphic())) {
             return Err(GatewayError::BadRequest("the query holds a raw byte that must be percent-encoded"));
         }
-        let normalised_path = match normalise_path(path)? {
-            Cow::Borrowed(_) => None,
-            Cow::Owned(path) => Some(path),
+        let target = match normalise_path(path)? {
+            Cow::Borrowed(_) => restored,
+            Cow::Owned(mut target) => {
+                if let Some(query) = query {
+                    target.push('?');
+                    target.push_str(query);
+                }
+                Some(target)
+            }
         };
-        Ok(Self { authority, normalised_path })
+        Ok(Self { authority, target })
     }
 
     /// The authority was checked to be ASCII when it was read.
@@ -61,28 +69,47 @@ impl Head {
 
     /// The path to match, without the query.
     pub(super) fn path<'a>(&'a self, uri: &'a Uri) -> &'a str {
-        self.normalised_path.as_deref().unwrap_or_else(|| uri.path())
+        self.target.as_deref().map_or(uri.path(), |target| path_and_query(target).0)
     }
 
-    /// Path and query as they are sent where no rule rewrites them.
-    pub(super) fn target(&self, uri: &Uri) -> Result<PathAndQuery, GatewayError> {
-        let Some(path) = &self.normalised_path else {
-            return Ok(uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")));
-        };
-        let normalised = match uri.query() {
-            Some(query) => PathAndQuery::try_from(format!("{path}?{query}")),
-            None => PathAndQuery::try_from(path.as_str()),
+    pub(super) fn query<'a>(&'a self, uri: &'a Uri) -> Option<&'a str> {
+        self.target.as_deref().map_or(uri.query(), |target| path_and_query(target).1)
+    }
+
+    /// Path and query.
+    pub(super) fn target<'a>(&'a self, uri: &'a Uri) -> &'a str {
+        self.target.as_deref().unwrap_or_else(|| uri.path_and_query().map_or("/", PathAndQuery::as_str))
+    }
+
+    /// The same, as it is sent where no rule rewrites it.
+    pub(super) fn wire_target(&self, uri: &Uri) -> Result<WireTarget, GatewayError> {
+        let Some(target) = &self.target else {
+            return Ok(uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")).into());
         };
         // Normalising leaves only what a path may hold, but escapes make it longer.
-        normalised.map_err(|_| GatewayError::TargetTooLong)
+        WireTarget::try_from(target.clone()).map_err(|_| GatewayError::TargetTooLong)
     }
 }
 
 impl Default for Head {
     /// Of a request whose head has not been read.
     fn default() -> Self {
-        Self { authority: HeaderValue::from_static(""), normalised_path: None }
+        Self { authority: HeaderValue::from_static(""), target: None }
     }
+}
+
+/// The target that came, where the URI is not all of it.
+fn restored(uri: &Uri, raw: &RawBytes) -> Result<Option<String>, GatewayError> {
+    if raw.is_empty() {
+        return Ok(None);
+    }
+    // Bytes of another head, which came in pieces behind another request and looked like the beginning of one.
+    let restored = raw.restore(uri).ok_or(GatewayError::BadRequest("the target cannot be told from the head"))?;
+    Ok(Some(restored))
+}
+
+fn path_and_query(target: &str) -> (&str, Option<&str>) {
+    target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)))
 }
 
 /// Every method passes but two: CONNECT would open a tunnel, TRACE would echo cookies. Methods are upper case
@@ -173,7 +200,7 @@ mod tests {
     const LIMITS: HeadLimits = HeadLimits { max_target_bytes: 100, max_fields: 3 };
 
     fn read(request: http::request::Builder) -> Result<Head, GatewayError> {
-        Head::read(&request.body(()).expect("a request").into_parts().0, false, LIMITS)
+        Head::read(&request.body(()).expect("a request").into_parts().0, &RawBytes::default(), false, LIMITS)
     }
 
     fn get(target: &str) -> http::request::Builder {
@@ -184,9 +211,10 @@ mod tests {
     fn what_is_matched_is_what_came_normalised() {
         let check = |request: http::request::Builder, expected: (&str, &str, &str)| {
             let parts = request.body(()).expect("a request").into_parts().0;
-            let head = Head::read(&parts, false, LIMITS).expect("a good head");
+            let head = Head::read(&parts, &RawBytes::default(), false, LIMITS).expect("a good head");
             assert_eq!((head.authority(), head.path(&parts.uri)), (expected.0, expected.1));
-            assert_eq!(head.target(&parts.uri).expect("a target"), expected.2);
+            assert_eq!(head.target(&parts.uri), expected.2);
+            assert_eq!(head.wire_target(&parts.uri).expect("a target").uri, expected.2);
         };
         check(get("/score"), ("a.example.com", "/score", "/score"));
         check(get("/a/../score?x=/../y"), ("a.example.com", "/score", "/score?x=/../y"));
@@ -194,6 +222,27 @@ mod tests {
         check(get("http://a.example.com"), ("a.example.com", "/", "/"));
         check(Request::get("/").header("host", "[::1]:8080"), ("[::1]:8080", "/", "/"));
         check(Request::get("/").version(Version::HTTP_10), ("", "/", "/"));
+    }
+
+    #[test]
+    fn what_the_uri_lacks_is_matched_and_sent_all_the_same() {
+        let check = |target: &str, expected: (&str, Option<&str>, &str)| {
+            let WireTarget { uri, raw } = WireTarget::try_from(target.to_owned()).expect("a target");
+            let parts = get(uri.as_str()).body(()).expect("a request").into_parts().0;
+            let head = Head::read(&parts, &raw, false, LIMITS).expect("a good head");
+            let uri = &parts.uri;
+            assert_eq!((head.path(uri), head.query(uri), head.target(uri)), expected);
+            let wire = head.wire_target(uri).expect("a target");
+            assert_eq!(wire.raw.restore(&Uri::from(wire.uri)).as_deref(), Some(expected.2));
+        };
+        check("/score?q=\"x", ("/score", Some("q=\"x"), "/score?q=\"x"));
+        check("/a\"/../<b>`?<?>", ("/%3Cb%3E%60", Some("<?>"), "/%3Cb%3E%60?<?>"));
+        check("/\"", ("/%22", None, "/%22"));
+
+        let parts = get("/score").body(()).expect("a request").into_parts().0;
+        let raw = WireTarget::try_from("/\"".to_owned()).expect("a target").raw;
+        let refused = Head::read(&parts, &raw, false, LIMITS).expect_err("refused");
+        assert_eq!(refused, GatewayError::BadRequest("the target cannot be told from the head"));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use super::headers::{self, RequestId};
 use crate::body::client::ClientBody;
 use crate::client::Client;
 use crate::error::GatewayError;
+use crate::raw_target::RawBytes;
 use crate::telemetry::record::Record;
 use http::request::Parts;
 use http::{HeaderMap, Version, header};
@@ -18,6 +19,8 @@ use turnout_routes::router::{FormatContext, RequestHead};
 pub(super) struct Inbound<'a> {
     pub(super) client: &'a Client,
     pub(super) parts: Parts,
+    /// What the URI among them lacks of the target.
+    raw: RawBytes,
     pub(super) head: Head,
     pub(super) request_id: RequestId,
     /// Whether the peer's word about its own clients counts.
@@ -29,7 +32,12 @@ pub(super) struct Inbound<'a> {
 }
 
 impl<'a> Inbound<'a> {
-    pub(super) fn new(gateway: &Gateway, client: &'a Client, parts: Parts, body: Incoming) -> (Self, ClientBody) {
+    pub(super) fn new(
+        gateway: &Gateway,
+        client: &'a Client,
+        (parts, raw): (Parts, RawBytes),
+        body: Incoming,
+    ) -> (Self, ClientBody) {
         let settings = &gateway.settings;
         let trusted = settings.trusts(client.peer.ip());
         let awaits_continue = parts.headers.contains_key(header::EXPECT);
@@ -41,6 +49,7 @@ impl<'a> Inbound<'a> {
             takes_trailers: false,
             client,
             parts,
+            raw,
             trusted,
         };
         (inbound, body)
@@ -51,10 +60,10 @@ impl<'a> Inbound<'a> {
         let settings = &gateway.settings;
         if let Some(detail) = &mut record.detail {
             detail.request_id = Some(self.request_id.value());
-            detail.target = self.parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
+            detail.target = self.raw.restore(&self.parts.uri).unwrap_or_default();
         }
         let limits = HeadLimits { max_target_bytes: settings.max_target_bytes, max_fields: settings.max_headers };
-        self.head = Head::read(&self.parts, self.client.is_tls(), limits)?;
+        self.head = Head::read(&self.parts, &self.raw, self.client.is_tls(), limits)?;
         headers::sanitise_request(&mut self.parts.headers, self.parts.version, self.trusted, settings.headers)?;
         self.takes_trailers = self.parts.version == Version::HTTP_2 || self.parts.headers.contains_key(header::TE);
         if self.parts.version == Version::HTTP_2 {
@@ -74,7 +83,7 @@ impl<'a> Inbound<'a> {
             method: self.parts.method.as_str(),
             authority: self.head.authority(),
             path: self.head.path(&self.parts.uri),
-            query: self.parts.uri.query(),
+            query: self.head.query(&self.parts.uri),
             headers: &self.parts.headers,
         }
     }

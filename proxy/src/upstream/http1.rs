@@ -5,8 +5,10 @@
 use super::dress;
 use super::gate::Gate;
 use super::outgoing::{Outgoing, OutgoingHead};
+use super::target_io::{TargetIo, TargetState};
 use crate::body::replay::TryBody;
 use crate::io::StallLimited;
+use crate::raw_target::PutBack;
 use bytes::Bytes;
 use http::{Method, Response};
 use http_body::{Body, Frame};
@@ -15,6 +17,7 @@ use hyper::client::conn::http1::{Builder, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -26,12 +29,13 @@ use turnout_routes::router::Failure;
 /// to be told the same number costs it a loop for each head.
 const MAX_RESPONSE_HEADER_BYTES: usize = 60 << 10;
 
-type Io = TokioIo<StallLimited<TcpStream>>;
+type Io = TokioIo<TargetIo<StallLimited<TcpStream>>>;
 
 /// See the module. Dropped, it is closed.
 pub(super) struct Http1 {
     sender: SendRequest<TryBody>,
     driver: Driver,
+    target: Rc<TargetState>,
     gate: Gate,
     /// The gate's.
     waker: Waker,
@@ -63,14 +67,15 @@ pub(super) enum SendFailure {
 
 impl Http1 {
     pub(super) async fn handshake(stream: TcpStream, stall_timeout: Duration) -> hyper::Result<Self> {
-        let io = TokioIo::new(StallLimited::new(stream, stall_timeout));
+        let (io, target) = TargetIo::new(StallLimited::new(stream, stall_timeout));
         let mut builder = Builder::new();
         builder.max_header_size(MAX_RESPONSE_HEADER_BYTES);
-        let (sender, connection) = builder.handshake(io).await?;
+        let (sender, connection) = builder.handshake(TokioIo::new(io)).await?;
         let gate = Gate::new();
         Ok(Self {
             sender,
             driver: Driver::Request(connection),
+            target,
             waker: gate.waker(),
             gate,
             requests: 0,
@@ -84,6 +89,9 @@ impl Http1 {
         let Some((head, body)) = outgoing.next_try() else { return Err(SendFailure::Failed(Failure::AfterRequest)) };
         self.requests += 1;
         let to_head = head.method == Method::HEAD;
+        if let Some(put_back) = PutBack::new(&outgoing.raw, head.method.as_str()) {
+            self.target.expect(put_back);
+        }
         if body.is_streamed() {
             self.drive_in_a_task();
         }
@@ -163,12 +171,17 @@ impl Http1 {
         self.gate.lead_nowhere();
     }
 
-    /// Whether it has come to rest: its task may not have seen the end of the last answer yet.
+    /// Whether it has come to rest: its task may not have seen the end of the last answer yet, and an endpoint that
+    /// answered early may not have taken the end of its request.
     pub(super) fn is_ready(&mut self) -> bool {
-        if !self.sender.is_ready() {
+        if !self.is_at_rest() {
             self.poll();
         }
-        self.sender.is_ready()
+        self.is_at_rest()
+    }
+
+    fn is_at_rest(&self) -> bool {
+        self.sender.is_ready() && !self.target.is_writing()
     }
 
     /// Whether it has ended with the last answer.

@@ -2,6 +2,7 @@
 //! used up by a try, unless another may follow, and its body by more than can be kept.
 
 use crate::body::replay::{RequestBody, TryBody};
+use crate::raw_target::RawBytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method};
 
@@ -9,6 +10,8 @@ use http::{HeaderMap, HeaderValue, Method};
 pub(crate) struct Outgoing {
     /// The host to send.
     pub(crate) authority: HeaderValue,
+    /// What the head's target lacks.
+    pub(super) raw: RawBytes,
     /// Whether its sender said of an empty body that it is one.
     pub(crate) says_empty: bool,
     pub(crate) body: RequestBody,
@@ -34,7 +37,12 @@ impl Outgoing {
         says_empty: bool,
         keeps_head: bool,
     ) -> Self {
-        Self { authority, says_empty, body, head: Some(head), keeps_head }
+        Self { authority, raw: RawBytes::default(), says_empty, body, head: Some(head), keeps_head }
+    }
+
+    /// The target is sent with these bytes in place of their stand-ins.
+    pub(crate) fn with_raw(self, raw: RawBytes) -> Self {
+        Self { raw, ..self }
     }
 
     /// The headers of tries to come; none once they are used up.
