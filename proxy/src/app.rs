@@ -153,6 +153,10 @@ impl App {
             _ = tokio::time::timeout(FIRST_TABLE, first_table) => false,
             () = end.come() => true,
         };
+        if ends {
+            // Before anybody is answered, so that all are told that it is the last answer.
+            self.shared.drain.advance(Phase::Leaving);
+        }
         let accept_thread = accept(acceptor, self.listeners)?;
         if !ends {
             tokio::select! {

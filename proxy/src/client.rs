@@ -28,8 +28,8 @@ pub(crate) struct Client {
     address: HeaderValue,
     /// The Gateway port that its listener serves.
     pub(crate) gateway_port: u16,
-    /// The server name in lower case, where the connection is over TLS.
-    tls: Option<Option<String>>,
+    /// None where the client speaks clear text.
+    tls: Option<TlsInfo>,
     /// HTTP/2 frames come in between requests, so bytes there begin no head.
     http2: bool,
     max_requests: Option<usize>,
@@ -48,6 +48,12 @@ pub(crate) struct Client {
     end: Cell<Option<End>>,
     /// Of the task that serves the connection.
     waker: RefCell<Option<Waker>>,
+}
+
+/// What is known of a client's TLS.
+pub(crate) struct TlsInfo {
+    /// That it asked for, in lower case.
+    pub(crate) server_name: Option<String>,
 }
 
 /// How a connection is to end.
@@ -77,11 +83,10 @@ pub(crate) struct ClientLimits {
 }
 
 impl Client {
-    /// `tls` is the server name that the client asked for, where there is TLS.
     pub(crate) fn new(
         peer: SocketAddr,
         gateway_port: u16,
-        tls: Option<Option<String>>,
+        tls: Option<TlsInfo>,
         http2: bool,
         max_requests: Option<usize>,
     ) -> Self {
@@ -117,7 +122,7 @@ impl Client {
     pub(crate) fn transport(&self) -> Transport<'_> {
         match &self.tls {
             None => Transport::Plain,
-            Some(server_name) => Transport::Tls { server_name: server_name.as_deref() },
+            Some(tls) => Transport::Tls { server_name: tls.server_name.as_deref() },
         }
     }
 

@@ -81,7 +81,7 @@ fn imports(source: &str) -> Imports {
     let mut imports = Imports::new();
     for (module, text) in &modules {
         let code = text.split("#[cfg(test)]").next().unwrap();
-        let statements = code.split("\n").collect::<Vec<_>>().join(" ");
+        let statements = code.lines().collect::<Vec<_>>().join(" ");
         let named = imports.entry(module.clone()).or_default();
         for statement in statements.split("use ").skip(1).filter_map(|rest| rest.split(';').next()) {
             let tree: String = statement.chars().filter(|letter| !letter.is_whitespace()).collect();
@@ -129,7 +129,9 @@ fn no_two_files_need_each_other() {
         // What names nothing that is left is taken away; what stays at last goes in circles.
         while let Some(free) = left.iter().find(|(_, named)| named.is_empty()).map(|(module, _)| module.clone()) {
             left.remove(&free);
-            left.values_mut().for_each(|named| drop(named.remove(&free)));
+            for named in left.values_mut() {
+                named.remove(&free);
+            }
         }
         faults.extend(left.iter().map(|(module, named)| format!("{source}: {module} needs {named:?}")));
     }

@@ -33,7 +33,7 @@ async fn end(client: &Rc<Client>, limits: (u64, u64), happens: impl Future<Outpu
         is_over = is_over || happens.as_mut().poll(context).is_ready();
         client.poll_end(&limits, timer.as_mut(), context)
     });
-    let ended = tokio::time::timeout(Duration::from_secs(24 * 3600), ended).await.ok()?;
+    let ended = tokio::time::timeout(Duration::from_hours(24), ended).await.ok()?;
     assert_eq!(started.elapsed().subsec_millis() / 2, 0, "a timer is exact to a millisecond");
     Some((started.elapsed().as_secs(), ended))
 }

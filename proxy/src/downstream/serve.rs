@@ -6,7 +6,7 @@ use super::ending::ConnectionError;
 use super::preface::begins_with_preface;
 use super::protocols::{Protocol, http1, http2};
 use super::tls::{Handshake, TlsAcceptor};
-use crate::client::{Client, ClientLimits, End};
+use crate::client::{Client, ClientLimits, End, TlsInfo};
 use crate::drain::{Drain, Phase};
 use crate::gateway::Gateway;
 use crate::settings::{ConnectionSettings, RequestSettings};
@@ -75,7 +75,7 @@ impl Server {
     async fn serve_tls(&self, stream: TcpStream, peer: SocketAddr, port: u16) -> Result<(), ConnectionError> {
         let Handshake { stream, server_name, is_http2 } =
             self.tls.accept(stream, &self.snapshots, port, self.settings.tls_handshake_timeout).await?;
-        let client = self.client(peer, port, Some(server_name), is_http2);
+        let client = self.client(peer, port, Some(TlsInfo { server_name }), is_http2);
         if is_http2 { self.serve_http2(stream, client).await } else { self.serve_http1(stream, client).await }
     }
 
@@ -92,7 +92,7 @@ impl Server {
         ClientLimits { idle: self.settings.idle_timeout, rest, head: self.settings.head_timeout }
     }
 
-    fn client(&self, peer: SocketAddr, port: u16, tls: Option<Option<String>>, is_http2: bool) -> Rc<Client> {
+    fn client(&self, peer: SocketAddr, port: u16, tls: Option<TlsInfo>, is_http2: bool) -> Rc<Client> {
         let max_requests = self.settings.max_requests.map(NonZeroUsize::get);
         Rc::new(Client::new(peer, port, tls, is_http2, max_requests))
     }

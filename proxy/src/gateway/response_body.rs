@@ -116,11 +116,11 @@ impl ResponseBody {
                             Some(Err(Flag::Timeout))
                         });
                     }
-                    (Poll::Ready(Some(Ok(_))), deadline) if !passing.held.body.is_over() => {
-                        // HTTP/1 has one response at a time, so there the connection is watched; HTTP/2 has many.
-                        if deadline.is_some() || stream.is_some() {
-                            self.watch();
-                        }
+                    // HTTP/1 has one response at a time, so there the connection is watched; HTTP/2 has many.
+                    (Poll::Ready(Some(Ok(_))), deadline)
+                        if !passing.held.body.is_over() && (deadline.is_some() || stream.is_some()) =>
+                    {
+                        self.watch();
                     }
                     _ => {}
                 }

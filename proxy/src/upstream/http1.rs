@@ -46,6 +46,7 @@ pub(super) struct Http1 {
 }
 
 /// Who makes the connection read and write.
+#[expect(clippy::large_enum_variant, reason = "nearly every connection is of the large one, and all are boxed")]
 enum Driver {
     /// The request that uses it.
     Request(Connection<Io, TryBody>),

@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 
 const IDLE: Duration = Duration::from_secs(5);
 /// Within this every case has come to its end.
-const LONGEST: Duration = Duration::from_secs(600);
+const LONGEST: Duration = Duration::from_mins(10);
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum End {

@@ -118,7 +118,7 @@ impl Scene {
     }
 
     /// Returns when the backend has done all that is in its scripts.
-    async fn is_over(self) {
+    async fn ends(self) {
         self.backend.await.expect("it keeps to its scripts");
     }
 }
@@ -174,7 +174,7 @@ impl Body for Upload {
 }
 
 async fn streamed(ends: bool) -> RequestBody {
-    let source = ClientBody::test(Upload { given: false, ends }, Duration::from_secs(60));
+    let source = ClientBody::test(Upload { given: false, ends }, Duration::from_mins(1));
     let limits = BodyLimits { max_bytes: None, read_ahead_bytes: 0, replay_bytes: 0 };
     RequestBody::read(source, limits, &mut BytesCount::Known(0)).await.expect("nothing is read yet")
 }
@@ -190,7 +190,7 @@ fn a_connection_is_used_again_only_when_nothing_is_left_on_it() {
                 settle().await;
             }
             assert_eq!(seen, expected, "{scripts:?}, {max_requests} requests at most");
-            scene.is_over().await;
+            scene.ends().await;
         });
     };
     check(&[&[REQUEST, Answers("one"), REQUEST, Answers("two")]], 0, &["one", "two"]);
@@ -223,7 +223,7 @@ fn an_answer_that_nobody_reads_to_its_end_closes_the_connection() {
         let scene = scene.await;
         drop(scene.send(nothing()).await.expect("an answer"));
         assert_eq!(scene.request(nothing()).await, "two");
-        scene.is_over().await;
+        scene.ends().await;
     });
 }
 
@@ -234,12 +234,12 @@ fn a_connection_is_used_again_only_when_all_of_the_request_was_sent() {
         assert_eq!(scene.request(streamed(true).await).await, "one");
         settle().await;
         assert_eq!(scene.request(nothing()).await, "two");
-        scene.is_over().await;
+        scene.ends().await;
         // It answers before the client has sent all.
         let scene = Scene::new(&[&[REQUEST, Answers("one"), SeesEnd], &[REQUEST, Answers("two")]], 0).await;
         assert_eq!(scene.request(streamed(false).await).await, "one");
         assert_eq!(scene.request(nothing()).await, "two");
-        scene.is_over().await;
+        scene.ends().await;
     });
 }
 
@@ -253,12 +253,12 @@ fn an_idle_connection_is_kept_for_its_time_and_closed_by_the_sweep() {
             tokio::time::resume();
         };
         assert_eq!(scene.request(nothing()).await, "one");
-        pass(IDLE_TIMEOUT - Duration::from_secs(1)).await;
+        pass(IDLE_TIMEOUT.saturating_sub(Duration::from_secs(1))).await;
         scene.upstreams.sweep();
         assert_eq!(scene.request(nothing()).await, "two");
         pass(IDLE_TIMEOUT).await;
         scene.upstreams.sweep();
-        scene.is_over().await;
+        scene.ends().await;
     });
 }
 
