@@ -77,7 +77,7 @@ pub use addresses::Addresses;
 pub use build::{Image, Programs};
 pub use cluster::{Cluster, Daemon, Dns, NODE, Options};
 pub use load::{KindReport, LoadProcess, LoadReport, LoadSpec, RequestKind, ToldBy};
-pub use model::{Model, PORT};
+pub use model::{Model, PORT, probe};
 pub use scene::Scene;
 pub use split::SplitLoad;
 pub use suite::{Case, Suite, is_full};

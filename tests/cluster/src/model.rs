@@ -76,9 +76,7 @@ impl Model {
                 "--linger-ms", self.linger_ms.to_string()],
             "env": [{ "name": "POD_NAME", "valueFrom": { "fieldRef": { "fieldPath": "metadata.name" } } }],
             "ports": [{ "name": "http", "containerPort": PORT }],
-            "readinessProbe": {
-                "httpGet": { "path": "/ready", "port": PORT }, "periodSeconds": 1, "failureThreshold": 1,
-            },
+            "readinessProbe": probe(),
             "lifecycle": { "preStop": { "sleep": { "seconds": self.pre_stop_seconds } } },
         });
         // The default of 30 s would cut a longer preStop short.
@@ -104,6 +102,14 @@ impl Model {
             "spec": { "selector": { "app": self.name }, "ports": ports },
         })
     }
+}
+
+/// How kubelet asks whether a model is ready: what a test tells a model counts at once, and an answer that a busy machine
+/// delays counts, too.
+pub fn probe() -> Value {
+    json!({
+        "httpGet": { "path": "/ready", "port": PORT }, "periodSeconds": 1, "timeoutSeconds": 30, "failureThreshold": 1,
+    })
 }
 
 impl Cluster {

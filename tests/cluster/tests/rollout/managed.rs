@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use turnout_cluster::scene::{DOCUMENTS, ROLLOUT, STAGES, Scene};
-use turnout_cluster::{Cluster, Image, PORT, SplitLoad, release};
+use turnout_cluster::{Cluster, Image, PORT, SplitLoad, probe, release};
 use turnout_rollout::{ConditionType, Weights};
 
 const GREEN: Weights = Weights { green: 100, blue: 0 };
@@ -90,7 +90,7 @@ fn template(revision: &str) -> Value {
         "args": ["--answer", format!("New Model {revision}"), "--revision", revision],
         "env": [{ "name": "MODEL_BACKEND", "valueFrom": backend }],
         "ports": [{ "name": "http", "containerPort": PORT }],
-        "readinessProbe": { "httpGet": { "path": "/ready", "port": PORT }, "periodSeconds": 1, "failureThreshold": 1 },
+        "readinessProbe": probe(),
         "lifecycle": { "preStop": { "sleep": { "seconds": 2 } } },
     });
     json!({ "spec": { "containers": [container] } })
