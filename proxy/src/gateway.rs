@@ -16,7 +16,6 @@ mod watch;
 
 pub(crate) use response_body::ResponseBody;
 
-use crate::body::client::ClientBody;
 use crate::client::{OpenRequest, StreamEnd};
 use crate::drain::Drain;
 use crate::error::GatewayError;
@@ -31,6 +30,7 @@ use hyper::body::Incoming;
 use request::Inbound;
 use response_body::Closing;
 use std::cell::RefCell;
+use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
 use turnout_routes::router::{Decision, Draws, LocalAnswer};
@@ -75,51 +75,49 @@ impl Gateway {
 
     /// Answers one request. It always gets an answer; what went wrong is in it. `stream` ends the answer of an HTTP/2
     /// request whose client takes nothing of it.
-    pub(crate) async fn handle(
-        &self,
+    ///
+    /// What it begins with is done before there is a future, which would hold room for the request a second time.
+    pub(crate) fn handle(
+        self: &Rc<Self>,
         mut open: OpenRequest,
         stream: Option<Rc<StreamEnd>>,
         request: Request<Incoming>,
-    ) -> Response<ResponseBody> {
+    ) -> impl Future<Output = Result<Response<ResponseBody>, Infallible>> + use<> {
         let (parts, body) = request.into_parts();
         let mut record = Record::start(&self.telemetry, open.client.peer, parts.method.clone(), parts.version);
-        let client = Rc::clone(&open.client);
-        let (mut inbound, body) = Inbound::new(self, &client, (parts, std::mem::take(&mut open.raw)), body);
+        let mut inbound = Inbound::new(self, &open.client, (parts, std::mem::take(&mut open.raw)), body);
         let snapshot = inbound.admit(self, &mut record).and_then(|()| self.snapshot().ok_or(GatewayError::NoRoutes));
-        let answer = match &snapshot {
-            Ok(snapshot) => self.answer(snapshot, &mut inbound, body, &mut record).await,
-            Err(error) => self.error(*error, &inbound).leaving(Some(body)),
-        };
-        self.finish(answer, &inbound, Closing { record, open, stream })
+        let gateway = Rc::clone(self);
+        async move {
+            let answer = match &snapshot {
+                Ok(snapshot) => gateway.answer(snapshot, &mut inbound, &mut record).await,
+                Err(error) => gateway.error(*error, &inbound).leaving(inbound.body.take()),
+            };
+            Ok(gateway.finish(answer, &inbound, Closing { record, open, stream }))
+        }
     }
 
     /// Does what is decided on a request.
-    async fn answer<'s>(
-        &self,
-        snapshot: &'s WorkerSnapshot,
-        inbound: &mut Inbound<'_>,
-        body: ClientBody,
-        record: &mut Record,
-    ) -> Answer<'s> {
+    async fn answer<'s>(&self, snapshot: &'s WorkerSnapshot, inbound: &mut Inbound, record: &mut Record) -> Answer<'s> {
         let decision = snapshot.shared.router.decide(&inbound.routing_head(), Draws { split: self.random.next_u64() });
         if let (Some(detail), Some(route)) = (&mut record.detail, decision.route()) {
             detail.rule = Some(Arc::clone(&route.rule));
         }
-        let local = match decision {
-            Decision::Forward(forward) => return self.forward(snapshot, &forward, inbound, body, record).await,
+        let local = match &decision {
+            Decision::Forward(forward) => return self.forward(snapshot, forward, inbound, record).await,
             Decision::NoRoute => self.error(GatewayError::NoRoute, inbound),
-            Decision::ToHttps(redirection) => Answer::redirect(&redirection),
-            Decision::Answer(answer) => match answer.content {
-                LocalAnswer::Redirect(redirection) => Answer::redirect(&redirection),
+            Decision::ToHttps(redirection) => Answer::redirect(redirection),
+            Decision::Answer(answer) => match &answer.content {
+                LocalAnswer::Redirect(redirection) => Answer::redirect(redirection),
                 LocalAnswer::Direct(direct) => Answer::direct(direct),
             }
             .governed_by(answer.route),
         };
-        local.leaving(Some(body))
+        local.leaving(inbound.body.take())
     }
 
     /// The answer to a request that goes no further.
-    fn error(&self, error: GatewayError, inbound: &Inbound<'_>) -> Answer<'static> {
+    fn error(&self, error: GatewayError, inbound: &Inbound) -> Answer<'static> {
         self.count_error(error);
         Answer::error(error, &inbound.request_id.value())
     }
@@ -152,3 +150,6 @@ impl Gateway {
         self.telemetry.metrics.flush();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,8 @@ mod outgoing;
 mod pool;
 mod registry;
 mod target_io;
+#[cfg(test)]
+pub(crate) mod test_backend;
 
 pub(crate) use balance::PickContext;
 pub(crate) use body::{BrokenAnswer, UpstreamBody};

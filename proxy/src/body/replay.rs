@@ -30,46 +30,40 @@ pub(crate) struct WholeBody {
 }
 
 impl RequestBody {
-    /// Reads a body ahead, as far as the limits say. `count` is told how much of it has come, now and later. An error hands
-    /// back what has not been read.
+    /// Reads a body ahead, as far as the limits say. `count` is told how much of it has come, now and later. One that is
+    /// refused stays where it is.
     pub(crate) async fn read(
-        mut source: ClientBody,
+        unread: &mut Option<ClientBody>,
         limits: BodyLimits,
         count: &mut BytesCount,
-    ) -> Result<Self, (GatewayError, ClientBody)> {
+    ) -> Result<Self, GatewayError> {
+        let Some(source) = unread else { return Ok(Self::whole(Bytes::new())) };
         let length = source.size_hint().exact();
         if length == Some(0) || source.is_end_stream() {
             return Ok(Self::whole(Bytes::new()));
         }
-        if let Err(error) = limits.check(length.unwrap_or(0)) {
-            return Err((error, source));
-        }
+        limits.check(length.unwrap_or(0))?;
         let mut ahead = BytesMut::new();
         let reads_ahead = length.is_none_or(|length| length <= limits.read_ahead_bytes as u64);
         while reads_ahead && ahead.len() <= limits.read_ahead_bytes {
-            let data = match source.frame().await {
-                None => return Ok(Self::whole(ahead.freeze())),
-                Some(Err(error)) => return Err((error, source)),
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => data,
-                    Err(frame) => {
-                        let trailers = frame.into_trailers().ok().map(Box::new);
-                        return Ok(Self::Whole(WholeBody { data: ahead.freeze(), trailers }));
-                    }
-                },
+            let Some(frame) = source.frame().await else { return Ok(Self::whole(ahead.freeze())) };
+            let data = match frame?.into_data() {
+                Ok(data) => data,
+                Err(frame) => {
+                    let trailers = frame.into_trailers().ok().map(Box::new);
+                    return Ok(Self::Whole(WholeBody { data: ahead.freeze(), trailers }));
+                }
             };
             let received = (ahead.len() + data.len()) as u64;
             *count = BytesCount::Known(received);
-            if let Err(error) = limits.check(received) {
-                return Err((error, source));
-            }
+            limits.check(received)?;
             if source.is_end_stream() && ahead.is_empty() {
                 return Ok(Self::whole(data));
             }
             // Copied, so that many small pieces do not hold on to the buffers that they came in.
             ahead.extend_from_slice(&data);
         }
-        let stream = SharedStream::new(source, length, ahead, limits);
+        let stream = SharedStream::new(unread.take(), length, ahead, limits);
         *count = BytesCount::Streaming(stream.received_count());
         Ok(Self::Streamed(Rc::new(stream)))
     }

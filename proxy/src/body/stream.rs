@@ -106,10 +106,10 @@ impl Kept {
 
 impl SharedStream {
     /// A stream of which `ahead` has been read.
-    pub(super) fn new(source: ClientBody, length: Option<u64>, ahead: BytesMut, limits: BodyLimits) -> Self {
+    pub(super) fn new(source: Option<ClientBody>, length: Option<u64>, ahead: BytesMut, limits: BodyLimits) -> Self {
         let bytes = ahead.len();
         let state = State {
-            source: Some(source),
+            source,
             kept: Kept { segments: if bytes == 0 { Vec::new() } else { vec![ahead] }, bytes },
             trailers: None,
             complete_from_start: bytes <= limits.replay_bytes.max(limits.read_ahead_bytes),

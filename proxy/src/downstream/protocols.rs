@@ -37,9 +37,8 @@ impl Service<Request<Incoming>> for Answering {
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>>>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let (gateway, open) = (Rc::clone(&self.gateway), OpenRequest::begin(&self.client));
         let stream = self.streams.as_ref().map(Streams::begin);
-        Box::pin(async move { Ok(gateway.handle(open, stream, request).await) })
+        Box::pin(self.gateway.handle(OpenRequest::begin(&self.client), stream, request))
     }
 }
 

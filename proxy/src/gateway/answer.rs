@@ -83,12 +83,7 @@ impl<'s> Answer<'s> {
 
 impl Gateway {
     /// Whatever is done to every answer is done here.
-    pub(super) fn finish(
-        &self,
-        answer: Answer<'_>,
-        inbound: &Inbound<'_>,
-        mut closing: Closing,
-    ) -> Response<ResponseBody> {
+    pub(super) fn finish(&self, answer: Answer<'_>, inbound: &Inbound, mut closing: Closing) -> Response<ResponseBody> {
         let Answer { mut parts, content, changes, flags } = answer;
         if let Some(changes) = changes {
             let context = inbound.format_context(parts.status.as_u16(), Some(&inbound.parts.headers));

@@ -3,7 +3,6 @@
 
 use super::deadline::{deadline, within};
 use super::{Gateway, headers};
-use crate::body::client::ClientBody;
 use crate::error::{Flag, Flags, GatewayError};
 use crate::telemetry::record::{Destination, Record};
 use crate::upstream::{Outgoing, PickContext, SendError, UpstreamBody, WorkerUpstream};
@@ -21,13 +20,11 @@ pub(super) struct Failed {
     pub(super) error: GatewayError,
     /// Whether all tries were used up.
     pub(super) retries_exhausted: bool,
-    /// What is left of the request.
-    pub(super) unread: Option<ClientBody>,
 }
 
 impl From<GatewayError> for Failed {
     fn from(error: GatewayError) -> Self {
-        Self { error, retries_exhausted: false, unread: None }
+        Self { error, retries_exhausted: false }
     }
 }
 
@@ -49,14 +46,14 @@ impl Gateway {
                 headers::set_attempt_count(headers, number);
             }
             let avoided: &[SocketAddr] = if retry.avoid_previous_endpoints { &tried } else { &[] };
-            let outcome = attempt(upstream, retry, outgoing, avoided, &mut record.destination).await;
             let is_last = number > retry.retries;
-            let is_possible = !is_last && outgoing.may_be_sent_again();
+            let is_possible = |outgoing: &Outgoing| !is_last && outgoing.may_be_sent_again();
             let is_exhausted = retry.retries > 0 && is_last;
-            let cause = match outcome {
+            // An answer that is not passed on is let go in here: its backend does not have to wait for the next try.
+            let cause = match attempt(upstream, retry, outgoing, avoided, &mut record.destination).await {
                 Ok(response) => {
                     let covered = retry.covers_response(response.status(), response.headers(), record.grpc);
-                    if !(covered && is_possible) {
+                    if !(covered && is_possible(outgoing)) {
                         let retries_exhausted = covered && is_exhausted;
                         return Ok((response, Flags { flag: Flag::None, retries_exhausted }));
                     }
@@ -68,9 +65,9 @@ impl Gateway {
                 }
                 Err(SendError::Failed(failure)) => {
                     let covered = retry.covers_failure(failure);
-                    if !(covered && is_possible) {
+                    if !(covered && is_possible(outgoing)) {
                         let error = error(failure, outgoing);
-                        return Err(Failed { retries_exhausted: covered && is_exhausted, ..error.into() });
+                        return Err(Failed { error, retries_exhausted: covered && is_exhausted });
                     }
                     cause(failure)
                 }

@@ -22,14 +22,13 @@ pub(super) fn deadline(body: &RequestBody, timeout: Duration) -> Deadline {
 }
 
 /// What comes of `work`, unless the deadline is over before.
-pub(super) async fn within<T>(
+pub(super) fn within<T>(
     deadline: &mut Option<Deadline>,
     mut work: Pin<&mut impl Future<Output = T>>,
-) -> Option<T> {
-    poll_fn(|context| match (work.as_mut().poll(context), &mut *deadline) {
+) -> impl Future<Output = Option<T>> {
+    poll_fn(move |context| match (work.as_mut().poll(context), &mut *deadline) {
         (Poll::Ready(done), _) => Poll::Ready(Some(done)),
         (Poll::Pending, Some(deadline)) => deadline.as_mut().poll(context).map(|()| None),
         (Poll::Pending, None) => Poll::Pending,
     })
-    .await
 }

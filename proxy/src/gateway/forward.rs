@@ -8,7 +8,6 @@ use super::headers::{self, EnvoyRequestHeaders, Forwarded};
 use super::request::Inbound;
 use super::response_body::Passing;
 use super::{Gateway, WorkerSnapshot};
-use crate::body::client::ClientBody;
 use crate::body::replay::RequestBody;
 use crate::body::stream::BodyLimits;
 use crate::error::{Flags, GatewayError};
@@ -35,11 +34,10 @@ impl Gateway {
         &self,
         snapshot: &'s WorkerSnapshot,
         forward: &Forward<'s>,
-        inbound: &mut Inbound<'_>,
-        body: ClientBody,
+        inbound: &mut Inbound,
         record: &mut Record,
     ) -> Answer<'s> {
-        match self.exchange(snapshot, forward, inbound, body, record).await {
+        match self.exchange(snapshot, forward, inbound, record).await {
             Ok(Forwarding { mut response, in_flight, request, deadline, flags }) => {
                 if self.settings.headers.envoy_headers {
                     headers::set_service_time(response.headers_mut(), record.elapsed().as_millis());
@@ -49,8 +47,8 @@ impl Gateway {
                     Answer::passing(response, |body| Passing::new(body, in_flight, request, deadline, stall_timeout));
                 Answer { changes: Some(&forward.target.response_headers), flags, ..answer }
             }
-            Err(Failed { error, retries_exhausted, unread }) => {
-                let answer = self.error(error, inbound).governed_by(forward.route).leaving(unread);
+            Err(Failed { error, retries_exhausted }) => {
+                let answer = self.error(error, inbound).governed_by(forward.route).leaving(inbound.body.take());
                 Answer { flags: Flags { flag: error.flag(), retries_exhausted }, ..answer }
             }
         }
@@ -62,17 +60,11 @@ impl Gateway {
         &self,
         snapshot: &WorkerSnapshot,
         forward: &Forward<'_>,
-        inbound: &mut Inbound<'_>,
-        body: ClientBody,
+        inbound: &mut Inbound,
         record: &mut Record,
     ) -> Result<Forwarding, Failed> {
         let Forward { route, target, .. } = forward;
-        let backend = match target.backend {
-            Ok(backend) => backend,
-            Err(missing) => {
-                return Err(Failed { unread: Some(body), ..GatewayError::BackendMissing(missing).into() });
-            }
-        };
+        let backend = target.backend.map_err(GatewayError::BackendMissing)?;
         let upstream = &snapshot.upstreams[backend.0];
         let in_flight = InFlight::at(upstream);
         record.destination.workload = Some(Arc::clone(&snapshot.shared.router.backends()[backend.0].workload));
@@ -84,19 +76,18 @@ impl Gateway {
             read_ahead_bytes: self.settings.buffer_bytes,
             replay_bytes: if keeps_head { self.settings.retry_buffer_bytes } else { 0 },
         };
-        let request = match RequestBody::read(body, limits, &mut record.request_bytes).await {
-            Ok(request) => request,
-            Err((error, unread)) => return Err(Failed { unread: Some(unread), ..error.into() }),
-        };
-        let mut outgoing = match self.outgoing(route, target, inbound, request.clone(), keeps_head) {
-            Ok(outgoing) => outgoing,
-            Err(error) => return Err(Failed { unread: request.take_unread(), ..error.into() }),
-        };
+        let request = RequestBody::read(&mut inbound.body, limits, &mut record.request_bytes).await?;
+        let mut outgoing = self
+            .outgoing(route, target, inbound, request.clone(), keeps_head)
+            .inspect_err(|_| inbound.body = request.take_unread())?;
         let mut limit = route.rule.timeout.map(|timeout| deadline(&request, timeout));
         let trying = pin!(self.attempts(upstream, &route.rule.retry, &mut outgoing, record));
         match within(&mut limit, trying).await.unwrap_or(Err(GatewayError::Timeout.into())) {
             Ok((response, flags)) => Ok(Forwarding { response, in_flight, request, deadline: limit, flags }),
-            Err(failed) => Err(Failed { unread: request.take_unread(), ..failed }),
+            Err(failed) => {
+                inbound.body = request.take_unread();
+                Err(failed)
+            }
         }
     }
 
@@ -105,7 +96,7 @@ impl Gateway {
         &self,
         route: &Route,
         target: &Target,
-        inbound: &mut Inbound<'_>,
+        inbound: &mut Inbound,
         body: RequestBody,
         keeps_head: bool,
     ) -> Result<Outgoing, GatewayError> {
@@ -118,7 +109,7 @@ impl Gateway {
         let rewritten = route.rewrite(head.path(uri), head.query(uri));
 
         let says_empty = headers.remove(header::CONTENT_LENGTH).is_some();
-        let client = inbound.client;
+        let client = &inbound.client;
         headers::add_forwarded(
             &mut headers,
             Forwarded {

@@ -12,15 +12,18 @@ use crate::telemetry::record::Record;
 use http::request::Parts;
 use http::{HeaderMap, Version, header};
 use hyper::body::Incoming;
+use std::rc::Rc;
 use turnout_routes::documents::Scheme;
 use turnout_routes::router::{FormatContext, RequestHead};
 
 /// See the module.
-pub(super) struct Inbound<'a> {
-    pub(super) client: &'a Client,
+pub(super) struct Inbound {
+    pub(super) client: Rc<Client>,
     pub(super) parts: Parts,
     /// What the URI among them lacks of the target.
     raw: RawBytes,
+    /// None once it is streamed, or handed on.
+    pub(super) body: Option<ClientBody>,
     pub(super) head: Head,
     pub(super) request_id: RequestId,
     /// Whether the peer's word about its own clients counts.
@@ -31,28 +34,23 @@ pub(super) struct Inbound<'a> {
     scheme: Scheme,
 }
 
-impl<'a> Inbound<'a> {
-    pub(super) fn new(
-        gateway: &Gateway,
-        client: &'a Client,
-        (parts, raw): (Parts, RawBytes),
-        body: Incoming,
-    ) -> (Self, ClientBody) {
+impl Inbound {
+    pub(super) fn new(gateway: &Gateway, client: &Rc<Client>, (parts, raw): (Parts, RawBytes), body: Incoming) -> Self {
         let settings = &gateway.settings;
         let trusted = settings.trusts(client.peer.ip());
         let awaits_continue = parts.headers.contains_key(header::EXPECT);
         let body = ClientBody::new(body, settings.body_idle_timeout, parts.version, awaits_continue);
-        let inbound = Self {
+        Self {
             request_id: RequestId::of(&parts.headers, trusted, || gateway.random.next_u128()),
             scheme: Some(&parts.headers).filter(|_| trusted).and_then(headers::told_scheme).unwrap_or(client.scheme()),
             head: Head::default(),
             takes_trailers: false,
-            client,
+            client: Rc::clone(client),
             parts,
             raw,
+            body: Some(body),
             trusted,
-        };
-        (inbound, body)
+        }
     }
 
     /// Checks the head, and takes off what must not reach matching or a backend.

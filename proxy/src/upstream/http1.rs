@@ -10,9 +10,10 @@ use crate::body::replay::TryBody;
 use crate::io::StallLimited;
 use crate::raw_target::PutBack;
 use bytes::Bytes;
-use http::{Method, Response};
+use http::{Method, Request, Response};
 use http_body::{Body, Frame};
 use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{Builder, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
 use std::future::poll_fn;
@@ -30,6 +31,8 @@ use turnout_routes::router::Failure;
 const MAX_RESPONSE_HEADER_BYTES: usize = 60 << 10;
 
 type Io = TokioIo<TargetIo<StallLimited<TcpStream>>>;
+/// What comes of a request; one that was not sent comes back.
+type Sent = Result<Response<Incoming>, TrySendError<Request<TryBody>>>;
 
 /// See the module. Dropped, it is closed.
 pub(super) struct Http1 {
@@ -87,17 +90,9 @@ impl Http1 {
     /// Sends the next try of a request.
     pub(super) async fn send(&mut self, outgoing: &mut Outgoing) -> Result<Response<Incoming>, SendFailure> {
         // Asked for only where there is a head: `Failure::AfterRequest` says that a try has used it up.
-        let Some((head, body)) = outgoing.next_try() else { return Err(SendFailure::Failed(Failure::AfterRequest)) };
-        self.requests += 1;
-        let to_head = head.method == Method::HEAD;
-        if let Some(put_back) = PutBack::new(&outgoing.raw, head.method.as_str()) {
-            self.target.expect(put_back);
-        }
-        if body.is_streamed() {
-            self.drive_in_a_task();
-        }
-        let request = dress::request(outgoing, head, body);
-        let sent = self.gate.shut_during(|| self.sender.try_send_request(request));
+        let Some((sent, to_head)) = self.begin(outgoing) else {
+            return Err(SendFailure::Failed(Failure::AfterRequest));
+        };
         // What has come may be taken whatever else this task has done: nobody would wake it for that again.
         let mut answered = pin!(unconstrained(sent));
         let answered = poll_fn(|context| {
@@ -120,6 +115,22 @@ impl Http1 {
                 None => classify(error.error()),
             }),
         }
+    }
+
+    /// Hands over the next try of a request, if there is one, and says whether that is a HEAD request. Apart from what waits
+    /// for the answer, which would hold room for all that is only needed here.
+    fn begin(&mut self, outgoing: &mut Outgoing) -> Option<(impl Future<Output = Sent> + use<>, bool)> {
+        let (head, body) = outgoing.next_try()?;
+        self.requests += 1;
+        let to_head = head.method == Method::HEAD;
+        if let Some(put_back) = PutBack::new(&outgoing.raw, head.method.as_str()) {
+            self.target.expect(put_back);
+        }
+        if body.is_streamed() {
+            self.drive_in_a_task();
+        }
+        let request = dress::request(outgoing, head, body);
+        Some((self.gate.shut_during(|| self.sender.try_send_request(request)), to_head))
     }
 
     /// The next frame of an answer.

@@ -32,10 +32,10 @@ fn small_pieces_hold_on_to_nothing_but_themselves() {
         let limits = BodyLimits { max_bytes: None, read_ahead_bytes, replay_bytes };
         let mut body = None;
         let counted = measure(|| {
-            let source = ClientBody::test(Pieces(pieces), Duration::from_secs(1));
+            let mut source = Some(ClientBody::test(Pieces(pieces), Duration::from_secs(1)));
             let mut count = BytesCount::Known(0);
             let reading = async {
-                let body = RequestBody::read(source, limits, &mut count).await.expect("it comes");
+                let body = RequestBody::read(&mut source, limits, &mut count).await.expect("it comes");
                 let mut reader = body.next_try();
                 while reader.frame().await.is_some() {}
                 body
