@@ -46,9 +46,12 @@ impl Drain {
         *self.phase.borrow()
     }
 
-    /// Each phase from now on, as it is reached; some may be passed over.
+    /// The phase there is, and each from now on as it is reached; some may be passed over.
     pub(crate) fn phases(&self) -> watch::Receiver<Phase> {
-        self.phase.subscribe()
+        let mut phases = self.phase.subscribe();
+        // Whoever asks late has missed what came before.
+        phases.mark_changed();
+        phases
     }
 
     /// Whether responses ask clients to close.
