@@ -22,7 +22,12 @@ fn monitors_and_alerts_appear_where_their_kinds_are_known() {
 
 #[test]
 fn alerts_ask_for_metrics_that_there_are() {
-    let sources = ["proxy/src/metrics.rs", "controller/src/telemetry.rs"];
+    let sources = [
+        "proxy/src/telemetry/metrics.rs",
+        "proxy/src/telemetry/metrics/standard.rs",
+        "proxy/src/control/gauges.rs",
+        "controller/src/telemetry.rs",
+    ];
     let sources: String = sources.map(|source| fs::read_to_string(root().join(source)).unwrap()).concat();
     let selector = Regex::new(r"([a-z_]+)\{").unwrap();
     let mut asked = BTreeSet::new();
