@@ -40,14 +40,17 @@ impl<T> ClientIo<T> {
     }
 }
 
-/// The status of an answer that begins with these bytes, if hyper's parser wrote it: no request came of the head, and
-/// nothing else is written meanwhile.
+const SERVER: &[u8] = b"\r\nserver: ";
+
+/// The status of an answer that begins with these bytes, if hyper's parser wrote it: no request came of the head, and the
+/// answer does not say who gives it, as all of the gateway's do. One of those may have had to wait until a next head came.
 fn parsers_answer(client: &Client, bytes: &[u8]) -> Option<StatusCode> {
     if !client.is_sending_head() {
         return None;
     }
     let status = bytes.strip_prefix(b"HTTP/1.1 ").or_else(|| bytes.strip_prefix(b"HTTP/1.0 "))?.get(..3)?;
-    StatusCode::from_bytes(status).ok().filter(StatusCode::is_client_error)
+    let is_the_gateways = bytes.windows(SERVER.len()).any(|window| window == SERVER);
+    StatusCode::from_bytes(status).ok().filter(|status| status.is_client_error() && !is_the_gateways)
 }
 
 impl<T: AsyncRead> AsyncRead for ClientIo<T> {
