@@ -3,7 +3,7 @@
 use crate::documents::Scheme;
 use http::HeaderMap;
 
-/// What a request is routed by. The path is normalised ([`normalise_path`]) and without its query.
+/// What a request is routed by. The path is normalised ([`super::normalise_path`]) and without its query.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestHead<'a> {
     /// The port number of the Gateway server, or the listener's where no Gateway document names it.
