@@ -13,11 +13,10 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Client;
 use kube::api::{Api, ListParams, Patch, PatchParams};
-use serde::Deserialize;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use turnout_rollout::{Backend, GatewayObservation, GatewayReport, ModelRollout};
+use turnout_rollout::{Backend, GatewayObservation, GatewayReport, ModelRollout, active_revision};
 use turnout_routes::documents::Document;
 
 /// One gateway.
@@ -98,10 +97,10 @@ fn endpoints(slices: &[EndpointSlice]) -> BTreeMap<String, Endpoint> {
 
 async fn ask(outbound: &dyn Outbound, pod: &str, status: SocketAddr) -> Option<GatewayReport> {
     let get = |path: &str| outbound.send(Call { address: status, path: path.to_owned(), body: None });
-    let (revision, metrics) = tokio::join!(get("/revision"), get("/metrics"));
-    match (revision, metrics) {
-        (Ok(revision), Ok(metrics)) if revision.status == 200 && metrics.status == 200 => {
-            GatewayReport::parse(pod.to_owned(), &revision.body, &String::from_utf8_lossy(&metrics.body)).ok()
+    let (revision, backends) = tokio::join!(get("/revision"), get("/backends"));
+    match (revision, backends) {
+        (Ok(revision), Ok(backends)) if revision.status == 200 && backends.status == 200 => {
+            GatewayReport::parse(pod.to_owned(), &revision.body, &backends.body).ok()
         }
         _ => None,
     }
@@ -116,13 +115,8 @@ async fn listens(outbound: &dyn Outbound, status: SocketAddr) -> bool {
 
 /// Whether a gateway has the revision, asked anew and for nothing else.
 pub async fn has_taken_up(outbound: &dyn Outbound, status: SocketAddr, revision: &str) -> bool {
-    #[derive(Deserialize)]
-    struct Revision {
-        active: Option<String>,
-    }
     let answer = outbound.send(Call { address: status, path: "/revision".to_owned(), body: None }).await;
-    let active = answer.ok().and_then(|answer| serde_json::from_slice::<Revision>(&answer.body).ok()?.active);
-    active.as_deref() == Some(revision)
+    answer.is_ok_and(|answer| active_revision(&answer.body).as_deref() == Some(revision))
 }
 
 /// Gives the pods' annotation a value that it never had, which makes kubelet sync them and with them the mounted

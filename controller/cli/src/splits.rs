@@ -1,9 +1,9 @@
-//! The splits of a gateway as its `/metrics` tell them, in the text format of Prometheus: which rule gives which weight to
-//! which backend, and what each backend has there. [`GatewayReport`](turnout_rollout::GatewayReport) answers for a
-//! backend that is known; here they are all listed.
+//! The splits of a gateway: which rule gives which weight to which backend, and what each backend has there.
+//! [`GatewayReport`] answers for a backend that is known; here they are all listed.
 
 use serde::Serialize;
 use std::collections::BTreeMap;
+use turnout_rollout::GatewayReport;
 
 /// A rule of the gateway.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -20,28 +20,24 @@ pub(crate) struct Split {
 pub(crate) struct Share {
     /// `host:port` or `host:port/subset`.
     pub(crate) backend: String,
-    pub(crate) weight: u64,
+    pub(crate) weight: u32,
     /// How many endpoints the gateway knows of, and the requests that it has in flight there: of the backend in all rules.
-    pub(crate) endpoints: u64,
+    pub(crate) endpoints: u32,
     pub(crate) in_flight: u64,
 }
 
-/// Reads all of them, in the order of the documents' names and the rules' positions.
-pub(crate) fn read(metrics: &str) -> Vec<Split> {
-    let samples: Vec<Sample<'_>> = metrics.lines().filter_map(read_line).collect();
-    let of_backend = |name: &str, backend: &str| {
-        let is_it = |sample: &&Sample<'_>| sample.name == name && sample.label("backend") == Some(backend);
-        samples.iter().filter(is_it).map(|sample| sample.value).sum()
-    };
+/// Lists all of them, in the order of the documents' names and the rules' positions.
+pub(crate) fn list(report: &GatewayReport) -> Vec<Split> {
     let mut splits: BTreeMap<(String, u64, String), Vec<Share>> = BTreeMap::new();
-    for sample in samples.iter().filter(|sample| sample.name == "turnout_weight") {
-        let (Some(route), Some(backend)) = (sample.label("route"), sample.label("backend")) else { continue };
-        splits.entry(place_of(route)).or_default().push(Share {
-            backend: backend.to_owned(),
-            weight: sample.value,
-            endpoints: of_backend("turnout_upstream_endpoints", backend),
-            in_flight: of_backend("turnout_requests_in_flight", backend),
-        });
+    for backend in report.backends() {
+        for given in &backend.weights {
+            splits.entry(place_of(&given.route)).or_default().push(Share {
+                backend: backend.backend.clone(),
+                weight: given.weight,
+                endpoints: backend.endpoints,
+                in_flight: backend.in_flight.iter().map(|sent| sent.requests).sum(),
+            });
+        }
     }
     let finish = |((_, _, route), mut shares): (_, Vec<Share>)| {
         shares.sort_by(|one, other| one.backend.cmp(&other.backend));
@@ -57,70 +53,27 @@ fn place_of(route: &str) -> (String, u64, String) {
     (document.to_owned(), position, route.to_owned())
 }
 
-/// One line.
-struct Sample<'a> {
-    name: &'a str,
-    labels: Vec<(&'a str, String)>,
-    value: u64,
-}
-
-impl Sample<'_> {
-    fn label(&self, name: &str) -> Option<&str> {
-        self.labels.iter().find(|(label, _)| *label == name).map(|(_, value)| value.as_str())
-    }
-}
-
-/// Reads `name{label="value",...} 12`; every other line is nothing.
-fn read_line(line: &str) -> Option<Sample<'_>> {
-    let (name, rest) = line.split_once('{')?;
-    let (mut rest, value) = rest.rsplit_once("} ")?;
-    let mut labels = Vec::new();
-    while let Some((label, quoted)) = rest.split_once("=\"") {
-        let (value, after) = unquote(quoted)?;
-        labels.push((label.trim_start_matches(','), value));
-        rest = after;
-    }
-    Some(Sample { name, labels, value: value.trim().parse().ok()? })
-}
-
-/// The text up to the closing quote, and what follows it.
-fn unquote(quoted: &str) -> Option<(String, &str)> {
-    let mut text = String::new();
-    let mut characters = quoted.char_indices();
-    loop {
-        match characters.next()? {
-            (end, '"') => return Some((text, &quoted[end + 1..])),
-            (_, '\\') => match characters.next()?.1 {
-                'n' => text.push('\n'),
-                other => text.push(other),
-            },
-            (_, other) => text.push(other),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
     use super::*;
-
-    const METRICS: &str = r#"# HELP turnout_weight Weights in effect.
-turnout_weight{backend="green.ns.svc.cluster.local:5001",route="ns/model spec.http[10] (a \"name\")"} 80
-turnout_weight{backend="blue.ns.svc.cluster.local:5001",route="ns/model spec.http[10] (a \"name\")"} 20
-turnout_weight{backend="blue.ns.svc.cluster.local:5001",route="ns/model spec.http[2]"} 1
-turnout_upstream_endpoints{backend="blue.ns.svc.cluster.local:5001"} 3
-turnout_requests_in_flight{backend="blue.ns.svc.cluster.local:5001"} 4
-turnout_routes_rejected 0
-turnout_weight{backend="half
-other{le="+Inf"} 1.5
-"#;
+    use serde_json::json;
 
     #[test]
     fn splits_are_listed_in_the_order_of_the_rules_with_what_each_backend_has() {
-        let splits = read(METRICS);
+        let (tenth, second) = ("ns/model spec.http[10] (a \"name\")", "ns/model spec.http[2]");
+        let page = json!({"revision": null, "backends": [
+            {"backend": "green:5001", "endpoints": 1, "endpointsDigest": 1, "inFlight": [],
+             "weights": [{"route": tenth, "weight": 80}]},
+            {"backend": "blue:5001", "endpoints": 3, "endpointsDigest": 2,
+             "inFlight": [{"route": tenth, "requests": 1}, {"route": second, "requests": 3}],
+             "weights": [{"route": tenth, "weight": 20}, {"route": second, "weight": 100}]},
+        ]});
+        let report = GatewayReport::parse("g".to_owned(), b"{}", page.to_string().as_bytes()).unwrap();
+        let splits = list(&report);
         let routes: Vec<&str> = splits.iter().map(|split| split.route.as_str()).collect();
-        assert_eq!(routes, ["ns/model spec.http[2]", "ns/model spec.http[10] (a \"name\")"]);
-        let blue =
-            Share { backend: "blue.ns.svc.cluster.local:5001".to_owned(), weight: 20, endpoints: 3, in_flight: 4 };
+        assert_eq!(routes, [second, tenth]);
+        let blue = Share { backend: "blue:5001".to_owned(), weight: 20, endpoints: 3, in_flight: 4 };
         assert_eq!(splits[1].shares[0], blue);
         assert_eq!(splits[1].shares[1].weight, 80);
     }

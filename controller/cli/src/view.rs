@@ -110,10 +110,10 @@ impl View {
 }
 
 impl GatewayView {
-    /// Reads the bodies of a gateway's `/revision` and `/metrics`.
-    pub(crate) fn read(id: String, revision: &[u8], metrics: &str) -> Self {
-        match GatewayReport::parse(id.clone(), revision, metrics) {
-            Ok(report) => Self { report, splits: splits::read(metrics), observed: None, silence: None },
+    /// Reads the bodies of a gateway's `/revision` and `/backends`.
+    pub(crate) fn read(id: String, revision: &[u8], backends: &[u8]) -> Self {
+        match GatewayReport::parse(id.clone(), revision, backends) {
+            Ok(report) => Self { splits: splits::list(&report), report, observed: None, silence: None },
             Err(error) => Self::silent(id, error.to_string()),
         }
     }
@@ -235,45 +235,47 @@ spec:
         parse(&[Source { name: "routes.yaml", bytes: DOCUMENTS.as_bytes() }]).unwrap().documents
     }
 
-    /// The `/metrics` of a gateway with these weights for the rollout's rule. As of a real one, what has no weight is
-    /// not there.
-    pub(crate) fn metrics(green: u64, blue: u64) -> String {
-        use std::fmt::Write as _;
-        let mut text =
-            "turnout_weight{backend=\"blue.ns.svc.cluster.local:5001\",route=\"ns/model spec.http[0]\"} 1\n".to_owned();
-        for (backend, weight) in [("green", green), ("blue", blue)] {
-            let name = format!("backend=\"{backend}.ns.svc.cluster.local:5001\"");
-            if weight > 0 {
-                let _ = writeln!(text, "turnout_weight{{{name},route=\"ns/model spec.http[1]\"}} {weight}");
-            }
-            let _ = writeln!(text, "turnout_upstream_endpoints{{{name}}} 2\nturnout_requests_in_flight{{{name}}} 3");
-        }
-        text
+    /// The `/backends` of a gateway that serves `revision` with these weights for the rollout's rule. As of a real one,
+    /// what has no weight is not there.
+    pub(crate) fn backends(revision: Option<&str>, green: u32, blue: u32) -> String {
+        let of = |name: &str, pin: u32, weight: u32| {
+            let weights = [("ns/model spec.http[0]", pin), ("ns/model spec.http[1]", weight)];
+            let weights = weights.into_iter().filter(|(_, weight)| *weight > 0);
+            json!({
+                "backend": format!("{name}.ns.svc.cluster.local:5001"), "endpoints": 2, "endpointsDigest": 1,
+                "weights": weights.map(|(route, weight)| json!({"route": route, "weight": weight})).collect::<Vec<_>>(),
+                "inFlight": [{"route": "ns/model spec.http[1]", "requests": 3}],
+            })
+        };
+        json!({"revision": revision, "backends": [of("green", 0, green), of("blue", 1, blue)]}).to_string()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use testing::{documents, metrics, rollout};
+    use testing::{backends, documents, rollout};
 
     #[test]
     fn the_seen_weights_are_those_of_the_rule_that_splits() {
-        let check = |metrics: &str, documents: &[Document], expected: Option<(u32, u32)>| {
-            let mut gateway = GatewayView::read("g".to_owned(), b"{}", metrics);
+        let check = |page: &str, documents: &[Document], expected: Option<(u32, u32)>| {
+            let mut gateway = GatewayView::read("g".to_owned(), b"{}", page.as_bytes());
             gateway.observe(documents, &rollout(&json!({})));
             let seen = gateway.weight(Backend::Green).zip(gateway.weight(Backend::Blue));
             assert_eq!(seen, expected);
         };
-        check(&metrics(80, 20), &documents(), Some((80, 20)));
-        check(&metrics(100, 0), &documents(), Some((100, 0)));
-        check(&metrics(100, 0), &[], None);
-        check("", &documents(), None);
+        check(&backends(None, 80, 20), &documents(), Some((80, 20)));
+        check(&backends(None, 100, 0), &documents(), Some((100, 0)));
+        check(&backends(None, 100, 0), &[], None);
+        check(r#"{"revision": null, "backends": []}"#, &documents(), None);
     }
 
     #[test]
     fn a_gateway_is_told_by_how_it_stands_to_what_is_published() {
-        let read = |revision: Value| GatewayView::read("g".to_owned(), revision.to_string().as_bytes(), "");
+        let read = |revision: Value| {
+            let page = backends(revision["active"].as_str(), 100, 0);
+            GatewayView::read("g".to_owned(), revision.to_string().as_bytes(), page.as_bytes())
+        };
         let check = |gateway: &GatewayView, published: Option<&str>, expected: &str| {
             assert_eq!(gateway.state(published).to_string(), expected, "{gateway:?}");
         };

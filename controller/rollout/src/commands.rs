@@ -88,7 +88,7 @@ impl ModelRollout {
         Ok(())
     }
 
-    /// Goes on: opens the gate of the stage that is reached, and moves the target to `to`, or at least to the next stage.
+    /// Goes on: opens the gate of the stage that is reached, be it an approval or a pause, and moves the target to `to`, or at least to the next stage.
     /// Gates on the way to `to` stay what they are. Returns the target.
     pub fn promote(&mut self, to: Option<Stage>) -> Result<Stage, CommandError> {
         let plan = Plan::of(self)?;
@@ -111,7 +111,7 @@ impl ModelRollout {
                 target
             }
         };
-        if let Some(stage) = reached.filter(|&stage| plan.gate(stage) == Gate::Manual) {
+        if let Some(stage) = reached.filter(|&stage| plan.gate(stage) != Gate::Open) {
             let Candidate { revision, attempt } = candidate;
             self.spec.approval = Some(Approval { revision, attempt, stage });
         }

@@ -1,13 +1,12 @@
 //! A gateway as it reports itself, from the two pages of its status port that a driver reads: `/revision` says what it
-//! serves, `/metrics` what each backend has there. How the pages were fetched is no business of this crate.
+//! serves, `/backends` what each backend has there. How the pages were fetched is no business of this crate.
 
-use crate::gauges::{BackendName, Gauges};
 use crate::hosts::full_host;
 use crate::observation::{GatewayObservation, Load, Rejection};
 use crate::resource::ModelRollout;
 use crate::weights::Backend;
 use serde::Deserialize;
-use turnout_routes::documents::{Action, Document, VirtualService};
+use turnout_routes::documents::{Action, Document};
 use turnout_routes::router::Origin;
 
 /// A gateway; nothing but its name is known of one that lives and cannot be read.
@@ -19,17 +18,76 @@ pub struct GatewayReport {
     active: Option<String>,
     rejected: Option<Rejection>,
     language: Option<u32>,
-    gauges: Gauges,
+    backends: Vec<BackendReport>,
+}
+
+/// A backend at a gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BackendReport {
+    /// `host:port` or `host:port/subset`.
+    pub backend: String,
+    /// How many endpoints the gateway knows of.
+    pub endpoints: u32,
+    /// Which addresses these are: the same number for the same set.
+    pub endpoints_digest: u64,
+    /// What each rule gives it; a rule that gives it nothing is left out.
+    pub weights: Vec<RouteWeight>,
+    /// The requests that it has not yet answered, by the rule that sent them there.
+    pub in_flight: Vec<RouteRequests>,
+}
+
+/// What a rule gives a backend.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct RouteWeight {
+    /// Where the rule stands, as `abtesting/model spec.http[2] (name)`.
+    pub route: String,
+    /// Its share.
+    pub weight: u32,
+}
+
+/// The requests of a rule at a backend.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct RouteRequests {
+    /// Where the rule stood when they came.
+    pub route: String,
+    /// How many there are.
+    pub requests: u64,
+}
+
+/// What documents and rollouts call a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BackendName<'a> {
+    /// In full and in lower case.
+    pub host: &'a str,
+    /// The service's port; any, if none.
+    pub port: Option<u16>,
+    /// The subset; the whole service, if none.
+    pub subset: Option<&'a str>,
+}
+
+impl BackendName<'_> {
+    /// Whether a gateway that says `host:port` or `host:port/subset` means it.
+    fn is_called(&self, name: &str) -> bool {
+        let (address, subset) = match name.split_once('/') {
+            Some((address, subset)) => (address, Some(subset)),
+            None => (name, None),
+        };
+        let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
+        host == self.host && subset == self.subset && self.port.is_none_or(|wanted| port == wanted.to_string())
+    }
 }
 
 /// Why a gateway's answer says nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum GatewayReportError {
-    /// `/revision` is not what a gateway answers.
-    #[error("gateway {id}: what it answers to /revision is not a revision: {error}")]
-    Revision {
+    /// A page is not what a gateway answers.
+    #[error("gateway {id}: it does not answer to {page} as a gateway of this version does: {error}")]
+    Page {
         /// The gateway.
         id: String,
+        /// The page.
+        page: &'static str,
         /// What is wrong.
         #[source]
         error: serde_json::Error,
@@ -44,42 +102,49 @@ struct RevisionAnswer {
     language: Option<u32>,
 }
 
+/// `/backends`.
+#[derive(Deserialize)]
+struct BackendsAnswer {
+    revision: Option<String>,
+    backends: Vec<BackendReport>,
+}
+
 #[derive(Deserialize)]
 struct RejectedAnswer {
     revision: String,
     reason: String,
 }
 
+/// The revision that a gateway serves, by the body of its `/revision`.
+pub fn active_revision(revision_json: &[u8]) -> Option<String> {
+    serde_json::from_slice::<RevisionAnswer>(revision_json).ok()?.active
+}
+
 impl GatewayReport {
-    /// Reads the bodies of `/revision` and `/metrics`. `id` is what people call the gateway, as its pod's name.
-    pub fn parse(id: String, revision_json: &[u8], metrics_text: &str) -> Result<Self, GatewayReportError> {
-        let answer: RevisionAnswer = match serde_json::from_slice(revision_json) {
-            Ok(answer) => answer,
-            Err(error) => return Err(GatewayReportError::Revision { id, error }),
-        };
+    /// Reads the bodies of `/revision` and `/backends`. `id` is what people call the gateway, as its pod's name.
+    pub fn parse(id: String, revision_json: &[u8], backends_json: &[u8]) -> Result<Self, GatewayReportError> {
+        let (answer, page): (RevisionAnswer, BackendsAnswer) =
+            match (serde_json::from_slice(revision_json), serde_json::from_slice(backends_json)) {
+                (Ok(answer), Ok(page)) => (answer, page),
+                (Err(error), _) => return Err(GatewayReportError::Page { id, page: "/revision", error }),
+                (_, Err(error)) => return Err(GatewayReportError::Page { id, page: "/backends", error }),
+            };
         let rejection = |rejected: RejectedAnswer| Rejection { revision: rejected.revision, reason: rejected.reason };
         Ok(Self {
             id,
             serving: true,
             answers: true,
-            active: answer.active,
+            // One that takes up routes between the two pages has said nothing of either.
+            active: answer.active.filter(|active| page.revision.as_ref() == Some(active)),
             rejected: answer.rejected.map(rejection),
             language: answer.language,
-            gauges: Gauges::parse(metrics_text),
+            backends: page.backends,
         })
     }
 
     /// A gateway that lives and cannot be read.
     pub fn silent(id: String) -> Self {
-        Self {
-            id,
-            serving: true,
-            answers: false,
-            active: None,
-            rejected: None,
-            language: None,
-            gauges: Gauges::default(),
-        }
+        Self { id, serving: true, answers: false, active: None, rejected: None, language: None, backends: Vec::new() }
     }
 
     /// The same gateway, which takes no new connections any more: what it has in flight counts, what it serves does not.
@@ -108,20 +173,20 @@ impl GatewayReport {
         self.language
     }
 
+    /// All backends that it has.
+    pub fn backends(&self) -> &[BackendReport] {
+        &self.backends
+    }
+
     /// A backend at this gateway, with the largest weight that any rule gives it.
     pub fn load(&self, backend: &BackendName<'_>) -> Load {
-        self.load_in(backend, |_| true)
+        self.load_in(backend, None)
     }
 
     /// The gateway as the decision about a rollout needs it; `documents` are what is published.
     pub fn observe(&self, documents: &[Document], rollout: &ModelRollout) -> GatewayObservation {
-        let routes = split_routes(documents, rollout);
-        let load = |backend: Backend| {
-            let reference = rollout.spec.backend(backend);
-            let host = full_host(&reference.host, rollout.route_namespace());
-            let name = BackendName { host: &host, port: reference.port, subset: reference.subset.as_deref() };
-            self.load_in(&name, |route| routes.iter().any(|split| split == route))
-        };
+        let rules = Rules::of(documents, rollout);
+        let load = |backend: Backend| self.load_in(&name_of(rollout, backend).name(), Some(&rules));
         GatewayObservation {
             id: self.id.clone(),
             serving: self.serving,
@@ -133,46 +198,90 @@ impl GatewayReport {
         }
     }
 
-    /// Whether the endpoints that it has for a backend are exactly those with this digest. One that does not tell is
-    /// believed.
+    /// Whether the endpoints that it has for a backend are exactly those with this digest, wherever it knows the backend.
     pub fn knows_endpoints(&self, rollout: &ModelRollout, backend: Backend, digest: u64) -> bool {
-        let reference = rollout.spec.backend(backend);
-        let host = full_host(&reference.host, rollout.route_namespace());
-        let name = BackendName { host: &host, port: reference.port, subset: reference.subset.as_deref() };
-        self.gauges.knows(&name, digest)
+        self.of(&name_of(rollout, backend).name()).all(|report| report.endpoints_digest == digest)
     }
 
-    fn load_in(&self, backend: &BackendName<'_>, is_meant: impl Fn(&str) -> bool) -> Load {
-        Load {
-            weight: u32::try_from(self.gauges.weight(backend, is_meant)).unwrap_or(u32::MAX),
-            endpoints: u32::try_from(self.gauges.endpoints(backend)).unwrap_or(u32::MAX),
-            in_flight: self.gauges.in_flight(backend),
+    fn of(&self, backend: &BackendName<'_>) -> impl Iterator<Item = &BackendReport> {
+        self.backends.iter().filter(move |report| backend.is_called(&report.backend))
+    }
+
+    /// Of the rollout with these rules, or of all rules without.
+    fn load_in(&self, backend: &BackendName<'_>, rules: Option<&Rules>) -> Load {
+        let mut load = Load::default();
+        for report in self.of(backend) {
+            let given = report.weights.iter().filter(|given| rules.is_none_or(|rules| rules.is_split(&given.route)));
+            load.weight = given.map(|given| given.weight).fold(load.weight, u32::max);
+            load.endpoints = load.endpoints.saturating_add(report.endpoints);
+            for sent in &report.in_flight {
+                load.in_flight = load.in_flight.saturating_add(sent.requests);
+                if rules.is_none_or(|rules| rules.may_have_split(&sent.route)) {
+                    load.in_flight_by_split = load.in_flight_by_split.saturating_add(sent.requests);
+                }
+            }
         }
+        load
     }
 }
 
-/// The rules of the rollout's VirtualService that split, as gateways name them. A rule with one destination pins
-/// requests to it whatever its weight, which is no share of a split.
-fn split_routes(documents: &[Document], rollout: &ModelRollout) -> Vec<String> {
-    let is_it = |service: &&VirtualService| {
-        service.metadata.name == rollout.spec.route.virtual_service
-            && service.metadata.namespace == rollout.route_namespace()
-    };
-    let services = documents.iter().filter_map(|document| match document {
-        Document::VirtualService(service) => Some(service),
-        _ => None,
-    });
-    let mut routes = Vec::new();
-    for service in services.filter(is_it) {
-        for (http, rule) in service.http.iter().enumerate() {
-            let splits = matches!(&rule.action, Action::Forward(forward) if forward.destinations.as_slice().len() > 1);
-            if splits {
-                let (namespace, name) = (service.metadata.namespace.clone(), service.metadata.name.clone());
-                routes.push(Origin { namespace, virtual_service: name, http, name: rule.name.clone() }.to_string());
+/// A backend's full name, of which [`BackendName`] borrows.
+struct FullName<'a> {
+    host: String,
+    port: Option<u16>,
+    subset: Option<&'a str>,
+}
+
+impl FullName<'_> {
+    fn name(&self) -> BackendName<'_> {
+        BackendName { host: &self.host, port: self.port, subset: self.subset }
+    }
+}
+
+fn name_of(rollout: &ModelRollout, backend: Backend) -> FullName<'_> {
+    let reference = rollout.spec.backend(backend);
+    let host = full_host(&reference.host, rollout.route_namespace());
+    FullName { host, port: reference.port, subset: reference.subset.as_deref() }
+}
+
+/// The rules of the rollout's VirtualService, as gateways name them.
+struct Rules {
+    /// How they all begin.
+    own: String,
+    /// Those that split: their weights are the rollout's.
+    splits: Vec<String>,
+    /// Those with one destination: who meets one has asked for the backend by name, whatever its weight there.
+    pins: Vec<String>,
+}
+
+impl Rules {
+    fn of(documents: &[Document], rollout: &ModelRollout) -> Self {
+        let (namespace, name) = (rollout.route_namespace(), rollout.spec.route.virtual_service.as_str());
+        let mut rules = Self { own: format!("{namespace}/{name} "), splits: Vec::new(), pins: Vec::new() };
+        for document in documents {
+            let Document::VirtualService(service) = document else { continue };
+            if service.metadata.name != name || service.metadata.namespace != namespace {
+                continue;
+            }
+            for (http, rule) in service.http.iter().enumerate() {
+                let Action::Forward(forward) = &rule.action else { continue };
+                let (namespace, virtual_service) = (namespace.to_owned(), name.to_owned());
+                let origin = Origin { namespace, virtual_service, http, name: rule.name.clone() }.to_string();
+                let of = if forward.destinations.as_slice().len() > 1 { &mut rules.splits } else { &mut rules.pins };
+                of.push(origin);
             }
         }
+        rules
     }
-    routes
+
+    fn is_split(&self, route: &str) -> bool {
+        self.splits.iter().any(|split| split == route)
+    }
+
+    /// A rule that is gone, or has another name now, may have been the split.
+    fn may_have_split(&self, route: &str) -> bool {
+        route.starts_with(&self.own) && !self.pins.iter().any(|pin| pin == route)
+    }
 }
 
 #[cfg(test)]
@@ -196,14 +305,17 @@ spec:
     - {destination: {host: model-svc-green, port: {number: 5001}}, weight: 80}
     - {destination: {host: model-svc-blue, port: {number: 5001}}, weight: 20}
 ";
-    const METRICS: &str = r#"turnout_weight{backend="model-svc-blue.abtesting.svc.cluster.local:5001",route="abtesting/model spec.http[0]"} 1
-turnout_weight{backend="model-svc-blue.abtesting.svc.cluster.local:5001",route="other/model spec.http[1]"} 70
-turnout_weight{backend="model-svc-green.abtesting.svc.cluster.local:5001",route="abtesting/model spec.http[1]"} 80
-turnout_weight{backend="model-svc-blue.abtesting.svc.cluster.local:5001",route="abtesting/model spec.http[1]"} 20
-turnout_upstream_endpoints{backend="model-svc-blue.abtesting.svc.cluster.local:5001"} 3
-turnout_requests_in_flight{backend="model-svc-blue.abtesting.svc.cluster.local:5001"} 4
-turnout_requests_in_flight{backend="model-svc-blue.other.svc.cluster.local:5001"} 5
-"#;
+    const BACKENDS: &str = r#"{"revision": "3f2a", "newer": true, "backends": [
+  {"backend": "model-svc-blue.abtesting.svc.cluster.local:5001", "endpoints": 3, "endpointsDigest": 7, "weights": [
+     {"route": "abtesting/model spec.http[0]", "weight": 100}, {"route": "other/model spec.http[1]", "weight": 70},
+     {"route": "abtesting/model spec.http[1]", "weight": 20}],
+   "inFlight": [
+     {"route": "abtesting/model spec.http[0]", "requests": 1}, {"route": "other/model spec.http[1]", "requests": 2},
+     {"route": "abtesting/model spec.http[1]", "requests": 4}, {"route": "abtesting/model spec.http[2] (gone)", "requests": 8}]},
+  {"backend": "model-svc-blue.abtesting.svc.cluster.local:5001/v1", "endpoints": 1, "endpointsDigest": 8, "weights": [],
+   "inFlight": [{"route": "abtesting/model spec.http[1]", "requests": 16}]},
+  {"backend": "model-svc-green.abtesting.svc.cluster.local:5001", "endpoints": 0, "endpointsDigest": 9, "weights": [
+     {"route": "abtesting/model spec.http[1]", "weight": 80}], "inFlight": []}]}"#;
 
     #[test]
     fn both_pages_make_the_observation_of_a_rollout() {
@@ -214,7 +326,8 @@ turnout_requests_in_flight{backend="model-svc-blue.other.svc.cluster.local:5001"
             "language": 1,
             "newer": true,
         });
-        let report = GatewayReport::parse("gateway-0".to_owned(), revision.to_string().as_bytes(), METRICS).unwrap();
+        let report =
+            GatewayReport::parse("gateway-0".to_owned(), revision.to_string().as_bytes(), BACKENDS.as_bytes()).unwrap();
         assert_eq!((report.id(), report.active(), report.language()), ("gateway-0", Some("3f2a"), Some(1)));
         let observed = report.observe(&documents, &rollout(json!({})));
         assert_eq!((observed.id.as_str(), observed.active.as_deref()), ("gateway-0", Some("3f2a")));
@@ -225,10 +338,16 @@ turnout_requests_in_flight{backend="model-svc-blue.other.svc.cluster.local:5001"
         );
         let rejection = Rejection { revision: "9c1b".to_owned(), reason: "bad".to_owned() };
         assert_eq!((observed.rejected.as_ref(), report.rejected()), (Some(&rejection), Some(&rejection)));
-        assert_eq!(observed.green, Load { weight: 80, endpoints: 0, in_flight: 0 });
-        assert_eq!(observed.blue, Load { weight: 20, endpoints: 3, in_flight: 4 });
+        assert_eq!(observed.green, Load { weight: 80, endpoints: 0, in_flight: 0, in_flight_by_split: 0 });
+        assert_eq!(
+            observed.blue,
+            Load { weight: 20, endpoints: 3, in_flight: 15, in_flight_by_split: 12 },
+            "4 by weight, 8 perhaps"
+        );
+        assert!(report.knows_endpoints(&rollout(json!({})), Backend::Blue, 7));
+        assert!(!report.knows_endpoints(&rollout(json!({})), Backend::Blue, 8), "which is that of the subset");
         let blue = BackendName { host: "model-svc-blue.abtesting.svc.cluster.local", port: Some(5001), subset: None };
-        assert_eq!(report.load(&blue), Load { weight: 70, endpoints: 3, in_flight: 4 });
+        assert_eq!(report.load(&blue), Load { weight: 100, endpoints: 3, in_flight: 15, in_flight_by_split: 15 });
     }
 
     #[test]
@@ -240,19 +359,22 @@ turnout_requests_in_flight{backend="model-svc-blue.other.svc.cluster.local:5001"
 
     #[test]
     fn a_gateway_without_routes_is_read_and_what_is_no_gateway_is_not() {
-        let check = |text: &str, expected: Result<Option<&str>, &str>| {
-            let report = GatewayReport::parse("gateway-0".to_owned(), text.as_bytes(), "");
+        let check = |revision: &str, backends: &str, expected: Result<Option<&str>, &str>| {
+            let report = GatewayReport::parse("gateway-0".to_owned(), revision.as_bytes(), backends.as_bytes());
             match expected {
-                Ok(active) => assert_eq!(report.unwrap().active(), active, "{text}"),
+                Ok(active) => assert_eq!(report.unwrap().active(), active, "{revision} {backends}"),
                 Err(message) => {
                     let error = report.unwrap_err().to_string();
-                    assert!(error.starts_with(message), "{text}: {error}");
+                    assert!(error.starts_with(message), "{revision} {backends}: {error}");
                 }
             }
         };
-        check(r#"{"active": null, "rejected": null, "language": 1}"#, Ok(None));
-        check(r#"{"active": "3f2a"}"#, Ok(Some("3f2a")));
-        check("not found", Err("gateway gateway-0: what it answers to /revision is not a revision: "));
-        check(r#"{"active": 1}"#, Err("gateway gateway-0: "));
+        let of = |revision: &str| format!(r#"{{"revision": {revision}, "backends": []}}"#);
+        check(r#"{"active": null, "rejected": null, "language": 1}"#, &of("null"), Ok(None));
+        check(r#"{"active": "3f2a"}"#, &of(r#""3f2a""#), Ok(Some("3f2a")));
+        check(r#"{"active": "3f2a"}"#, &of(r#""9c1b""#), Ok(None));
+        check("not found", &of("null"), Err("gateway gateway-0: it does not answer to /revision as a gateway"));
+        check(r#"{"active": 1}"#, &of("null"), Err("gateway gateway-0: it does not answer to /revision"));
+        check(r#"{"active": null}"#, "404 page not found", Err("gateway gateway-0: it does not answer to /backends"));
     }
 }

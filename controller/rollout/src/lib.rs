@@ -76,7 +76,6 @@
 
 mod commands;
 mod gateway_report;
-mod gauges;
 mod hosts;
 pub mod istio;
 mod machine;
@@ -92,8 +91,9 @@ mod weights;
 mod testing;
 
 pub use commands::{CommandError, RollbackRequest};
-pub use gateway_report::{GatewayReport, GatewayReportError};
-pub use gauges::BackendName;
+pub use gateway_report::{
+    BackendName, BackendReport, GatewayReport, GatewayReportError, RouteRequests, RouteWeight, active_revision,
+};
 pub use hosts::{ServiceName, full_host, subset_labels};
 pub use machine::{Action, Decision, Departure, Event, Severity, decide, depart};
 pub use observation::{BackendObservation, GatewayObservation, Load, Observation, Obstacle, Published, Rejection};
@@ -103,9 +103,9 @@ pub use registry::{
 pub use render::{MAX_PUBLISHED_BYTES, RenderError, RouteSelectionError, governed_rule, publish, route_weights};
 pub use resource::{
     API_VERSION, Approval, BackendRef, Candidate, Condition, ConditionStatus, ConditionType, FieldError, Gate,
-    GateKind, GateSpec, InvalidRollout, KIND, Mode, ModelRollout, ObjectMetadata, OnBackendLoss, Phase, Plan,
-    RollbackReason, RollbackStatus, RolloutSpec, RolloutStatus, RouteRef, Transition, WaitReason, Waiting, WarmUp,
-    Workload,
+    GateKind, GateSpec, InvalidRollout, KIND, Mode, ModelRollout, ObjectMetadata, OnBackendLoss, OnDrainDeadline,
+    Phase, Plan, RollbackReason, RollbackStatus, RolloutSpec, RolloutStatus, RouteRef, Transition, WaitReason, Waiting,
+    WarmUp, Workload,
 };
 pub use stage::{
     Percent, STAGE_TABLE, Stage, StagePlan, StagePlanError, StageRow, Target, UnknownStage, UnknownTarget,

@@ -109,6 +109,8 @@ pub struct Load {
     pub endpoints: u32,
     /// How many requests it has sent there and not yet finished.
     pub in_flight: u64,
+    /// How many of them a weight of the rollout's rule sent there; the others asked for the backend by name.
+    pub in_flight_by_split: u64,
 }
 
 impl Observation {

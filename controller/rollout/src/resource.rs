@@ -89,6 +89,13 @@ pub struct RolloutSpec {
     /// How long a new backend may take to become ready and warm before the rollout counts as stalled, in seconds.
     #[serde(default = "default_ready_deadline_seconds")]
     pub ready_deadline_seconds: u64,
+    /// How long a backend without weight may take to answer its last requests, in seconds: before it is replaced those
+    /// that its weight sent there, before blue is removed all. Then `onDrainDeadline` decides.
+    #[serde(default = "default_drain_deadline_seconds")]
+    pub drain_deadline_seconds: u64,
+    /// What happens when `drainDeadlineSeconds` are over and requests are left.
+    #[serde(default)]
+    pub on_drain_deadline: OnDrainDeadline,
     /// The requests that a new backend gets before it gets weight; none without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warm_up: Option<WarmUp>,
@@ -214,6 +221,21 @@ pub enum Mode {
     Gateway,
     /// Istio, which says nothing: a settle time stands in for the confirmation.
     Istio,
+}
+
+fn default_drain_deadline_seconds() -> u64 {
+    300
+}
+
+/// What happens when a backend has requests left after `drainDeadlineSeconds`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum OnDrainDeadline {
+    /// The rollout counts as stalled, and waits on.
+    #[default]
+    Hold,
+    /// The backend is replaced or removed all the same; what is left ends with its pods.
+    Remove,
 }
 
 /// What happens when blue has weight and loses its last ready endpoint. Its weight moves to green in either case.

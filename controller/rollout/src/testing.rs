@@ -43,7 +43,7 @@ pub(crate) fn absent() -> BackendObservation {
 
 /// A gateway that has what is published.
 pub(crate) fn gateway(index: usize, weights: Weights) -> GatewayObservation {
-    let load = |weight| Load { weight, endpoints: 2, in_flight: 0 };
+    let load = |weight| Load { weight, endpoints: 2, ..Load::default() };
     GatewayObservation {
         id: format!("gateway-{index}"),
         serving: true,

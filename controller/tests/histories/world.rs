@@ -268,7 +268,7 @@ impl World {
         if let Some(gateway) = self.gateways.iter().find(|gateway| gateway.listens(call.address)) {
             return match call.path.as_str() {
                 "/revision" => page(200, gateway.revision_page().to_string()),
-                "/metrics" => page(200, gateway.metrics_page()),
+                "/backends" => page(200, gateway.backends_page().to_string()),
                 _ => page(404, String::new()),
             };
         }

@@ -124,11 +124,11 @@ impl Cluster {
     }
 
     async fn ask_gateway(&self, id: String, pod: &Pod) -> GatewayView {
-        let both = async { tokio::try_join!(self.get_of_pod(pod, "revision"), self.get_of_pod(pod, "metrics")) };
+        let both = async { tokio::try_join!(self.get_of_pod(pod, "revision"), self.get_of_pod(pod, "backends")) };
         match timeout(PATIENCE, both).await {
             Err(_) => GatewayView::silent(id, format!("no answer within {} s", PATIENCE.as_secs())),
             Ok(Err(failure)) => GatewayView::silent(id, failure.to_string()),
-            Ok(Ok((revision, metrics))) => GatewayView::read(id, revision.as_bytes(), &metrics),
+            Ok(Ok((revision, backends))) => GatewayView::read(id, revision.as_bytes(), backends.as_bytes()),
         }
     }
 

@@ -64,7 +64,8 @@ fn text(gateways: &[GatewayView], published: Option<&str>) -> String {
             for split in &gateway.splits {
                 let mut route = format!("  {}", split.route);
                 for share in &split.shares {
-                    let numbers = [share.weight, share.endpoints, share.in_flight].map(|number| number.to_string());
+                    let numbers = [u64::from(share.weight), share.endpoints.into(), share.in_flight]
+                        .map(|number| number.to_string());
                     rows.push([vec![std::mem::take(&mut route), share.backend.clone()], numbers.to_vec()].concat());
                 }
             }
@@ -87,13 +88,15 @@ fn to_json(gateways: &[GatewayView], published: Option<&str>) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::view::testing::metrics;
+    use crate::view::testing::backends;
     use anstream::adapter::strip_str;
 
     fn gateways() -> [GatewayView; 2] {
-        let revision = json!({"active": "0123456789abcdef", "language": 1}).to_string();
+        let active = "0123456789abcdef";
+        let revision = json!({"active": active, "language": 1}).to_string();
+        let page = backends(Some(active), 80, 20);
         [
-            GatewayView::read("gateway-a".to_owned(), revision.as_bytes(), &metrics(80, 20)),
+            GatewayView::read("gateway-a".to_owned(), revision.as_bytes(), page.as_bytes()),
             GatewayView::silent("gateway-b".to_owned(), "no answer".to_owned()),
         ]
     }

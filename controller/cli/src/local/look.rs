@@ -55,8 +55,8 @@ async fn gateways(directory: &Directory) -> anyhow::Result<Vec<GatewayView>> {
 async fn ask(id: String, addresses: Option<GatewayAddresses>) -> GatewayView {
     let Some(addresses) = addresses else { return GatewayView::silent(id, "its file cannot be read".to_owned()) };
     let status = addresses.status.to_string();
-    match tokio::try_join!(client::get(&status, "/revision"), client::get(&status, "/metrics")) {
-        Ok(((_, revision), (_, metrics))) => GatewayView::read(id, &revision, &String::from_utf8_lossy(&metrics)),
+    match tokio::try_join!(client::get(&status, "/revision"), client::get(&status, "/backends")) {
+        Ok(((_, revision), (_, backends))) => GatewayView::read(id, &revision, &backends),
         Err(error) => GatewayView::silent(id, format!("{error:#}")),
     }
 }

@@ -5,7 +5,9 @@
 use super::client;
 use super::directory::{Directory, GatewayAddresses};
 use tokio::task::JoinSet;
-use turnout_rollout::{Backend, BackendObservation, BackendRef, GatewayReport, ModelRollout, full_host, subset_labels};
+use turnout_rollout::{
+    Backend, BackendObservation, BackendRef, GatewayReport, ModelRollout, active_revision, full_host, subset_labels,
+};
 use turnout_routes::documents::{Document, EndpointAddress, Resolution, ServiceEndpoint, ServiceEntry, ServicePort};
 
 /// What an endpoint serves.
@@ -48,16 +50,15 @@ pub(crate) async fn gateways(directory: &Directory) -> anyhow::Result<Vec<Gatewa
 async fn ask_gateway(id: String, addresses: Option<GatewayAddresses>) -> GatewayReport {
     let Some(addresses) = addresses else { return GatewayReport::silent(id) };
     let status = addresses.status.to_string();
-    let (revision, metrics) = tokio::join!(client::get(&status, "/revision"), client::get(&status, "/metrics"));
-    let (Ok((_, revision)), Ok((_, metrics))) = (revision, metrics) else { return GatewayReport::silent(id) };
-    let metrics = String::from_utf8_lossy(&metrics);
-    GatewayReport::parse(id.clone(), &revision, &metrics).unwrap_or_else(|_| GatewayReport::silent(id))
+    let (revision, backends) = tokio::join!(client::get(&status, "/revision"), client::get(&status, "/backends"));
+    let (Ok((_, revision)), Ok((_, backends))) = (revision, backends) else { return GatewayReport::silent(id) };
+    GatewayReport::parse(id.clone(), &revision, &backends).unwrap_or_else(|_| GatewayReport::silent(id))
 }
 
 /// Whether a gateway has the revision that is wanted; nothing else of it is asked for.
 pub(crate) async fn has_settled(addresses: &GatewayAddresses, wanted: &str) -> bool {
     let Ok((_, answer)) = client::get(&addresses.status.to_string(), "/revision").await else { return false };
-    GatewayReport::parse(String::new(), &answer, "").is_ok_and(|report| report.active() == Some(wanted))
+    active_revision(&answer).as_deref() == Some(wanted)
 }
 
 /// Where the documents say that a backend is; empty if nowhere.

@@ -242,7 +242,7 @@ fn duration(seconds: u64) -> String {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
     use super::*;
-    use crate::view::testing::{documents, metrics, rollout};
+    use crate::view::testing::{backends, documents, rollout};
     use crate::view::{BackendView, GatewayView};
     use anstream::adapter::strip_str;
     use serde_json::{Value, json};
@@ -269,9 +269,10 @@ mod tests {
     }
 
     fn view() -> View {
-        let gateway = |name: &str, active: &str, blue: u64| {
+        let gateway = |name: &str, active: &str, blue: u32| {
             let revision = json!({"active": active}).to_string();
-            let mut gateway = GatewayView::read(name.to_owned(), revision.as_bytes(), &metrics(100 - blue, blue));
+            let page = backends(Some(active), 100 - blue, blue);
+            let mut gateway = GatewayView::read(name.to_owned(), revision.as_bytes(), page.as_bytes());
             gateway.observe(&documents(), &rollout(&json!({})));
             gateway
         };

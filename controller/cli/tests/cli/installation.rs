@@ -80,6 +80,7 @@ pub(crate) fn put_revision(api: &Api, active: &str, rejected: Option<&str>) {
     let rejected = rejected.map(|reason| json!({"revision": published(), "reason": reason}));
     let answer = json!({"active": active, "rejected": rejected, "language": 1});
     api.put(&format!("{STATUS_PORT}/revision"), Value::String(answer.to_string()));
+    put_backends(api, active);
 }
 
 /// The gateway does not answer any more.
@@ -126,14 +127,18 @@ fn put_gateway(api: &Api) {
         }),
     );
     put_revision(api, &published(), None);
-    let metrics = [("green", 2, 3), ("blue", 1, 4)].map(|(name, endpoints, in_flight)| {
-        let label = format!("backend=\"{name}.ns.svc.cluster.local:5001\"");
-        format!(
-            "turnout_weight{{{label},route=\"ns/model spec.http[0]\"}} 50\n\
-             turnout_upstream_endpoints{{{label}}} {endpoints}\nturnout_requests_in_flight{{{label}}} {in_flight}\n"
-        )
+}
+
+fn put_backends(api: &Api, revision: &str) {
+    let backends = [("green", 2, 3), ("blue", 1, 4)].map(|(name, endpoints, in_flight)| {
+        let route = "ns/model spec.http[0]";
+        json!({
+            "backend": format!("{name}.ns.svc.cluster.local:5001"), "endpoints": endpoints, "endpointsDigest": 1,
+            "weights": [{"route": route, "weight": 50}], "inFlight": [{"route": route, "requests": in_flight}],
+        })
     });
-    api.put(&format!("{STATUS_PORT}/metrics"), Value::String(metrics.concat()));
+    let page = json!({"revision": revision, "backends": backends});
+    api.put(&format!("{STATUS_PORT}/backends"), Value::String(page.to_string()));
 }
 
 /// Two pods of green, one of them ready, and one of blue.

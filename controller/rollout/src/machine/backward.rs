@@ -1,7 +1,7 @@
 //! The way back: all weight to a backend that serves the stable image, confirmed everywhere, and then the candidate goes.
 
-use super::Draft;
-use crate::resource::{WaitReason, Workload};
+use super::{Draft, Whose};
+use crate::resource::WaitReason;
 use crate::stage::{Stage, Target};
 use crate::weights::{Backend, Weights};
 
@@ -45,13 +45,13 @@ impl Draft<'_> {
             let reason = if is_ready { WaitReason::StableImage } else { WaitReason::ReadyEndpoints };
             return self.wait_for(reason, &text);
         }
-        match self.busy(Backend::Green) {
-            None => self.replace(Backend::Green, &stable),
-            Some(busy) if self.spec.workload == Workload::Managed && self.observed.green.exists => {
-                let text = format!("waiting for green to drain before the stable image is restored: {busy}");
-                return self.wait_for(WaitReason::Drain, &text);
+        if self.observed.green.exists {
+            if !self.is_drained(Backend::Green, Whose::OfSplit, "the stable image is restored") {
+                return;
             }
-            Some(_) => {}
+            self.replace(Backend::Green, &stable);
+        } else if self.has_weight(Backend::Green).is_none() {
+            self.replace(Backend::Green, &stable);
         }
         self.wait_for(WaitReason::StableImage, &text);
     }

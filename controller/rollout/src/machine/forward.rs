@@ -1,7 +1,7 @@
 //! The way forward: entering a stage means that its weights are in effect everywhere, leaving it that its work is done
 //! and its gate is open.
 
-use super::{Action, Draft, Severity};
+use super::{Action, Draft, Severity, Whose};
 use crate::resource::{Approval, Gate, Plan, WaitReason, Workload};
 use crate::stage::{Stage, Target};
 use crate::weights::Backend;
@@ -116,17 +116,15 @@ impl Draft<'_> {
         if self.observed.backend(backend).serves(&revision) {
             return true;
         }
-        let mut reason = WaitReason::CandidateReady;
-        let mut text = self.not_serving(backend, &revision);
-        match self.busy(backend) {
-            None => self.replace(backend, &revision),
-            Some(busy) if self.spec.workload == Workload::Managed && self.observed.backend(backend).exists => {
-                reason = WaitReason::Drain;
-                text = format!("waiting for {backend} to drain before it is replaced: {busy}");
+        if self.observed.backend(backend).exists {
+            if !self.is_drained(backend, Whose::OfSplit, "it is replaced") {
+                return false;
             }
-            Some(_) => {}
+            self.replace(backend, &revision);
+        } else if self.has_weight(backend).is_none() {
+            self.replace(backend, &revision);
         }
-        self.wait_for(reason, &text);
+        self.wait_for(WaitReason::CandidateReady, &self.not_serving(backend, &revision));
         false
     }
 
@@ -159,7 +157,7 @@ impl Draft<'_> {
     fn gate_is_open(&mut self, plan: &Plan, stage: Stage) -> bool {
         match plan.gate(stage) {
             Gate::Open => true,
-            Gate::Manual if self.is_approved(stage) => true,
+            Gate::Manual | Gate::Pause { .. } if self.is_approved(stage) => true,
             Gate::Manual => {
                 self.wait_for(WaitReason::Gate, "waiting for approval: promote to go on");
                 false
@@ -167,7 +165,7 @@ impl Draft<'_> {
             Gate::Pause { .. } => {
                 let over = self.pause_ends(plan, stage).is_none_or(|until| self.observed.now >= until);
                 if !over {
-                    self.wait_for(WaitReason::GatePause, "pausing");
+                    self.wait_for(WaitReason::GatePause, "pausing: promote to go on at once");
                 }
                 over
             }

@@ -51,17 +51,15 @@ impl Draft<'_> {
     fn waiting(&mut self) -> Option<Waiting> {
         let (reason, _) = self.wait.as_ref()?;
         let reason = *reason;
-        let same_place = self.before.stage == self.status.stage
-            && self.before.moving_to == self.status.moving_to
-            && self.before.candidate == self.status.candidate
-            && self.before.weights == self.status.weights;
-        let former = self.before.waiting.as_ref().filter(|former| same_place && former.reason == reason);
+        let is_same = self.is_same_place() && self.before.weights == self.status.weights;
+        let former = self.before.waiting.as_ref().filter(|former| is_same && former.reason == reason);
         let since = former.map_or(self.observed.now, |former| former.since);
         let deadline = self.deadline_seconds(reason).map(|seconds| since.plus(seconds));
         let overdue = deadline.is_some_and(|deadline| self.observed.now > deadline);
         let was_overdue = former.is_some_and(|former| former.overdue);
         if overdue && !was_overdue {
-            self.tell(Severity::Warning, "DeadlineExceeded", self.line());
+            let left = self.left.as_ref().map(|left| format!("; {left}")).unwrap_or_default();
+            self.tell(Severity::Warning, "DeadlineExceeded", format!("{}{left}", self.line()));
         }
         let until = deadline.or_else(|| self.end_of_pause(reason));
         Some(Waiting { reason, since, until, overdue })
@@ -70,10 +68,19 @@ impl Draft<'_> {
     fn deadline_seconds(&self, reason: WaitReason) -> Option<u64> {
         match reason {
             WaitReason::Confirmation | WaitReason::EndpointsSeen => Some(self.spec.confirm_deadline_seconds),
-            WaitReason::CandidateReady | WaitReason::WarmUp | WaitReason::ReadyEndpoints => {
-                Some(self.spec.ready_deadline_seconds)
-            }
-            _ => None,
+            WaitReason::CandidateReady
+            | WaitReason::WarmUp
+            | WaitReason::ReadyEndpoints
+            | WaitReason::StableImage
+            | WaitReason::Removal => Some(self.spec.ready_deadline_seconds),
+            WaitReason::Drain => Some(self.spec.drain_deadline_seconds),
+            // What somebody has to decide or to correct may take as long as it takes.
+            WaitReason::ValidSpec
+            | WaitReason::Route
+            | WaitReason::Gate
+            | WaitReason::GatePause
+            | WaitReason::Target
+            | WaitReason::Resume => None,
         }
     }
 
@@ -102,9 +109,9 @@ impl Draft<'_> {
             (_, Some(WaitReason::ValidSpec | WaitReason::Route)) => Phase::Invalid,
             (None, _) => Phase::Idle,
             (Some(Target::Rollback), _) if self.done => Phase::RolledBack,
-            (Some(Target::Rollback), _) => Phase::RollingBack,
             _ if self.done => Phase::Complete,
             _ if overdue => Phase::Stalled,
+            (Some(Target::Rollback), _) => Phase::RollingBack,
             (_, Some(WaitReason::Resume)) => Phase::Paused,
             (_, Some(WaitReason::Gate | WaitReason::GatePause | WaitReason::Target)) => Phase::Holding,
             _ => Phase::Progressing,

@@ -2,16 +2,18 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod backward;
+mod drain;
 mod first;
 mod forward;
 mod laws;
 mod status;
+mod time;
 
 use super::{Action, Decision, decide};
 use crate::observation::{Observation, Published};
 use crate::resource::{Approval, ModelRollout, Phase, WaitReason};
 use crate::stage::{Stage, Target};
-use crate::testing::{gateway, observation, revision_of, rollout, serving};
+use crate::testing::{gateway, observation, revision_of, rollout, serving, unready};
 use crate::weights::{Backend, Weights};
 use serde_json::{Value, json};
 

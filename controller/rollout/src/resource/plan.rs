@@ -115,6 +115,7 @@ impl Problems {
         let deadlines = [
             ("spec.confirmDeadlineSeconds", spec.confirm_deadline_seconds),
             ("spec.readyDeadlineSeconds", spec.ready_deadline_seconds),
+            ("spec.drainDeadlineSeconds", spec.drain_deadline_seconds),
         ];
         for (path, seconds) in deadlines {
             if seconds == 0 {
@@ -256,8 +257,9 @@ mod tests {
              spec.gates[1].seconds: only a gate of type Pause has it",
         );
         check(
-            json!({"confirmDeadlineSeconds": 0, "readyDeadlineSeconds": 0}),
-            "spec.confirmDeadlineSeconds: must be at least 1; spec.readyDeadlineSeconds: must be at least 1",
+            json!({"confirmDeadlineSeconds": 0, "readyDeadlineSeconds": 0, "drainDeadlineSeconds": 0}),
+            "spec.confirmDeadlineSeconds: must be at least 1; spec.readyDeadlineSeconds: must be at least 1; \
+             spec.drainDeadlineSeconds: must be at least 1",
         );
         check(
             json!({"warmUp": {"path": "score", "requests": 0}}),

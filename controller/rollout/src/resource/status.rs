@@ -336,6 +336,15 @@ impl RolloutStatus {
     }
 
     /// Appends to the history, which keeps only the latest entries.
+    /// Takes what lies after `now` for now. It was written by a machine whose clock was ahead; what is counted from there
+    /// begins anew, and ends at the latest when its time from now is over.
+    pub(crate) fn set_back_to(&mut self, now: Timestamp) {
+        let times = self.stage_since.iter_mut().chain(&mut self.weights_since);
+        for time in times.chain(self.waiting.as_mut().map(|waiting| &mut waiting.since)) {
+            *time = now.min(*time);
+        }
+    }
+
     pub(crate) fn remember(&mut self, transition: Transition) {
         self.history.push(transition);
         let surplus = self.history.len().saturating_sub(HISTORY_LENGTH);

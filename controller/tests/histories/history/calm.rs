@@ -97,6 +97,10 @@ impl Run {
         self.happens(&Happening::ClusterFollows)?;
         for gateway in 0..self.world.gateways.len() {
             self.happens(&Happening::RequestsEnd(gateway))?;
+            // Something is always in flight, also at a green that has no weight: who asks for it by name goes on doing so.
+            for app in self.world.apps() {
+                self.happens(&Happening::Requests { gateway, app, pinned: Some(Backend::Green) })?;
+            }
         }
         for app in self.world.apps() {
             self.happens(&Happening::CreateRollout(app))?;

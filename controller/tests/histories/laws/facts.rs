@@ -42,7 +42,7 @@ pub(crate) struct GatewayFacts {
 pub(crate) struct LoadFacts {
     pub(crate) weight: u32,
     pub(crate) known: u64,
-    pub(crate) in_flight: u64,
+    pub(crate) in_flight_by_split: u64,
 }
 
 fn at(backend: Backend) -> usize {
@@ -132,7 +132,7 @@ fn gateways(world: &World) -> Vec<GatewayFacts> {
         LoadFacts {
             weight: gateway.weight(&upstream),
             known: gateway.known(&upstream),
-            in_flight: in_flight.split + in_flight.pinned,
+            in_flight_by_split: in_flight.split,
         }
     };
     let facts = |gateway: &crate::world::gateway::Gateway| GatewayFacts {

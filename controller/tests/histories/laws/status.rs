@@ -94,18 +94,21 @@ impl Laws {
         from: Stage,
         candidate: &Candidate,
     ) -> Checked {
+        let uid = world.uid(step.app).unwrap_or_default();
+        let key = (uid, candidate.revision.clone(), candidate.attempt, from.to_string());
+        let is_approved = world.approvals.contains(&key);
         match plan.gate(from) {
             Gate::Open => Ok(()),
             Gate::Manual => {
                 self.seen.count("manual gates");
-                let uid = world.uid(step.app).unwrap_or_default();
-                let key = (uid, candidate.revision.clone(), candidate.attempt, from.to_string());
-                law(world.approvals.contains(&key), GATES, || format!("{from} is left without an approval"))
+                law(is_approved, GATES, || format!("{from} is left without an approval"))
             }
             Gate::Pause { seconds } => {
                 self.seen.count("pauses");
                 let waited = world.store.now.0 - self.reached_at[step.app.0] + self.skew_seconds;
-                law(waited >= seconds, GATES, || format!("the pause of {from} was {waited} of {seconds} s"))
+                law(waited >= seconds || is_approved, GATES, || {
+                    format!("the pause of {from} was {waited} of {seconds} s")
+                })
             }
         }
     }
@@ -214,8 +217,8 @@ impl Step<'_> {
                 let had_no_weight =
                     window.was(&["endpointslices"], |facts| load(facts).is_some_and(|load| load.weight == 0));
                 law(had_no_weight, CLAIM, || format!("{name}: {backend} has weight at {gateway}"))?;
-                let was_drained =
-                    window.was(&["endpointslices"], |facts| load(facts).is_some_and(|load| load.in_flight == 0));
+                let was_drained = window
+                    .was(&["endpointslices"], |facts| load(facts).is_some_and(|load| load.in_flight_by_split == 0));
                 law(was_drained, CLAIM, || format!("{name}: {backend} has requests in flight at {gateway}"))?;
             }
         }

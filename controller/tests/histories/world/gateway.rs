@@ -5,11 +5,11 @@ use super::cast::{App, GATEWAYS, STATUS_PORT, SYSTEM, published};
 use super::table::Table;
 use crate::api::store::{Key, Store};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use turnout_rollout::Backend;
+use turnout_routes::address_digest;
 use turnout_routes::documents::EndpointAddress;
 
 /// The annotation that makes kubelet sync a pod.
@@ -44,8 +44,9 @@ pub(crate) struct Gateway {
     /// It drains, and goes.
     pub(crate) leaving: bool,
     /// Endpoints of each backend, by the last look-up.
-    known: BTreeMap<String, u64>,
-    in_flight: BTreeMap<String, InFlight>,
+    known: BTreeMap<String, BTreeSet<IpAddr>>,
+    /// By backend, and by the rule that sent them.
+    in_flight: BTreeMap<(String, String), InFlight>,
 }
 
 impl Gateway {
@@ -126,12 +127,12 @@ impl Gateway {
     /// Looks up the names of all backends of the table.
     pub(crate) fn look_up(&mut self, store: &Store) {
         let Some(table) = &self.table else { return };
-        let count = |addresses: &Vec<EndpointAddress>| addresses.iter().map(|address| resolve(store, address)).sum();
-        self.known = table.upstreams.iter().map(|(name, addresses)| (name.clone(), count(addresses))).collect();
+        let all = |addresses: &Vec<EndpointAddress>| addresses.iter().flat_map(|it| resolve(store, it)).collect();
+        self.known = table.upstreams.iter().map(|(name, addresses)| (name.clone(), all(addresses))).collect();
     }
 
     pub(crate) fn known(&self, upstream: &str) -> u64 {
-        self.known.get(upstream).copied().unwrap_or(0)
+        self.known.get(upstream).map_or(0, |known| known.len() as u64)
     }
 
     pub(crate) fn weight(&self, upstream: &str) -> u32 {
@@ -139,7 +140,12 @@ impl Gateway {
     }
 
     pub(crate) fn in_flight(&self, upstream: &str) -> InFlight {
-        self.in_flight.get(upstream).copied().unwrap_or_default()
+        let mut all = InFlight::default();
+        for (_, some) in self.in_flight.iter().filter(|((at, _), _)| at == upstream) {
+            all.split += some.split;
+            all.pinned += some.pinned;
+        }
+        all
     }
 
     /// Requests come in: by the weights, or pinned to one backend.
@@ -152,9 +158,14 @@ impl Gateway {
             }
             let (by_weight, by_header) =
                 (table.weight(&upstream) > 0, pinned == Some(backend) && table.names(&upstream));
-            let in_flight = self.in_flight.entry(upstream).or_default();
-            in_flight.split += u64::from(by_weight);
-            in_flight.pinned += u64::from(by_header);
+            let is_named = |targets: &[(String, u32)]| targets.iter().any(|(name, _)| *name == upstream);
+            let rules = |splits: bool| table.splits.iter().find(|(_, to)| (to.len() > 1) == splits && is_named(to));
+            if let Some((route, _)) = rules(true).filter(|_| by_weight) {
+                self.in_flight.entry((upstream.clone(), route.clone())).or_default().split += 1;
+            }
+            if let Some((route, _)) = rules(false).filter(|_| by_header) {
+                self.in_flight.entry((upstream.clone(), route.clone())).or_default().pinned += 1;
+            }
         }
     }
 
@@ -165,7 +176,7 @@ impl Gateway {
 
     /// A backend has died under its requests.
     pub(crate) fn finish_at(&mut self, upstream: &str) {
-        self.in_flight.remove(upstream);
+        self.in_flight.retain(|(at, _), _| at != upstream);
     }
 
     /// Whether it answers at this address.
@@ -183,21 +194,25 @@ impl Gateway {
         })
     }
 
-    /// `/metrics`, as far as anybody reads it: gauges of what the table names, in the text format of Prometheus.
-    pub(crate) fn metrics_page(&self) -> String {
-        let mut text = String::from("# TYPE turnout_weight gauge\n");
-        let Some(table) = &self.table else { return text };
-        for (route, targets) in &table.splits {
-            for (backend, weight) in targets {
-                let _ = writeln!(text, "turnout_weight{{backend=\"{backend}\",route=\"{route}\"}} {weight}");
-            }
-        }
-        for name in table.upstreams.keys() {
-            let InFlight { split, pinned } = self.in_flight(name);
-            let _ = writeln!(text, "turnout_upstream_endpoints{{backend=\"{name}\"}} {}", self.known(name));
-            let _ = writeln!(text, "turnout_requests_in_flight{{backend=\"{name}\"}} {}", split + pinned);
-        }
-        text
+    /// `/backends`: what the table names, and what it has in flight.
+    pub(crate) fn backends_page(&self) -> Value {
+        let Some(table) = &self.table else { return json!({"revision": null, "backends": []}) };
+        let digest = |name: &String| address_digest(self.known.get(name).into_iter().flatten().copied());
+        let of = |name: &String| {
+            let is_it = |target: &&(String, u32)| target.0 == *name;
+            let given = |targets: &[(String, u32)]| targets.iter().find(is_it).map(|(_, weight)| *weight);
+            let rules = table.splits.iter().filter_map(|(route, targets)| Some((route, given(targets)?)));
+            let weights = rules
+                .filter(|(_, weight)| *weight > 0)
+                .map(|(route, weight)| json!({"route": route, "weight": weight}));
+            let sent = self.in_flight.iter().filter(|((at, _), _)| at == name);
+            let in_flight = sent.map(|((_, route), by)| json!({"route": route, "requests": by.split + by.pinned}));
+            json!({
+                "backend": name, "endpoints": self.known(name), "endpointsDigest": digest(name),
+                "weights": weights.collect::<Vec<_>>(), "inFlight": in_flight.collect::<Vec<_>>(),
+            })
+        };
+        json!({"revision": table.revision, "backends": table.upstreams.keys().map(of).collect::<Vec<_>>()})
     }
 }
 
@@ -207,25 +222,33 @@ fn mount(store: &Store) -> BTreeMap<String, String> {
     data.into_iter().flatten().map(|(name, value)| (name.clone(), text(value))).collect()
 }
 
-/// How many addresses DNS has for a name: the ready pods of a headless Service, one for any other.
-fn resolve(store: &Store, address: &EndpointAddress) -> u64 {
-    let EndpointAddress::Name(name) = address else { return 1 };
+/// What DNS has for a name: the ready pods of a headless Service, its own address for any other.
+fn resolve(store: &Store, address: &EndpointAddress) -> Vec<IpAddr> {
+    let name = match address {
+        EndpointAddress::Ip(address) => return vec![*address],
+        EndpointAddress::Name(name) => name,
+    };
     let mut labels = name.split('.');
-    let (Some(service), Some(namespace), Some("svc")) = (labels.next(), labels.next(), labels.next()) else { return 0 };
+    let (Some(service), Some(namespace), Some("svc")) = (labels.next(), labels.next(), labels.next()) else {
+        return Vec::new();
+    };
     match store.get(&Key::new("services", namespace, service)) {
-        None => 0,
+        None => Vec::new(),
         Some(found) if found["spec"]["clusterIP"] == "None" => ready_addresses(store, namespace, service),
-        Some(_) => 1,
+        Some(found) => {
+            found["spec"]["clusterIP"].as_str().and_then(|address| address.parse().ok()).into_iter().collect()
+        }
     }
 }
 
 /// The ready endpoints of a Service, as its EndpointSlices have them.
-pub(crate) fn ready_addresses(store: &Store, namespace: &str, service: &str) -> u64 {
+fn ready_addresses(store: &Store, namespace: &str, service: &str) -> Vec<IpAddr> {
     let slices = store.list("endpointslices", namespace).into_iter().map(|(_, slice)| slice);
     let of_service = slices.filter(|slice| slice["metadata"]["labels"]["kubernetes.io/service-name"] == service);
     let ready = |slice: &Value| {
         let endpoints = slice["endpoints"].as_array().into_iter().flatten();
-        endpoints.filter(|endpoint| endpoint["conditions"]["ready"] == true).count() as u64
+        let ready = endpoints.filter(|endpoint| endpoint["conditions"]["ready"] == true);
+        ready.filter_map(|endpoint| endpoint["addresses"][0].as_str()?.parse().ok()).collect::<Vec<_>>()
     };
-    of_service.map(|slice| ready(slice)).sum()
+    of_service.flat_map(|slice| ready(slice)).collect()
 }

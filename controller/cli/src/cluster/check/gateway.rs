@@ -124,7 +124,8 @@ mod tests {
     use serde_json::{Value, json};
 
     fn gateway(name: &str, revision: &Value) -> GatewayView {
-        GatewayView::read(name.to_owned(), revision.to_string().as_bytes(), "")
+        let page = crate::view::testing::backends(revision["active"].as_str(), 100, 0);
+        GatewayView::read(name.to_owned(), revision.to_string().as_bytes(), page.as_bytes())
     }
 
     #[test]

@@ -59,10 +59,10 @@ fn an_external_green_that_was_replaced_is_waited_for() {
 fn a_managed_green_that_was_replaced_is_restored() {
     let mut scene = Scene::at("Blue_Green", &json!({"target": "Rollback", "workload": "Managed"}));
     scene.observed.green = serving("v2");
-    scene.observed.gateways[0].green.in_flight = 2;
+    scene.observed.gateways[0].green.in_flight_by_split = 2;
     assert_eq!(scene.decide().actions, []);
     assert_eq!(scene.waits_for(), Some(WaitReason::Drain));
-    scene.observed.gateways[0].green.in_flight = 0;
+    scene.observed.gateways[0].green.in_flight_by_split = 0;
     assert_eq!(scene.decide().actions, [deploy(Backend::Green, "v1")]);
     scene.observed.green = unready();
     assert_eq!(scene.decide().actions, [deploy(Backend::Green, "v1")]);

@@ -188,12 +188,12 @@ fn green_is_replaced_only_when_nothing_needs_it() {
             assert_eq!(decision.status.safe_to_remove, [], "{why}");
         }
     };
-    check(|seen| seen.gateways[0].green.in_flight = 1, "requests in flight");
+    check(|seen| seen.gateways[0].green.in_flight_by_split = 1, "requests in flight");
     check(|seen| seen.gateways[1].green.weight = 50, "weight at a gateway");
     check(|seen| seen.gateways[1].active = None, "a gateway that cannot be read");
     check(|seen| drain(&mut seen.gateways[1]).active = Some("older".to_owned()), "one that drains with older routes");
     check(|seen| drain(&mut seen.gateways[1]).answers = false, "one that drains and does not answer");
-    check(|seen| drain(&mut seen.gateways[1]).green.in_flight = 1, "one that drains with a request");
+    check(|seen| drain(&mut seen.gateways[1]).green.in_flight_by_split = 1, "one that drains with a request");
     check(|seen| seen.blue = unready(), "blue cannot serve");
     check(|seen| seen.published = None, "nothing is published");
     let mut scene = Scene::at("Blue_Green", &json!({"workload": "Managed"}));
@@ -211,7 +211,7 @@ fn blue_goes_when_it_is_drained_and_green_can_serve() {
         let decision = scene.decide();
         assert_eq!((decision.actions, scene.waits_for()), (vec![], Some(reason)));
     };
-    check(|seen| seen.gateways[0].blue.in_flight = 3, WaitReason::Drain);
+    check(|seen| seen.gateways[0].blue.in_flight_by_split = 3, WaitReason::Drain);
     check(|seen| seen.gateways[0].blue.weight = 1, WaitReason::Drain);
     check(|seen| seen.gateways[0].active = Some("older".to_owned()), WaitReason::Drain);
     check(|seen| seen.green = unready(), WaitReason::ReadyEndpoints);
@@ -238,11 +238,11 @@ fn a_newer_revision_first_takes_the_weight_from_blue() {
     let decision = scene.tick();
     assert_eq!((scene.weights(), decision.actions), ((100, 0), vec![]), "blue is not replaced while it has weight");
     assert_eq!(decision.events[0].message, "revision v3 takes the place of v2");
-    scene.observed.gateways[0].blue.in_flight = 1;
+    scene.observed.gateways[0].blue.in_flight_by_split = 1;
     scene.decide();
     assert_eq!(scene.stage(), "Blue_0");
     assert_eq!(scene.decide().actions, [], "nor while it answers requests");
-    scene.observed.gateways[0].blue.in_flight = 0;
+    scene.observed.gateways[0].blue.in_flight_by_split = 0;
     assert_eq!(scene.decide().actions, [deploy(Backend::Blue, "v3")]);
     scene.observed.blue = serving("v3");
     scene.target("Blue_50");
