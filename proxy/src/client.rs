@@ -152,6 +152,11 @@ impl Client {
         self.open.get() == 0 && self.head_since.get().is_some()
     }
 
+    /// Whether something that is to be written waits for the client to take it.
+    pub(crate) fn are_writes_waiting(&self) -> bool {
+        self.writes_wait.get()
+    }
+
     /// Whether something that is to be written has to wait.
     pub(crate) fn writes_wait(&self, wait: bool) {
         self.writes_wait.set(wait);

@@ -2,6 +2,7 @@
 //! the first thread, above everything that serves.
 
 pub(crate) mod admin;
+mod backends;
 mod gauges;
 pub(crate) mod pages;
 pub(crate) mod reload;

@@ -40,6 +40,9 @@ pub(crate) enum GatewayError {
     /// The head is larger than the setting allows.
     #[error("the request's head is too large")]
     HeadTooLarge,
+    /// The client stopped sending its head.
+    #[error("the request's head came too slowly")]
+    HeadTimeout,
     /// The target is too long.
     #[error("the request target is too long")]
     TargetTooLong,
@@ -105,7 +108,7 @@ impl GatewayError {
             Self::HttpsTargetOnPlain => StatusCode::FORBIDDEN,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
-            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::HeadTimeout | Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::TooManyFields | Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -128,6 +131,7 @@ impl GatewayError {
             Self::HttpsTargetOnPlain => "https_target_on_plain",
             Self::Method => "method_not_allowed",
             Self::HeadTooLarge => "head_too_large",
+            Self::HeadTimeout => "head_timeout",
             Self::Upgrade => "upgrade_unsupported",
             Self::TargetTooLong => "target_too_long",
             Self::TooManyFields => "too_many_fields",
@@ -164,6 +168,7 @@ impl GatewayError {
             | Self::Method
             | Self::TooManyFields
             | Self::HeadTooLarge
+            | Self::HeadTimeout
             | Self::TargetTooLong
             | Self::BodyTooLarge
             | Self::BodyTimeout
@@ -187,6 +192,7 @@ impl GatewayError {
             | Self::Method
             | Self::TooManyFields
             | Self::HeadTooLarge
+            | Self::HeadTimeout
             | Self::TargetTooLong
             | Self::BodyTooLarge
             | Self::BodyTimeout

@@ -39,7 +39,7 @@ pub struct Arguments {
     )]
     pub listen: Vec<String>,
 
-    /// Where /livez, /readyz, /metrics and /revision are.
+    /// Where /livez, /readyz, /metrics, /backends and /revision are.
     #[arg(long, value_name = "ADDR:PORT", env = "TURNOUT_STATUS", default_value = "0.0.0.0:15021")]
     pub status: String,
 

@@ -1,7 +1,10 @@
 //! What several unit tests need.
 
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::{Builder, LocalOptions};
+use turnout_routes::router::{Identity, Rule, compile};
+use turnout_routes::{Source, parse};
 
 /// Runs a test as a worker runs its connections: on one thread, with local tasks; the clock only moves while all wait.
 pub(crate) fn in_paused_time<T>(test: impl Future<Output = T>) -> T {
@@ -18,4 +21,14 @@ pub(crate) fn on_a_worker<T>(test: impl Future<Output = T>) -> T {
 /// What takes longer than this in real time never ends.
 pub(crate) async fn bounded<T>(test: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(30), test).await.expect("it ends")
+}
+
+/// A rule of this name, of a table of its own: its origin is `default/model spec.http[0] (NAME)`.
+pub(crate) fn rule(name: &str) -> Arc<Rule> {
+    let document = format!(
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: model, namespace: default}}\n\
+         spec: {{hosts: [model], http: [{{name: {name}, route: [{{destination: {{host: model}}}}]}}]}}\n"
+    );
+    let parsed = parse(&[Source { name: "routes", bytes: document.as_bytes() }]).expect("it is a good one");
+    Arc::clone(&compile(&parsed.documents, &Identity::default()).rules()[0])
 }

@@ -30,12 +30,13 @@ pub(crate) use pool::{InFlight, SendError, WorkerUpstream, WorkerUpstreams};
 pub(crate) use registry::Registry;
 
 use arc_swap::ArcSwap;
-use in_flight::InFlightCounter;
+use in_flight::Counters;
 use names::{Follower, Name};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use turnout_routes::address_digest;
 use turnout_routes::router::{BackendPolicy, EndpointSource};
 
 /// One backend: its endpoints, how it is to be used, and what is counted of it.
@@ -47,7 +48,7 @@ pub(crate) struct Upstream {
     state: ArcSwap<UpstreamState>,
     /// What the state is made from. Held while it is made, so that two who do it do not cross.
     plan: Mutex<Plan>,
-    counters: Mutex<Vec<Arc<InFlightCounter>>>,
+    in_flight: Counters,
 }
 
 /// What a request needs to know of an upstream. Stored anew only when something in it has changed, so a worker that
@@ -75,7 +76,7 @@ impl Upstream {
             name,
             state: ArcSwap::from_pointee(UpstreamState { endpoints: EndpointSet::default(), policy }),
             plan: Mutex::new(Plan { sources: Vec::new(), names: HashMap::new(), policy }),
-            counters: Mutex::default(),
+            in_flight: Counters::default(),
         })
     }
 
@@ -93,20 +94,21 @@ impl Upstream {
         self.state.load()
     }
 
-    /// A new counter of this upstream's requests in flight. Each worker asks for one, once, and counts in no other.
-    pub(crate) fn counter(&self) -> Arc<InFlightCounter> {
-        let counter = Arc::new(InFlightCounter::default());
-        let mut counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
-        // One that its worker has let go of counts nothing any more.
-        counters.retain(|counter| Arc::strong_count(counter) > 1);
-        counters.push(Arc::clone(&counter));
-        counter
-    }
-
     /// Requests that were given to this backend and whose exchange with it has not ended: sent, or yet to be.
     pub(crate) fn in_flight(&self) -> u64 {
-        let counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
-        counters.iter().map(|counter| counter.count()).sum()
+        self.in_flight.sum()
+    }
+
+    /// The same by the rule that sent them, as its origin is written; rules that have none are left out.
+    pub(crate) fn in_flight_by_route(&self) -> BTreeMap<String, u64> {
+        self.in_flight.by_route()
+    }
+}
+
+impl UpstreamState {
+    /// Which addresses its endpoints have: the same number for the same set.
+    pub(crate) fn address_digest(&self) -> u64 {
+        address_digest(self.endpoints.as_slice().iter().map(|endpoint| endpoint.address.ip()))
     }
 }
 

@@ -5,6 +5,7 @@
 mod access_log;
 mod answers;
 mod backend_failure;
+mod backends;
 mod balance;
 mod bodies;
 mod damaged_files;

@@ -5,7 +5,9 @@ use std::fmt::Write as _;
 
 use turnout_tests::bed::{KEY, PORT, services, virtual_service};
 use turnout_tests::client::{Http2Connection, RawConnection, RawRequest, send};
+use turnout_tests::dns::{Answer, DnsServer};
 use turnout_tests::echo::Backends;
+use turnout_tests::eventually;
 use turnout_tests::gateway::{DEADLINE, GatewayCommand};
 use turnout_tests::mount::KubeletMount;
 
@@ -48,15 +50,23 @@ async fn a_gateway_without_routes_refuses_after_a_while() -> anyhow::Result<()> 
 }
 
 #[tokio::test]
-async fn a_gateway_that_is_told_to_end_before_its_first_table_answers_who_waits() -> anyhow::Result<()> {
-    let routes = KubeletMount::new(&[])?;
-    let command = GatewayCommand::new(routes.path()).listen(PORT).args(&["--shutdown-delay-ms", "300"]);
-    let gateway = command.spawn().await?;
+async fn a_gateway_that_is_told_to_end_before_its_first_table_answers_who_waits_and_closes() -> anyhow::Result<()> {
+    // A table waits a while for the names in it: here for one that nobody answers for.
+    let name = "silent.example.com";
+    let dns = DnsServer::start().await?;
+    dns.say(name, Answer::Silence);
+    let documents = virtual_service(&format!("- route: [{{destination: {{host: {name}, port: {{number: 80}}}}}}]"));
+    let routes = KubeletMount::new(&[(KEY, documents.as_bytes())])?;
+    let dns_server = dns.address().to_string();
+    let arguments = ["--shutdown-delay-ms", "300", "--dns-server", &dns_server];
+    let gateway = GatewayCommand::new(routes.path()).listen(PORT).args(&arguments).spawn().await?;
     let mut waiting = RawConnection::open(gateway.address(PORT)).await?;
     waiting.send(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await?;
+    eventually(DEADLINE, || async { if dns.asked(name) > 0 { Ok(()) } else { Err("it has not asked") } }).await?;
     gateway.signal("TERM")?;
     let refused = waiting.response("GET").await?;
-    assert_eq!((refused.status, refused.header("x-turnout-reason")), (503, Some("no_routes")));
+    let told = [refused.header("x-turnout-reason"), refused.header("connection")];
+    assert_eq!((refused.status, told), (503, [Some("no_routes"), Some("close")]));
     let ended = gateway.wait_until_exit(DEADLINE).await?;
     assert!(ended.success(), "{ended}: {}", gateway.log());
     Ok(())

@@ -45,7 +45,7 @@ impl ClientBody {
         B: Body<Data = Bytes, Error = GatewayError> + Send + 'static,
     {
         let incoming = Source::Test(http_body_util::combinators::UnsyncBoxBody::new(body));
-        Self { incoming, idle_timeout, timer: None, waiting: false, can_linger: false }
+        Self { incoming, idle_timeout, timer: None, waiting: false, can_linger: true }
     }
 
     /// Whether what is left of it should be read although nobody wants it.
@@ -91,7 +91,11 @@ impl Body for ClientBody {
             }
             return Poll::Ready(frame);
         }
-        self.poll_timer(context).map(|()| Some(Err(GatewayError::BodyTimeout)))
+        self.poll_timer(context).map(|()| {
+            // Whoever goes on reading waits anew.
+            self.waiting = false;
+            Some(Err(GatewayError::BodyTimeout))
+        })
     }
 
     fn is_end_stream(&self) -> bool {

@@ -152,8 +152,9 @@ impl SharedStream {
     /// What has not been read, if anything; no try gets more.
     pub(super) fn take_source(&self) -> Option<ClientBody> {
         let mut state = self.state.borrow_mut();
-        let unfinished = state.outcome.is_none();
-        state.source.take().filter(|_| unfinished)
+        // One that was refused for its length or its slowness may still be coming.
+        let has_ended = matches!(state.outcome, Some(Ok(()) | Err(GatewayError::BodyAborted)));
+        state.source.take().filter(|_| !has_ended)
     }
 
     fn poll_frame(&self, context: &mut Context<'_>, reader: &mut Position<'_>) -> FramePoll {

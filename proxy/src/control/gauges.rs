@@ -1,15 +1,11 @@
 //! Gauges that are read off the gateway's state when it is scraped: weights, endpoints and requests in flight of the
-//! snapshot that serves, and its certificates. What the controller and `turnout` know of a gateway they read here, above
-//! all whether a backend may go: so one that the snapshot does not name any more is told until the last request to it
-//! has ended.
+//! snapshot that serves, and its certificates. Whether a backend may go is read here, too: so one that the snapshot does
+//! not name any more is told until the last request to it has ended.
 
 use crate::downstream::tls::Credentials;
 use crate::snapshot::Snapshot;
 use crate::telemetry::exposition::Exposition;
-use crate::upstream::{Registry, Upstream, UpstreamState};
-use std::collections::HashSet;
-use std::sync::Arc;
-use turnout_routes::address_digest;
+use crate::upstream::Registry;
 
 /// Writes the gauges. Of older snapshots only requests in flight are left, where there are any.
 pub(super) fn write(text: &mut Exposition, snapshot: &Snapshot, registry: &Registry, credentials: &Credentials) {
@@ -27,19 +23,13 @@ fn write_upstreams(text: &mut Exposition, snapshot: &Snapshot, registry: &Regist
     let states: Vec<_> = snapshot.upstreams.iter().map(|upstream| (upstream, upstream.state())).collect();
     let known = states.iter().map(|(upstream, state)| ([&upstream.name], state.endpoints.as_slice().len()));
     text.gauges("turnout_upstream_endpoints", "Endpoints that are known.", ["backend"], known);
-    let digests = states.iter().map(|(upstream, state)| ([&upstream.name], digest(state)));
+    let digests = states.iter().map(|(upstream, state)| ([&upstream.name], state.address_digest()));
     let help = "Which addresses these are: the same number for the same set.";
     text.gauges("turnout_upstream_endpoints_digest", help, ["backend"], digests);
 
-    let named: HashSet<u64> = snapshot.upstreams.iter().map(|upstream| upstream.id).collect();
-    let dropped: Vec<Arc<Upstream>> =
-        registry.living().into_iter().filter(|u| !named.contains(&u.id) && u.in_flight() > 0).collect();
+    let dropped = registry.busy_besides(&snapshot.upstreams);
     let told = snapshot.upstreams.iter().chain(&dropped).map(|upstream| ([&upstream.name], upstream.in_flight()));
     text.gauges("turnout_requests_in_flight", "Requests given to a backend and not over.", ["backend"], told);
-}
-
-fn digest(state: &UpstreamState) -> u64 {
-    address_digest(state.endpoints.as_slice().iter().map(|endpoint| endpoint.address.ip()))
 }
 
 fn write_credentials(text: &mut Exposition, credentials: &Credentials) {

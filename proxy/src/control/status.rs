@@ -1,11 +1,12 @@
 //! The status port, for kubelet, Prometheus and the controller: alive, ready, which revision, all metrics.
 
-use super::{Control, gauges};
+use super::{Control, backends, gauges};
+use crate::snapshot::Snapshot;
 use crate::telemetry::exposition::Exposition;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Json};
+use axum::response::{Json, Response};
 use axum::routing::get;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -17,13 +18,14 @@ const LANGUAGE_VERSION: u32 = 1;
 /// How long a scrape waits for the workers' counts. They take no time unless a worker is stuck.
 const FLUSH: Duration = Duration::from_secs(1);
 
-/// `/livez`, `/readyz` and what Istio's gateway calls it, `/metrics`, `/revision`.
+/// `/livez`, `/readyz` and what Istio's gateway calls it, `/metrics`, `/backends`, `/revision`.
 pub(crate) fn status_routes(control: &Arc<Control>) -> Router {
     Router::new()
         .route("/livez", get(live))
         .route("/readyz", get(ready))
         .route("/healthz/ready", get(ready))
         .route("/metrics", get(metrics))
+        .route("/backends", get(backends))
         .route("/revision", get(revision))
         .with_state(Arc::clone(control))
 }
@@ -49,16 +51,8 @@ async fn ready(State(control): State<Arc<Control>>) -> (StatusCode, &'static str
     }
 }
 
-/// The snapshot is taken before the workers are asked: by the time they have answered, every request that saw an older
-/// one is in flight at its backend or over, so none hides behind weights that are in effect already. A worker that does
-/// not answer in time is left out, and counted.
-async fn metrics(State(control): State<Arc<Control>>) -> impl IntoResponse {
-    let snapshot = control.snapshots.current();
-    let late = flush(control.workers.iter().cloned().map(|worker| async move { worker.flush_metrics().await })).await;
-    if late > 0 {
-        tracing::warn!(workers = late, "not in time for a scrape");
-        control.metrics.late_workers.inc_by(late);
-    }
+async fn metrics(State(control): State<Arc<Control>>) -> Response {
+    let snapshot = settled_snapshot(&control).await;
     let state = Arc::clone(&control);
     let write = move || {
         let mut text = Exposition::after(state.metrics.render());
@@ -68,6 +62,26 @@ async fn metrics(State(control): State<Arc<Control>>) -> impl IntoResponse {
         ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text.into_text())
     };
     control.pages.write(write).await
+}
+
+/// The weights, the endpoints and the requests in flight of every backend.
+async fn backends(State(control): State<Arc<Control>>) -> Response {
+    let snapshot = settled_snapshot(&control).await;
+    let registry = Arc::clone(&control.registry);
+    control.pages.write(move || backends::page(snapshot.as_deref(), &registry)).await
+}
+
+/// The snapshot that serves. It is taken before the workers are asked: by the time they have answered, every request that
+/// saw an older one is in flight at its backend or over, so none hides behind weights that are in effect already. A worker
+/// that does not answer in time is left out, and counted.
+async fn settled_snapshot(control: &Control) -> Option<Arc<Snapshot>> {
+    let snapshot = control.snapshots.current();
+    let late = flush(control.workers.iter().cloned().map(|worker| async move { worker.flush_metrics().await })).await;
+    if late > 0 {
+        tracing::warn!(workers = late, "not in time for a scrape");
+        control.metrics.late_workers.inc_by(late);
+    }
+    snapshot
 }
 
 /// Waits for all at once; says how many have not answered in time.

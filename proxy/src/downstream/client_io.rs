@@ -3,6 +3,7 @@
 //! into the gateway's words.
 
 use crate::client::Client;
+use crate::error::GatewayError;
 use crate::gateway::Gateway;
 use crate::io::StallLimited;
 use bytes::{Buf, Bytes};
@@ -12,7 +13,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 pin_project_lite::pin_project! {
     /// See the module.
@@ -81,6 +82,18 @@ impl<T: AsyncRead + Unpin> ClientIo<T> {
     }
 }
 
+impl<T: AsyncRead + AsyncWrite + Unpin> ClientIo<T> {
+    /// Answers a head that has not come whole in its time, and ends the connection. What hyper has yet to write of an
+    /// earlier answer is lost with it, so nothing is put in its place.
+    pub(super) async fn refuse_late_head(&mut self) -> io::Result<()> {
+        if !self.client.are_writes_waiting() {
+            let answer = self.gateway.refuse_head(&self.client, GatewayError::HeadTimeout);
+            self.write_all(&answer).await?;
+        }
+        self.shutdown().await
+    }
+}
+
 impl<T: AsyncWrite> ClientIo<T> {
     /// Writes the refusal; ready with what hyper takes for written when all of it is.
     fn poll_refusal(self: Pin<&mut Self>, context: &mut Context<'_>, taken: usize) -> Poll<io::Result<usize>> {
@@ -106,7 +119,8 @@ impl<T: AsyncWrite> AsyncWrite for ClientIo<T> {
                 return polled;
             };
             let this = self.as_mut().project();
-            *this.refusal = Some(this.gateway.refuse_head(this.client, status, this.client.line_bytes()));
+            let error = this.gateway.parsers_error(this.client, status);
+            *this.refusal = Some(this.gateway.refuse_head(this.client, error));
         }
         self.poll_refusal(context, bytes.len())
     }

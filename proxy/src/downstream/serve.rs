@@ -112,9 +112,14 @@ impl Server {
         let limits = self.limits(Some(REST_AFTER));
         loop {
             let mut connection = http1(io, (&*self.settings, self.requests.max_headers), &self.gateway, &client);
-            match run(Pin::new(&mut connection), &client, limits).await? {
-                Ran::Ended => return Ok(()),
-                Ran::Rests => {
+            match run(Pin::new(&mut connection), &client, limits).await {
+                Ok(Ran::Ended) => return Ok(()),
+                Err(ConnectionError::Head) => {
+                    Box::pin(connection.into_parts().io.inner_mut().refuse_late_head()).await?;
+                    return Err(ConnectionError::Head);
+                }
+                Err(error) => return Err(error),
+                Ok(Ran::Rests) => {
                     let parts = connection.into_parts();
                     io = parts.io;
                     io.inner_mut().read_again(parts.read_buf);

@@ -66,7 +66,7 @@ impl Gateway {
         let Forward { route, target, .. } = forward;
         let backend = target.backend.map_err(GatewayError::BackendMissing)?;
         let upstream = &snapshot.upstreams[backend.0];
-        let in_flight = InFlight::at(upstream);
+        let in_flight = InFlight::at(upstream, &route.rule);
         record.destination.workload = Some(Arc::clone(&snapshot.shared.router.backends()[backend.0].workload));
         record.grpc = is_grpc(&inbound.parts.headers);
 

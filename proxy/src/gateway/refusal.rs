@@ -1,5 +1,5 @@
-//! Heads that hyper's parser refuses, so that no request comes of them. They are answered, counted and logged as every
-//! other request that the client got wrong.
+//! Heads of which no request comes: hyper's parser refuses them, or they never come whole. They are answered, counted and
+//! logged as every other request that the client got wrong.
 
 use super::{Gateway, headers};
 use crate::client::Client;
@@ -9,16 +9,19 @@ use bytes::Bytes;
 use http::{Method, StatusCode, Version, header};
 
 impl Gateway {
-    /// The answer to a head that the parser answered with this status, as it goes over the connection, which ends with it.
-    /// `line_bytes` is the length of its first line, as far as that has come.
-    pub(crate) fn refuse_head(&self, client: &Client, status: StatusCode, line_bytes: usize) -> Bytes {
-        let in_target = line_bytes > self.settings.max_target_bytes;
-        let error = match status {
+    /// What was wrong with a head that the parser answered with this status.
+    pub(crate) fn parsers_error(&self, client: &Client, status: StatusCode) -> GatewayError {
+        let in_target = client.line_bytes() > self.settings.max_target_bytes;
+        match status {
             StatusCode::URI_TOO_LONG => GatewayError::TargetTooLong,
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE if in_target => GatewayError::TargetTooLong,
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => GatewayError::HeadTooLarge,
             _ => GatewayError::BadRequest("the request's head is not valid HTTP/1"),
-        };
+        }
+    }
+
+    /// The answer to such a head, as it goes over the connection, which ends with it.
+    pub(crate) fn refuse_head(&self, client: &Client, error: GatewayError) -> Bytes {
         self.count_error(error);
         let request_id = headers::RequestId::New(self.random.next_u128()).value();
         // What the head says of itself is not to be trusted, least of all its method.

@@ -1,27 +1,153 @@
-//! How many requests are in flight, counted without a line of memory that two workers write: each worker has a counter
-//! of its own, and whoever wants to know adds them up.
+//! How many requests are in flight at an upstream, told apart by the rule that sent them there, and counted without a line
+//! of memory that two workers write: each worker has counters of its own, and whoever wants to know adds them up.
 
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use turnout_routes::router::Rule;
 
-/// One worker's count of its requests in flight at one upstream. It has one writer: [`Self::add`] and [`Self::sub`] are
-/// for the worker that asked for it, everybody else only reads. Alone on its cache lines (two, since processors fetch
-/// them in pairs).
-#[derive(Debug, Default)]
+/// One worker's count of its requests in flight at one upstream by one rule. It has one writer: [`Self::add`] and
+/// [`Self::sub`] are for the worker that made it, everybody else only reads. Alone on its cache lines (two, since
+/// processors fetch them in pairs).
+#[derive(Debug)]
 #[repr(align(128))]
-pub(crate) struct InFlightCounter(AtomicU64);
+pub(super) struct InFlightCounter {
+    /// Of whichever table it was. It says the name when somebody asks for it.
+    rule: Arc<Rule>,
+    count: AtomicU64,
+}
+
+/// One worker's counters of one upstream, of the rules that have sent something there of late.
+#[derive(Default)]
+pub(super) struct WorkerCounters(RefCell<HashMap<*const Rule, Arc<InFlightCounter>>>);
+
+/// One upstream's counters, of all workers. It only remembers them: a worker lets go of those that count nothing.
+#[derive(Debug, Default)]
+pub(super) struct Counters(Mutex<Vec<Weak<InFlightCounter>>>);
 
 impl InFlightCounter {
     /// One request more. Only for the one writer.
-    pub(crate) fn add(&self) {
-        self.0.store(self.count() + 1, Ordering::Relaxed);
+    pub(super) fn add(&self) {
+        self.count.store(self.count() + 1, Ordering::Relaxed);
     }
 
     /// One request less, of those that were added. Only for the one writer.
-    pub(crate) fn sub(&self) {
-        self.0.store(self.count().saturating_sub(1), Ordering::Relaxed);
+    pub(super) fn sub(&self) {
+        self.count.store(self.count().saturating_sub(1), Ordering::Relaxed);
     }
 
-    pub(super) fn count(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+    fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+}
+
+impl WorkerCounters {
+    /// This worker's counter of a rule, known to all when it is first asked for. A rule is known by its address, which no
+    /// other has while its counter is there.
+    pub(super) fn of(&self, rule: &Arc<Rule>, all: &Counters) -> Arc<InFlightCounter> {
+        let mut counters = self.0.borrow_mut();
+        let counter = counters.entry(Arc::as_ptr(rule)).or_insert_with(|| {
+            let made = Arc::new(InFlightCounter { rule: Arc::clone(rule), count: AtomicU64::new(0) });
+            all.lock().push(Arc::downgrade(&made));
+            made
+        });
+        Arc::clone(counter)
+    }
+
+    /// Lets go of the counters that count nothing, and so of rules that are in no table any more. Called about once a
+    /// second.
+    pub(super) fn sweep(&self, all: &Counters) {
+        let mut counters = self.0.borrow_mut();
+        let before = counters.len();
+        counters.retain(|_, counter| counter.count() > 0);
+        if counters.len() < before {
+            all.lock().retain(|counter| counter.strong_count() > 0);
+        }
+    }
+}
+
+impl Counters {
+    pub(super) fn sum(&self) -> u64 {
+        self.living().iter().map(|counter| counter.count()).sum()
+    }
+
+    /// By rule, where there are any. Those that have the same name, in whichever tables, count together.
+    pub(super) fn by_route(&self) -> BTreeMap<String, u64> {
+        let mut by_route = BTreeMap::new();
+        for counter in self.living() {
+            let count = counter.count();
+            if count > 0 {
+                *by_route.entry(counter.rule.origin.to_string()).or_default() += count;
+            }
+        }
+        by_route
+    }
+
+    fn living(&self) -> Vec<Arc<InFlightCounter>> {
+        self.lock().iter().filter_map(Weak::upgrade).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Weak<InFlightCounter>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::rule;
+
+    const SPLIT: &str = "default/model spec.http[0] (split)";
+    const PINNED: &str = "default/model spec.http[0] (pinned)";
+
+    fn told(all: &Counters) -> Vec<(String, u64)> {
+        all.by_route().into_iter().collect()
+    }
+
+    #[test]
+    fn requests_are_told_apart_by_rule_and_added_up_over_workers_and_tables() {
+        let all = Counters::default();
+        let (split, pinned, next_split) = (rule("split"), rule("pinned"), rule("split"));
+        let workers = [WorkerCounters::default(), WorkerCounters::default()];
+        for (worker, rule, requests) in [(0, &split, 3), (1, &split, 4), (1, &pinned, 2), (0, &next_split, 1)] {
+            (0..requests).for_each(|_| workers[worker].of(rule, &all).add());
+        }
+        workers[0].of(&split, &all).sub();
+        assert_eq!((all.sum(), all.living().len()), (9, 4));
+        assert_eq!(told(&all), [(PINNED.to_owned(), 2), (SPLIT.to_owned(), 7)]);
+        (0..2).for_each(|_| workers[1].of(&pinned, &all).sub());
+        assert_eq!(told(&all), [(SPLIT.to_owned(), 7)], "a rule that has none is not told");
+    }
+
+    #[test]
+    fn a_sweep_keeps_what_counts_and_lets_go_of_the_rest_with_its_rule() {
+        let all = Counters::default();
+        let worker = WorkerCounters::default();
+        let (split, pinned) = (rule("split"), rule("pinned"));
+        let request = worker.of(&split, &all);
+        request.add();
+        worker.of(&pinned, &all);
+        worker.sweep(&all);
+        assert_eq!((told(&all), Arc::strong_count(&pinned)), (vec![(SPLIT.to_owned(), 1)], 1));
+
+        // Its table has gone, its name has not.
+        drop(split);
+        worker.sweep(&all);
+        assert_eq!(told(&all), [(SPLIT.to_owned(), 1)]);
+        request.sub();
+        worker.sweep(&all);
+        drop(request);
+        worker.of(&pinned, &all);
+        worker.sweep(&all);
+        assert_eq!((all.sum(), all.lock().len()), (0, 0), "nothing is left of either");
+    }
+
+    #[test]
+    fn a_worker_that_goes_takes_its_counters_with_it() {
+        let all = Counters::default();
+        let split = rule("split");
+        WorkerCounters::default().of(&split, &all).add();
+        assert_eq!((all.sum(), Arc::strong_count(&split)), (0, 1));
     }
 }

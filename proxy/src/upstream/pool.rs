@@ -5,7 +5,7 @@ use super::balance::{PickContext, pick};
 use super::body::UpstreamBody;
 use super::connect::connect;
 use super::http1::SendFailure;
-use super::in_flight::InFlightCounter;
+use super::in_flight::{InFlightCounter, WorkerCounters};
 use super::lease::{AtEndpoint, Lease, WorkerEndpoint};
 use super::outgoing::Outgoing;
 use super::{Upstream, UpstreamState};
@@ -19,7 +19,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
-use turnout_routes::router::Failure;
+use turnout_routes::router::{Failure, Rule};
 
 /// A worker's side of all upstreams. Held by the worker's snapshot and by requests, only remembered here: what no table
 /// names any more goes with the last request to it.
@@ -42,8 +42,7 @@ pub(crate) struct WorkerUpstream {
     common: Rc<Common>,
     /// The newest state that this worker has seen, with its side of each endpoint, index by index.
     current: RefCell<(Arc<UpstreamState>, Vec<Rc<WorkerEndpoint>>)>,
-    /// This worker's own.
-    in_flight: Arc<InFlightCounter>,
+    in_flight: WorkerCounters,
     connects_made: Counter,
     connects_failed: Counter,
 }
@@ -82,8 +81,8 @@ impl WorkerUpstreams {
         })
     }
 
-    /// Closes connections that have been idle for too long, or whose endpoint is gone, and forgets upstreams that are
-    /// gone. Called about once a second.
+    /// Closes connections that have been idle for too long, or whose endpoint is gone, and forgets upstreams and rules
+    /// that are gone. Called about once a second.
     pub(crate) fn sweep(&self) {
         let now = Instant::now();
         self.by_id
@@ -99,7 +98,7 @@ impl WorkerUpstream {
         Self {
             current: RefCell::new((Arc::clone(&state), worker_side(&state, &[]))),
             common: Rc::clone(common),
-            in_flight: upstream.counter(),
+            in_flight: WorkerCounters::default(),
             connects_made: connects("made"),
             connects_failed: connects("failed"),
             shared: Arc::clone(upstream),
@@ -180,6 +179,7 @@ impl WorkerUpstream {
     fn sweep(&self, now: Instant) {
         self.refresh();
         self.current.borrow().1.iter().for_each(|endpoint| endpoint.sweep(now));
+        self.in_flight.sweep(&self.shared.in_flight);
     }
 }
 
@@ -194,20 +194,26 @@ fn worker_side(state: &UpstreamState, before: &[Rc<WorkerEndpoint>]) -> Vec<Rc<W
     endpoints.collect()
 }
 
-/// Counts a request as in flight at its upstream until it is dropped. Each request has one, from the choice of its
-/// backend to the end of the backend's answer, whatever it waits for in between and however often it is tried.
-pub(crate) struct InFlight(Rc<WorkerUpstream>);
+/// Counts a request as in flight at its upstream, and as sent there by its rule, until it is dropped. Each request has
+/// one, from the choice of its backend to the end of the backend's answer, whatever it waits for in between and however
+/// often it is tried.
+pub(crate) struct InFlight {
+    counter: Arc<InFlightCounter>,
+    /// What is in flight keeps its upstream, whatever the tables say.
+    _upstream: Rc<WorkerUpstream>,
+}
 
 impl InFlight {
-    pub(crate) fn at(upstream: &Rc<WorkerUpstream>) -> Self {
-        upstream.in_flight.add();
-        Self(Rc::clone(upstream))
+    pub(crate) fn at(upstream: &Rc<WorkerUpstream>, rule: &Arc<Rule>) -> Self {
+        let counter = upstream.in_flight.of(rule, &upstream.shared.in_flight);
+        counter.add();
+        Self { counter, _upstream: Rc::clone(upstream) }
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.in_flight.sub();
+        self.counter.sub();
     }
 }
 

@@ -4,7 +4,7 @@
 
 use super::names::Names;
 use super::{Plan, Resolver, Upstream};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use turnout_routes::documents::EndpointAddress;
 use turnout_routes::router::{Backend, EndpointSource};
@@ -47,8 +47,15 @@ impl Registry {
         Plan { sources: backend.endpoints.clone(), names: names.collect(), policy: backend.policy }
     }
 
+    /// What has requests in flight and is none of these.
+    pub(crate) fn busy_besides(&self, these: &[Arc<Upstream>]) -> Vec<Arc<Upstream>> {
+        let these: HashSet<u64> = these.iter().map(|upstream| upstream.id).collect();
+        let others = self.living().into_iter().filter(|upstream| !these.contains(&upstream.id));
+        others.filter(|upstream| upstream.in_flight() > 0).collect()
+    }
+
     /// Every upstream that lives, whether the table that serves names it or not.
-    pub(crate) fn living(&self) -> Vec<Arc<Upstream>> {
+    fn living(&self) -> Vec<Arc<Upstream>> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.values().filter_map(Weak::upgrade).collect()
     }

@@ -7,7 +7,7 @@ use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::cells::WorkerMetrics;
 use crate::telemetry::metrics::{Metrics, SourceNames};
 use crate::telemetry::record::Telemetry;
-use crate::testing::{bounded, on_a_worker};
+use crate::testing::{bounded, on_a_worker, rule};
 use crate::upstream::test_backend::Act::{self, Answers, Closes, Writes};
 use crate::upstream::test_backend::{PART, REQUEST, Scene, nothing, settle};
 use http::{Method, StatusCode, Version};
@@ -56,7 +56,7 @@ struct Case {
 /// After how many seconds the backend is free, if it is, and the flag that the answer ends with.
 async fn outcome(case: &Case, is_http2: bool) -> (Option<u64>, String) {
     let scene = bounded(Scene::new(case.backend, 0)).await;
-    let in_flight = InFlight::at(&scene.upstream);
+    let in_flight = InFlight::at(&scene.upstream, &rule("split"));
     let response = bounded(scene.send(nothing())).await.expect("an answer");
     bounded(settle()).await;
     tokio::time::pause();

@@ -1,7 +1,9 @@
 //! Tables that come and go, and what becomes of their upstreams.
 
 use super::{Prepared, Registry};
+use crate::testing::rule;
 use crate::upstream::dns::test_server::{Answer, TestServer};
+use crate::upstream::in_flight::WorkerCounters;
 use crate::upstream::{Resolver, Upstream};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -116,33 +118,22 @@ async fn an_upstream_that_no_table_names_lives_until_its_last_request_is_over() 
         || registry.living().iter().map(|upstream| (upstream.name.clone(), upstream.in_flight())).collect::<Vec<_>>();
     let request = {
         let upstreams = registry.prepare(&[at("blue", &[1])]).commit();
-        let counter = upstreams[0].counter();
+        let counter = WorkerCounters::default().of(&rule("split"), &upstreams[0].in_flight);
         counter.add();
         (Arc::clone(&upstreams[0]), counter)
     };
     let _green = registry.prepare(&[]).commit();
     assert_eq!(living(), [("blue:80".to_owned(), 1)]);
+    assert!(Arc::ptr_eq(&registry.busy_besides(&[])[0], &request.0));
+    assert_eq!(registry.busy_besides(&[Arc::clone(&request.0)]).len(), 0, "a table that names it tells it itself");
     let back = registry.prepare(&[at("blue", &[1])]).commit();
     assert!(Arc::ptr_eq(&back[0], &request.0), "a table that names it again finds it");
     drop(back);
     request.1.sub();
+    assert_eq!(registry.busy_besides(&[]).len(), 0);
     assert_eq!(living(), [("blue:80".to_owned(), 0)]);
     drop(request);
     assert_eq!(living(), []);
-}
-
-#[tokio::test]
-async fn requests_in_flight_are_the_sum_of_the_workers() {
-    let upstreams = registry().prepare(&[at("blue", &[1])]).commit();
-    let workers = [upstreams[0].counter(), upstreams[0].counter()];
-    for (worker, requests) in workers.iter().zip([3, 4]) {
-        (0..requests).for_each(|_| worker.add());
-    }
-    workers[0].sub();
-    assert_eq!(upstreams[0].in_flight(), 6);
-    drop(workers);
-    assert_eq!(upstreams[0].counter().count(), 0, "each worker begins with a counter of its own");
-    assert_eq!(upstreams[0].in_flight(), 0, "what a worker has let go of counts no more");
 }
 
 #[tokio::test]
