@@ -22,7 +22,7 @@ pub const KINDS: [(&str, &str); 4] = [
 ];
 
 /// The documents of this round.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Documents {
     /// What is to be published, before weights and registry.
     pub documents: Vec<Document>,
@@ -30,6 +30,16 @@ pub struct Documents {
     pub problems: Vec<String>,
     /// The objects with what each is told; empty where the source is a ConfigMap.
     pub verdicts: Vec<Verdict>,
+    /// Why they are those that are published, if they could not be read.
+    pub unreadable: Option<ApiError>,
+}
+
+impl Documents {
+    /// What is published stands in for documents that cannot be read.
+    fn as_published(published: &PublishedRoutes, problems: Vec<String>) -> Self {
+        let documents = published.documents.iter().filter(|document| !is_generated(document)).cloned().collect();
+        Self { documents, problems, ..Self::default() }
+    }
 }
 
 /// What an object is told.
@@ -42,16 +52,20 @@ pub struct Verdict {
 }
 
 /// Reads the documents. `published` has the last good form of what is broken.
-pub async fn read(client: &Client, settings: &Settings, published: &PublishedRoutes) -> Result<Documents, ApiError> {
-    match &settings.documents {
-        DocumentSource::Objects => Ok(of_objects(objects(client, settings).await?, published)),
+pub async fn read(client: &Client, settings: &Settings, published: &PublishedRoutes) -> Documents {
+    let read = match &settings.documents {
+        DocumentSource::Objects => objects(client, settings).await.map(|objects| of_objects(objects, published)),
         DocumentSource::ConfigMap(name) => {
             let api: Api<ConfigMap> = Api::namespaced(client.clone(), &settings.namespace);
             let place = format!("configmaps {}/{name}", settings.namespace);
-            let config_map = api.get(name).await.map_err(ApiError::of("get", place))?;
-            Ok(of_config_map(&config_map, published))
+            let config_map = api.get(name).await.map_err(ApiError::of("get", place));
+            config_map.map(|config_map| of_config_map(&config_map, published))
         }
-    }
+    };
+    read.unwrap_or_else(|error| {
+        let documents = Documents::as_published(published, vec![error.to_string()]);
+        Documents { unreadable: Some(error), ..documents }
+    })
 }
 
 async fn objects(client: &Client, settings: &Settings) -> Result<Vec<DynamicObject>, ApiError> {
@@ -139,12 +153,7 @@ fn of_config_map(config_map: &ConfigMap, published: &PublishedRoutes) -> Documen
     match parse(&sources) {
         Ok(parsed) => Documents { documents: parsed.documents, ..Documents::default() },
         Err(problems) => {
-            let users = published.documents.iter().filter(|document| !is_generated(document));
-            Documents {
-                documents: users.cloned().collect(),
-                problems: problems.as_slice().iter().map(ToString::to_string).collect(),
-                verdicts: Vec::new(),
-            }
+            Documents::as_published(published, problems.as_slice().iter().map(ToString::to_string).collect())
         }
     }
 }

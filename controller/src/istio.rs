@@ -7,28 +7,29 @@ use crate::view::{View, route_key};
 use kube::Client;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use serde_json::Value;
-use turnout_rollout::{GatewayObservation, ModelRollout, Published, RouteSelectionError, Weights, istio};
+use std::collections::BTreeMap;
+use turnout_rollout::{ModelRollout, Published, RouteSelectionError, Weights, istio};
 
-/// The rule's weights, which are what is published as well: there is no other document. Nobody reports.
-pub fn observe(
-    view: &View,
-    rollout: &ModelRollout,
-) -> (Result<Weights, RouteSelectionError>, Option<Published>, Vec<GatewayObservation>) {
-    let found =
-        object(view, rollout).and_then(|(value, generation)| Ok((istio::observe(&value, rollout)?, generation)));
-    match found {
-        Ok((weights, generation)) => {
-            let published = Published { revision: format!("generation {generation}"), weights };
-            (Ok(weights), Some(published), Vec::new())
-        }
-        Err(error) => (Err(error), None, Vec::new()),
-    }
+/// What is published: the rule's weights in the cluster, there is no other document.
+pub fn published(view: &View, rollout: &ModelRollout) -> Option<Published> {
+    let (value, generation) = object(view, rollout).ok()?;
+    let weights = istio::observe(&value, rollout).ok()?;
+    Some(Published { revision: format!("generation {generation}"), weights })
 }
 
-/// The rule, as people call it.
-pub fn governed_rule(view: &View, rollout: &ModelRollout) -> Result<String, RouteSelectionError> {
+/// The rule's weights, unless a rollout that came before governs it; `governed` has the rules of those.
+pub fn claim(
+    view: &View,
+    rollout: &ModelRollout,
+    governed: &mut BTreeMap<String, String>,
+) -> Result<Weights, RouteSelectionError> {
     let (value, _) = object(view, rollout)?;
-    istio::governed_rule(&value, rollout)
+    let place = istio::governed_rule(&value, rollout)?;
+    if let Some(by) = governed.get(&place) {
+        return Err(RouteSelectionError::AlreadyGoverned { place, by: by.clone() });
+    }
+    governed.insert(place, rollout.id());
+    istio::observe(&value, rollout)
 }
 
 /// The version of the object with the rule, as it was read.

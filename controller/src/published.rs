@@ -11,13 +11,13 @@
 
 use crate::kube_api::ApiError;
 use crate::names::{FENCE, FIELD_MANAGER, ROUTES_KEY, UNINSTALLING};
+use crate::rollouts::Rollouts;
 use crate::settings::Settings;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, PostParams};
 use kube::{Client, ResourceExt as _};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
-use turnout_rollout::ModelRollout;
 use turnout_routes::documents::Document;
 use turnout_routes::{Source, parse};
 
@@ -109,12 +109,11 @@ fn name(settings: &Settings) -> String {
 }
 
 /// What changes with every version of every rollout.
-pub fn fence<'a>(rollouts: impl Iterator<Item = &'a ModelRollout>) -> String {
+pub fn fence(rollouts: &Rollouts) -> String {
     let mut hash = Sha256::new();
-    for rollout in rollouts {
-        let field = |name: &str| rollout.metadata.other.get(name);
+    for version in rollouts.versions() {
         // A Debug text is no format to store, but as good as any to tell two versions apart.
-        let version = format!("{:?} {:?}", field("uid"), field("resourceVersion"));
+        let version = format!("{version:?}");
         hash.update((version.len() as u64).to_be_bytes());
         hash.update(version);
     }
@@ -127,21 +126,16 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn rollout(version: &str) -> ModelRollout {
-        serde_json::from_value(json!({
-            "apiVersion": "turnout.dev/v1alpha1", "kind": "ModelRollout",
-            "metadata": {"name": "model", "namespace": "abtesting", "uid": "1", "resourceVersion": version},
-            "spec": {"route": {"virtualService": "model"}, "green": {"host": "g"}, "blue": {"host": "b"}},
-        }))
-        .expect("a rollout")
-    }
-
     #[test]
     fn every_version_has_its_own_fence_and_the_same_one_keeps_it() {
-        let of = |version: &str| fence([rollout(version)].iter());
+        let of = |version: &str| {
+            let metadata = json!({"name": "model", "namespace": "abtesting", "uid": "1", "resourceVersion": version});
+            let object = serde_json::from_value(json!({"metadata": metadata})).expect("an object");
+            fence(&Rollouts { unreadable: vec![(object, String::new())], ..Rollouts::default() })
+        };
         assert_eq!(of("7"), of("7"));
         assert_ne!(of("7"), of("8"), "whatever has changed");
-        assert_ne!(of("7"), fence([].iter()));
+        assert_ne!(of("7"), fence(&Rollouts::default()));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams, TypeMeta};
 use kube::{Client, ResourceExt as _};
 use serde_json::json;
+use std::collections::BTreeSet;
 use turnout_rollout::{API_VERSION, Mode, ModelRollout, RolloutStatus};
 
 /// A rollout with the object that it was read from.
@@ -30,6 +31,13 @@ pub struct Rollouts {
 }
 
 impl Rollouts {
+    /// Which objects there are, in which versions.
+    pub fn versions(&self) -> BTreeSet<(Option<String>, Option<String>)> {
+        let readable = self.readable.iter().map(|one| &one.object);
+        let all = readable.chain(self.unreadable.iter().map(|(object, _)| object));
+        all.map(|object| (object.uid(), object.resource_version())).collect()
+    }
+
     /// Reads them.
     pub async fn read(client: &Client, settings: &Settings) -> Result<Self, ApiError> {
         let kind = rollout_kind();
@@ -52,6 +60,17 @@ impl RolloutObject {
         object.types = Some(TypeMeta { api_version: API_VERSION.to_owned(), kind: KIND.to_owned() });
         let rollout = serde_json::to_value(&object).and_then(serde_json::from_value);
         Ok(Self { rollout: rollout.map_err(|error| error.to_string())?, object })
+    }
+
+    /// As much of an object that cannot be read as is needed to leave its rule alone: what it governed last.
+    pub fn former(object: &DynamicObject) -> Option<ModelRollout> {
+        let governs = object.data.get("status")?.get("governs")?;
+        let rollout = json!({
+            "apiVersion": API_VERSION, "kind": KIND,
+            "metadata": {"name": object.name_any(), "namespace": object.namespace()},
+            "spec": governs, "status": {"governs": governs},
+        });
+        serde_json::from_value(rollout).ok()
     }
 
     /// Somebody deleted it, and it stays until nothing needs it.

@@ -23,14 +23,16 @@ use crate::twins;
 use crate::view::View;
 use crate::workloads::{Workloads, parse_template};
 use kube::Client;
+use kube::api::DynamicObject;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use turnout_rollout::{
-    Action, Backend, ConditionStatus, ConditionType, Decision, Departure, Mode, ModelRollout, Observation, Obstacle,
-    Published, Registry, RolloutStatus, RouteSelectionError, Severity, Timestamp, WaitReason, Weights, Workload,
-    decide, depart, governed_rule, publish, route_weights,
+    Action, Backend, ConditionStatus, ConditionType, Decision, Departure, Fitted, Mode, ModelRollout, Observation,
+    Obstacle, Published, Registry, RenderError, RolloutStatus, RouteSelectionError, Severity, Timestamp, WaitReason,
+    Weights, Workload, decide, depart, fit, hold, publish, route_weights,
 };
+use turnout_routes::documents::Document;
 
 /// The driver's clock, in whole seconds.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -91,6 +93,8 @@ pub struct Round {
 /// A rollout, and what is to become of it.
 struct Decided {
     rollout: RolloutObject,
+    /// With the rule and the backends that it is decided on: those of its spec, or those that it governed last.
+    fitted: ModelRollout,
     backends: [BackendView; 2],
     published: Option<Weights>,
     outcome: Outcome,
@@ -140,7 +144,7 @@ impl Controller {
 
     /// One round.
     pub async fn round(&mut self) -> Round {
-        let view = match View::read(&self.client, &self.settings, &*self.outbound).await {
+        let mut view = match View::read(&self.client, &self.settings, &*self.outbound).await {
             Ok(view) => view,
             Err(error) => return self.cannot_look(&error).await,
         };
@@ -149,7 +153,8 @@ impl Controller {
         }
         let mut round = Round { pause: IDLE, ..Round::default() };
         tell_of_unreadable(&view, &mut round);
-        let mut decided = self.decide(&view);
+        let fitted = fit_rollouts(&mut view);
+        let mut decided = self.decide(&view, fitted);
         let were_kept = !std::mem::take(&mut self.obstacles).is_empty();
         self.write_statuses(&view, &mut decided, &mut round).await;
         let published = self.publish(&view, &decided, &mut round).await;
@@ -185,25 +190,23 @@ impl Controller {
         round
     }
 
-    fn decide(&mut self, view: &View) -> Vec<Decided> {
-        let mut governed: BTreeMap<String, String> = BTreeMap::new();
+    fn decide(&mut self, view: &View, fitted: Vec<Fitted>) -> Vec<Decided> {
         let mut decided = Vec::new();
-        for one in &view.rollouts.readable {
-            let backends = Backend::BOTH.map(|backend| self.look_at(view, one, backend));
-            let mut observed = self.observe(view, one, &backends);
+        for (one, Fitted { rollout, route }) in view.rollouts.readable.iter().zip(fitted) {
+            let fitted = RolloutObject { object: one.object.clone(), rollout };
+            let backends = Backend::BOTH.map(|backend| self.look_at(view, &fitted, backend));
+            let mut observed = self.observe(view, &fitted, route, &backends);
             for (backend, found) in Backend::BOTH.into_iter().zip(&backends) {
-                self.discount_outdated(view, one, backend, found, &mut observed);
-            }
-            if let Err(error) = claim(view, one, &mut governed) {
-                observed.route = Err(error);
+                self.discount_outdated(view, &fitted, backend, found, &mut observed);
             }
             let outcome = if one.is_deleted() {
-                Outcome::Departs(self.depart(one, &observed))
+                Outcome::Departs(self.depart(&fitted, &observed))
             } else {
-                Outcome::Goes(Box::new(decide(&one.rollout, &observed)))
+                Outcome::Goes(Box::new(decide(&fitted.rollout, &observed)))
             };
-            let published = observed.published.filter(|_| observed.route.is_ok()).map(|published| published.weights);
-            decided.push(Decided { rollout: one.clone(), backends, published, outcome, stored: false });
+            let published = observed.published.map(|published| published.weights);
+            let (rollout, fitted) = (one.clone(), fitted.rollout);
+            decided.push(Decided { rollout, fitted, backends, published, outcome, stored: false });
         }
         self.outdated.retain(|(uid, _), _| decided.iter().any(|one| one.rollout.uid() == *uid));
         decided
@@ -226,16 +229,22 @@ impl Controller {
         }
     }
 
-    fn observe(&self, view: &View, one: &RolloutObject, backends: &[BackendView; 2]) -> Observation {
+    fn observe(
+        &self,
+        view: &View,
+        one: &RolloutObject,
+        route: Result<Weights, RouteSelectionError>,
+        backends: &[BackendView; 2],
+    ) -> Observation {
         let rollout = &one.rollout;
-        let (route, published, gateways) = match rollout.spec.mode {
-            Mode::Istio => istio::observe(view, rollout),
+        let (published, gateways) = match rollout.spec.mode {
+            Mode::Istio => (istio::published(view, rollout), Vec::new()),
             Mode::Gateway => {
                 let weights = route_weights(&view.published.documents, rollout).ok();
                 let revision = view.published.revision.clone();
                 let published = weights.zip(revision).map(|(weights, revision)| Published { revision, weights });
                 let gateways = view.gateways.iter().map(|it| it.observe(&view.published.documents, rollout)).collect();
-                (route_weights(&view.documents.documents, rollout), published, gateways)
+                (published, gateways)
             }
         };
         let [green, blue] = backends::observe(rollout, &backends[0], &backends[1], &self.warmed);
@@ -252,6 +261,7 @@ impl Controller {
                 .get(&one.uid())
                 .cloned()
                 .or_else(|| self.lacks_gateway(rollout))
+                .or_else(|| lacks_documents(view, rollout))
                 .or_else(|| lacks_template(rollout)),
         }
     }
@@ -351,7 +361,9 @@ impl Controller {
     /// Publishes what was decided, if that differs from what is published. Returns what is published then.
     async fn publish(&mut self, view: &View, decided: &[Decided], round: &mut Round) -> PublishedRoutes {
         let current = view.published.clone();
-        let is_uncertain = !view.rollouts.unreadable.is_empty() || decided.iter().any(Decided::is_uncertain);
+        let cannot_hold = |(object, _): &(DynamicObject, String)| RolloutObject::former(object).is_none();
+        let is_uncertain =
+            view.rollouts.unreadable.iter().any(cannot_hold) || decided.iter().any(Decided::is_uncertain);
         if !self.settings.has_gateway() || is_uncertain {
             return current;
         }
@@ -367,25 +379,25 @@ impl Controller {
         if documents.is_empty() {
             return current;
         }
-        let governed: Vec<(&ModelRollout, Weights)> = decided
-            .iter()
-            .filter_map(Decided::governs)
-            .filter(|(one, _)| route_weights(&documents, one).is_ok())
-            .collect();
-        let text = match publish(&documents, &governed) {
+        let text = match publish_governed(&documents, decided) {
             Ok(text) => text,
             Err(error) => {
-                let obstacle = Obstacle { reason: "NotPublishable", message: error.to_string() };
-                self.hold_all(decided, &obstacle, round);
-                return current;
+                let message = format!("{error}; until then changes of documents wait, and weights move as decided");
+                self.hold_all(decided, &Obstacle { reason: "NotPublishable", message }, round);
+                match publish_governed(&current.documents, decided) {
+                    Ok(text) => text,
+                    Err(_) => return current,
+                }
             }
         };
-        let fence = fence(decided.iter().filter(|one| one.is_in_gateway_mode()).map(|one| &one.rollout.rollout));
+        let mut fenced = as_written(view, decided);
+        fenced.readable.retain(|one| one.rollout.spec.mode == Mode::Gateway);
+        let fence = fence(&fenced);
         if current.is(&text, &fence) {
             self.tidy_twins(view, &registry, round).await;
             return current;
         }
-        if !self.is_newest(decided, round).await {
+        if !self.is_newest(view, decided, round).await {
             return current;
         }
         match current.replace(&self.client, &self.settings, &text, fence).await {
@@ -405,19 +417,15 @@ impl Controller {
 
     /// Reads the rollouts once more before anything follows from what they say: a list may be older than what another
     /// replica has done, or lack a rollout, and a status that need not be written proves nothing.
-    async fn is_newest(&mut self, decided: &[Decided], round: &mut Round) -> bool {
-        let versions = |rollouts: &mut dyn Iterator<Item = &RolloutObject>| -> BTreeSet<(String, Option<String>)> {
-            rollouts.map(|one| (one.uid(), one.object.metadata.resource_version.clone())).collect()
-        };
+    async fn is_newest(&mut self, view: &View, decided: &[Decided], round: &mut Round) -> bool {
         match Rollouts::read(&self.client, &self.settings).await {
             Ok(rollouts) => {
-                let newest = versions(&mut rollouts.readable.iter());
-                let is_newest = newest == versions(&mut decided.iter().map(|one| &one.rollout));
+                let is_newest = rollouts.versions() == as_written(view, decided).versions();
                 if !is_newest {
                     tracing::info!("looking again: a rollout has changed");
                     round.pause = Duration::ZERO;
                 }
-                is_newest && rollouts.unreadable.is_empty()
+                is_newest
             }
             Err(error) => {
                 self.all_failed(decided, &error, round);
@@ -518,7 +526,7 @@ impl Controller {
     }
 
     async fn act(&mut self, view: &View, decided: &mut [Decided], round: &mut Round) {
-        let may_change = !decided.iter().any(Decided::changes_workloads) || self.is_newest(decided, round).await;
+        let may_change = !decided.iter().any(Decided::changes_workloads) || self.is_newest(view, decided, round).await;
         let mut present = BTreeSet::new();
         for one in decided.iter_mut() {
             present.extend(one.backends.iter().flat_map(|backend| &backend.ready).map(|ready| ready.uid.clone()));
@@ -646,7 +654,7 @@ impl Decided {
             Outcome::Departs(departure) => departure.weights,
         };
         let weights = if self.stored { decided } else { self.published };
-        weights.filter(|_| self.is_in_gateway_mode()).map(|weights| (&self.rollout.rollout, weights))
+        weights.filter(|_| self.is_in_gateway_mode()).map(|weights| (&self.fitted, weights))
     }
 
     /// It has weights, but neither those decided may be published, nor are there former ones to keep.
@@ -661,26 +669,59 @@ impl Decided {
 
 fn tell_of_unreadable(view: &View, round: &mut Round) {
     for (object, problem) in &view.rollouts.unreadable {
-        round.problems.push(format!("{} cannot be read, and nothing is published meanwhile: {problem}", title(object)));
+        let message = if RolloutObject::former(object).is_some() {
+            "its rule stays as it is published"
+        } else {
+            "nothing is published meanwhile"
+        };
+        round.problems.push(format!("{} cannot be read, and {message}: {problem}", title(object)));
     }
     if let Some(problem) = view.documents.problems.first() {
         tracing::debug!(count = view.documents.problems.len(), "documents are refused, the first: {problem}");
     }
 }
 
-/// Each rule is governed by one rollout: the oldest that names it.
-fn claim(view: &View, one: &RolloutObject, governed: &mut BTreeMap<String, String>) -> Result<(), RouteSelectionError> {
-    let rollout = &one.rollout;
-    let rule = match rollout.spec.mode {
-        Mode::Gateway => governed_rule(&view.documents.documents, rollout)?,
-        Mode::Istio => istio::governed_rule(view, rollout)?,
-    };
-    let key = format!("{:?} {rule}", rollout.spec.mode);
-    if let Some(by) = governed.get(&key) {
-        return Err(RouteSelectionError::AlreadyGoverned { place: rule, by: by.clone() });
+/// Finds the rule of each rollout, in the order in which they were read: of two with the same rule the older one governs
+/// it. Where one does not fit the documents, these take the form back that is published.
+fn fit_rollouts(view: &mut View) -> Vec<Fitted> {
+    let is_held = |one: &&RolloutObject| one.rollout.spec.mode == Mode::Gateway && !one.is_deleted();
+    let held: Vec<&ModelRollout> = view.rollouts.readable.iter().filter(is_held).map(|one| &one.rollout).collect();
+    let (documents, published) = (&mut view.documents.documents, &view.published.documents);
+    for former in view.rollouts.unreadable.iter().filter_map(|(object, _)| RolloutObject::former(object)) {
+        hold(documents, published, &former);
     }
-    governed.insert(key, rollout.id());
-    Ok(())
+    let mut fitted = fit(documents, published, &held).into_iter().peekable();
+    let mut patched = BTreeMap::new();
+    let mut fit_one = |one: &RolloutObject| {
+        let rollout = one.rollout.clone();
+        match rollout.spec.mode {
+            Mode::Istio => Fitted { route: istio::claim(view, &rollout, &mut patched), rollout },
+            // One that goes gives its rule back to the document.
+            Mode::Gateway => fitted
+                .next_if(|next| next.rollout.id() == rollout.id())
+                .unwrap_or_else(|| Fitted { route: route_weights(&view.documents.documents, &rollout), rollout }),
+        }
+    };
+    view.rollouts.readable.iter().map(&mut fit_one).collect()
+}
+
+/// The rollouts in the versions that were written over those that were read.
+fn as_written(view: &View, decided: &[Decided]) -> Rollouts {
+    let readable = decided.iter().map(|one| one.rollout.clone()).collect();
+    Rollouts { readable, unreadable: view.rollouts.unreadable.clone() }
+}
+
+/// The text with the weights that were decided.
+fn publish_governed(documents: &[Document], decided: &[Decided]) -> Result<String, RenderError> {
+    let governed = decided.iter().filter_map(Decided::governs);
+    let governed: Vec<_> = governed.filter(|(one, _)| route_weights(documents, one).is_ok()).collect();
+    publish(documents, &governed)
+}
+
+fn lacks_documents(view: &View, rollout: &ModelRollout) -> Option<Obstacle> {
+    let error = view.documents.unreadable.as_ref().filter(|_| rollout.spec.mode == Mode::Gateway)?;
+    let message = format!("{}; the documents that are published stay until then", obstacle(error).message);
+    Some(Obstacle { reason: "DocumentsUnreadable", message })
 }
 
 fn slow(failure: &Obstacle) -> Obstacle {

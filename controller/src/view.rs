@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use turnout_rollout::{Backend, BackendRef, Mode, ModelRollout, ServiceName, full_host, subset_labels};
 
 /// What the cluster holds, as far as the controller cares.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct View {
     /// The rollouts.
     pub rollouts: Rollouts,
@@ -52,7 +52,7 @@ impl View {
             if view.published.is_uninstalling() {
                 return Ok(view);
             }
-            view.documents = documents::read(client, settings, &view.published).await?;
+            view.documents = documents::read(client, settings, &view.published).await;
         }
         view.read_services(client, settings).await?;
         view.read_pods(client, settings).await?;

@@ -42,7 +42,7 @@
 //!     revision: Some(revision.to_owned()),
 //!     warmed: true,
 //! };
-//! let load = |weight| Load { weight, endpoints: 2, in_flight: 0 };
+//! let load = |weight| Load { weight, endpoints: 2, ..Load::default() };
 //! let observed = Observation {
 //!     now: Timestamp(1_767_225_600),
 //!     route: Ok(weights), // route_weights(&documents, &rollout)
@@ -76,6 +76,7 @@
 
 mod commands;
 mod gateway_report;
+mod governed;
 mod hosts;
 pub mod istio;
 mod machine;
@@ -94,6 +95,7 @@ pub use commands::{CommandError, RollbackRequest};
 pub use gateway_report::{
     BackendName, BackendReport, GatewayReport, GatewayReportError, RouteRequests, RouteWeight, active_revision,
 };
+pub use governed::{Fitted, Governed, fit, hold};
 pub use hosts::{ServiceName, full_host, subset_labels};
 pub use machine::{Action, Decision, Departure, Event, Severity, decide, depart};
 pub use observation::{BackendObservation, GatewayObservation, Load, Observation, Obstacle, Published, Rejection};

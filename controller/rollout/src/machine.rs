@@ -19,8 +19,9 @@ mod tests;
 pub use depart::{Departure, depart};
 
 use crate::observation::{GatewayObservation, Load, Observation};
+use crate::render::RouteSelectionError;
 use crate::resource::{
-    ModelRollout, OnDrainDeadline, Phase, Plan, RolloutSpec, RolloutStatus, Transition, WaitReason, Waiting, Workload,
+    ModelRollout, OnDrainDeadline, Plan, RolloutSpec, RolloutStatus, Transition, WaitReason, Waiting, Workload,
 };
 use crate::stage::{Stage, Target};
 use crate::weights::{Availability, Backend, Weights, in_effect};
@@ -94,11 +95,12 @@ pub enum Severity {
 pub fn decide(rollout: &ModelRollout, observed: &Observation) -> Decision {
     let mut draft = Draft::new(rollout, observed);
     match (Plan::of(rollout), &observed.route) {
-        (Err(invalid), _) => draft.refuse(WaitReason::ValidSpec, &invalid.to_string()),
-        (Ok(_), Err(error)) => draft.refuse(WaitReason::Route, &error.to_string()),
+        (Err(invalid), _) => draft.hold_on(WaitReason::ValidSpec, invalid.to_string()),
+        (Ok(_), Err(error)) => draft.hold_on(WaitReason::Route, error.to_string()),
         (Ok(plan), Ok(_)) => {
+            draft.status.governs = Some(rollout.governs());
             draft.choose_candidate(&plan);
-            draft.choose_direction(&plan);
+            draft.choose_direction(plan.target());
             draft.keep_workloads();
             draft.advance(&plan);
         }
@@ -126,6 +128,8 @@ struct Draft<'a> {
     actions: Vec<Action>,
     events: Vec<Event>,
     wait: Option<(WaitReason, String)>,
+    /// Why the spec, or what it names of the documents, cannot be worked with.
+    refusal: Option<(WaitReason, String)>,
     /// Why what the spec asks for is not done at all.
     note: Option<String>,
     /// What a backend that drains still has to answer, in numbers.
@@ -149,15 +153,39 @@ impl<'a> Draft<'a> {
             actions: Vec::new(),
             events: Vec::new(),
             wait: None,
+            refusal: None,
             note: None,
             left: None,
             done: false,
         }
     }
 
-    fn refuse(&mut self, reason: WaitReason, problem: &str) {
-        self.wait_for(reason, problem);
-        self.status.phase = Phase::Invalid;
+    /// What is wanted cannot be read from the spec and the documents. The weights stay, and the laws of the weights go on;
+    /// going back needs nothing but what is published, so that is still done.
+    fn hold_on(&mut self, reason: WaitReason, problem: String) {
+        self.wait_for(reason, &problem);
+        self.refusal = Some((reason, problem));
+        if self.governs() {
+            self.choose_direction(self.spec.target.unwrap_or(Target::Stage(Stage::Green100)));
+        }
+        if self.goes_back() {
+            self.wait = None;
+            self.go_back();
+        }
+    }
+
+    /// The rule that is published has the weights of this rollout: it fits the spec, or it is held.
+    fn governs(&self) -> bool {
+        match self.observed.route {
+            Ok(_) => true,
+            Err(RouteSelectionError::AlreadyGoverned { .. }) => false,
+            Err(_) => self.observed.published.is_some(),
+        }
+    }
+
+    /// A rollback is under way.
+    fn goes_back(&self) -> bool {
+        self.governs() && self.status.moving_to == Some(Target::Rollback)
     }
 
     fn advance(&mut self, plan: &Plan) {

@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Notify, mpsc};
 use turnout_rollout::{
-    Action, Backend, Decision, GatewayReport, ModelRollout, Observation, Published, Severity, Timestamp, Weights,
-    decide, publish, route_weights,
+    Action, Backend, Decision, Fitted, GatewayReport, ModelRollout, Observation, Published, Severity, Timestamp,
+    Weights, decide, fit, publish, route_weights,
 };
 use turnout_routes::documents::Document;
 use turnout_routes::{Source, parse};
@@ -107,9 +107,10 @@ impl Driver {
         let current = self.current()?;
         self.world.fall_back_to(&current.documents);
         let gateways = observe::gateways(&self.directory).await?;
-        let decided = self.decide(&current, &gateways).await?;
+        let mut documents = self.world.documents().map(<[Document]>::to_vec).unwrap_or_default();
+        let decided = self.decide(&current, &mut documents, &gateways).await?;
         let mut problems = self.world.problems().to_vec();
-        if let Err(error) = self.publish(&current, &decided).await {
+        if let Err(error) = self.publish(&current, &documents, &decided).await {
             problems.push(format!("nothing is published: {error:#}"));
         }
         self.tell_problems(problems);
@@ -130,12 +131,21 @@ impl Driver {
         Ok(Current { revision: revision_of(&text), text: Some(text), documents })
     }
 
-    async fn decide(&self, current: &Current, gateways: &[GatewayReport]) -> anyhow::Result<Vec<Decided>> {
-        let Some(documents) = self.world.documents() else { return Ok(Vec::new()) };
-        let mut decided = Vec::new();
+    /// Decides on every rollout. Where one does not fit the documents, these take the form back that is published.
+    async fn decide(
+        &self,
+        current: &Current,
+        documents: &mut Vec<Document>,
+        gateways: &[GatewayReport],
+    ) -> anyhow::Result<Vec<Decided>> {
+        let mut rollouts = Vec::new();
         for (name, rollout) in self.world.rollouts() {
-            let mut rollout = rollout.clone();
-            rollout.status = self.directory.read_status(name)?;
+            rollouts.push((name, ModelRollout { status: self.directory.read_status(name)?, ..rollout.clone() }));
+        }
+        let all: Vec<&ModelRollout> = rollouts.iter().map(|(_, rollout)| rollout).collect();
+        let fitted = fit(documents, &current.documents, &all);
+        let mut decided = Vec::new();
+        for ((name, _), Fitted { rollout, route }) in rollouts.iter().zip(fitted) {
             let endpoints = Backend::BOTH.map(|backend| observe::endpoints(documents, &rollout, backend));
             let is_warmed =
                 |ready: &[Endpoint]| self.warmed.iter().any(|warmed| ready.iter().all(|one| warmed.contains(one)));
@@ -144,7 +154,7 @@ impl Driver {
             let weights = route_weights(&current.documents, &rollout).ok();
             let observed = Observation {
                 now: now(),
-                route: route_weights(documents, &rollout),
+                route,
                 published: weights.map(|weights| Published { revision: current.revision.clone(), weights }),
                 green,
                 blue,
@@ -153,15 +163,17 @@ impl Driver {
                 obstacle: None,
             };
             let decision = decide(&rollout, &observed);
-            decided.push(Decided { name: name.to_owned(), rollout, endpoints, decision });
+            decided.push(Decided { name: (*name).to_owned(), rollout, endpoints, decision });
         }
         Ok(decided)
     }
 
     /// Publishes the documents with the weights that were decided, if that differs from what is published.
-    async fn publish(&self, current: &Current, decided: &[Decided]) -> anyhow::Result<()> {
+    async fn publish(&self, current: &Current, documents: &[Document], decided: &[Decided]) -> anyhow::Result<()> {
         ensure!(self.world.is_complete(), "a rollout cannot be read");
-        let Some(documents) = self.world.documents() else { return Ok(()) };
+        if self.world.documents().is_none() {
+            return Ok(());
+        }
         let governed: Vec<(&ModelRollout, Weights)> =
             decided.iter().filter_map(|one| Some((&one.rollout, one.decision.weights?))).collect();
         let text = publish(documents, &governed)?;

@@ -96,14 +96,14 @@ impl Draft<'_> {
     }
 
     /// Turns the rollout back, if there is a reason to. It does not turn again.
-    pub(super) fn choose_direction(&mut self, plan: &Plan) {
+    pub(super) fn choose_direction(&mut self, target: Target) {
         let Some(from) = self.status.position().and_then(Target::stage) else {
             return;
         };
         if !self.status.in_progress() || self.status.rollback.is_some() {
             return;
         }
-        let Some(reason) = self.reason_to_go_back(plan, from) else {
+        let Some(reason) = self.reason_to_go_back(target, from) else {
             return;
         };
         if self.status.stable_revision.is_none() {
@@ -115,10 +115,10 @@ impl Draft<'_> {
         self.tell(Severity::Warning, "RollingBack", format!("{from}: rolling back: {reason}"));
     }
 
-    fn reason_to_go_back(&self, plan: &Plan, from: Stage) -> Option<RollbackReason> {
+    fn reason_to_go_back(&self, target: Target, from: Stage) -> Option<RollbackReason> {
         let wanted = self.wanted_candidate();
         let stable = self.status.stable_revision.as_ref();
-        if plan.target() == Target::Rollback {
+        if target == Target::Rollback {
             return Some(RollbackReason::Requested);
         }
         if wanted.is_some_and(|wanted| Some(&wanted.revision) == stable) {

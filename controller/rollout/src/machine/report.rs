@@ -18,7 +18,7 @@ impl Draft<'_> {
         self.report_phase();
         self.report_conditions(weights);
         self.status.observed_generation = self.rollout.metadata.generation;
-        let governs = self.observed.route.is_ok();
+        let governs = self.governs();
         Decision {
             weights: weights.filter(|_| governs),
             status: self.status,
@@ -106,7 +106,7 @@ impl Draft<'_> {
         let overdue = self.status.waiting.as_ref().is_some_and(|waiting| waiting.overdue);
         let reason = self.wait.as_ref().map(|(reason, _)| *reason);
         match (self.status.position(), reason) {
-            (_, Some(WaitReason::ValidSpec | WaitReason::Route)) => Phase::Invalid,
+            _ if self.refusal.is_some() && !self.goes_back() => Phase::Invalid,
             (None, _) => Phase::Idle,
             (Some(Target::Rollback), _) if self.done => Phase::RolledBack,
             _ if self.done => Phase::Complete,
@@ -138,10 +138,10 @@ impl Draft<'_> {
     }
 
     fn report_conditions(&mut self, weights: Option<Weights>) {
-        match self.wait.clone() {
-            Some((WaitReason::ValidSpec, problem)) => self.report_refusal("Invalid", problem),
+        match self.refusal.clone() {
             Some((WaitReason::Route, problem)) => self.report_refusal("RouteNotFound", problem),
-            _ => {
+            Some((_, problem)) => self.report_refusal("Invalid", problem),
+            None => {
                 let message = "the spec and its route are valid".to_owned();
                 self.set(ConditionType::Accepted, ConditionStatus::True, "Accepted", message);
             }

@@ -1,6 +1,7 @@
 //! The status of a rollout: what was confirmed, what is under way, and why it waits. It is all that the state machine
 //! remembers; losing it is safe and costs only the way already gone.
 
+use crate::governed::Governed;
 use crate::stage::{Stage, Target};
 use crate::timestamp::Timestamp;
 use crate::weights::{Backend, Weights};
@@ -34,6 +35,10 @@ pub struct RolloutStatus {
     /// Since when they are published.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weights_since: Option<Timestamp>,
+    /// The rule and the backends that it governed last. They stay in effect while those of the spec do not fit the
+    /// documents.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub governs: Option<Governed>,
     /// The revision that went through all stages last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stable_revision: Option<String>,

@@ -49,7 +49,7 @@ impl Run {
         self.happens(&Happening::Rubbish(false))?;
         for app in self.world.apps() {
             let draft = self.world.draft(app);
-            if !draft.is_good() || draft.third_destination {
+            if !draft.is_good() || draft.misfit.is_some() {
                 self.happens(&Happening::Edit(app, Edit::Original))?;
             }
             self.happens(&Happening::CreateRollout(app))?;

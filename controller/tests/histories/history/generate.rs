@@ -2,7 +2,7 @@
 //! to be disturbed.
 
 use super::{Disturbance, Ending, Fault, History, Step, Trip};
-use crate::world::cast::{App, Edit};
+use crate::world::cast::{App, Edit, Misfit};
 use crate::world::{Beginning, Happening, Model};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
@@ -181,7 +181,10 @@ impl Random {
             1 => Happening::Edit(app, Edit::RuleInFront),
             2 => Happening::Edit(app, Edit::Weights(self.0.random_range(0..=100))),
             3 => Happening::Edit(app, Edit::Misspelt),
-            4 => Happening::Edit(app, Edit::ThirdDestination),
+            4 => {
+                let misfits = [Misfit::ThirdDestination, Misfit::MisspeltHost, Misfit::OneDestination];
+                Happening::Edit(app, Edit::Misfit(misfits[self.below(misfits.len())]))
+            }
             5 => Happening::Rubbish(self.chance(50)),
             _ => Happening::Edit(app, Edit::Original),
         }

@@ -12,6 +12,7 @@ use turnout_routes::documents::{Document, EndpointAddress};
 const GOOD: &str = "what is published is good, and holds the documents in a good form";
 const READY: &str = "no weight is newly given to a backend without ready endpoints";
 const SEEN: &str = "no weight is newly given to a backend that a gateway does not see";
+const HELD: &str = "a rule that a rollout governs stays, whatever becomes of its document";
 const WRITTEN: &str = "the weights that are published were written down before";
 
 impl Laws {
@@ -40,13 +41,19 @@ impl Laws {
         table: &Table,
     ) -> Checked {
         let Some(rollout) = world.rollout(app) else { return Ok(()) };
-        let Ok(given) = route_weights(&table.documents, &rollout) else { return Ok(()) };
+        let is_deleted = rollout.metadata.other.contains_key("deletionTimestamp");
+        // Also of a document that does not fit the rollout any more.
+        let rollout = rollout.as_it_governed().unwrap_or(rollout);
+        let Ok(given) = route_weights(&table.documents, &rollout) else {
+            let is_lost =
+                former.is_some_and(|former| former.green + former.blue > 0) && rollout.status.governs.is_some();
+            return law(!is_lost || is_deleted, HELD, || app.name().to_owned());
+        };
         law(given.green + given.blue > 0, "the sum of the weights is above 0", || app.name().to_owned())?;
         // Where no stage decides, the document does.
         if rollout.status.position().is_none() {
             return Ok(());
         }
-        let is_deleted = rollout.metadata.other.contains_key("deletionTimestamp");
         let is_written = Some(given) == rollout.status.weights || Some(given) == former || is_deleted;
         law(is_written, WRITTEN, || {
             format!("{}: {given}, was {former:?}, and the status says {:?}", app.name(), rollout.status.weights)

@@ -110,10 +110,21 @@ pub(crate) enum Edit {
     Weights(u32),
     /// A misspelt field.
     Misspelt,
-    /// The split has a third destination: good routes, and no rule for a rollout.
-    ThirdDestination,
+    /// Good routes, and no rule for a rollout.
+    Misfit(Misfit),
     /// As it was at first.
     Original,
+}
+
+/// How good routes have no rule for a rollout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Misfit {
+    /// The split has a third destination.
+    ThirdDestination,
+    /// It has a host that nobody is called.
+    MisspeltHost,
+    /// It has one destination.
+    OneDestination,
 }
 
 /// The state of a VirtualService's document.
@@ -123,13 +134,13 @@ pub(crate) struct Draft {
     header: u8,
     rule_in_front: bool,
     pub(crate) misspelt: bool,
-    pub(crate) third_destination: bool,
+    pub(crate) misfit: Option<Misfit>,
 }
 
 impl Draft {
     pub(crate) const fn original() -> Self {
         let weights = Weights { green: 70, blue: 30 };
-        Self { weights, header: 0, rule_in_front: false, misspelt: false, third_destination: false }
+        Self { weights, header: 0, rule_in_front: false, misspelt: false, misfit: None }
     }
 
     pub(crate) fn edit(&mut self, edit: Edit) {
@@ -138,7 +149,7 @@ impl Draft {
             Edit::RuleInFront => self.rule_in_front = !self.rule_in_front,
             Edit::Weights(blue) => self.weights = Weights { green: 100 - blue, blue },
             Edit::Misspelt => self.misspelt = true,
-            Edit::ThirdDestination => self.third_destination = true,
+            Edit::Misfit(misfit) => self.misfit = Some(misfit),
             Edit::Original => *self = Self::original(),
         }
     }
@@ -153,8 +164,14 @@ impl Draft {
             json!({"destination": destination(Backend::Green), "weight": self.weights.green}),
             json!({"destination": destination(Backend::Blue), "weight": self.weights.blue}),
         ];
-        if self.third_destination {
-            route.push(json!({"destination": {"host": "elsewhere.example.com", "port": {"number": 80}}, "weight": 5}));
+        match self.misfit {
+            None => {}
+            Some(Misfit::ThirdDestination) => {
+                let elsewhere = json!({"host": "elsewhere.example.com", "port": {"number": 80}});
+                route.push(json!({"destination": elsewhere, "weight": 5}));
+            }
+            Some(Misfit::MisspeltHost) => route[0]["destination"]["host"] = json!("gren"),
+            Some(Misfit::OneDestination) => route.truncate(1),
         }
         let pinned = json!({
             "match": [{"headers": {"x-api-version": {"exact": "blue"}}}],

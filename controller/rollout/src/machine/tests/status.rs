@@ -107,13 +107,51 @@ fn an_invalid_spec_changes_nothing_and_is_told_once() {
     );
 }
 
-#[test]
-fn a_rule_that_is_not_there_is_a_condition() {
-    let mut scene = Scene::at("Blue_50", &json!({}));
+fn lose_the_rule(scene: &mut Scene) {
     scene.observed.route = Err(RouteSelectionError::VirtualServiceNotFound("abtesting/model".to_owned()));
-    let decision = scene.decide();
-    assert_eq!((decision.weights, scene.stage().as_str()), (None, "Blue_50"));
+}
+
+#[test]
+fn a_rule_that_is_not_there_is_a_condition_and_what_is_published_of_it_keeps_its_weights() {
+    let mut scene = Scene::at("Blue_50", &json!({}));
+    lose_the_rule(&mut scene);
+    for _ in 0..3 {
+        let decision = scene.decide();
+        assert_eq!((decision.weights, scene.stage().as_str()), (Some(Weights { green: 50, blue: 50 }), "Blue_50"));
+        assert_eq!((scene.phase(), scene.waits_for()), (Phase::Invalid, Some(WaitReason::Route)));
+    }
     assert_eq!(condition(&scene, ConditionType::Accepted), (ConditionStatus::False, "RouteNotFound"));
+    scene.observed.blue = unready();
+    scene.decide();
+    assert_eq!(scene.weights(), (100, 0), "the laws go on");
+    scene.observed.published = None;
+    assert_eq!(scene.decide().weights, None, "what was never published has no weights");
+}
+
+#[test]
+fn going_back_needs_nothing_but_what_is_published() {
+    for stage in ["Blue_0", "Blue_50", "Blue_100", "Blue_Green"] {
+        for reason in ["RouteNotFound", "Invalid"] {
+            let mut scene = Scene::at(stage, &json!({}));
+            scene.target("Rollback");
+            match reason {
+                "Invalid" => scene.rollout.spec.stages = Some(vec![0]),
+                _ => lose_the_rule(&mut scene),
+            }
+            scene.settle();
+            assert_eq!((scene.stage().as_str(), scene.weights()), ("Rollback", (100, 0)), "{stage} {reason}");
+            assert_eq!(condition(&scene, ConditionType::Accepted), (ConditionStatus::False, reason), "{stage}");
+        }
+    }
+}
+
+#[test]
+fn a_rule_that_another_rollout_governs_is_left_alone() {
+    let mut scene = Scene::at("Blue_50", &json!({"target": "Rollback"}));
+    let (place, by) = ("VirtualService abtesting/model spec.http[0]".to_owned(), "abtesting/older".to_owned());
+    scene.observed.route = Err(RouteSelectionError::AlreadyGoverned { place, by });
+    let decision = scene.decide();
+    assert_eq!((decision.weights, decision.status.rollback, scene.phase()), (None, None, Phase::Invalid));
 }
 
 #[test]
