@@ -1,17 +1,21 @@
-//! The two backends of a rollout as the cluster has them: which endpoints are ready, and what they serve.
-//!
-//! What a pod serves stands on its label `turnout.dev/revision`. Where pods carry none, image IDs tell green and blue
-//! apart: blue is where the candidate is tried, and a green with blue's image has it too.
+//! The two backends of a rollout as the cluster has them: which endpoints are ready, and what shows what they serve: the
+//! label `turnout.dev/revision` of the pods, or, of those without, the digests of their images and what their containers
+//! are told to do. What follows from that is decided by [`identify`].
 
 use crate::names::REVISION;
 use crate::view::View;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use kube::ResourceExt as _;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
-use turnout_rollout::{Backend, BackendObservation, BackendRef, ModelRollout, ServiceName, Stage, Target, full_host};
+use turnout_rollout::{
+    Backend, BackendObservation, BackendRef, Evidence, Fingerprint, Identity, ModelRollout, ServiceName, full_host,
+    identify,
+};
 use turnout_routes::address_digest;
 
 /// What stands behind one backend.
@@ -21,20 +25,21 @@ pub struct BackendView {
     pub exists: bool,
     /// The ready ones, each once.
     pub ready: Vec<ReadyEndpoint>,
-    /// Every Deployment of these pods has done what its spec says.
-    settled: bool,
+    /// The Deployments of these pods have taken up what their specs say.
+    is_updated: bool,
+    /// One of them has fewer ready pods than it is to have.
+    is_short: bool,
 }
 
 /// An endpoint that takes requests.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadyEndpoint {
     /// Where.
     pub address: SocketAddr,
     /// Its pod's UID, which a pod of the same name that comes later does not have.
     pub uid: String,
     revision: Option<String>,
-    /// The image IDs of its containers.
-    images: Vec<String>,
+    runs: Option<Fingerprint>,
 }
 
 impl BackendView {
@@ -46,7 +51,7 @@ impl BackendView {
         };
         let subset = view.subset_labels(rollout, reference);
         let slices = view.slices.get(&service).map(Vec::as_slice).unwrap_or_default();
-        let mut found = Self { settled: true, ..Self::default() };
+        let mut found = Self { is_updated: true, ..Self::default() };
         for slice in slices {
             let Some(port) = target_port(view, &service, reference, slice) else { continue };
             for endpoint in &slice.endpoints {
@@ -57,11 +62,14 @@ impl BackendView {
                 found.exists = true;
                 if let Some(ready) = ready_endpoint(endpoint, pod, port) {
                     found.ready.push(ready);
-                    found.settled &= pod.is_none_or(|pod| has_settled(&view.deployments, pod));
+                    for deployment in pod.into_iter().flat_map(|pod| deployments_of(&view.deployments, pod)) {
+                        found.is_updated &= is_updated(deployment);
+                        found.is_short |= !is_whole(deployment);
+                    }
                 }
             }
         }
-        found.ready.sort();
+        found.ready.sort_by_key(|endpoint| endpoint.address);
         found.ready.dedup_by(|one, other| one.address == other.address);
         found
     }
@@ -71,32 +79,37 @@ impl BackendView {
         address_digest(self.ready.iter().map(|endpoint| endpoint.address.ip()))
     }
 
-    /// What all ready endpoints say of themselves.
-    fn label(&self) -> Option<String> {
-        self.common(|endpoint| endpoint.revision.clone())
+    /// What its ready endpoints show of what they serve.
+    fn evidence(&self) -> Evidence {
+        let Some(first) = self.ready.first() else { return Evidence::Absent };
+        let all_have = |same: &dyn Fn(&ReadyEndpoint) -> bool| self.ready.iter().all(same);
+        let unclear = |why: &str| Evidence::Unclear(why.to_owned());
+        if !self.is_updated {
+            return unclear("its Deployment is being updated");
+        }
+        match (&first.revision, &first.runs) {
+            (Some(revision), _) if all_have(&|one| one.revision == first.revision) => Evidence::Label(revision.clone()),
+            (None, Some(runs)) if all_have(&|one| one.revision.is_none() && one.runs == first.runs) => {
+                Evidence::Unlabelled(runs.clone())
+            }
+            (None, None) if all_have(&|one| one.revision.is_none()) => {
+                unclear("its pods carry no label turnout.dev/revision, and their images are not known")
+            }
+            (None, Some(_)) if all_have(&|one| one.revision.is_none()) => {
+                unclear("its pods carry no label turnout.dev/revision and are not alike")
+            }
+            _ => unclear("its pods carry different labels turnout.dev/revision"),
+        }
     }
 
-    /// The images that all ready endpoints run.
-    fn images(&self) -> Option<Vec<String>> {
-        self.common(|endpoint| Some(endpoint.images.clone()).filter(|images| !images.is_empty()))
-    }
-
-    fn common<T: PartialEq>(&self, of: impl Fn(&ReadyEndpoint) -> Option<T>) -> Option<T> {
-        let mut all = self.ready.iter().map(of);
-        let first = all.next()??;
-        all.all(|other| other.as_ref() == Some(&first)).then_some(first)
-    }
-
-    /// None of the ready endpoints says what it serves.
-    fn is_unlabelled(&self) -> bool {
-        self.ready.iter().all(|endpoint| endpoint.revision.is_none())
-    }
-
-    fn observe(&self, revision: Option<String>, warmed: &BTreeSet<String>) -> BackendObservation {
+    fn observe(&self, identity: Identity, warmed: &BTreeSet<String>) -> BackendObservation {
         BackendObservation {
             exists: self.exists,
             ready_endpoints: u32::try_from(self.ready.len()).unwrap_or(u32::MAX),
-            revision: revision.filter(|_| self.settled),
+            revision: identity.revision,
+            runs: identity.runs,
+            doubt: identity.doubt,
+            short: self.is_short,
             warmed: self.ready.iter().all(|endpoint| warmed.contains(&endpoint.uid)),
         }
     }
@@ -109,47 +122,8 @@ pub fn observe(
     blue: &BackendView,
     warmed: &BTreeSet<String>,
 ) -> [BackendObservation; 2] {
-    let [green_revision, blue_revision] = revisions(rollout, green, blue);
-    [green.observe(green_revision, warmed), blue.observe(blue_revision, warmed)]
-}
-
-fn revisions(rollout: &ModelRollout, green: &BackendView, blue: &BackendView) -> [Option<String>; 2] {
-    let stable = rollout.status.stable_revision.clone();
-    let candidate = rollout.status.candidate.as_ref().map(|candidate| candidate.revision.clone());
-    let same = match (green.images(), blue.images()) {
-        (Some(green), Some(blue)) => Some(green == blue),
-        _ => None,
-    };
-    let of_green = match (green.is_unlabelled(), same) {
-        (false, _) => green.label(),
-        // Nobody has seen blue with the candidate yet, so that both have it is less likely than that neither has.
-        (true, Some(true)) if is_at(rollout, Stage::BLUE_0) => stable.clone().or(candidate.clone()),
-        (true, Some(true)) => candidate.clone().or(stable.clone()),
-        // Without blue to compare with, green is what it was last known to be: on the way to its last stage the candidate.
-        (true, None) if is_at(rollout, Stage::Green100) => green.images().and(candidate.clone().or(stable.clone())),
-        (true, _) => green.images().and(stable.clone()),
-    };
-    let of_blue = match (blue.is_unlabelled(), same) {
-        (false, _) => blue.label(),
-        // While green has not been replaced, blue with green's image is still what green is.
-        (true, Some(true)) if !green_may_have_the_candidate(rollout) => stable,
-        (true, _) => blue.images().and(candidate),
-    };
-    [of_green, of_blue]
-}
-
-fn green_may_have_the_candidate(rollout: &ModelRollout) -> bool {
-    stage_of(rollout).is_some_and(Stage::replaces_green)
-}
-
-fn is_at(rollout: &ModelRollout, stage: Stage) -> bool {
-    stage_of(rollout) == Some(stage)
-}
-
-/// Where the rollout is, or where it was when it turned back.
-fn stage_of(rollout: &ModelRollout) -> Option<Stage> {
-    let from = rollout.status.rollback.as_ref().map(|rollback| rollback.from);
-    rollout.status.position().and_then(Target::stage).or(from)
+    let [of_green, of_blue] = identify(&rollout.status, green.evidence(), blue.evidence());
+    [green.observe(of_green, warmed), blue.observe(of_blue, warmed)]
 }
 
 /// The number at which this slice's pods listen for the backend's port.
@@ -182,31 +156,67 @@ fn is_in_subset(pod: Option<&Pod>, subset: Option<&BTreeMap<String, String>>) ->
 fn ready_endpoint(endpoint: &Endpoint, pod: Option<&Pod>, port: u16) -> Option<ReadyEndpoint> {
     let ready = endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true);
     let address: IpAddr = endpoint.addresses.first().filter(|_| ready)?.parse().ok()?;
-    let statuses = pod.and_then(|pod| pod.status.as_ref()?.container_statuses.as_deref()).unwrap_or_default();
     Some(ReadyEndpoint {
         address: SocketAddr::new(address, port),
         uid: pod.and_then(Pod::uid).unwrap_or_else(|| address.to_string()),
         revision: pod.and_then(|pod| pod.labels().get(REVISION).cloned()),
-        images: statuses.iter().map(|status| status.image_id.clone()).filter(|id| !id.is_empty()).collect(),
+        runs: pod.and_then(fingerprint),
     })
 }
 
-/// A Deployment in the middle of its update has pods of both kinds, and fewer of the new ones than it is to have: what
-/// the backend serves cannot be told yet.
-fn has_settled(deployments: &[Deployment], pod: &Pod) -> bool {
-    let selects = |deployment: &&Deployment| {
-        let wanted = deployment.spec.as_ref().and_then(|spec| spec.selector.match_labels.as_ref());
-        deployment.namespace() == pod.namespace()
-            && wanted.is_some_and(|wanted| wanted.iter().all(|(key, value)| pod.labels().get(key) == Some(value)))
+/// What the containers of a pod run; none while the images are not known.
+fn fingerprint(pod: &Pod) -> Option<Fingerprint> {
+    let statuses = pod.status.as_ref()?.container_statuses.as_deref().unwrap_or_default();
+    let mut images: Vec<&str> = statuses.iter().map(|status| digest_of(&status.image_id)).collect();
+    if images.is_empty() || images.contains(&"") {
+        return None;
+    }
+    images.sort_unstable();
+    let images = match images.as_slice() {
+        [one] => (*one).to_owned(),
+        several => short_hash(&json!(several)),
     };
-    deployments.iter().filter(selects).all(is_complete)
+    Some(Fingerprint { images, template: short_hash(&told(pod.spec.as_ref()?)) })
 }
 
-fn is_complete(deployment: &Deployment) -> bool {
-    let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+/// Of `registry/name@sha256:3f2a…` what follows the algorithm.
+fn digest_of(image_id: &str) -> &str {
+    image_id.rsplit_once("sha256:").map_or(image_id, |(_, digest)| digest)
+}
+
+/// What decides what the containers do, besides their images. Names, probes and resources do not; nor do the volumes
+/// that the API server adds to every pod under a name of its own.
+fn told(spec: &PodSpec) -> Value {
+    let containers = spec.containers.iter().map(|it| json!([it.command, it.args, it.env, it.env_from]));
+    let volumes = spec.volumes.iter().flatten().filter(|volume| volume.projected.is_none());
+    json!([containers.collect::<Vec<_>>(), volumes.collect::<Vec<_>>()])
+}
+
+fn short_hash(value: &Value) -> String {
+    let digest = Sha256::digest(value.to_string());
+    digest.iter().take(6).fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+}
+
+/// The Deployments that the pod belongs to.
+fn deployments_of<'a>(deployments: &'a [Deployment], pod: &Pod) -> impl Iterator<Item = &'a Deployment> {
+    let (namespace, labels) = (pod.namespace(), pod.labels().clone());
+    deployments.iter().filter(move |deployment| {
+        let wanted = deployment.spec.as_ref().and_then(|spec| spec.selector.match_labels.as_ref());
+        deployment.namespace() == namespace
+            && wanted.is_some_and(|wanted| wanted.iter().all(|(key, value)| labels.get(key) == Some(value)))
+    })
+}
+
+/// It has taken up what its spec says, and its former pods have gone: in the middle of an update what its ready pods
+/// show is not what it will be. A pod that cannot be scheduled is no update.
+fn is_updated(deployment: &Deployment) -> bool {
     let Some(status) = &deployment.status else { return false };
-    status.observed_generation >= deployment.metadata.generation
-        && status.updated_replicas.unwrap_or(0) >= wanted
-        && status.ready_replicas.unwrap_or(0) >= wanted
-        && status.replicas == status.updated_replicas
+    status.observed_generation >= deployment.metadata.generation && status.replicas == status.updated_replicas
+}
+
+/// It has as many ready pods as it is to have.
+fn is_whole(deployment: &Deployment) -> bool {
+    let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    let ready = deployment.status.as_ref().and_then(|status| status.ready_replicas).unwrap_or(0);
+    ready >= wanted
 }

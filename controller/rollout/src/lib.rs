@@ -41,6 +41,7 @@
 //!     ready_endpoints: 2,
 //!     revision: Some(revision.to_owned()),
 //!     warmed: true,
+//!     ..BackendObservation::default()
 //! };
 //! let load = |weight| Load { weight, endpoints: 2, ..Load::default() };
 //! let observed = Observation {
@@ -78,6 +79,7 @@ mod commands;
 mod gateway_report;
 mod governed;
 mod hosts;
+mod identity;
 pub mod istio;
 mod machine;
 mod observation;
@@ -97,6 +99,7 @@ pub use gateway_report::{
 };
 pub use governed::{Fitted, Governed, fit, hold};
 pub use hosts::{ServiceName, full_host, subset_labels};
+pub use identity::{Evidence, Fingerprint, Identity, KnownRun, identify};
 pub use machine::{Action, Decision, Departure, Event, Severity, decide, depart};
 pub use observation::{BackendObservation, GatewayObservation, Load, Observation, Obstacle, Published, Rejection};
 pub use registry::{

@@ -1,6 +1,7 @@
 //! What a driver saw before it asks for a decision: the time, the backends, the gateways, and what is published. How it
 //! saw that (files and sockets, or the Kubernetes API) is no business of this crate.
 
+use crate::identity::Fingerprint;
 use crate::render::RouteSelectionError;
 use crate::timestamp::Timestamp;
 use crate::weights::{Backend, Weights};
@@ -52,10 +53,15 @@ pub struct BackendObservation {
     pub exists: bool,
     /// How many of its endpoints are ready.
     pub ready_endpoints: u32,
-    /// The revision that *all* of its ready endpoints serve; none while it cannot be told or differs between them.
-    /// Where pods carry no revision of their own the driver compares image IDs, and tells the candidate's revision for
-    /// those that serve the candidate's image.
+    /// The revision that *all* of its ready endpoints serve; none while it cannot be told or differs between them:
+    /// [`identify`](crate::identify).
     pub revision: Option<String>,
+    /// What its pods run, where they carry no label.
+    pub runs: Option<Fingerprint>,
+    /// Why the revision is not known, or is not the one that is wanted.
+    pub doubt: Option<String>,
+    /// It has fewer ready endpoints than it is to have. That keeps nobody from going back to it, only from going on.
+    pub short: bool,
     /// The driver has warmed what it serves at present. Not asked for without `spec.warmUp`.
     pub warmed: bool,
 }
@@ -69,6 +75,11 @@ impl BackendObservation {
     /// It is ready, and all that is ready serves `revision`.
     pub fn serves(&self, revision: &str) -> bool {
         self.is_ready() && self.revision.as_deref() == Some(revision)
+    }
+
+    /// It serves `revision`, with as many endpoints as it is to have.
+    pub fn is_complete_with(&self, revision: &str) -> bool {
+        self.serves(revision) && !self.short
     }
 }
 

@@ -28,7 +28,13 @@ pub(crate) fn rollout(spec: Value) -> ModelRollout {
 
 /// A ready backend that serves the revision.
 pub(crate) fn serving(revision: &str) -> BackendObservation {
-    BackendObservation { exists: true, ready_endpoints: 2, revision: Some(revision.to_owned()), warmed: true }
+    BackendObservation {
+        exists: true,
+        ready_endpoints: 2,
+        revision: Some(revision.to_owned()),
+        warmed: true,
+        ..BackendObservation::default()
+    }
 }
 
 /// A backend that is there and not ready.

@@ -379,6 +379,17 @@ pub(crate) fn revision_name(number: u8) -> String {
     format!("v{number}")
 }
 
+/// Which image a revision stands for: the one with which it was met, or that of its name.
+pub(crate) fn number_of(app: App, status: &RolloutStatus, revision: &str) -> Option<u8> {
+    let met = status.known.iter().rev().find(|known| known.revision == revision);
+    let is_it = |number: &u8| {
+        let name = revision_name(*number);
+        let is_met = |images: &str| cluster::image_id(&cast::image(app, &name)).ends_with(images);
+        met.map_or(revision == name, |met| is_met(&met.runs.images))
+    };
+    (0..=9).find(is_it)
+}
+
 /// What a gateway would make of a ConfigMap.
 pub(crate) fn table_of(config_map: &Value) -> Option<Rc<Table>> {
     let data = config_map["data"].as_object()?;

@@ -112,6 +112,7 @@ pub(crate) async fn backend(endpoints: &[Endpoint], is_warmed: impl Fn(&[Endpoin
         ready_endpoints: u32::try_from(ready.len()).unwrap_or(u32::MAX),
         revision: revision.filter(|_| is_the_same),
         warmed: is_warmed(&ready),
+        ..BackendObservation::default()
     }
 }
 

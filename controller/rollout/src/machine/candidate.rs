@@ -3,6 +3,7 @@
 use super::{Draft, Severity};
 use crate::resource::{Candidate, OnBackendLoss, Plan, RollbackReason, RollbackStatus, Workload};
 use crate::stage::{Stage, Target};
+use crate::weights::Backend;
 
 impl Draft<'_> {
     /// What the spec wants to be rolled out.
@@ -58,6 +59,7 @@ impl Draft<'_> {
         self.status.stage = None;
         self.status.stage_since = None;
         self.status.moving_to = Some(Target::Stage(Stage::BLUE_0));
+        self.meet_stable();
         // A green that this rollout's own driver is still making for the former candidate is no stable one.
         if former.is_none() || self.spec.workload == Workload::External {
             self.learn_stable_revision(&candidate);
@@ -75,6 +77,31 @@ impl Draft<'_> {
         let green = &self.observed.green;
         let served = green.revision.clone().filter(|revision| green.serves(revision));
         self.status.stable_revision = served.filter(|revision| *revision != candidate.revision);
+        if let (Some(stable), Some(runs)) = (self.status.stable_revision.clone(), green.runs.clone()) {
+            self.status.meet(&stable, &runs);
+        }
+    }
+
+    /// A stable revision of which nothing is known but the name, as those were that pods without labels served before
+    /// fingerprints were kept: it is what green runs when a rollout begins, and what going back means.
+    fn meet_stable(&mut self) {
+        let Some(stable) = self.status.stable_revision.clone() else { return };
+        let is_known = self.status.known.iter().any(|known| known.revision == stable);
+        if let Some(runs) = self.observed.green.runs.clone().filter(|_| !is_known) {
+            self.status.meet(&stable, &runs);
+        }
+    }
+
+    /// Remembers what the pods run that serve the candidate, before they get weight and as long as nothing contradicts.
+    pub(super) fn meet_candidate(&mut self) {
+        let Some(candidate) = &self.status.candidate else { return };
+        let revision = candidate.revision.clone();
+        for backend in Backend::BOTH {
+            let seen = self.observed.backend(backend);
+            if let Some(runs) = seen.runs.clone().filter(|_| seen.serves(&revision)) {
+                self.status.meet(&revision, &runs);
+            }
+        }
     }
 
     /// Without a stable image there is nothing to compare with or to protect: green takes everything as soon as it

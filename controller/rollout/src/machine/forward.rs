@@ -40,6 +40,7 @@ impl Draft<'_> {
             return self.wait_for(reason, &text);
         }
         if self.gate_is_open(plan, stage) {
+            self.meet_candidate();
             self.status.moving_to = Some(Target::Stage(next));
             let text = format!("publishing {}", next.weights());
             self.tell(Severity::Normal, "Promoting", format!("{stage} -> {next}: {text}"));
@@ -83,7 +84,7 @@ impl Draft<'_> {
     /// serve meanwhile, so it is updated in place.
     fn green_is_there(&mut self) -> bool {
         let revision = self.candidate_revision();
-        if self.observed.green.serves(&revision) {
+        if self.observed.green.is_complete_with(&revision) {
             return true;
         }
         if self.is_first() && self.spec.workload == Workload::Managed {
@@ -99,7 +100,7 @@ impl Draft<'_> {
             Stage::BLUE_0 => self.candidate_is_served(Backend::Blue) && self.is_fit_for_weight(Backend::Blue),
             Stage::Blue(_) => {
                 let revision = self.candidate_revision();
-                let is_served = self.observed.blue.serves(&revision);
+                let is_served = self.observed.blue.is_complete_with(&revision);
                 if !is_served {
                     self.wait_for(WaitReason::CandidateReady, &self.not_serving(Backend::Blue, &revision));
                 }
@@ -114,7 +115,7 @@ impl Draft<'_> {
     fn candidate_is_served(&mut self, backend: Backend) -> bool {
         let revision = self.candidate_revision();
         if self.observed.backend(backend).serves(&revision) {
-            return true;
+            return self.is_complete(backend, &revision);
         }
         if self.observed.backend(backend).exists {
             if !self.is_drained(backend, Whose::OfSplit, "it is replaced") {
@@ -125,6 +126,15 @@ impl Draft<'_> {
             self.replace(backend, &revision);
         }
         self.wait_for(WaitReason::CandidateReady, &self.not_serving(backend, &revision));
+        false
+    }
+
+    /// It serves the revision; that some of its pods are missing is waited for.
+    fn is_complete(&mut self, backend: Backend, revision: &str) -> bool {
+        if !self.observed.backend(backend).short {
+            return true;
+        }
+        self.wait_for(WaitReason::CandidateReady, &self.not_serving(backend, revision));
         false
     }
 
@@ -186,9 +196,13 @@ impl Draft<'_> {
         let instead = match (&seen.revision, seen.ready_endpoints) {
             _ if !seen.exists => "it does not exist".to_owned(),
             (_, 0) => "it has no ready endpoints".to_owned(),
+            (Some(own), ready) if own == revision => {
+                format!("its {ready} ready endpoints do, and others are not ready")
+            }
             (Some(other), ready) => format!("its {ready} ready endpoints serve {other}"),
-            (None, ready) => format!("what its {ready} ready endpoints serve differs or is not known"),
+            (None, ready) => format!("what its {ready} ready endpoints serve is not known"),
         };
-        format!("waiting for {backend} to serve revision {revision}: {instead}")
+        let doubt = seen.doubt.as_ref().map(|doubt| format!(" ({doubt})")).unwrap_or_default();
+        format!("waiting for {backend} to serve revision {revision}: {instead}{doubt}")
     }
 }

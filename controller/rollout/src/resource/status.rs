@@ -2,6 +2,7 @@
 //! remembers; losing it is safe and costs only the way already gone.
 
 use crate::governed::Governed;
+use crate::identity::KnownRun;
 use crate::stage::{Stage, Target};
 use crate::timestamp::Timestamp;
 use crate::weights::{Backend, Weights};
@@ -39,6 +40,9 @@ pub struct RolloutStatus {
     /// documents.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub governs: Option<Governed>,
+    /// What the pods of revisions run that carry no label `turnout.dev/revision`, as far as the rollout has met them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub known: Vec<KnownRun>,
     /// The revision that went through all stages last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stable_revision: Option<String>,

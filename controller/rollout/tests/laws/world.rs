@@ -281,6 +281,7 @@ impl World {
             ready_endpoints: u32::from(pods.ready),
             revision: pods.revision.clone().filter(|_| pods.ready),
             warmed: pods.warmed,
+            ..BackendObservation::default()
         }
     }
 

@@ -4,9 +4,9 @@
 use super::run::Run;
 use super::{Ending, Trip};
 use crate::laws::{Broken, Checked, law};
-use crate::world::Happening;
 use crate::world::cast::{App, Edit};
-use turnout_rollout::{Backend, Candidate, Plan, Stage, Target, WaitReason, Weights};
+use crate::world::{Happening, number_of, revision_name};
+use turnout_rollout::{Backend, Candidate, Plan, RolloutStatus, Stage, Target, WaitReason, Weights};
 
 const CONVERGES: &str = "it converges within three reconciles";
 const QUIET: &str = "where nothing happens, nothing is written";
@@ -68,7 +68,7 @@ impl Run {
         let Some(rollout) = self.world.rollout(app).filter(|rollout| rollout.spec.revision.is_none()) else {
             return Ok(());
         };
-        let number = rollout.status.candidate.and_then(|candidate| candidate.revision[1..].parse().ok());
+        let number = rollout.status.candidate.as_ref().and_then(|it| number_of(app, &rollout.status, &it.revision));
         match number {
             Some(number) if !self.world.model(app).labelled => self.happens(&Happening::Revision(app, Some(number))),
             _ => Ok(()),
@@ -141,30 +141,54 @@ impl Run {
         let status = self.world.status(app);
         let candidate = status.candidate.as_ref().map(|candidate| candidate.revision.clone());
         let waits_for = status.waiting.as_ref().map(|waiting| waiting.reason);
+        if let Some(another) = self.another_candidate(app, &status) {
+            return self.happens(&another);
+        }
         let green_is_needed = status.weights.is_some_and(|weights| weights.green > 0);
         let wanted = match status.position() {
             Some(Target::Stage(Stage::Blue(_))) if waits_for == Some(WaitReason::CandidateReady) => {
-                [(Backend::Blue, candidate), (Backend::Green, self.if_unlabelled(app, status.stable_revision))]
+                [(Backend::Blue, candidate), (Backend::Green, self.if_unlabelled(app, status.stable_revision.clone()))]
             }
             Some(Target::Stage(Stage::BlueGreen)) => {
                 [(Backend::Blue, self.if_unlabelled(app, candidate)), (Backend::Green, None)]
             }
             Some(Target::Stage(Stage::Green100)) => {
                 let of_blue = self.if_unlabelled(app, candidate.clone());
-                [(Backend::Blue, of_blue), (Backend::Green, candidate.or(status.stable_revision))]
+                [(Backend::Blue, of_blue), (Backend::Green, candidate.or(status.stable_revision.clone()))]
             }
             Some(Target::Rollback) if green_is_needed => {
-                [(Backend::Blue, None), (Backend::Green, status.stable_revision)]
+                [(Backend::Blue, None), (Backend::Green, status.stable_revision.clone())]
             }
             _ => return Ok(()),
         };
         for (backend, revision) in wanted {
-            let number = revision.and_then(|revision| revision[1..].parse().ok());
+            let number = revision.and_then(|revision| number_of(app, &status, &revision));
             if let Some(number) = number.filter(|_| self.world.exists(app, backend)) {
                 self.happens(&Happening::SomebodyDeploys(app, backend, number))?;
             }
         }
         Ok(())
+    }
+
+    /// Without labels images are all that tells revisions apart: a candidate that is what green ran before is none, and
+    /// somebody has to ask for another.
+    fn another_candidate(&self, app: App, status: &RolloutStatus) -> Option<Happening> {
+        let candidate = self.if_unlabelled(app, status.candidate.clone().map(|candidate| candidate.revision))?;
+        let number = number_of(app, status, &candidate)?;
+        let of_stable = status.stable_revision.as_ref().and_then(|stable| number_of(app, status, stable));
+        let runs = Backend::BOTH.map(|backend| self.world.runs(app, backend));
+        let waits = status.waiting.as_ref().is_some_and(|waiting| waiting.reason == WaitReason::CandidateReady);
+        match status.position() {
+            Some(Target::Stage(Stage::Blue(_))) if waits && (runs[0] == runs[1] || of_stable == Some(number)) => {
+                let is_new = |number: &u8| {
+                    let name = revision_name(*number);
+                    !runs.contains(&Some(name.clone())) && !status.known.iter().any(|known| known.revision == name)
+                };
+                (0..=9).find(is_new).map(|number| Happening::Start(app, number))
+            }
+            Some(Target::Stage(Stage::BlueGreen)) if of_stable == Some(number) => Some(Happening::RollBack(app)),
+            _ => None,
+        }
     }
 
     /// Where images alone tell the backends apart, both must be what they should be.

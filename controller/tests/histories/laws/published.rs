@@ -25,8 +25,7 @@ impl Laws {
         check_forms(world, window, before.as_deref(), &table)?;
         check_twins(window, before.as_deref(), &table)?;
         for app in world.apps() {
-            let former = before.as_ref().map(|table| weights(table, app));
-            self.check_weights(world, window, app, former, &table)?;
+            self.check_weights(world, window, app, before.as_deref(), &table)?;
         }
         self.seen.count("published");
         Ok(())
@@ -37,17 +36,18 @@ impl Laws {
         world: &World,
         window: &Window,
         app: App,
-        former: Option<Weights>,
+        before: Option<&Table>,
         table: &Table,
     ) -> Checked {
+        let former = before.map(|table| weights(table, app));
         let Some(rollout) = world.rollout(app) else { return Ok(()) };
         let is_deleted = rollout.metadata.other.contains_key("deletionTimestamp");
         // Also of a document that does not fit the rollout any more.
         let rollout = rollout.as_it_governed().unwrap_or(rollout);
         let Ok(given) = route_weights(&table.documents, &rollout) else {
-            let is_lost =
-                former.is_some_and(|former| former.green + former.blue > 0) && rollout.status.governs.is_some();
-            return law(!is_lost || is_deleted, HELD, || app.name().to_owned());
+            let was_there = before.is_some_and(|before| route_weights(&before.documents, &rollout).is_ok());
+            let is_lost = was_there && rollout.status.governs.is_some() && !is_deleted;
+            return law(!is_lost, HELD, || app.name().to_owned());
         };
         law(given.green + given.blue > 0, "the sum of the weights is above 0", || app.name().to_owned())?;
         // Where no stage decides, the document does.

@@ -86,10 +86,14 @@ pub(crate) fn model_deployment(app: App, backend: Backend, revision: &str, repli
             "selector": {"matchLabels": app.labels(backend)},
             "template": {
                 "metadata": {"labels": labels},
-                "spec": {"containers": [{"name": "model", "image": format!("registry/{}:{revision}", app.name())}]},
+                "spec": {"containers": [{"name": "model", "image": image(app, revision)}]},
             },
         },
     })
+}
+
+pub(crate) fn image(app: App, revision: &str) -> String {
+    format!("registry/{}:{revision}", app.name())
 }
 
 pub(crate) fn gateway_service() -> Value {

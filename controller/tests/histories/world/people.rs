@@ -1,7 +1,7 @@
 //! People and pipelines: they write specs, read statuses, and act on what a status says.
 
 use super::cast::App;
-use super::{Happening, World, revision_name};
+use super::{Happening, World, number_of, revision_name};
 use crate::laws::{self, Checked};
 use serde_json::json;
 use turnout_rollout::{Backend, Candidate, ModelRollout, Stage, Target, WaitReason, Workload};
@@ -71,13 +71,14 @@ fn deploy(world: &mut World, app: App, backend: Backend, revision: &str, rollout
     let is_there = world.exists(app, backend);
     let is_first = rollout.status.stable_revision.is_none();
     let may = rollout.status.safe_to_remove.contains(&backend);
+    let Some(revision) = number_of(app, &rollout.status, revision).map(revision_name) else { return Ok(()) };
     let serves_another = world.runs(app, backend).is_some_and(|running| running != revision);
     if is_there && may && serves_another {
         laws::check_idle(world, app, backend)?;
     }
     // The very first blue takes everything and is idle never: whoever replaces it does so in place.
     if !is_there || may || (is_first && backend == Backend::Blue) {
-        world.deploy(app, backend, revision);
+        world.deploy(app, backend, &revision);
     }
     Ok(())
 }
