@@ -1,6 +1,7 @@
 //! The process: one replica that campaigns for the lease, drives while it leads, and answers probes. Rounds, the lease
 //! and the status port share one thread; what is awaited is the API server and the gateways.
 
+use crate::client::connect;
 use crate::hints;
 use crate::lease::{self, Leadership};
 use crate::outbound::Direct;
@@ -53,11 +54,6 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     campaign.await.context("the campaign failed")?;
     status.abort();
     Ok(())
-}
-
-/// Inside a cluster by the pod's service account, outside by the kubeconfig.
-pub async fn connect() -> anyhow::Result<Client> {
-    Client::try_default().await.context("no cluster: neither a service account nor a kubeconfig can be used")
 }
 
 /// Until when this replica leads, or not at all.

@@ -4,6 +4,7 @@ pub mod actions;
 pub mod app;
 pub mod backends;
 pub mod cleanup;
+pub mod client;
 pub mod crd;
 pub mod documents;
 pub mod events;
