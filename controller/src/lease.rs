@@ -23,6 +23,8 @@ const DURATION: Duration = Duration::from_secs(15);
 const RENEW_DEADLINE: Duration = Duration::from_secs(10);
 /// How often it is renewed, or looked at.
 pub const RETRY: Duration = Duration::from_secs(2);
+/// How long that may take: a leader whose renewal hangs has another try before it must stop.
+pub const PATIENCE: Duration = Duration::from_secs(4);
 
 /// The lease from one replica's side.
 #[derive(Debug)]

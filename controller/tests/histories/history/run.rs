@@ -371,7 +371,7 @@ fn refused(request: &Request, code: u16) -> Refusal {
     }
 }
 
-fn respond(code: u16, body: &serde_json::Value) -> http::Response<Full<Bytes>> {
+pub(crate) fn respond(code: u16, body: &serde_json::Value) -> http::Response<Full<Bytes>> {
     let bytes = Bytes::from(serde_json::to_vec(body).expect("JSON is written"));
     let mut response = http::Response::new(Full::new(bytes));
     *response.status_mut() = http::StatusCode::from_u16(code).expect("the codes of the cast");
