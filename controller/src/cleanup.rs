@@ -4,16 +4,15 @@
 use crate::documents::KINDS;
 use crate::kube_api::{ApiError, istio_kind, list, list_dynamic, rollout_kind};
 use crate::lease::{self, Leadership};
-use crate::names::{FIELD_MANAGER, UNINSTALLING};
+use crate::mark::Mark;
 use crate::object_status;
 use crate::rollouts::Rollouts;
 use crate::settings::{DocumentSource, Settings};
 use crate::twins;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{ConfigMap, Service};
-use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use k8s_openapi::api::core::v1::Service;
+use kube::api::{Api, DeleteParams};
 use kube::{Client, ResourceExt as _};
-use serde_json::json;
 use std::time::Duration;
 use turnout_rollout::ServiceName;
 
@@ -31,25 +30,59 @@ pub enum CleanupError {
     /// Somebody goes on leading.
     #[error("another controller still holds the lease {0} after {PATIENCE:?}")]
     StillLed(String),
+    /// Somebody gave the uninstall up.
+    #[error("the lease {0} was lost: the mark of the uninstall was removed meanwhile")]
+    LostLease(String),
 }
 
 /// Does all of it, and returns what was removed.
 pub async fn run(client: &Client, settings: &Settings) -> Result<Vec<String>, CleanupError> {
-    mark(client, settings).await?;
+    let mark = Mark::new(client, settings);
+    mark.set().await?;
     lease::bar(client, &settings.namespace, &settings.lease).await?;
     let identity = format!("{}-cleanup", settings.identity);
-    let mut leadership =
-        Leadership::new(client.clone(), &settings.namespace, &settings.lease, &identity).of_uninstaller();
+    let own = Settings { identity, ..settings.clone() };
+    let mut leadership = Leadership::new(client.clone(), &own).of_uninstaller();
+    take(&mut leadership, &settings.lease).await?;
+    // A controller that took an older uninstall for given up may have removed it; from here on there is none.
+    mark.set().await?;
+    let removed = tokio::select! {
+        removed = remove(client, settings) => removed?,
+        () = lose(&mut leadership) => return Err(CleanupError::LostLease(settings.lease.clone())),
+    };
+    // Until every replica has looked at the lease, and seen that it is barred.
+    tokio::time::sleep(lease::RETRY * 2).await;
+    give_up_lease(client, settings).await;
+    Ok(removed)
+}
+
+async fn take(leadership: &mut Leadership, name: &str) -> Result<(), CleanupError> {
     let started = tokio::time::Instant::now();
-    while leadership.leads_until().is_none() {
-        if started.elapsed() > PATIENCE {
-            return Err(CleanupError::StillLed(settings.lease.clone()));
-        }
+    loop {
         leadership.step().await?;
-        if leadership.leads_until().is_none() {
-            tokio::time::sleep(lease::RETRY).await;
+        if leadership.leads_until().is_some() {
+            return Ok(());
+        }
+        if started.elapsed() > PATIENCE {
+            return Err(CleanupError::StillLed(name.to_owned()));
+        }
+        tokio::time::sleep(lease::RETRY).await;
+    }
+}
+
+/// Renews the lease until that is not possible any more: one that stands still is an uninstall that was given up.
+async fn lose(leadership: &mut Leadership) {
+    while leadership.leads_until().is_some() {
+        tokio::time::sleep(lease::RETRY).await;
+        match tokio::time::timeout(lease::PATIENCE, leadership.step()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!("{error}"),
+            Err(_) => tracing::warn!("the API server does not answer for the lease"),
         }
     }
+}
+
+async fn remove(client: &Client, settings: &Settings) -> Result<Vec<String>, ApiError> {
     let mut removed = remove_all(client, settings).await;
     for _ in 1..TRIES {
         match &removed {
@@ -57,31 +90,20 @@ pub async fn run(client: &Client, settings: &Settings) -> Result<Vec<String>, Cl
             _ => break,
         }
     }
-    let removed = removed?;
-    // Until every replica has looked at the lease, and seen that it is barred.
-    tokio::time::sleep(lease::RETRY * 2).await;
-    let leases: Api<Lease> = Api::namespaced(client.clone(), &settings.namespace);
-    let place = format!("leases {}/{}", settings.namespace, settings.lease);
-    if let Err(error) =
-        leases.delete(&settings.lease, &DeleteParams::default()).await.map_err(ApiError::of("delete", place))
-    {
-        tracing::warn!("the lease stays, which holds nobody up: {error}");
-    }
-    Ok(removed)
+    removed
 }
 
-/// From here on no round writes anything, whoever leads.
-async fn mark(client: &Client, settings: &Settings) -> Result<(), ApiError> {
-    if !settings.has_gateway() {
-        return Ok(());
-    }
-    let api: Api<ConfigMap> = Api::namespaced(client.clone(), &settings.namespace);
-    let patch = Patch::Merge(json!({ "metadata": { "annotations": { UNINSTALLING: "true" } } }));
-    let place = format!("configmaps {}/{}", settings.namespace, settings.routes_configmap);
-    let marked = api.patch(&settings.routes_configmap, &PatchParams::apply(FIELD_MANAGER), &patch).await;
-    match marked.map_err(ApiError::of("patch", place)) {
-        Err(error) if !error.is_missing() => Err(error),
-        _ => Ok(()),
+/// With its mark.
+async fn give_up_lease(client: &Client, settings: &Settings) {
+    let Settings { namespace, lease, .. } = settings;
+    let leases: Api<Lease> = Api::namespaced(client.clone(), namespace);
+    let deleted = leases.delete(lease, &DeleteParams::default()).await;
+    if let Err(error) = deleted.map_err(ApiError::of("delete", format!("leases {namespace}/{lease}"))) {
+        let waits = if settings.has_gateway() { "removes its mark" } else { "waits 5 minutes before it leads" };
+        tracing::warn!(
+            "the lease stays, and a controller that is installed anew {waits}: {error}; \
+             remove it by `kubectl delete lease {lease} --namespace {namespace}`"
+        );
     }
 }
 

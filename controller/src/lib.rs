@@ -14,6 +14,7 @@ pub mod hints;
 pub mod istio;
 pub mod kube_api;
 pub mod lease;
+pub mod mark;
 pub mod names;
 pub mod object_status;
 pub mod outbound;

@@ -6,7 +6,8 @@
 
 use crate::heart::{Heart, STALL_LIMIT};
 use crate::hints;
-use crate::lease::{self, Leadership};
+use crate::lease::{self, ABANDONED, Leadership};
+use crate::mark::Mark;
 use crate::outbound::Outbound;
 use crate::round::{Clock, Controller, Round};
 use crate::settings::Settings;
@@ -73,9 +74,8 @@ impl Replica {
     }
 
     fn campaign(&self) -> Campaign {
-        let Settings { namespace, lease, identity, .. } = &self.settings;
         Campaign {
-            leadership: Leadership::new(self.lease_client.clone(), namespace, lease, identity),
+            leadership: Leadership::new(self.lease_client.clone(), &self.settings),
             heart: self.heart.clone(),
             telemetry: self.telemetry.clone(),
         }
@@ -103,6 +103,7 @@ impl Replica {
     /// Until one of them takes too long: what the controller remembers then is not trusted either.
     async fn rounds(&self, controller: &mut Controller, changed: &Notify) {
         let mut told: Vec<String> = Vec::new();
+        let mut marked: Option<Instant> = None;
         loop {
             let Ok(round) = timeout(ROUND_LIMIT, controller.round()).await else {
                 self.telemetry.round(true);
@@ -112,10 +113,23 @@ impl Replica {
             self.heart.finished_a_round();
             self.telemetry.round(!round.problems.is_empty());
             tell(&round, &mut told);
+            marked = round.uninstalling.then(|| marked.unwrap_or_else(Instant::now));
+            if marked.is_some_and(|since| since.elapsed() > ABANDONED) {
+                self.lift_mark().await;
+            }
             let pause = round.pause.max(SHORTEST_PAUSE);
             // A time-out is as good as a hint.
             let _ = timeout(pause, changed.notified()).await;
             tokio::time::sleep(SHORTEST_PAUSE).await;
+        }
+    }
+}
+
+impl Replica {
+    /// It leads, so no uninstaller has marked the lease: the one that marked the ConfigMap went no further.
+    async fn lift_mark(&self) {
+        if let Err(error) = Mark::new(&self.client, &self.settings).lift().await {
+            tracing::warn!("{error}");
         }
     }
 }

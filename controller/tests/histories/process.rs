@@ -3,6 +3,7 @@
 //! nothing else can.
 
 mod scene;
+mod uninstall;
 
 use scene::{Fate, Scene};
 use turnout_rollout::{ConditionStatus, ConditionType};

@@ -5,10 +5,10 @@ use crate::api::Request;
 use crate::api::store::Key;
 use crate::history::respond;
 use crate::wire::{Letter, Wire};
-use crate::world::cast::{App, SYSTEM};
+use crate::world::cast::{App, SYSTEM, published};
 use crate::world::{Beginning, Model, World};
 use futures::future::BoxFuture;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::sync::Arc;
@@ -17,10 +17,13 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use turnout_controller::cleanup::{self, CleanupError};
 use turnout_controller::client::Limited;
 use turnout_controller::heart::Heart;
+use turnout_controller::lease::Leadership;
 use turnout_controller::outbound::{Answer, Call, Outbound, OutboundError};
 use turnout_controller::replica::Replica;
+use turnout_controller::settings::Settings;
 use turnout_controller::telemetry::Telemetry;
 use turnout_rollout::{RolloutStatus, Timestamp};
 
@@ -36,6 +39,8 @@ pub(super) enum Fate {
 /// By the replica and what it asks for, as `List services abtesting/`.
 type Rule = Box<dyn Fn(usize, &str) -> Fate>;
 
+/// The seat of whoever uninstalls.
+const UNINSTALLER: usize = 2;
 /// How often the wires are looked at.
 const TICK: Duration = Duration::from_millis(10);
 /// Longer than anything takes.
@@ -43,12 +48,13 @@ const PATIENCE: Duration = Duration::from_mins(20);
 
 pub(super) struct Scene {
     world: RefCell<World>,
-    seats: [Seat; 2],
+    seats: [Seat; 3],
     rule: RefCell<Rule>,
     /// Of each replica, what it asked for but the lease and watches.
-    requests: [Cell<usize>; 2],
+    requests: [Cell<usize>; 3],
     /// Requests that hang.
     hanging: RefCell<Vec<Letter>>,
+    has_gateway: Cell<bool>,
 }
 
 /// Where a replica runs.
@@ -98,10 +104,11 @@ impl Scene {
         let beginning = Beginning { objects: true, twins: true, gateways: 1, models: vec![model] };
         Self {
             world: RefCell::new(World::new(beginning)),
-            seats: <[Seat; 2]>::default(),
+            seats: <[Seat; 3]>::default(),
             rule: RefCell::new(Box::new(|_, _| Fate::Done)),
-            requests: [Cell::new(0), Cell::new(0)],
+            requests: Default::default(),
             hanging: RefCell::new(Vec::new()),
+            has_gateway: Cell::new(true),
         }
     }
 
@@ -161,9 +168,7 @@ impl Scene {
 
     fn start(&self, number: usize) -> Running {
         let seat = &self.seats[number];
-        let client = || kube::Client::new(Limited(seat.wire.clone()), "default");
-        let mut settings = self.world.borrow().settings();
-        settings.identity = format!("controller-{number}");
+        let (client, settings) = (|| self.client(number), self.settings(number));
         let outbound = Pods { wire: seat.wire.clone(), hang: seat.pods_hang.clone() };
         let (started, panics) = (Instant::now(), seat.clock_panics.clone());
         let clock = move || {
@@ -181,6 +186,31 @@ impl Scene {
             replica.run(stop).await
         });
         Running { heart, telemetry, stop, task: RefCell::new(Some(task)) }
+    }
+
+    fn client(&self, number: usize) -> kube::Client {
+        kube::Client::new(Limited(self.seats[number].wire.clone()), "default")
+    }
+
+    fn settings(&self, number: usize) -> Settings {
+        let mut settings = self.world.borrow().settings();
+        settings.identity = format!("controller-{number}");
+        settings.gateway_service = settings.gateway_service.filter(|_| self.has_gateway.get());
+        settings
+    }
+
+    /// What `helm uninstall` runs, to its end.
+    pub(super) async fn clean_up(&self) -> Result<Vec<String>, CleanupError> {
+        cleanup::run(&self.client(UNINSTALLER), &self.settings(UNINSTALLER)).await
+    }
+
+    /// One that does nothing but to hold the lease.
+    pub(super) fn uninstaller(&self) -> Leadership {
+        Leadership::new(self.client(UNINSTALLER), &self.settings(UNINSTALLER)).of_uninstaller()
+    }
+
+    pub(super) fn has_gateway(&self, has: bool) {
+        self.has_gateway.set(has);
     }
 
     pub(super) fn fate(&self, rule: impl Fn(usize, &str) -> Fate + 'static) {
@@ -204,6 +234,10 @@ impl Scene {
         }
     }
 
+    pub(super) async fn pause(&self, pause: Duration) {
+        tokio::time::sleep(pause).await;
+    }
+
     pub(super) async fn minutes(&self, minutes: u64) {
         tokio::time::sleep(Duration::from_mins(minutes)).await;
     }
@@ -218,21 +252,34 @@ impl Scene {
         self.requests[replica].get()
     }
 
-    pub(super) fn failed_rounds(&self, of: &Running) -> u64 {
-        let text = of.telemetry.text();
-        let line =
-            text.lines().find_map(|line| line.strip_prefix("turnout_controller_rounds_total{result=\"failed\"} "));
-        line.map_or(0, |count| count.parse().unwrap())
-    }
-
     pub(super) fn status(&self) -> RolloutStatus {
         self.world.borrow().status(App(0))
     }
 
+    pub(super) fn object(&self, key: &Key) -> Option<Arc<Value>> {
+        self.world.borrow().store.get(key).cloned()
+    }
+
+    pub(super) fn edit(&self, key: &Key, edit: impl FnOnce(&mut Value)) {
+        self.world.borrow_mut().store.edit(key, edit);
+    }
+
+    pub(super) fn remove(&self, key: &Key) {
+        self.world.borrow_mut().store.remove(key);
+    }
+
+    /// The chart makes the published ConfigMap, empty.
+    pub(super) fn put_routes(&self) {
+        self.world.borrow_mut().store.put(&published(), json!({"metadata": {}}));
+    }
+
+    pub(super) fn has_finalizer(&self) -> bool {
+        self.object(&App(0).rollout()).is_some_and(|rollout| rollout["metadata"]["finalizers"].is_array())
+    }
+
     /// Who has the lease.
     pub(super) fn holder(&self) -> Option<String> {
-        let world = self.world.borrow();
-        let lease = world.store.get(&Key::new("leases", SYSTEM, "turnout-controller"))?;
+        let lease = self.object(&Key::new("leases", SYSTEM, "turnout-controller"))?;
         lease["spec"]["holderIdentity"].as_str().map(str::to_owned)
     }
 }
