@@ -97,7 +97,7 @@ fn endpoints(slices: &[EndpointSlice]) -> BTreeMap<String, Endpoint> {
 }
 
 async fn ask(outbound: &dyn Outbound, pod: &str, status: SocketAddr) -> Option<GatewayReport> {
-    let get = |path: &str| outbound.send(Call { address: status, path: path.to_owned(), body: None });
+    let get = |path: &str| outbound.send(Call::get(status, path));
     let (revision, metrics) = tokio::join!(get("/revision"), get("/metrics"));
     match (revision, metrics) {
         (Ok(revision), Ok(metrics)) if revision.status == 200 && metrics.status == 200 => {
@@ -109,7 +109,7 @@ async fn ask(outbound: &dyn Outbound, pod: &str, status: SocketAddr) -> Option<G
 
 /// Whether somebody is there who may answer yet, as far as anybody can tell.
 async fn listens(outbound: &dyn Outbound, status: SocketAddr) -> bool {
-    let answer = outbound.send(Call { address: status, path: "/livez".to_owned(), body: None }).await;
+    let answer = outbound.send(Call::get(status, "/livez")).await;
     let refused = |error: &std::io::Error| error.kind() == std::io::ErrorKind::ConnectionRefused;
     !matches!(&answer, Err(OutboundError::Connect(_, error)) if refused(error))
 }
@@ -120,7 +120,7 @@ pub async fn has_taken_up(outbound: &dyn Outbound, status: SocketAddr, revision:
     struct Revision {
         active: Option<String>,
     }
-    let answer = outbound.send(Call { address: status, path: "/revision".to_owned(), body: None }).await;
+    let answer = outbound.send(Call::get(status, "/revision")).await;
     let active = answer.ok().and_then(|answer| serde_json::from_slice::<Revision>(&answer.body).ok()?.active);
     active.as_deref() == Some(revision)
 }

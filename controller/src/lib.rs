@@ -26,6 +26,7 @@ pub mod settings;
 pub mod telemetry;
 pub mod twins;
 pub mod view;
+pub mod warm_up;
 pub mod workloads;
 
 pub use round::{Clock, Controller, Round};

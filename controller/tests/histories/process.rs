@@ -5,8 +5,10 @@
 mod scene;
 mod uninstall;
 
+use crate::world::Happening;
+use crate::world::cast::App;
 use scene::{Fate, Scene};
-use turnout_rollout::{ConditionStatus, ConditionType};
+use turnout_rollout::{ConditionStatus, ConditionType, WaitReason};
 
 /// Lives in the scene, on one thread.
 fn live(test: impl AsyncFnOnce(&Scene)) {
@@ -125,6 +127,32 @@ fn an_api_server_that_is_gone_for_minutes_finds_them_again() {
         let leaders = both.iter().filter(|one| one.heart.is_leading()).count();
         assert_eq!(leaders, 1);
         scene.until_rounds_go_on(usize::from(both[1].heart.is_leading())).await;
+    });
+}
+
+#[test]
+fn a_model_that_hangs_holds_no_round_up() {
+    live(async |scene| {
+        let [first, _second] = scene.start_both().await;
+        scene.models_hang(true);
+        scene.happens(&Happening::Start(App(0), 2));
+        let waits_for_warm_up = || {
+            scene.happens(&Happening::PipelineActs(App(0)));
+            scene.happens(&Happening::ClusterFollows);
+            scene.status().waiting.is_some_and(|waiting| waiting.reason == WaitReason::WarmUp)
+        };
+        scene.until("blue is to be warmed", waits_for_warm_up).await;
+        scene.until_rounds_go_on(0).await;
+        scene.minutes(3).await;
+        assert!(first.heart.is_live() && first.heart.is_leading() && waits_for_warm_up());
+        scene.fate(|_, line| if line.starts_with("List services") { Fate::Reset } else { Fate::Done });
+        let failed = first.failed_rounds();
+        scene.until("other things are seen meanwhile", || first.failed_rounds() > failed).await;
+        scene.fate(|_, _| Fate::Done);
+        // The next leader warms anew what the first one did not get done.
+        first.stop();
+        scene.models_hang(false);
+        scene.until("blue is warm", || !waits_for_warm_up()).await;
     });
 }
 

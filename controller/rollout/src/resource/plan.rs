@@ -128,6 +128,9 @@ impl Problems {
             if warm_up.requests == 0 {
                 self.add("spec.warmUp.requests", "must be at least 1: leave warmUp out to send none");
             }
+            if warm_up.timeout_seconds == 0 {
+                self.add("spec.warmUp.timeoutSeconds", "must be at least 1");
+            }
         }
     }
 
@@ -260,9 +263,10 @@ mod tests {
             "spec.confirmDeadlineSeconds: must be at least 1; spec.readyDeadlineSeconds: must be at least 1",
         );
         check(
-            json!({"warmUp": {"path": "score", "requests": 0}}),
+            json!({"warmUp": {"path": "score", "requests": 0, "timeoutSeconds": 0}}),
             "spec.warmUp.path: `score` must start with `/`; \
-             spec.warmUp.requests: must be at least 1: leave warmUp out to send none",
+             spec.warmUp.requests: must be at least 1: leave warmUp out to send none; \
+             spec.warmUp.timeoutSeconds: must be at least 1",
         );
         check(
             json!({"template": {}}),

@@ -5,8 +5,8 @@ use crate::api::Request;
 use crate::api::store::Key;
 use crate::history::respond;
 use crate::wire::{Letter, Wire};
-use crate::world::cast::{App, SYSTEM, published};
-use crate::world::{Beginning, Model, World};
+use crate::world::cast::{App, MODEL_PORT, SYSTEM, published};
+use crate::world::{Beginning, Happening, Model, World};
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 use std::cell::{Cell, RefCell};
@@ -63,6 +63,7 @@ struct Seat {
     wire: Wire,
     clock_panics: Arc<AtomicBool>,
     pods_hang: Arc<AtomicBool>,
+    models_hang: Arc<AtomicBool>,
 }
 
 /// A replica that runs.
@@ -100,7 +101,8 @@ impl Drop for Running {
 
 impl Scene {
     pub(super) fn new() -> Self {
-        let model = Model { spec: json!({}), green: Some(1), labelled: true, brings_services: false };
+        let warm_up = json!({"warmUp": {"path": "/score", "requests": 2}});
+        let model = Model { spec: warm_up, green: Some(1), labelled: true, brings_services: false };
         let beginning = Beginning { objects: true, twins: true, gateways: 1, models: vec![model] };
         Self {
             world: RefCell::new(World::new(beginning)),
@@ -169,7 +171,8 @@ impl Scene {
     fn start(&self, number: usize) -> Running {
         let seat = &self.seats[number];
         let (client, settings) = (|| self.client(number), self.settings(number));
-        let outbound = Pods { wire: seat.wire.clone(), hang: seat.pods_hang.clone() };
+        let (all, models) = (seat.pods_hang.clone(), seat.models_hang.clone());
+        let outbound = Pods { wire: seat.wire.clone(), all, models };
         let (started, panics) = (Instant::now(), seat.clock_panics.clone());
         let clock = move || {
             assert!(!panics.load(Ordering::Relaxed), "the test wants a panic");
@@ -223,6 +226,16 @@ impl Scene {
 
     pub(super) fn pods_hang(&self, of: usize, hang: bool) {
         self.seats[of].pods_hang.store(hang, Ordering::Relaxed);
+    }
+
+    /// Both replicas' requests to models are never answered.
+    pub(super) fn models_hang(&self, hang: bool) {
+        self.seats.iter().for_each(|seat| seat.models_hang.store(hang, Ordering::Relaxed));
+    }
+
+    /// Things go on around the controllers.
+    pub(super) fn happens(&self, happening: &Happening) {
+        self.world.borrow_mut().happens(happening).expect("it breaks no law");
     }
 
     /// Waits until the condition holds.
@@ -287,11 +300,14 @@ impl Scene {
 /// What answers requests to pods, if anything does.
 struct Pods {
     wire: Wire,
-    hang: Arc<AtomicBool>,
+    all: Arc<AtomicBool>,
+    models: Arc<AtomicBool>,
 }
 
 impl Outbound for Pods {
     fn send(&self, call: Call) -> BoxFuture<'_, Result<Answer, OutboundError>> {
-        if self.hang.load(Ordering::Relaxed) { Box::pin(std::future::pending()) } else { self.wire.send(call) }
+        let is_model = call.address.port() == MODEL_PORT;
+        let hangs = self.all.load(Ordering::Relaxed) || (is_model && self.models.load(Ordering::Relaxed));
+        if hangs { Box::pin(std::future::pending()) } else { self.wire.send(call) }
     }
 }
