@@ -82,15 +82,96 @@ async fn lose(leadership: &mut Leadership) {
     }
 }
 
-async fn remove(client: &Client, settings: &Settings) -> Result<Vec<String>, ApiError> {
-    let mut removed = remove_all(client, settings).await;
-    for _ in 1..TRIES {
-        match &removed {
-            Err(error) if error.is_conflict() => removed = remove_all(client, settings).await,
-            _ => break,
+/// What the controller has made or written in a governed namespace.
+#[derive(Clone, Copy)]
+enum Trace {
+    Finalizers,
+    Twins,
+    Conditions,
+}
+
+/// Each namespace for itself: one that is being deleted has no Role any more, and keeps nobody else from being tidied.
+async fn remove(client: &Client, settings: &Settings) -> Result<Vec<String>, CleanupError> {
+    let (mut removed, mut left) = (Vec::new(), None);
+    for namespace in &settings.namespaces {
+        let there = Settings { namespaces: vec![namespace.clone()], ..settings.clone() };
+        for trace in [Trace::Finalizers, Trace::Twins, Trace::Conditions] {
+            let Err(error) = trace.remove(client, &there, &mut removed).await else { continue };
+            tracing::warn!("namespace {namespace} is not tidy: {error}");
+            // Who may not tidy will not be allowed to by another try. A finalizer would keep the user's objects for ever.
+            if !error.is_forbidden() || matches!(trace, Trace::Finalizers) {
+                left.get_or_insert(error);
+            }
         }
     }
-    removed
+    match left {
+        None => Ok(removed),
+        Some(error) => {
+            for removed in &removed {
+                tracing::info!("removed: {removed}");
+            }
+            Err(error.into())
+        }
+    }
+}
+
+impl Trace {
+    /// From one namespace. A write that met another one is tried again.
+    async fn remove(self, client: &Client, there: &Settings, removed: &mut Vec<String>) -> Result<(), ApiError> {
+        for _ in 1..TRIES {
+            match self.try_remove(client, there, removed).await {
+                Err(error) if error.is_conflict() => {}
+                ended => return ended,
+            }
+        }
+        self.try_remove(client, there, removed).await
+    }
+
+    async fn try_remove(self, client: &Client, there: &Settings, removed: &mut Vec<String>) -> Result<(), ApiError> {
+        match self {
+            Self::Finalizers => remove_finalizers(client, there, removed).await,
+            Self::Twins => remove_twins(client, &there.namespaces[0], removed).await,
+            Self::Conditions if there.has_gateway() && there.documents == DocumentSource::Objects => {
+                remove_conditions(client, &there.namespaces[0], removed).await
+            }
+            Self::Conditions => Ok(()),
+        }
+    }
+}
+
+async fn remove_finalizers(client: &Client, there: &Settings, removed: &mut Vec<String>) -> Result<(), ApiError> {
+    for mut one in Rollouts::read(client, there).await?.readable {
+        if one.has_finalizer() {
+            one.set_finalizer(client, false).await?;
+            removed.push(format!("finalizer of {} {}", rollout_kind().kind, one.rollout.id()));
+        }
+    }
+    Ok(())
+}
+
+async fn remove_twins(client: &Client, namespace: &str, removed: &mut Vec<String>) -> Result<(), ApiError> {
+    let api: Api<Service> = Api::namespaced(client.clone(), namespace);
+    for service in list(&api, namespace, &kube::api::ListParams::default()).await? {
+        if twins::is_twin(&service) {
+            let name = ServiceName { namespace: namespace.to_owned(), name: service.name_any() };
+            twins::remove(client, &name, &service).await?;
+            removed.push(format!("Service {name}"));
+        }
+    }
+    Ok(())
+}
+
+async fn remove_conditions(client: &Client, namespace: &str, removed: &mut Vec<String>) -> Result<(), ApiError> {
+    for (kind, plural) in KINDS {
+        for mut object in list_dynamic(client, &istio_kind(kind, plural), namespace).await? {
+            let api_version = "networking.istio.io/v1".to_owned();
+            object.types = Some(kube::api::TypeMeta { api_version, kind: kind.to_owned() });
+            if object_status::remove(client, &object).await? {
+                removed.push(format!("condition of {kind} {namespace}/{}", object.name_any()));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// With its mark.
@@ -105,38 +186,4 @@ async fn give_up_lease(client: &Client, settings: &Settings) {
              remove it by `kubectl delete lease {lease} --namespace {namespace}`"
         );
     }
-}
-
-async fn remove_all(client: &Client, settings: &Settings) -> Result<Vec<String>, ApiError> {
-    let mut removed = Vec::new();
-    for mut one in Rollouts::read(client, settings).await?.readable {
-        if one.has_finalizer() {
-            one.set_finalizer(client, false).await?;
-            removed.push(format!("finalizer of {} {}", rollout_kind().kind, one.rollout.id()));
-        }
-    }
-    for namespace in &settings.namespaces {
-        let api: Api<Service> = Api::namespaced(client.clone(), namespace);
-        for service in list(&api, namespace, &kube::api::ListParams::default()).await? {
-            if twins::is_twin(&service) {
-                let name = ServiceName { namespace: namespace.clone(), name: service.name_any() };
-                twins::remove(client, &name, &service).await?;
-                removed.push(format!("Service {name}"));
-            }
-        }
-        if settings.has_gateway() && settings.documents == DocumentSource::Objects {
-            for (kind, plural) in KINDS {
-                for mut object in list_dynamic(client, &istio_kind(kind, plural), namespace).await? {
-                    object.types = Some(kube::api::TypeMeta {
-                        api_version: "networking.istio.io/v1".to_owned(),
-                        kind: kind.to_owned(),
-                    });
-                    if object_status::remove(client, &object).await? {
-                        removed.push(format!("condition of {kind} {namespace}/{}", object.name_any()));
-                    }
-                }
-            }
-        }
-    }
-    Ok(removed)
 }

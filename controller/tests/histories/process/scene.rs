@@ -2,10 +2,11 @@
 //! the scene says what becomes of them.
 
 use crate::api::Request;
+use crate::api::refusal::Refusal;
 use crate::api::store::Key;
 use crate::history::respond;
 use crate::wire::{Letter, Wire};
-use crate::world::cast::{App, MODEL_PORT, SYSTEM, published};
+use crate::world::cast::{App, MODEL_PORT, MODELS, SYSTEM, published};
 use crate::world::{Beginning, Happening, Model, World};
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
@@ -34,6 +35,7 @@ pub(super) enum Fate {
     /// Nobody ever answers.
     Hangs,
     Reset,
+    Forbidden,
 }
 
 /// By the replica and what it asks for, as `List services abtesting/`.
@@ -141,6 +143,10 @@ impl Scene {
                 }
                 match (self.rule.borrow())(from, &line) {
                     Fate::Hangs => self.hanging.borrow_mut().push(Letter::Api { head, body, reply }),
+                    Fate::Forbidden => {
+                        let refusal = Refusal::new(403, "Forbidden", "a right is missing");
+                        let _ = reply.send(Ok(respond(refusal.code, &refusal.to_status())));
+                    }
                     Fate::Reset => drop(reply.send(Err(io::ErrorKind::ConnectionReset.into()))),
                     Fate::Done => {
                         let now = world.store.revision();
@@ -204,7 +210,14 @@ impl Scene {
 
     /// What `helm uninstall` runs, to its end.
     pub(super) async fn clean_up(&self) -> Result<Vec<String>, CleanupError> {
-        cleanup::run(&self.client(UNINSTALLER), &self.settings(UNINSTALLER)).await
+        self.clean_up_of(&[MODELS]).await
+    }
+
+    /// As long as these namespaces are governed.
+    pub(super) async fn clean_up_of(&self, namespaces: &[&str]) -> Result<Vec<String>, CleanupError> {
+        let namespaces = namespaces.iter().map(|&namespace| namespace.to_owned()).collect();
+        let settings = Settings { namespaces, ..self.settings(UNINSTALLER) };
+        cleanup::run(&self.client(UNINSTALLER), &settings).await
     }
 
     /// One that does nothing but to hold the lease.

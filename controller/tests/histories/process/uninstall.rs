@@ -3,7 +3,7 @@
 use super::live;
 use super::scene::{Fate, Scene};
 use crate::api::store::Key;
-use crate::world::cast::{SYSTEM, published};
+use crate::world::cast::{MODELS, SYSTEM, published};
 use serde_json::json;
 use turnout_controller::lease::{self, ABANDONED};
 
@@ -116,5 +116,31 @@ fn a_controller_that_is_installed_anew_leads_though_the_lease_was_left_behind() 
         let [_, _] = scene.start_both().await;
         assert!(began.elapsed() < ABANDONED, "it need not wait until the uninstall counts as given up");
         assert_eq!(marks(scene), [false, false]);
+    });
+}
+
+#[test]
+fn a_namespace_that_cannot_be_tidied_keeps_no_other_from_it() {
+    live(async |scene| {
+        let _both = scene.start_both().await;
+        scene.fate(|_, line| if line.contains(" services gone/") { Fate::Forbidden } else { Fate::Done });
+        let removed = scene.clean_up_of(&["gone", MODELS]).await.expect("nobody can tidy it any more");
+        assert_eq!(removed.len(), 3, "a finalizer and two twins: {removed:?}");
+        assert_eq!(scene.object(&lease()), None);
+    });
+}
+
+#[test]
+fn a_finalizer_that_stays_is_a_failure_after_all_else_was_removed() {
+    live(async |scene| {
+        let _both = scene.start_both().await;
+        scene.fate(|_, line| if line.contains(" modelrollouts ") { Fate::Forbidden } else { Fate::Done });
+        let error = scene.clean_up().await.expect_err("the user could never delete the rollout");
+        assert!(error.to_string().starts_with("cannot list modelrollouts in abtesting: "), "{error}");
+        let twins = ["green", "blue"].map(|it| Key::new("services", MODELS, &format!("turnout-model-svc-{it}")));
+        assert!(twins.iter().all(|twin| scene.object(twin).is_none()));
+        scene.fate(|_, _| Fate::Done);
+        scene.clean_up().await.expect("it is run again");
+        assert!(!scene.has_finalizer());
     });
 }
