@@ -47,7 +47,7 @@ fn a_sound_installation_passes_every_check() {
         "+ modelrollouts.turnout.dev is there with v1alpha1, and has the fields that this turnout knows",
         "+ you may get, list, watch and patch modelrollouts in ns",
         "+ system:serviceaccount:turnout:t has the 12 rights that it needs in turnout",
-        "+ system:serviceaccount:turnout:t has the 24 rights that it needs in ns",
+        "+ system:serviceaccount:turnout:t has the 21 rights that it needs in ns",
         "+ Deployment turnout/t-controller: 1 of 1 pods are available",
         "+ t-controller-0 leads: ",
         "+ Deployment turnout/t-controller has version ",

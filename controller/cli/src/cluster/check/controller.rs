@@ -8,8 +8,8 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Container;
 use kube::ResourceExt as _;
 use kube::api::Api;
-use turnout_controller::names::UNINSTALLING;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use turnout_controller::names::UNINSTALLING;
 
 const CONTROLLER: &str = "controller";
 const LABELS: &str = "app.kubernetes.io/part-of=turnout,app.kubernetes.io/component=controller";
