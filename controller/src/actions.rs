@@ -1,19 +1,21 @@
 //! What a decision asks for besides weights: warming a backend, and making and removing managed workloads. Each action
-//! is decided again until its effect is seen, so doing it twice does no harm.
+//! is decided again until its effect is seen, so doing it twice does no harm. Warming goes on beside the rounds (`warm_up`).
 
-use crate::backends::{BackendView, ReadyEndpoint};
-use crate::outbound::{Call, Outbound};
+use crate::backends::BackendView;
+use crate::outbound::Outbound;
 use crate::rollouts::RolloutObject;
 use crate::view::View;
+use crate::warm_up::{Target, WarmUps};
 use crate::workloads::{self, WorkloadError, Workloads};
-use futures::future::join_all;
 use kube::Client;
+use std::sync::Arc;
 use turnout_rollout::{Action, Backend, ModelRollout, Obstacle, Workload};
 
 /// The actions of one rollout.
 pub struct Work<'a> {
     pub(crate) client: &'a Client,
-    pub(crate) outbound: &'a dyn Outbound,
+    pub(crate) outbound: &'a Arc<dyn Outbound>,
+    pub(crate) warm_ups: &'a mut WarmUps,
     pub(crate) view: &'a View,
     pub(crate) rollout: &'a RolloutObject,
     pub(crate) backends: &'a [BackendView; 2],
@@ -22,8 +24,6 @@ pub struct Work<'a> {
 /// What came of them.
 #[derive(Clone, Debug, Default)]
 pub struct Done {
-    /// The pods that were warmed.
-    pub warmed: Vec<String>,
     /// Something is different from what was observed.
     pub changed: bool,
     /// What failed.
@@ -48,13 +48,10 @@ pub fn obstacle(error: &WorkloadError) -> Obstacle {
 
 impl Work<'_> {
     /// Does them in their order.
-    pub async fn perform(&self, actions: &[Action]) -> Done {
-        let mut done = Done::default();
+    pub async fn perform(&mut self, actions: &[Action]) -> Done {
+        let mut done = Done { obstacle: self.warm_up(actions), ..Done::default() };
         for action in actions {
-            match action {
-                Action::WarmUp { backend } => self.warm_up(*backend, &mut done).await,
-                Action::Deploy { .. } | Action::Remove { .. } => done.take(self.workloads().perform(action).await),
-            }
+            done.take(self.workloads().perform(action).await);
         }
         if self.rollout.rollout.spec.workload == Workload::Managed {
             done.take(self.workloads().scale().await);
@@ -68,32 +65,22 @@ impl Work<'_> {
         Workloads::new(self.client, self.view, self.rollout)
     }
 
-    async fn warm_up(&self, backend: Backend, done: &mut Done) {
-        let ready = &self.backends[usize::from(backend == Backend::Blue)].ready;
-        let warmed = join_all(ready.iter().map(|endpoint| self.warm(endpoint))).await;
-        for (endpoint, result) in ready.iter().zip(warmed) {
-            match result {
-                Ok(()) => done.warmed.push(endpoint.uid.clone()),
-                Err(problem) => {
-                    let message = format!("{backend} cannot be warmed: {problem}");
-                    done.obstacle = Some(Obstacle { reason: "WarmUpFailed", message });
-                }
-            }
-        }
-        done.changed = done.warmed.len() == ready.len();
-    }
-
-    /// Sends one pod everything that it is to be warmed with, one request after the other.
-    async fn warm(&self, endpoint: &ReadyEndpoint) -> Result<(), String> {
-        let Some(warm_up) = &self.rollout.rollout.spec.warm_up else { return Ok(()) };
-        for _ in 0..warm_up.requests {
-            let call = Call { address: endpoint.address, path: warm_up.path.clone(), body: warm_up.body.clone() };
-            let answer = self.outbound.send(call).await.map_err(|error| error.to_string())?;
-            if !(200..300).contains(&answer.status) {
-                return Err(format!("{} answers {} to {}", endpoint.address, answer.status, warm_up.path));
-            }
-        }
-        Ok(())
+    /// Whoever is not named in an action is not wanted any more.
+    fn warm_up(&mut self, actions: &[Action]) -> Option<Obstacle> {
+        let Some(warm_up) = &self.rollout.rollout.spec.warm_up else {
+            self.warm_ups.stop(&self.rollout.uid());
+            return None;
+        };
+        let backends = self.backends;
+        let wanted = actions.iter().filter_map(|action| match action {
+            Action::WarmUp { backend } => Some(*backend),
+            Action::Deploy { .. } | Action::Remove { .. } => None,
+        });
+        let pods = wanted.flat_map(|backend| {
+            let ready = &backends[usize::from(backend == Backend::Blue)].ready;
+            ready.iter().map(move |ready| Target { backend, uid: &ready.uid, address: ready.address })
+        });
+        self.warm_ups.warm(&self.rollout.uid(), warm_up, pods, self.outbound)
     }
 }
 

@@ -4,16 +4,15 @@
 use crate::documents::KINDS;
 use crate::kube_api::{ApiError, istio_kind, list, list_dynamic, rollout_kind};
 use crate::lease::{self, Leadership};
-use crate::names::{FIELD_MANAGER, UNINSTALLING};
+use crate::mark::Mark;
 use crate::object_status;
 use crate::rollouts::Rollouts;
 use crate::settings::{DocumentSource, Settings};
 use crate::twins;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{ConfigMap, Service};
-use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use k8s_openapi::api::core::v1::Service;
+use kube::api::{Api, DeleteParams};
 use kube::{Client, ResourceExt as _};
-use serde_json::json;
 use std::time::Duration;
 use turnout_rollout::ServiceName;
 
@@ -31,90 +30,160 @@ pub enum CleanupError {
     /// Somebody goes on leading.
     #[error("another controller still holds the lease {0} after {PATIENCE:?}")]
     StillLed(String),
+    /// Somebody gave the uninstall up.
+    #[error("the lease {0} was lost: the mark of the uninstall was removed meanwhile")]
+    LostLease(String),
 }
 
 /// Does all of it, and returns what was removed.
 pub async fn run(client: &Client, settings: &Settings) -> Result<Vec<String>, CleanupError> {
-    mark(client, settings).await?;
+    let mark = Mark::new(client, settings);
+    mark.set().await?;
     lease::bar(client, &settings.namespace, &settings.lease).await?;
     let identity = format!("{}-cleanup", settings.identity);
-    let mut leadership =
-        Leadership::new(client.clone(), &settings.namespace, &settings.lease, &identity).of_uninstaller();
-    let started = tokio::time::Instant::now();
-    while leadership.leads_until().is_none() {
-        if started.elapsed() > PATIENCE {
-            return Err(CleanupError::StillLed(settings.lease.clone()));
-        }
-        leadership.step().await?;
-        if leadership.leads_until().is_none() {
-            tokio::time::sleep(lease::RETRY).await;
-        }
-    }
-    let mut removed = remove_all(client, settings).await;
-    for _ in 1..TRIES {
-        match &removed {
-            Err(error) if error.is_conflict() => removed = remove_all(client, settings).await,
-            _ => break,
-        }
-    }
-    let removed = removed?;
+    let own = Settings { identity, ..settings.clone() };
+    let mut leadership = Leadership::new(client.clone(), &own).of_uninstaller();
+    take(&mut leadership, &settings.lease).await?;
+    // A controller that took an older uninstall for given up may have removed it; from here on there is none.
+    mark.set().await?;
+    let removed = tokio::select! {
+        removed = remove(client, settings) => removed?,
+        () = lose(&mut leadership) => return Err(CleanupError::LostLease(settings.lease.clone())),
+    };
     // Until every replica has looked at the lease, and seen that it is barred.
     tokio::time::sleep(lease::RETRY * 2).await;
-    let leases: Api<Lease> = Api::namespaced(client.clone(), &settings.namespace);
-    let place = format!("leases {}/{}", settings.namespace, settings.lease);
-    if let Err(error) =
-        leases.delete(&settings.lease, &DeleteParams::default()).await.map_err(ApiError::of("delete", place))
-    {
-        tracing::warn!("the lease stays, which holds nobody up: {error}");
-    }
+    give_up_lease(client, settings).await;
     Ok(removed)
 }
 
-/// From here on no round writes anything, whoever leads.
-async fn mark(client: &Client, settings: &Settings) -> Result<(), ApiError> {
-    if !settings.has_gateway() {
-        return Ok(());
-    }
-    let api: Api<ConfigMap> = Api::namespaced(client.clone(), &settings.namespace);
-    let patch = Patch::Merge(json!({ "metadata": { "annotations": { UNINSTALLING: "true" } } }));
-    let place = format!("configmaps {}/{}", settings.namespace, settings.routes_configmap);
-    let marked = api.patch(&settings.routes_configmap, &PatchParams::apply(FIELD_MANAGER), &patch).await;
-    match marked.map_err(ApiError::of("patch", place)) {
-        Err(error) if !error.is_missing() => Err(error),
-        _ => Ok(()),
+async fn take(leadership: &mut Leadership, name: &str) -> Result<(), CleanupError> {
+    let started = tokio::time::Instant::now();
+    loop {
+        leadership.step().await?;
+        if leadership.leads_until().is_some() {
+            return Ok(());
+        }
+        if started.elapsed() > PATIENCE {
+            return Err(CleanupError::StillLed(name.to_owned()));
+        }
+        tokio::time::sleep(lease::RETRY).await;
     }
 }
 
-async fn remove_all(client: &Client, settings: &Settings) -> Result<Vec<String>, ApiError> {
-    let mut removed = Vec::new();
-    for mut one in Rollouts::read(client, settings).await?.readable {
+/// Renews the lease until that is not possible any more: one that stands still is an uninstall that was given up.
+async fn lose(leadership: &mut Leadership) {
+    while leadership.leads_until().is_some() {
+        tokio::time::sleep(lease::RETRY).await;
+        match tokio::time::timeout(lease::PATIENCE, leadership.step()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!("{error}"),
+            Err(_) => tracing::warn!("the API server does not answer for the lease"),
+        }
+    }
+}
+
+/// What the controller has made or written in a governed namespace.
+#[derive(Clone, Copy)]
+enum Trace {
+    Finalizers,
+    Twins,
+    Conditions,
+}
+
+/// Each namespace for itself: one that is being deleted has no Role any more, and keeps nobody else from being tidied.
+async fn remove(client: &Client, settings: &Settings) -> Result<Vec<String>, CleanupError> {
+    let (mut removed, mut left) = (Vec::new(), None);
+    for namespace in &settings.namespaces {
+        let there = Settings { namespaces: vec![namespace.clone()], ..settings.clone() };
+        for trace in [Trace::Finalizers, Trace::Twins, Trace::Conditions] {
+            let Err(error) = trace.remove(client, &there, &mut removed).await else { continue };
+            tracing::warn!("namespace {namespace} is not tidy: {error}");
+            // Who may not tidy will not be allowed to by another try. A finalizer would keep the user's objects for ever.
+            if !error.is_forbidden() || matches!(trace, Trace::Finalizers) {
+                left.get_or_insert(error);
+            }
+        }
+    }
+    match left {
+        None => Ok(removed),
+        Some(error) => {
+            for removed in &removed {
+                tracing::info!("removed: {removed}");
+            }
+            Err(error.into())
+        }
+    }
+}
+
+impl Trace {
+    /// From one namespace. A write that met another one is tried again.
+    async fn remove(self, client: &Client, there: &Settings, removed: &mut Vec<String>) -> Result<(), ApiError> {
+        for _ in 1..TRIES {
+            match self.try_remove(client, there, removed).await {
+                Err(error) if error.is_conflict() => {}
+                ended => return ended,
+            }
+        }
+        self.try_remove(client, there, removed).await
+    }
+
+    async fn try_remove(self, client: &Client, there: &Settings, removed: &mut Vec<String>) -> Result<(), ApiError> {
+        match self {
+            Self::Finalizers => remove_finalizers(client, there, removed).await,
+            Self::Twins => remove_twins(client, &there.namespaces[0], removed).await,
+            Self::Conditions if there.has_gateway() && there.documents == DocumentSource::Objects => {
+                remove_conditions(client, &there.namespaces[0], removed).await
+            }
+            Self::Conditions => Ok(()),
+        }
+    }
+}
+
+async fn remove_finalizers(client: &Client, there: &Settings, removed: &mut Vec<String>) -> Result<(), ApiError> {
+    for mut one in Rollouts::read(client, there).await?.readable {
         if one.has_finalizer() {
             one.set_finalizer(client, false).await?;
             removed.push(format!("finalizer of {} {}", rollout_kind().kind, one.rollout.id()));
         }
     }
-    for namespace in &settings.namespaces {
-        let api: Api<Service> = Api::namespaced(client.clone(), namespace);
-        for service in list(&api, namespace, &kube::api::ListParams::default()).await? {
-            if twins::is_twin(&service) {
-                let name = ServiceName { namespace: namespace.clone(), name: service.name_any() };
-                twins::remove(client, &name, &service).await?;
-                removed.push(format!("Service {name}"));
-            }
+    Ok(())
+}
+
+async fn remove_twins(client: &Client, namespace: &str, removed: &mut Vec<String>) -> Result<(), ApiError> {
+    let api: Api<Service> = Api::namespaced(client.clone(), namespace);
+    for service in list(&api, namespace, &kube::api::ListParams::default()).await? {
+        if twins::is_twin(&service) {
+            let name = ServiceName { namespace: namespace.to_owned(), name: service.name_any() };
+            twins::remove(client, &name, &service).await?;
+            removed.push(format!("Service {name}"));
         }
-        if settings.has_gateway() && settings.documents == DocumentSource::Objects {
-            for (kind, plural) in KINDS {
-                for mut object in list_dynamic(client, &istio_kind(kind, plural), namespace).await? {
-                    object.types = Some(kube::api::TypeMeta {
-                        api_version: "networking.istio.io/v1".to_owned(),
-                        kind: kind.to_owned(),
-                    });
-                    if object_status::remove(client, &object).await? {
-                        removed.push(format!("condition of {kind} {namespace}/{}", object.name_any()));
-                    }
-                }
+    }
+    Ok(())
+}
+
+async fn remove_conditions(client: &Client, namespace: &str, removed: &mut Vec<String>) -> Result<(), ApiError> {
+    for (kind, plural) in KINDS {
+        for mut object in list_dynamic(client, &istio_kind(kind, plural), namespace).await? {
+            let api_version = "networking.istio.io/v1".to_owned();
+            object.types = Some(kube::api::TypeMeta { api_version, kind: kind.to_owned() });
+            if object_status::remove(client, &object).await? {
+                removed.push(format!("condition of {kind} {namespace}/{}", object.name_any()));
             }
         }
     }
-    Ok(removed)
+    Ok(())
+}
+
+/// With its mark.
+async fn give_up_lease(client: &Client, settings: &Settings) {
+    let Settings { namespace, lease, .. } = settings;
+    let leases: Api<Lease> = Api::namespaced(client.clone(), namespace);
+    let deleted = leases.delete(lease, &DeleteParams::default()).await;
+    if let Err(error) = deleted.map_err(ApiError::of("delete", format!("leases {namespace}/{lease}"))) {
+        let waits = if settings.has_gateway() { "removes its mark" } else { "waits 5 minutes before it leads" };
+        tracing::warn!(
+            "the lease stays, and a controller that is installed anew {waits}: {error}; \
+             remove it by `kubectl delete lease {lease} --namespace {namespace}`"
+        );
+    }
 }

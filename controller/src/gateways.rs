@@ -96,7 +96,7 @@ fn endpoints(slices: &[EndpointSlice]) -> BTreeMap<String, Endpoint> {
 }
 
 async fn ask(outbound: &dyn Outbound, pod: &str, status: SocketAddr) -> Option<GatewayReport> {
-    let get = |path: &str| outbound.send(Call { address: status, path: path.to_owned(), body: None });
+    let get = |path: &str| outbound.send(Call::get(status, path));
     let (revision, backends) = tokio::join!(get("/revision"), get("/backends"));
     match (revision, backends) {
         (Ok(revision), Ok(backends)) if revision.status == 200 && backends.status == 200 => {
@@ -108,14 +108,14 @@ async fn ask(outbound: &dyn Outbound, pod: &str, status: SocketAddr) -> Option<G
 
 /// Whether somebody is there who may answer yet, as far as anybody can tell.
 async fn listens(outbound: &dyn Outbound, status: SocketAddr) -> bool {
-    let answer = outbound.send(Call { address: status, path: "/livez".to_owned(), body: None }).await;
+    let answer = outbound.send(Call::get(status, "/livez")).await;
     let refused = |error: &std::io::Error| error.kind() == std::io::ErrorKind::ConnectionRefused;
     !matches!(&answer, Err(OutboundError::Connect(_, error)) if refused(error))
 }
 
 /// Whether a gateway has the revision, asked anew and for nothing else.
 pub async fn has_taken_up(outbound: &dyn Outbound, status: SocketAddr, revision: &str) -> bool {
-    let answer = outbound.send(Call { address: status, path: "/revision".to_owned(), body: None }).await;
+    let answer = outbound.send(Call::get(status, "/revision")).await;
     answer.is_ok_and(|answer| active_revision(&answer.body).as_deref() == Some(revision))
 }
 

@@ -2,6 +2,7 @@
 //! is lost, repeated or late costs time and nothing else, and so does a watch that cannot be kept: the loop looks every
 //! few seconds anyway.
 
+use crate::client::WATCH_SECONDS;
 use crate::documents::KINDS;
 use crate::kube_api::{istio_kind, rollout_kind};
 use crate::settings::{DocumentSource, Settings};
@@ -15,9 +16,6 @@ use kube::runtime::{WatchStreamExt as _, watcher};
 use std::sync::Arc;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-
-/// How long a watch may be silent before it is opened anew, in seconds.
-const WATCH_SECONDS: u32 = 120;
 
 /// Watches what rounds depend on, until the set is dropped. `changed` is notified of every event.
 pub fn watch(client: &Client, settings: &Settings, changed: &Arc<Notify>) -> JoinSet<()> {

@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 use turnout_controller::settings::Settings;
-use turnout_controller::{app, cleanup, crd};
+use turnout_controller::{app, cleanup, client, crd};
 
 /// Walks rollouts of scoring models through their stages by what it publishes to the gateways, or by the weights of
 /// Istio's VirtualServices.
@@ -77,7 +77,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Cleanup { settings, log } => {
             log.init()?;
             block_on(async {
-                for removed in cleanup::run(&app::connect().await?, &settings).await? {
+                for removed in cleanup::run(&client::connect().await?, &settings).await? {
                     tracing::info!("removed: {removed}");
                 }
                 Ok(())

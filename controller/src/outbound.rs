@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::TcpStream;
 
-/// How long an answer may take.
+/// How long a gateway may take for an answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest answer that is read, in bytes: the metrics of a gateway with thousands of backends.
 const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
@@ -23,6 +23,15 @@ pub struct Call {
     pub path: String,
     /// The body of a POST; a GET without it.
     pub body: Option<String>,
+    /// How long the answer may take.
+    pub timeout: Duration,
+}
+
+impl Call {
+    /// A page of a gateway.
+    pub fn get(address: SocketAddr, path: &str) -> Self {
+        Self { address, path: path.to_owned(), body: None, timeout: TIMEOUT }
+    }
 }
 
 /// What came back.
@@ -38,8 +47,8 @@ pub struct Answer {
 #[derive(Debug, thiserror::Error)]
 pub enum OutboundError {
     /// Within the time-out.
-    #[error("{0} does not answer within {TIMEOUT:?}")]
-    TimedOut(SocketAddr),
+    #[error("{0} does not answer within {1:?}")]
+    TimedOut(SocketAddr, Duration),
     /// No connection.
     #[error("cannot connect to {0}: {1}")]
     Connect(SocketAddr, #[source] std::io::Error),
@@ -61,8 +70,9 @@ pub struct Direct;
 impl Outbound for Direct {
     fn send(&self, call: Call) -> BoxFuture<'_, Result<Answer, OutboundError>> {
         Box::pin(async move {
-            let address = call.address;
-            tokio::time::timeout(TIMEOUT, exchange(call)).await.unwrap_or(Err(OutboundError::TimedOut(address)))
+            let (address, timeout) = (call.address, call.timeout);
+            let answer = tokio::time::timeout(timeout, exchange(call)).await;
+            answer.unwrap_or(Err(OutboundError::TimedOut(address, timeout)))
         })
     }
 }

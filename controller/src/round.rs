@@ -21,6 +21,7 @@ use crate::settings::{RegistryKind, Settings};
 use crate::telemetry::Telemetry;
 use crate::twins;
 use crate::view::View;
+use crate::warm_up::WarmUps;
 use crate::workloads::{Workloads, parse_template};
 use kube::Client;
 use kube::api::DynamicObject;
@@ -62,8 +63,8 @@ pub struct Controller {
     events: Events,
     telemetry: Telemetry,
     confirm_patience: Duration,
-    /// The UIDs of the pods that were warmed.
-    warmed: BTreeSet<String>,
+    /// What goes on beside the rounds.
+    warm_ups: WarmUps,
     /// What kept it, by rollout, from doing what was decided.
     obstacles: BTreeMap<String, Obstacle>,
     /// The patches of weights that were refused in the last round: of which rollout, over which version of the object.
@@ -119,7 +120,7 @@ impl Controller {
             events,
             telemetry: Telemetry::default(),
             confirm_patience: CONFIRM_PATIENCE,
-            warmed: BTreeSet::new(),
+            warm_ups: WarmUps::default(),
             obstacles: BTreeMap::new(),
             refused: BTreeSet::new(),
             outdated: BTreeMap::new(),
@@ -144,6 +145,7 @@ impl Controller {
 
     /// One round.
     pub async fn round(&mut self) -> Round {
+        self.warm_ups.collect((self.clock)());
         let mut view = match View::read(&self.client, &self.settings, &*self.outbound).await {
             Ok(view) => view,
             Err(error) => return self.cannot_look(&error).await,
@@ -247,7 +249,7 @@ impl Controller {
                 (published, gateways)
             }
         };
-        let [green, blue] = backends::observe(rollout, &backends[0], &backends[1], &self.warmed);
+        let [green, blue] = backends::observe(rollout, &backends[0], &backends[1], self.warm_ups.warmed());
         Observation {
             now: (self.clock)(),
             route,
@@ -540,18 +542,18 @@ impl Controller {
                     }
                     round.pause = Duration::ZERO;
                 }
-                Outcome::Departs(_) => {}
+                Outcome::Departs(_) => self.warm_ups.stop(&one.rollout.uid()),
                 Outcome::Goes(_) if one.changes_workloads() && !may_change => {}
                 Outcome::Goes(decision) => {
-                    let work = actions::Work {
+                    let mut work = actions::Work {
                         client: &self.client,
-                        outbound: &*self.outbound,
+                        outbound: &self.outbound,
+                        warm_ups: &mut self.warm_ups,
                         view,
                         rollout: &one.rollout,
                         backends: &one.backends,
                     };
                     let done = work.perform(&decision.actions).await;
-                    self.warmed.extend(done.warmed);
                     if done.changed {
                         round.pause = Duration::ZERO;
                     }
@@ -561,7 +563,7 @@ impl Controller {
                 }
             }
         }
-        self.warmed.retain(|uid| present.contains(uid));
+        self.warm_ups.keep(&present);
     }
 
     async fn tell_objects(&self, verdicts: &[Verdict], round: &mut Round) {

@@ -5,6 +5,9 @@ use crate::cases::{NAMESPACE, RELEASE, chart, documents, renderings, text, title
 use crate::helm::Helm;
 use serde_json::Value;
 
+/// Kinds without a namespace.
+const WHOLE_CLUSTER: [&str; 3] = ["ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition"];
+
 #[test]
 fn every_object_is_named_placed_and_labelled() {
     for rendering in renderings() {
@@ -15,11 +18,13 @@ fn every_object_is_named_placed_and_labelled() {
             assert_eq!(label("instance"), Some(RELEASE), "{place}");
             assert_eq!(label("managed-by"), Some("Helm"), "{place}");
             assert!(label("component").is_some(), "{place}");
-            if object["kind"] == "CustomResourceDefinition" {
+            if text(object, "/kind") != "CustomResourceDefinition" {
+                assert!(text(object, "/metadata/name").starts_with(full_name), "{place}");
+            }
+            if WHOLE_CLUSTER.contains(&text(object, "/kind")) {
                 assert!(object["metadata"].get("namespace").is_none(), "{place}");
                 continue;
             }
-            assert!(text(object, "/metadata/name").starts_with(full_name), "{place}");
             let governed = text(object, "/metadata/name").ends_with("-rollouts");
             assert!(governed || text(object, "/metadata/namespace") == NAMESPACE, "{place}");
         }
@@ -27,11 +32,17 @@ fn every_object_is_named_placed_and_labelled() {
 }
 
 #[test]
-fn nothing_is_of_the_whole_cluster_but_definitions() {
-    let whole = ["ClusterRole", "ClusterRoleBinding", "Namespace", "PriorityClass", "ValidatingWebhookConfiguration"];
+fn nothing_is_of_the_whole_cluster_but_definitions_and_the_right_to_drive_rollouts() {
+    let not = ["Namespace", "PriorityClass", "ValidatingWebhookConfiguration"];
     for rendering in renderings() {
         for object in &rendering.objects {
-            assert!(!whole.contains(&text(object, "/kind")), "{}: {}", rendering.case, title(object));
+            assert!(!not.contains(&text(object, "/kind")), "{}: {}", rendering.case, title(object));
+        }
+        // Two releases of one name must not share it.
+        for kind in ["ClusterRole", "ClusterRoleBinding"] {
+            for object in rendering.of_kind(kind) {
+                assert!(text(object, "/metadata/name").ends_with(NAMESPACE), "{}: {}", rendering.case, title(object));
+            }
         }
     }
 }
@@ -47,7 +58,8 @@ fn the_longest_release_name_fits() {
         let name = text(&object, "/metadata/name");
         longest = longest.max(name.len());
         // A Service's name is a DNS label, and a Job's becomes the value of one.
-        assert!(name.len() <= 63, "{name}");
+        let most = if WHOLE_CLUSTER.contains(&text(&object, "/kind")) { 253 } else { 63 };
+        assert!(name.len() <= most, "{name}");
         let labels = object.pointer("/metadata/labels").and_then(Value::as_object).unwrap();
         assert!(labels.values().all(|value| value.as_str().unwrap().len() <= 63), "{name}");
     }

@@ -5,10 +5,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// All that a controller may ever be allowed in a governed namespace: group, resource, verbs.
-const GOVERNED: [(&str, &str, &str); 13] = [
-    ("turnout.dev", "modelrollouts", "get list watch patch update"),
-    ("turnout.dev", "modelrollouts/status", "get patch update"),
-    ("turnout.dev", "modelrollouts/finalizers", "update"),
+const GOVERNED: [(&str, &str, &str); 10] = [
     ("networking.istio.io", "virtualservices", "get list watch patch"),
     ("networking.istio.io", "destinationrules gateways serviceentries", "get list watch"),
     (
@@ -37,6 +34,12 @@ const OWN: [(&str, &str, &str, bool); 10] = [
     ("", "events", "create patch", false),
     ("events.k8s.io", "events", "create patch", false),
     ("", "configmaps", "get", true),
+];
+
+/// And in every namespace, since those of a namespace that is deleted go at once and its rollouts wait for a finalizer.
+const EVERYWHERE: [(&str, &str, &str); 2] = [
+    ("turnout.dev", "modelrollouts", "get list watch patch"),
+    ("turnout.dev", "modelrollouts/status modelrollouts/finalizers", "update"),
 ];
 
 /// One verb on one kind, and whether it is bound to names.
@@ -95,6 +98,32 @@ fn no_role_goes_beyond_the_list() {
         }
     }
     no_faults(&faults);
+}
+
+#[test]
+fn what_it_may_in_every_namespace_is_to_drive_rollouts_and_nothing_else() {
+    for rendering in renderings() {
+        let roles: Vec<&Value> = rendering.of_kind("ClusterRole").collect();
+        let [role] = roles.as_slice() else { panic!("{}: {} of them", rendering.case, roles.len()) };
+        let expected: BTreeSet<Right> = EVERYWHERE.iter().flat_map(every).collect();
+        assert_eq!(rights(role), expected, "{}", rendering.case);
+        let binding = rendering.of_kind("ClusterRoleBinding").next().unwrap();
+        assert_eq!(binding["roleRef"]["name"], role["metadata"]["name"], "{}", rendering.case);
+        assert_eq!(list(binding, "/subjects").len(), 1);
+        let account = rendering.find("ServiceAccount", "-controller").unwrap();
+        assert_eq!(text(binding, "/subjects/0/name"), text(account, "/metadata/name"));
+        assert_eq!(text(binding, "/subjects/0/namespace"), crate::cases::NAMESPACE);
+    }
+}
+
+fn every((group, resources, verbs): &(&str, &str, &str)) -> Vec<Right> {
+    let right = |resource: &str, verb: &str| Right {
+        group: (*group).to_owned(),
+        resource: resource.to_owned(),
+        verb: verb.to_owned(),
+        named: false,
+    };
+    resources.split(' ').flat_map(|resource| verbs.split(' ').map(move |verb| right(resource, verb))).collect()
 }
 
 /// What a rendering's controller may do in a governed namespace, as `verb resource`.

@@ -1,5 +1,15 @@
 {{/* The controller's rights, and why it has each. None reads Secrets; none reaches beyond the namespaces that the values
-     name. */}}
+     name, but those on ModelRollouts. */}}
+
+{{- define "turnout.rolloutRules" -}}
+# The finalizer is metadata, which a patch of the object takes away.
+- apiGroups: [turnout.dev]
+  resources: [modelrollouts]
+  verbs: [get, list, watch, patch]
+- apiGroups: [turnout.dev]
+  resources: [modelrollouts/status, modelrollouts/finalizers]
+  verbs: [update]
+{{- end -}}
 
 {{- define "turnout.releaseRules" -}}
 {{- if .Values.gateway.enabled }}
@@ -45,16 +55,6 @@
 {{- end -}}
 
 {{- define "turnout.governedRules" -}}
-# Finalizers are metadata: they need patch and update of the object itself.
-- apiGroups: [turnout.dev]
-  resources: [modelrollouts]
-  verbs: [get, list, watch, patch, update]
-- apiGroups: [turnout.dev]
-  resources: [modelrollouts/status]
-  verbs: [get, patch, update]
-- apiGroups: [turnout.dev]
-  resources: [modelrollouts/finalizers]
-  verbs: [update]
 {{- if include "turnout.documentsFromObjects" . }}
 - apiGroups: [networking.istio.io]
   resources: [virtualservices, destinationrules, gateways, serviceentries]

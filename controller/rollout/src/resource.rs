@@ -262,10 +262,17 @@ pub struct WarmUp {
     /// How many requests must succeed.
     #[serde(default = "default_warm_up_requests")]
     pub requests: u32,
+    /// How long the answer to each may take, in seconds: a first inference may take long.
+    #[serde(default = "default_warm_up_timeout_seconds")]
+    pub timeout_seconds: u32,
 }
 
 fn default_warm_up_requests() -> u32 {
     10
+}
+
+fn default_warm_up_timeout_seconds() -> u32 {
+    60
 }
 
 impl ModelRollout {

@@ -49,6 +49,7 @@ fn limits() -> Vec<(&'static str, Value)> {
         ("spec.warmUp.path", json!({"minLength": 1, "maxLength": 2048})),
         ("spec.warmUp.body", json!({"maxLength": 65_536})),
         ("spec.warmUp.requests", json!({"minimum": 1, "maximum": 1000})),
+        ("spec.warmUp.timeoutSeconds", json!({"minimum": 1, "maximum": 3600})),
         ("spec.template", json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})),
         ("spec.replicas", json!({"minimum": 1, "maximum": 1000})),
         ("spec.revision", revision.clone()),

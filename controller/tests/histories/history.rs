@@ -6,7 +6,7 @@ mod run;
 mod shrink;
 
 pub(crate) use generate::history;
-pub(crate) use run::{Failure, live};
+pub(crate) use run::{Failure, live, respond};
 pub(crate) use shrink::shrink;
 
 use crate::world::{Beginning, Happening};

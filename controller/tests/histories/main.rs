@@ -15,6 +15,7 @@
 mod api;
 mod history;
 mod laws;
+mod process;
 mod trace;
 mod wire;
 mod world;

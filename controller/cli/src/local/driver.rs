@@ -266,7 +266,8 @@ async fn send_warm_up(rollout: &ModelRollout, endpoints: &[Endpoint]) -> anyhow:
         for _ in 0..warm_up.requests {
             let call =
                 Call { address: &endpoint.address, path: &warm_up.path, body: warm_up.body.as_deref(), header: None };
-            let (status, _) = client::send(&call).await?;
+            let timeout = Duration::from_secs(warm_up.timeout_seconds.into());
+            let status = client::answer_to(&call, &endpoint.address, timeout).await?.status();
             ensure!(status.is_success(), "{} answers {status}", endpoint.address);
         }
     }

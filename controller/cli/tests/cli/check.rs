@@ -47,7 +47,7 @@ fn a_sound_installation_passes_every_check() {
         "+ modelrollouts.turnout.dev is there with v1alpha1, and has the fields that this turnout knows",
         "+ you may get, list, watch and patch modelrollouts in ns",
         "+ system:serviceaccount:turnout:t has the 12 rights that it needs in turnout",
-        "+ system:serviceaccount:turnout:t has the 24 rights that it needs in ns",
+        "+ system:serviceaccount:turnout:t has the 21 rights that it needs in ns",
         "+ Deployment turnout/t-controller: 1 of 1 pods are available",
         "+ t-controller-0 leads: ",
         "+ Deployment turnout/t-controller has version ",
@@ -92,11 +92,19 @@ fn a_fault_of_controller_or_gateways_is_named_with_a_hint() {
     fails("gateway-0: not what is published", &|api| put_revision(api, "another", None));
     fails(": no split", &|api| put_revision(api, "another", Some("no split")));
     fails("there is no ConfigMap turnout/t-routes", &|api| api.remove(PUBLISHED));
-    fails("says that the release goes", &|api| {
-        api.edit(PUBLISHED, |published| {
-            published["metadata"]["annotations"] = json!({"turnout.dev/uninstalling": "true"});
-        });
-    });
+}
+
+#[test]
+fn the_mark_of_an_uninstall_is_named_with_the_command_that_removes_it() {
+    for (object, kind, name) in [(PUBLISHED, "configmap", "t-routes"), (LEASE, "lease", "t")] {
+        let mark = |api: &Api| {
+            api.edit(object, |object| object["metadata"]["annotations"] = json!({"turnout.dev/uninstalling": "true"}));
+        };
+        fails("says that the release goes", &mark);
+        let command = format!("kubectl annotate {kind} {name} --namespace turnout turnout.dev/uninstalling-\n");
+        let ran = check(&mark, &[]);
+        assert!(ran.stdout.contains(&command), "{}", ran.stdout);
+    }
 }
 
 #[test]

@@ -129,6 +129,9 @@ impl Problems {
             if warm_up.requests == 0 {
                 self.add("spec.warmUp.requests", "must be at least 1: leave warmUp out to send none");
             }
+            if warm_up.timeout_seconds == 0 {
+                self.add("spec.warmUp.timeoutSeconds", "must be at least 1");
+            }
         }
     }
 
@@ -262,9 +265,10 @@ mod tests {
              spec.drainDeadlineSeconds: must be at least 1",
         );
         check(
-            json!({"warmUp": {"path": "score", "requests": 0}}),
+            json!({"warmUp": {"path": "score", "requests": 0, "timeoutSeconds": 0}}),
             "spec.warmUp.path: `score` must start with `/`; \
-             spec.warmUp.requests: must be at least 1: leave warmUp out to send none",
+             spec.warmUp.requests: must be at least 1: leave warmUp out to send none; \
+             spec.warmUp.timeoutSeconds: must be at least 1",
         );
         check(
             json!({"template": {}}),

@@ -109,6 +109,8 @@ impl Run {
             let status = self.world.status(app);
             match status.waiting.as_ref().map(|waiting| waiting.reason) {
                 Some(WaitReason::Gate) => self.happens(&Happening::Promote(app))?,
+                // As long as a pod that could not be warmed is let alone.
+                Some(WaitReason::WarmUp) => self.happens(&Happening::SecondsPass(60))?,
                 Some(WaitReason::GatePause) => self.happens(&Happening::SecondsPass(100))?,
                 _ => self.put_back(app)?,
             }

@@ -196,11 +196,15 @@ impl Run {
         self.tell(|| format!("round of {controller}"));
     }
 
-    /// Lets the controller work until it waits for an answer. False: its round is over.
+    /// Lets the controller work until it waits for an answer. False: its round is over, and what goes on beside rounds
+    /// waits for nothing either.
     async fn await_request(&mut self, controller: usize) -> Result<bool, Broken> {
         for _ in 0..MOST_IDLE_MILLISECONDS {
             let seat = &mut self.seats[controller];
-            let Some(round) = &mut seat.round else { return Ok(false) };
+            let Some(round) = &mut seat.round else {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                return Ok(self.seats[controller].wire.waiting() > 0);
+            };
             // The sleep ends only when nothing else can run.
             let ended = tokio::select! {
                 biased;
@@ -210,7 +214,7 @@ impl Run {
             if let Some((idle, round)) = ended {
                 (seat.round, seat.idle) = (None, Some(idle));
                 self.tell(|| format!("  ended: {round:?}"));
-                return Ok(false);
+                continue;
             }
             if seat.wire.waiting() > 0 {
                 return Ok(true);
@@ -244,7 +248,9 @@ impl Run {
             None => Ok(()),
             Some(Letter::Pod { call, reply }) => {
                 let answer = match fault {
-                    Some(Fault::LostBefore | Fault::LostAfter) => Err(OutboundError::TimedOut(call.address)),
+                    Some(Fault::LostBefore | Fault::LostAfter) => {
+                        Err(OutboundError::TimedOut(call.address, call.timeout))
+                    }
                     Some(Fault::Refused(status)) => Ok(Answer { status, body: Bytes::new() }),
                     _ => self
                         .world
@@ -371,7 +377,7 @@ fn refused(request: &Request, code: u16) -> Refusal {
     }
 }
 
-fn respond(code: u16, body: &serde_json::Value) -> http::Response<Full<Bytes>> {
+pub(crate) fn respond(code: u16, body: &serde_json::Value) -> http::Response<Full<Bytes>> {
     let bytes = Bytes::from(serde_json::to_vec(body).expect("JSON is written"));
     let mut response = http::Response::new(Full::new(bytes));
     *response.status_mut() = http::StatusCode::from_u16(code).expect("the codes of the cast");

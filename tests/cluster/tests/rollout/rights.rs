@@ -12,11 +12,18 @@ use turnout_rollout::{ConditionStatus, ConditionType};
 
 const DEADLINE: Duration = Duration::from_mins(2);
 
-/// A right, by the Role that gives it.
+/// Where a right holds, and so which role gives it.
+#[derive(Clone, Copy)]
+enum Where {
+    Home,
+    Governed,
+    Everywhere,
+}
+
+/// A right.
 #[derive(Clone, Copy)]
 struct Right {
-    /// In the governed namespace; otherwise in the release's own.
-    governed: bool,
+    place: Where,
     verb: &'static str,
     resource: &'static str,
     /// The rule's `resourceNames`, where it has some.
@@ -26,11 +33,15 @@ struct Right {
 }
 
 const fn at_home(verb: &'static str, resource: &'static str, name: Option<&'static str>, told: bool) -> Right {
-    Right { governed: false, verb, resource, name, told }
+    Right { place: Where::Home, verb, resource, name, told }
 }
 
 const fn governed(verb: &'static str, resource: &'static str, told: bool) -> Right {
-    Right { governed: true, verb, resource, name: None, told }
+    Right { place: Where::Governed, verb, resource, name: None, told }
+}
+
+const fn everywhere(verb: &'static str, resource: &'static str) -> Right {
+    Right { place: Where::Everywhere, verb, resource, name: None, told: false }
 }
 
 /// Those that work depends on. Without the right to lead, to read rollouts or to write what is to be told, nothing can be
@@ -43,8 +54,8 @@ const RIGHTS: [Right; 15] = [
     at_home("get", "configmaps", Some(turnout_cluster::scene::DOCUMENTS), true),
     at_home("list", "endpointslices", None, true),
     at_home("patch", "pods", None, true),
-    governed("list", "modelrollouts", false),
-    governed("update", "modelrollouts/status", false),
+    everywhere("list", "modelrollouts"),
+    everywhere("update", "modelrollouts/status"),
     governed("list", "services", true),
     governed("create", "services", true),
     governed("list", "endpointslices", true),
@@ -76,16 +87,20 @@ pub(crate) fn a_missing_right_is_said_and_costs_nothing(cluster: &Cluster) -> Re
     Ok(())
 }
 
-fn role(right: Right) -> (&'static str, String) {
-    let suffix = if right.governed { "-rollouts" } else { "" };
-    let namespace = if right.governed { "rights" } else { release::NAMESPACE };
-    (namespace, format!("{}{suffix}", release::CONTROLLER))
+/// The namespace, kind and name of what gives it.
+fn role(right: Right) -> (&'static str, &'static str, String) {
+    let controller = release::CONTROLLER;
+    match right.place {
+        Where::Home => (release::NAMESPACE, "role", controller.to_owned()),
+        Where::Governed => ("rights", "role", format!("{controller}-rollouts")),
+        Where::Everywhere => (release::NAMESPACE, "clusterrole", format!("{controller}.{}", release::NAMESPACE)),
+    }
 }
 
 /// Takes it away; returns the rules as they were.
 fn take(scene: &Scene<'_>, right: Right) -> Result<Value> {
-    let (namespace, name) = role(right);
-    let before = scene.cluster.get(namespace, "role", &name)?["rules"].take();
+    let (namespace, kind, name) = role(right);
+    let before = scene.cluster.get(namespace, kind, &name)?["rules"].take();
     let mut rules = before.clone();
     let is_meant = |rule: &&mut Value| {
         let resources = rule["resources"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -104,8 +119,8 @@ fn take(scene: &Scene<'_>, right: Right) -> Result<Value> {
 }
 
 fn set_rules(scene: &Scene<'_>, right: Right, rules: &Value) -> Result<()> {
-    let (namespace, name) = role(right);
-    scene.cluster.patch(namespace, "role", &name, &json!({ "rules": rules }))
+    let (namespace, kind, name) = role(right);
+    scene.cluster.patch(namespace, kind, &name, &json!({ "rules": rules }))
 }
 
 /// A Service without pods, and a route to it.

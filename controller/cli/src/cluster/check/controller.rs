@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::Container;
 use kube::ResourceExt as _;
 use kube::api::Api;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use turnout_controller::names::UNINSTALLING;
 
 const CONTROLLER: &str = "controller";
 const LABELS: &str = "app.kubernetes.io/part-of=turnout,app.kubernetes.io/component=controller";
@@ -121,6 +122,11 @@ async fn check_lease(cluster: &Cluster, controller: &Controller, report: &mut Re
     let api: Api<Lease> = Api::namespaced(cluster.client.clone(), &controller.namespace);
     let read = api.get_opt(&controller.lease).await.map_err(cluster.failure(format!("read the Lease {title}")));
     let lease = match read {
+        Ok(Some(lease)) if lease.annotations().contains_key(UNINSTALLING) => {
+            let text = format!("the Lease {title} says that the release goes: no controller leads");
+            report.fail(CONTROLLER, text, given_up("lease", &controller.namespace, &controller.lease));
+            return;
+        }
         Ok(lease) => lease.and_then(|lease| lease.spec),
         Err(failure) => {
             report.warn(CONTROLLER, failure.to_string(), "who leads was not looked at");
@@ -145,6 +151,14 @@ async fn check_lease(cluster: &Cluster, controller: &Controller, report: &mut Re
     } else {
         report.pass(CONTROLLER, format!("{holder} leads: it renewed the Lease {title} {age} s ago"));
     }
+}
+
+/// What to do about the mark of an uninstaller on an object.
+pub(super) fn given_up(kind: &str, namespace: &str, name: &str) -> String {
+    format!(
+        "let `helm uninstall` end; if it was given up: \
+         kubectl annotate {kind} {name} --namespace {namespace} {UNINSTALLING}-"
+    )
 }
 
 /// For messages.

@@ -1,7 +1,7 @@
 //! The gateways of an installation: that they run, and that each has what is published.
 
 use super::check_version;
-use super::controller::{Controller, check_deployment, title, version};
+use super::controller::{Controller, check_deployment, given_up, title, version};
 use super::report::Report;
 use crate::cluster::{Cluster, gateways};
 use crate::place::Installation;
@@ -58,11 +58,7 @@ async fn check_routes(cluster: &Cluster, controller: &Controller, pods: Vec<Pod>
     };
     if published.uninstalling {
         let text = format!("ConfigMap {} says that the release goes: its controller stands still", published.title);
-        report.fail(
-            GATEWAY,
-            text,
-            "let `helm uninstall` end; if it was given up, remove the annotation turnout.dev/uninstalling",
-        );
+        report.fail(GATEWAY, text, given_up("configmap", place.0, place.1));
     }
     if published.is_empty() {
         let text = format!("nothing is published in ConfigMap {}: the gateways have no routes", published.title);

@@ -3,6 +3,7 @@
 use crate::terminal::{Marks, bold, paint};
 use clap::builder::styling::AnsiColor;
 use serde_json::{Value, json};
+use std::borrow::Cow;
 
 /// All that was found.
 #[derive(Debug, Default)]
@@ -13,7 +14,7 @@ struct Finding {
     subject: &'static str,
     verdict: Verdict,
     text: String,
-    hint: &'static str,
+    hint: Cow<'static, str>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,17 +27,17 @@ enum Verdict {
 impl Report {
     /// It is as it should be.
     pub(super) fn pass(&mut self, subject: &'static str, text: impl Into<String>) {
-        self.0.push(Finding { subject, verdict: Verdict::Passed, text: text.into(), hint: "" });
+        self.0.push(Finding { subject, verdict: Verdict::Passed, text: text.into(), hint: "".into() });
     }
 
     /// Somebody may want to look, or it could not be looked at.
-    pub(super) fn warn(&mut self, subject: &'static str, text: impl Into<String>, hint: &'static str) {
-        self.0.push(Finding { subject, verdict: Verdict::Warning, text: text.into(), hint });
+    pub(super) fn warn(&mut self, subject: &'static str, text: impl Into<String>, hint: impl Into<Cow<'static, str>>) {
+        self.0.push(Finding { subject, verdict: Verdict::Warning, text: text.into(), hint: hint.into() });
     }
 
     /// It is wrong.
-    pub(super) fn fail(&mut self, subject: &'static str, text: impl Into<String>, hint: &'static str) {
-        self.0.push(Finding { subject, verdict: Verdict::Failed, text: text.into(), hint });
+    pub(super) fn fail(&mut self, subject: &'static str, text: impl Into<String>, hint: impl Into<Cow<'static, str>>) {
+        self.0.push(Finding { subject, verdict: Verdict::Failed, text: text.into(), hint: hint.into() });
     }
 
     /// Nothing failed.
@@ -84,7 +85,7 @@ impl Report {
                 Verdict::Warning => "warning",
                 Verdict::Failed => "failed",
             };
-            let hint = Some(finding.hint).filter(|hint| !hint.is_empty());
+            let hint = Some(&finding.hint).filter(|hint| !hint.is_empty());
             json!({ "subject": finding.subject, "verdict": verdict, "text": finding.text, "hint": hint })
         };
         json!({ "well": self.is_well(), "findings": self.0.iter().map(finding).collect::<Vec<_>>() })

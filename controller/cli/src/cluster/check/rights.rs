@@ -120,7 +120,7 @@ pub(super) async fn check_controller(
                 report.fail(
                     RIGHTS,
                     text,
-                    "upgrade the release: its chart makes a Role in each namespace that it governs",
+                    "upgrade the release: its chart makes a Role in each namespace that it governs, and a ClusterRole",
                 );
             }
             Err(failure) if failure.is_forbidden() => {
@@ -166,8 +166,8 @@ fn at_home(controller: &Controller) -> Vec<Right> {
 /// In a namespace that it governs, for the rollouts that are there.
 fn where_it_governs(controller: &Controller, rollouts: &[&ModelRollout]) -> Vec<Right> {
     let mut rights = Rights::default();
-    rights.add(GROUP, PLURAL, &["get", "list", "watch", "patch", "update"]);
-    rights.add(GROUP, format!("{PLURAL}/status"), &["get", "patch", "update"]);
+    rights.add(GROUP, PLURAL, &["get", "list", "watch", "patch"]);
+    rights.add(GROUP, format!("{PLURAL}/status"), &["update"]);
     rights.add("events.k8s.io", "events", &["create"]);
     let reads = ["get", "list", "watch"];
     for (group, resource) in
@@ -272,10 +272,14 @@ mod tests {
         Controller::of(serde_json::from_value(deployment).unwrap()).unwrap()
     }
 
-    /// Whether a Role of the namespace has it.
+    /// Whether a Role of the namespace, or the ClusterRole, has it.
     fn is_given(objects: &[Value], namespace: &str, right: &Right) -> bool {
         let has = |rule: &Value, field: &str, word: &str| rule[field].as_array().unwrap().iter().any(|it| it == word);
-        let roles = objects.iter().filter(|it| it["kind"] == "Role" && it["metadata"]["namespace"] == namespace);
+        let is_role = |it: &&Value| match it["kind"].as_str() {
+            Some("Role") => it["metadata"]["namespace"] == namespace,
+            kind => kind == Some("ClusterRole"),
+        };
+        let roles = objects.iter().filter(is_role);
         roles.flat_map(|role| role["rules"].as_array().unwrap()).any(|rule| {
             let is_named = |name: &String| has(rule, "resourceNames", name);
             has(rule, "apiGroups", right.group)
