@@ -15,10 +15,6 @@ fn every_object_is_named_placed_and_labelled() {
             assert_eq!(label("instance"), Some(RELEASE), "{place}");
             assert_eq!(label("managed-by"), Some("Helm"), "{place}");
             assert!(label("component").is_some(), "{place}");
-            if object["kind"] == "CustomResourceDefinition" {
-                assert!(object["metadata"].get("namespace").is_none(), "{place}");
-                continue;
-            }
             assert!(text(object, "/metadata/name").starts_with(full_name), "{place}");
             let governed = text(object, "/metadata/name").ends_with("-rollouts");
             assert!(governed || text(object, "/metadata/namespace") == NAMESPACE, "{place}");
