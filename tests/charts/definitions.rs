@@ -6,15 +6,26 @@ use crate::helm::Helm;
 use serde_json::{Value, json};
 use std::fs;
 
-/// A kind of Istio: group, kind, plural, short name, versions (the first is stored), columns.
-type Kind = (&'static str, &'static str, &'static str, &'static str, &'static [&'static str], &'static str);
+/// A kind of Istio: group, kind, plural, short name, versions (the first is stored), columns, whether anything reads it.
+type Kind = (&'static str, &'static str, &'static str, &'static str, &'static [&'static str], &'static str, bool);
 
 const THREE: &[&str] = &["v1", "v1beta1", "v1alpha3"];
-const ISTIO: [Kind; 4] = [
-    ("networking", "VirtualService", "virtualservices", "vs", THREE, "Gateways Hosts"),
-    ("networking", "DestinationRule", "destinationrules", "dr", THREE, "Host"),
-    ("networking", "Gateway", "gateways", "gw", THREE, ""),
-    ("networking", "ServiceEntry", "serviceentries", "se", THREE, "Hosts Location Resolution"),
+const TWO: &[&str] = &["v1", "v1beta1"];
+const ISTIO: [Kind; 14] = [
+    ("networking", "VirtualService", "virtualservices", "vs", THREE, "Gateways Hosts", true),
+    ("networking", "DestinationRule", "destinationrules", "dr", THREE, "Host", true),
+    ("networking", "Gateway", "gateways", "gw", THREE, "", true),
+    ("networking", "ServiceEntry", "serviceentries", "se", THREE, "Hosts Location Resolution", true),
+    ("networking", "WorkloadEntry", "workloadentries", "we", THREE, "", false),
+    ("networking", "WorkloadGroup", "workloadgroups", "wg", THREE, "", false),
+    ("networking", "Sidecar", "sidecars", "", THREE, "", false),
+    ("networking", "EnvoyFilter", "envoyfilters", "", &["v1alpha3"], "", false),
+    ("networking", "ProxyConfig", "proxyconfigs", "", &["v1beta1"], "", false),
+    ("security", "PeerAuthentication", "peerauthentications", "pa", TWO, "", false),
+    ("security", "RequestAuthentication", "requestauthentications", "ra", TWO, "", false),
+    ("security", "AuthorizationPolicy", "authorizationpolicies", "ap", TWO, "", false),
+    ("telemetry", "Telemetry", "telemetries", "telemetry", &["v1alpha1", "v1"], "", false),
+    ("extensions", "WasmPlugin", "wasmplugins", "", &["v1alpha1"], "", false),
 ];
 
 /// Every definition in whole: that of a rollout is what the controller's types come to.
@@ -48,10 +59,14 @@ fn definitions_are_the_controllers_own_and_istios() {
 }
 
 /// A misspelt field is to be reported, so every field is kept.
-fn spec((group, kind, plural, short, versions, columns): &Kind) -> Value {
+fn spec((group, kind, plural, short, versions, columns, is_read): &Kind) -> Value {
     let keeps_all = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
     let mut schema = keeps_all.clone();
     schema["properties"] = json!({"spec": keeps_all, "status": keeps_all});
+    if !is_read {
+        schema["description"] =
+            json!("Turnout does not read it. It is there because Kiali lists all of Istio's kinds or shows nothing.");
+    }
     let column =
         |name: &str| json!({"name": name, "type": "string", "jsonPath": format!(".spec.{}", name.to_lowercase())});
     let mut columns: Vec<Value> = columns.split_whitespace().map(column).collect();
