@@ -187,6 +187,7 @@ impl Controller {
             {
                 round.problems.push(error.to_string());
             }
+            self.telemetry.is_kept_from(&one.rollout);
             self.obstacles.insert(one.uid(), obstacle.clone());
         }
         round

@@ -1,16 +1,20 @@
 //! The registry in the cluster: what the API says of the Services that routes name, and the headless twins through which
 //! gateways find their pods in DNS.
 
+#[cfg(test)]
+mod tests;
+
 use crate::kube_api::ApiError;
 use crate::names::{FIELD_MANAGER, MANAGED_BY, TWIN_OF};
 use crate::settings::{RegistryKind, Settings};
 use crate::view::View;
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::api::{Api, DeleteParams, ObjectMeta, PostParams, Preconditions};
 use kube::{Client, ResourceExt as _};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use turnout_rollout::{EndpointsBy, PortFacts, Registry, ServiceFacts, ServiceName, Twin, registry as render_registry};
 
 /// What is to be published and made for the Services that the documents name.
@@ -139,6 +143,7 @@ fn is_as_wanted(present: &Service, twin: &Twin) -> bool {
 
 fn facts(view: &View, name: &ServiceName, service: &Service) -> ServiceFacts {
     let spec = service.spec.clone().unwrap_or_default();
+    let selector = spec.selector.unwrap_or_default();
     let port = |port: &ServicePort| {
         Some(PortFacts {
             name: port.name.clone(),
@@ -154,8 +159,23 @@ fn facts(view: &View, name: &ServiceName, service: &Service) -> ServiceFacts {
         cluster_ip: spec.cluster_ip,
         external_name: spec.external_name,
         ports: spec.ports.iter().flatten().filter_map(port).collect(),
-        selector: spec.selector.unwrap_or_default(),
+        deployments: deployments_of(view, name, &selector),
+        selector,
     }
+}
+
+fn deployments_of(
+    view: &View,
+    service: &ServiceName,
+    selector: &BTreeMap<String, String>,
+) -> BTreeMap<String, BTreeMap<String, String>> {
+    let named = |deployment: &Deployment| {
+        let pods = deployment.spec.as_ref()?.template.metadata.as_ref()?.labels.clone()?;
+        let is_selected = selector.iter().all(|(key, value)| pods.get(key) == Some(value));
+        let is_here = deployment.metadata.namespace.as_ref() == Some(&service.namespace);
+        (is_here && is_selected).then(|| (deployment.name_any(), pods))
+    };
+    view.deployments.iter().filter_map(named).collect()
 }
 
 /// The port at the pods. A named one is what the endpoints say, or, while there are none, what the twin has kept.

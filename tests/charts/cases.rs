@@ -10,16 +10,20 @@ pub(crate) const NAMESPACE: &str = "turnout-system";
 /// The release's name.
 pub(crate) const RELEASE: &str = "turnout";
 
-/// One file of `values/`, and its rendering in `golden/`.
-#[derive(Clone, Copy, Debug)]
+/// One file of `values/`, and what is special of its rendering, in `golden/`: of `default` every object, of others those
+/// that it has otherwise or not at all. Definitions are in none; `definitions.rs` has them.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Case {
     pub(crate) name: &'static str,
     /// The API server has the Prometheus operator's kinds.
     pub(crate) has_prometheus: bool,
 }
 
+pub(crate) const DEFAULT: Case = Case { name: "default", has_prometheus: false };
+
+/// The default comes first, since the others are compared with it.
 pub(crate) const CASES: [Case; 8] = [
-    Case { name: "default", has_prometheus: false },
+    DEFAULT,
     Case { name: "aks", has_prometheus: false },
     Case { name: "tls", has_prometheus: false },
     Case { name: "istio-only", has_prometheus: false },
@@ -37,7 +41,7 @@ pub(crate) struct Rendering {
 
 /// A pod, and the object that makes it.
 pub(crate) struct PodOf<'a> {
-    /// As `Deployment turnout-gateway`.
+    /// As `Deployment turnout-system/turnout-gateway`.
     pub(crate) title: String,
     pub(crate) component: &'a str,
     pub(crate) metadata: &'a Value,
@@ -72,12 +76,25 @@ impl Case {
         root().join("tests/charts/golden").join(self.name).with_extension("notes.txt")
     }
 
-    /// The committed rendering.
+    /// The committed rendering, without definitions.
     pub(crate) fn rendering(&self) -> Rendering {
-        let path = self.golden();
-        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        Rendering { case: self.name, objects: documents(&text) }
+        let mut objects = documents(&committed(self));
+        if *self != DEFAULT {
+            let absent = objects.remove(0);
+            let is_here = |object: &Value| !objects.iter().any(|own| title(own) == title(object));
+            let is_absent = |object: &Value| list(&absent, "/absent").iter().any(|other| *other == title(object));
+            let common = documents(&committed(&DEFAULT));
+            let common: Vec<_> = common.into_iter().filter(|object| is_here(object) && !is_absent(object)).collect();
+            objects.splice(0..0, common);
+        }
+        Rendering { case: self.name, objects }
     }
+}
+
+/// A file of `golden/`.
+pub(crate) fn committed(case: &Case) -> String {
+    let path = case.golden();
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// All committed renderings.
@@ -106,9 +123,10 @@ pub(crate) fn list<'a>(value: &'a Value, pointer: &str) -> &'a [Value] {
     value.pointer(pointer).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 
-/// As `Deployment turnout-gateway`.
+/// As `Deployment turnout-system/turnout-gateway`, which tells it from all others.
 pub(crate) fn title(object: &Value) -> String {
-    format!("{} {}", text(object, "/kind"), text(object, "/metadata/name"))
+    let of = |field| text(object, field);
+    format!("{} {}/{}", of("/kind"), of("/metadata/namespace"), of("/metadata/name"))
 }
 
 impl Rendering {

@@ -1,7 +1,7 @@
 //! The renderings are exactly those that are committed: what a change of the chart does to a cluster is read in the
 //! difference of `golden/`.
 
-use crate::cases::{CASES, Case, chart, documents, root, text};
+use crate::cases::{CASES, Case, DEFAULT, chart, committed, documents, no_faults, root, text, title};
 use crate::helm::Helm;
 use std::collections::BTreeSet;
 use std::env;
@@ -19,10 +19,44 @@ data: {notes: {{ include \"turnout.notes\" . | toJson }}}
 #[test]
 fn renderings_are_as_committed() {
     let Some(helm) = Helm::find("renderings_are_as_committed") else { return };
-    for case in &CASES {
+    let fault = |case: &Case| {
         let rendered = helm.render(&chart(), case, &[]).unwrap_or_else(|error| panic!("{}: {error}", case.name));
-        compare(&case.golden(), &rendered);
+        difference(&case.golden(), &special(case, &rendered))
+    };
+    no_faults(&CASES.iter().filter_map(fault).collect::<Vec<_>>());
+}
+
+/// What `golden/` has of a rendering.
+fn special(case: &Case, rendered: &str) -> String {
+    let own = pieces(rendered);
+    if *case == DEFAULT {
+        return joined(&own);
     }
+    let default = committed(&DEFAULT);
+    let default = pieces(&default);
+    let has = |title: &str| own.iter().any(|(other, _)| other == title);
+    let absent = default.iter().filter(|(title, _)| !has(title)).flat_map(|(title, _)| ["\n- ", title]);
+    let absent: String = absent.collect();
+    let absent = if absent.is_empty() { " []" } else { &absent };
+    let others: Vec<_> = own.iter().filter(|piece| !default.contains(piece)).cloned().collect();
+    format!("# What differs from default.yaml.\nabsent:{absent}\n{}", joined(&others))
+}
+
+/// The objects of a rendering but for definitions, each with its title.
+fn pieces(rendered: &str) -> Vec<(String, &str)> {
+    let mut pieces: Vec<(String, &str)> = Vec::new();
+    for piece in rendered.split("---\n").map(str::trim_end) {
+        for object in documents(piece).iter().filter(|object| object["kind"] != "CustomResourceDefinition") {
+            let title = title(object);
+            assert!(pieces.iter().all(|(other, _)| *other != title), "a second {title}");
+            pieces.push((title, piece));
+        }
+    }
+    pieces
+}
+
+fn joined(pieces: &[(String, &str)]) -> String {
+    pieces.iter().flat_map(|(_, piece)| ["---\n", piece, "\n"]).collect()
 }
 
 #[test]
@@ -32,10 +66,11 @@ fn notes_are_as_committed() {
     let copied = copy.path().join("turnout");
     copy_folder(&chart(), &copied);
     fs::write(copied.join("templates/notes.yaml"), NOTES_AS_OBJECT).unwrap();
-    for case in &CASES {
+    let fault = |case: &Case| {
         let rendered = helm.render(&copied, case, &["--show-only", "templates/notes.yaml"]).unwrap();
-        compare(&case.golden_notes(), text(&documents(&rendered)[0], "/data/notes"));
-    }
+        difference(&case.golden_notes(), text(&documents(&rendered)[0], "/data/notes"))
+    };
+    no_faults(&CASES.iter().filter_map(fault).collect::<Vec<_>>());
 }
 
 #[test]
@@ -59,24 +94,25 @@ fn every_file_belongs_to_a_case() {
     assert_eq!(names("golden"), named(&[".yaml", ".notes.txt"]));
 }
 
-fn compare(path: &Path, rendered: &str) {
+/// The first line that differs, if one does.
+fn difference(path: &Path, rendered: &str) -> Option<String> {
     if env::var_os("TURNOUT_BLESS").is_some() {
         fs::write(path, rendered).unwrap();
-        return;
+        return None;
     }
     let committed = fs::read_to_string(path).unwrap_or_default();
     if committed == rendered {
-        return;
+        return None;
     }
     let differs = committed.lines().zip(rendered.lines()).position(|(one, other)| one != other);
     let line = differs.unwrap_or_else(|| committed.lines().count().min(rendered.lines().count()));
-    panic!(
+    Some(format!(
         "{}:{}: committed: {:?}, rendered: {:?}\nTURNOUT_BLESS=1 writes it anew.",
         path.display(),
         line + 1,
         committed.lines().nth(line),
         rendered.lines().nth(line),
-    );
+    ))
 }
 
 fn copy_folder(from: &Path, to: &Path) {

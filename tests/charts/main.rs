@@ -1,6 +1,7 @@
 //! The charts: rendered by a real helm with the files in `values/`, compared with what is committed in `golden/`, and
 //! held to rules that every rendering must keep. The rules read the committed renderings, so they also hold where there
-//! is no helm; `helm.rs` says how one is found.
+//! is no helm; `helm.rs` says how one is found. `default.yaml` is whole but for definitions; every other file has what
+//! differs from it. Definitions are compared whole in `definitions.rs`.
 //!
 //! TURNOUT_BLESS=1 writes `golden/` anew; look at the difference before you commit it.
 #![expect(clippy::unwrap_used, reason = "a test fails by it")]

@@ -1,6 +1,6 @@
 //! Alerts and monitors: only where the cluster knows their kinds, and only about metrics that there are.
 
-use crate::cases::{Rendering, list, rendering, renderings, root, text};
+use crate::cases::{Rendering, chart, list, rendering, renderings, root, text};
 use regex::Regex;
 use std::collections::BTreeSet;
 use std::fs;
@@ -39,6 +39,21 @@ fn alerts_ask_for_metrics_that_there_are() {
         }
     }
     assert!(asked.len() > 5, "{asked:?}");
+}
+
+/// A phase that is misspelt would never be met.
+#[test]
+fn alerts_ask_for_phases_that_there_are() {
+    let definition = fs::read_to_string(chart().join("files/modelrollout-crd.yaml")).unwrap();
+    let phases = Regex::new("phase=\"([^\"]+)\"").unwrap();
+    let alerts = alerts(&rendering("prometheus"));
+    let asked: BTreeSet<&str> = alerts
+        .iter()
+        .flat_map(|(_, expression)| phases.captures_iter(expression))
+        .map(|found| found.extract::<1>().1[0])
+        .collect();
+    assert_eq!(asked, BTreeSet::from(["Invalid", "Stalled"]));
+    assert!(asked.iter().all(|phase| definition.contains(&format!("- {phase}\n"))), "{asked:?}");
 }
 
 #[test]
@@ -91,6 +106,9 @@ fn every_alert_says_what_it_means() {
             "TurnoutControllerWithoutLeader",
             "TurnoutDocumentsRefused",
             "TurnoutRolloutStalled",
+            "TurnoutRollbackStalled",
+            "TurnoutRolloutInvalid",
+            "TurnoutRolloutObstructed",
         ]
     );
 }

@@ -18,9 +18,7 @@ fn every_object_is_named_placed_and_labelled() {
             assert_eq!(label("instance"), Some(RELEASE), "{place}");
             assert_eq!(label("managed-by"), Some("Helm"), "{place}");
             assert!(label("component").is_some(), "{place}");
-            if text(object, "/kind") != "CustomResourceDefinition" {
-                assert!(text(object, "/metadata/name").starts_with(full_name), "{place}");
-            }
+            assert!(text(object, "/metadata/name").starts_with(full_name), "{place}");
             if WHOLE_CLUSTER.contains(&text(object, "/kind")) {
                 assert!(object["metadata"].get("namespace").is_none(), "{place}");
                 continue;

@@ -13,7 +13,8 @@
 //!   the Service's own selector. Its endpoint carries the labels of that selector alone, so no narrower subset takes it;
 //! - a pod that several of these endpoints stand for counts once, because gateways tell endpoints by their address. It is
 //!   called in metrics what the narrowest endpoint is called, which is why those come first;
-//! - labels that are there for metrics alone are left out where a subset selects by their key.
+//! - labels that are there for metrics alone are left out where a subset selects by their key. The workload is the one
+//!   Deployment whose pods the endpoint stands for, as Istio, Kiali and Flagger call it.
 //!
 //! Where there are no twins (no right to make them, or nothing that selects pods) the whole Service is one endpoint (its
 //! address, which kube-proxy balances, or its own name), and narrower subsets have none: requests for them get 503, as
@@ -51,6 +52,8 @@ pub struct ServiceFacts {
     pub ports: Vec<PortFacts>,
     /// `spec.selector`.
     pub selector: BTreeMap<String, String>,
+    /// The Deployments whose pods the Service selects: by name, the labels that they give their pods.
+    pub deployments: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 /// A port of a Service.

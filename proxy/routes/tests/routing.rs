@@ -187,3 +187,54 @@ fn the_scheme_that_counts_is_the_one_that_the_client_asked_by() {
     check(&https_only, "/match", "301 -> https://a/match", "201");
     check(&https_only, "/redirect", "301 -> https://a/redirect", "301 -> https://a:80/new");
 }
+
+/// The connection pool of each destination, as its connect time-out and its requests per connection, is what Istio gives to
+/// the same documents.
+#[test]
+fn the_pool_of_a_backend_is_that_of_the_narrowest_policy_and_not_inherited_by_a_port_with_settings() {
+    let documents = r"
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: m, namespace: default}
+spec:
+  hosts: [m.example]
+  resolution: STATIC
+  ports: [{number: 80, name: http-a, protocol: HTTP}, {number: 81, name: http-b, protocol: HTTP}]
+  endpoints: [{address: 127.0.0.1}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: m, namespace: default}
+spec:
+  host: m.example
+  trafficPolicy:
+    connectionPool: {tcp: {connectTimeout: 3s}, http: {maxRequestsPerConnection: 7}}
+    tls: {mode: DISABLE}
+    portLevelSettings: [{port: {number: 80}, tls: {}}]
+  subsets:
+  - {name: plain, trafficPolicy: {tls: {mode: DISABLE}}}
+  - {name: pool, trafficPolicy: {connectionPool: {http: {maxRequestsPerConnection: 5}}}}
+  - {name: empty-pool, trafficPolicy: {connectionPool: {tcp: {}}}}
+  - name: port
+    trafficPolicy:
+      connectionPool: {http: {maxRequestsPerConnection: 5}}
+      portLevelSettings: [{port: {number: 81}, tls: {mode: DISABLE}}]
+---
+";
+    let check = |subset: &str, port: u16, expected: (u64, u32)| {
+        let destination = format!("{{host: m.example, port: {{number: {port}}}{subset}}}");
+        let router =
+            routers(&(documents.to_owned() + &rules(&format!("[{{route: [{{destination: {destination}}}]}}]"))));
+        let policy = router.backends()[0].policy;
+        assert_eq!((policy.connect_timeout.as_secs(), policy.max_requests_per_connection), expected, "{destination}");
+    };
+    check("", 80, (10, 0));
+    check("", 81, (3, 7));
+    check(", subset: plain", 80, (10, 0));
+    check(", subset: plain", 81, (3, 7));
+    check(", subset: pool", 80, (10, 5));
+    check(", subset: pool", 81, (10, 5));
+    check(", subset: empty-pool", 81, (10, 0));
+    check(", subset: port", 80, (10, 5));
+    check(", subset: port", 81, (10, 0));
+}

@@ -18,7 +18,7 @@ const REFUSED_BY_NAME: [(&str, &str, &str); 12] = [
     ("dr-hash-empty", "spec.trafficPolicy.loadBalancer.consistentHash", "not supported by the gateway"),
     ("dr-hash-cookie-without-ttl", "spec.trafficPolicy.loadBalancer.consistentHash", "not supported by the gateway"),
     ("dr-outlier-empty", "spec.trafficPolicy.outlierDetection", "not supported by the gateway"),
-    ("dr-tls-simple", "spec.trafficPolicy.tls", "not supported by the gateway"),
+    ("dr-tls-simple", "spec.trafficPolicy.tls.mode", "not supported by the gateway"),
     // No backend would accept a request with such a header (RFC 9110, 5.1).
     ("headers-set-bad-name", "spec.http[0].headers.request.set[\"bad name\"]", "is not the name of a header"),
 ];

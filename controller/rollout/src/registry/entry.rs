@@ -150,7 +150,8 @@ impl Draft<'_> {
 
     /// `labels` are those that every pod behind the address has.
     fn add_endpoint(&mut self, address: EndpointAddress, labels: &Labels, workload: &str) {
-        let labels = endpoint_labels(labels, workload, &self.keys);
+        let deployment = owner(&self.facts.deployments, labels);
+        let labels = endpoint_labels(labels, deployment, workload, &self.keys);
         self.endpoints.push(ServiceEndpoint { address, ports: BTreeMap::new(), labels });
     }
 
@@ -197,14 +198,24 @@ fn is_taken(documents: &[Document], namespace: &str, name: &str) -> bool {
     })
 }
 
+/// The Deployment whose pods are all that have the labels. It is told by what its pods are to carry and not by those that
+/// there are, so that its name stays as pods come and go, and when it is scaled to nothing. Of several it is none: their
+/// endpoint stands for all of them. So it is for what stands for no pods.
+fn owner<'a>(deployments: &'a BTreeMap<String, Labels>, labels: &Labels) -> Option<&'a str> {
+    let is_of_it = |pods: &Labels| labels.iter().all(|(key, value)| pods.get(key) == Some(value));
+    let mut owners = deployments.iter().filter(|(_, pods)| !labels.is_empty() && is_of_it(pods));
+    let (name, _) = owners.next()?;
+    owners.next().is_none().then_some(name)
+}
+
 /// What an endpoint carries: of the labels that its pods have those that subsets select by, and what metrics call it. A
 /// name for metrics is left out where a subset would take it for a label of the pods.
-fn endpoint_labels(pods: &Labels, workload: &str, keys: &BTreeSet<&str>) -> Labels {
+fn endpoint_labels(pods: &Labels, deployment: Option<&str>, service: &str, keys: &BTreeSet<&str>) -> Labels {
     let first = |candidates: &[&str]| candidates.iter().find_map(|key| pods.get(*key)).cloned();
     let named = [
         ("app", first(&["app", "app.kubernetes.io/name"])),
         ("version", first(&["version", "model_version", "app.kubernetes.io/version"])),
-        ("workload", first(&["workload"]).or_else(|| Some(workload.to_owned()))),
+        ("workload", Some(deployment.or(pods.get("workload").map(String::as_str)).unwrap_or(service).to_owned())),
     ];
     let selected = pods.iter().filter(|(key, _)| keys.contains(key.as_str()));
     let mut labels: Labels = selected.map(|(key, value)| (key.clone(), value.clone())).collect();
@@ -226,10 +237,11 @@ mod tests {
             let pairs = text.split_whitespace().filter_map(|pair| pair.split_once('='));
             pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
         };
-        let check = |pods: &str, keys: &[&str], expected: &str| {
-            let found = endpoint_labels(&labels(pods), "m", &keys.iter().copied().collect());
+        let named = |deployment, pods: &str, keys: &[&str], expected: &str| {
+            let found = endpoint_labels(&labels(pods), deployment, "m", &keys.iter().copied().collect());
             assert_eq!(found, labels(expected), "{pods} with {keys:?}");
         };
+        let check = |pods: &str, keys: &[&str], expected: &str| named(None, pods, keys, expected);
         check("", &[], "workload=m");
         check("app=model model_version=blue", &[], "app=model version=blue workload=m");
         check("app.kubernetes.io/name=n app.kubernetes.io/version=2", &[], "app=n version=2 workload=m");
@@ -239,5 +251,7 @@ mod tests {
         check("app=a model_version=blue", &["version"], "app=a workload=m");
         check("app=a workload=w", &[], "app=a workload=w");
         check("app=a", &["workload", "app"], "app=a");
+        named(Some("d"), "app=a workload=w", &[], "app=a workload=d");
+        named(Some("d"), "app=a workload=w", &["workload"], "app=a workload=w");
     }
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod property;
+mod workload;
 
 use super::*;
 use crate::testing::rollout;
@@ -61,6 +62,7 @@ fn service(name: &str, cluster_ip: &str, ports: &[&str], selector: &str) -> Serv
         external_name: None,
         ports: ports.iter().map(port).collect(),
         selector: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
+        deployments: BTreeMap::new(),
     }
 }
 

@@ -6,14 +6,28 @@ use super::metadata::labels;
 use crate::decode::{Decoded, Item, quoted};
 use crate::encode::{Fields, duration};
 use serde_json::Value;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 /// What Istio has and the gateway has not: in `spec`, ...
 const UNSUPPORTED: [&str; 2] = ["exportTo", "workloadSelector"];
 /// ... in `trafficPolicy`, ...
-const UNSUPPORTED_POLICY: [&str; 6] =
-    ["outlierDetection", "portLevelSettings", "proxyProtocol", "retryBudget", "tls", "tunnel"];
+const UNSUPPORTED_POLICY: [&str; 4] = ["outlierDetection", "proxyProtocol", "retryBudget", "tunnel"];
+/// ... in `portLevelSettings`, ...
+const UNSUPPORTED_PORT: [&str; 3] = ["connectionPool", "loadBalancer", "outlierDetection"];
+/// ... in `tls`, ...
+const UNSUPPORTED_TLS: [&str; 8] = [
+    "caCertificates",
+    "caCrl",
+    "clientCertificate",
+    "credentialName",
+    "insecureSkipVerify",
+    "privateKey",
+    "sni",
+    "subjectAltNames",
+];
+/// ... of its modes, ...
+const UNSUPPORTED_MODES: [&str; 3] = ["ISTIO_MUTUAL", "MUTUAL", "SIMPLE"];
 /// ... in `connectionPool.tcp`, ...
 const UNSUPPORTED_TCP: [&str; 4] = ["idleTimeout", "maxConnectionDuration", "maxConnections", "tcpKeepalive"];
 /// ... in `connectionPool.http`, ...
@@ -54,21 +68,33 @@ pub struct Subset {
     pub name: String,
     /// An endpoint belongs to it if it has all of these; none selects every endpoint.
     pub labels: BTreeMap<String, String>,
-    /// Overrides the rule's, field by field.
+    /// What it sets goes before the rule's: a connection pool as a whole.
     pub policy: TrafficPolicy,
 }
 
 /// `trafficPolicy`, as far as the gateway has it; what is not set falls to the wider policy, then to Istio's default.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrafficPolicy {
-    /// `connectionPool.tcp.connectTimeout`.
-    pub connect_timeout: Option<Duration>,
-    /// `connectionPool.http.idleTimeout`: an upstream connection without a request is closed after it.
-    pub idle_timeout: Option<Duration>,
-    /// `connectionPool.http.maxRequestsPerConnection`; 0 is without limit.
-    pub max_requests_per_connection: Option<u32>,
+    /// `connectionPool`.
+    pub connection_pool: Option<ConnectionPool>,
     /// `loadBalancer.simple` was given as `LEAST_REQUEST`, the one kind that the gateway has and its default.
     pub least_request: bool,
+    /// `tls.mode` was given as `DISABLE`, the one mode that the gateway has: backends are spoken to in plain text.
+    pub plaintext: bool,
+    /// The ports of `portLevelSettings`, which may say the same and nothing else. As in Istio such a port takes nothing
+    /// from the settings beside it.
+    pub plaintext_ports: BTreeSet<u16>,
+}
+
+/// `connectionPool`: what is not set has Istio's default, whatever a wider policy says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConnectionPool {
+    /// `tcp.connectTimeout`.
+    pub connect_timeout: Option<Duration>,
+    /// `http.idleTimeout`: an upstream connection without a request is closed after it.
+    pub idle_timeout: Option<Duration>,
+    /// `http.maxRequestsPerConnection`; 0 is without limit.
+    pub max_requests_per_connection: Option<u32>,
 }
 
 impl DestinationRule {
@@ -142,7 +168,7 @@ impl TrafficPolicy {
         if object.is_empty() {
             return Err(item.advise("a traffic policy must have at least one field", "leave it out"));
         }
-        let pool = object.field_or_default("connectionPool", Self::decode_pool);
+        let connection_pool = object.field("connectionPool", ConnectionPool::decode);
         let least_request = object.field("loadBalancer", |item| {
             let mut object = item.object()?;
             let simple = object.field("simple", |item| item.choice(&LEAST_REQUEST, &UNSUPPORTED_SIMPLE));
@@ -150,12 +176,35 @@ impl TrafficPolicy {
             object.finish();
             Ok(simple?.is_some())
         });
+        let plaintext = object.field("tls", decode_plaintext);
+        let plaintext_ports = object.field_or_default("portLevelSettings", |item| item.each(decode_plaintext_port));
         object.refuse(&UNSUPPORTED_POLICY);
         object.finish();
-        Ok(Self { least_request: least_request?.unwrap_or(false), ..pool? })
+        Ok(Self {
+            connection_pool: connection_pool?,
+            least_request: least_request?.unwrap_or(false),
+            plaintext: plaintext?.is_some(),
+            plaintext_ports: plaintext_ports?.into_iter().collect(),
+        })
     }
 
-    fn decode_pool(item: &Item<'_>) -> Decoded<Self> {
+    /// None if nothing is set.
+    fn encode(&self) -> Option<Value> {
+        let balancer = Fields::new().some("simple", self.least_request.then_some("LEAST_REQUEST"));
+        let plaintext = || Fields::new().field("mode", "DISABLE");
+        let port =
+            |port: &u16| Fields::new().field("port", Fields::new().field("number", *port)).field("tls", plaintext());
+        Fields::new()
+            .some("connectionPool", self.connection_pool.as_ref().map(ConnectionPool::encode))
+            .some("loadBalancer", balancer.into_filled())
+            .some("tls", self.plaintext.then(plaintext))
+            .list("portLevelSettings", self.plaintext_ports.iter().map(port))
+            .into_filled()
+    }
+}
+
+impl ConnectionPool {
+    fn decode(item: &Item<'_>) -> Decoded<Self> {
         let mut object = item.object()?;
         if object.is_empty() {
             return Err(item.advise("a connection pool must have at least one field", "leave it out"));
@@ -184,17 +233,41 @@ impl TrafficPolicy {
         Ok(Self { connect_timeout: connect_timeout?.flatten(), ..http? })
     }
 
-    /// None if nothing is set.
-    fn encode(&self) -> Option<Value> {
+    /// A pool that sets nothing keeps an empty part, for it must have one.
+    fn encode(&self) -> Value {
         let tcp = Fields::new().some("connectTimeout", self.connect_timeout.map(duration));
         let http = Fields::new()
             .some("idleTimeout", self.idle_timeout.map(duration))
-            .some("maxRequestsPerConnection", self.max_requests_per_connection);
-        let pool = Fields::new().some("tcp", tcp.into_filled()).some("http", http.into_filled());
-        let balancer = Fields::new().some("simple", self.least_request.then_some("LEAST_REQUEST"));
-        Fields::new()
-            .some("connectionPool", pool.into_filled())
-            .some("loadBalancer", balancer.into_filled())
-            .into_filled()
+            .some("maxRequestsPerConnection", self.max_requests_per_connection)
+            .into_filled();
+        let tcp = tcp.into_filled().or_else(|| http.is_none().then(|| Fields::new().into()));
+        Fields::new().some("tcp", tcp).some("http", http).into()
     }
+}
+
+/// `tls`; without a mode it is `DISABLE`.
+fn decode_plaintext(item: &Item<'_>) -> Decoded<()> {
+    let mut object = item.object()?;
+    let mode = object.field("mode", |item| item.choice(&[("DISABLE", ())], &UNSUPPORTED_MODES));
+    object.refuse(&UNSUPPORTED_TLS);
+    object.finish();
+    mode.map(|_| ())
+}
+
+/// The port of an element of `portLevelSettings`.
+fn decode_plaintext_port(item: &Item<'_>) -> Decoded<u16> {
+    let mut object = item.object()?;
+    let port = object.required("port").and_then(|item| {
+        let mut object = item.object()?;
+        let number = object.required("number").and_then(|item| item.port());
+        object.finish();
+        number
+    });
+    let tls = object.field("tls", decode_plaintext);
+    let refused = object.refuse(&UNSUPPORTED_PORT);
+    if refused.is_none() && !object.has("tls") {
+        return Err(object.missing("tls", "required, since it is all that a port can have"));
+    }
+    object.finish();
+    tls.and(port)
 }

@@ -51,14 +51,15 @@ pub(super) fn find_subset<'d>(rules: &[&'d DestinationRule], name: &str) -> Opti
     rules.iter().flat_map(|rule| &rule.subsets).find(|subset| subset.name == name)
 }
 
-pub(super) fn merge_policies(subset: Option<&TrafficPolicy>, rule: Option<&TrafficPolicy>) -> BackendPolicy {
-    fn first<T>(layers: [Option<&TrafficPolicy>; 2], field: impl Fn(&TrafficPolicy) -> Option<T>) -> Option<T> {
-        layers.into_iter().flatten().find_map(field)
-    }
-    let layers = [subset, rule];
+/// What counts at a port of the service: the subset's connection pool, else the rule's, and neither what stands beside nor
+/// what stands above settings for that very port.
+pub(super) fn merge_policies(subset: Option<&TrafficPolicy>, rule: Option<&TrafficPolicy>, port: u16) -> BackendPolicy {
+    let layers = [subset, rule].into_iter().flatten();
+    let mut counting = layers.take_while(|policy| !policy.plaintext_ports.contains(&port));
+    let pool = counting.find_map(|policy| policy.connection_pool).unwrap_or_default();
     BackendPolicy {
-        connect_timeout: first(layers, |policy| policy.connect_timeout).unwrap_or(DEFAULT_CONNECT_TIMEOUT),
-        idle_timeout: first(layers, |policy| policy.idle_timeout),
-        max_requests_per_connection: first(layers, |policy| policy.max_requests_per_connection).unwrap_or(0),
+        connect_timeout: pool.connect_timeout.unwrap_or(DEFAULT_CONNECT_TIMEOUT),
+        idle_timeout: pool.idle_timeout,
+        max_requests_per_connection: pool.max_requests_per_connection.unwrap_or(0),
     }
 }

@@ -109,7 +109,6 @@ impl<'d> Services<'d> {
             return Err(Missing::Subset);
         }
         let host = wanted.host.as_str();
-        let policy = merge_policies(subset.map(|s| &s.policy), rules.first().map(|rule| &rule.policy));
         let labels = subset.map(|subset| &subset.labels);
         let service = ServiceName { host, namespace };
         let (port, endpoints) = if let Some(entry) = entry {
@@ -122,6 +121,7 @@ impl<'d> Services<'d> {
             let source = || EndpointSource::new(address(host), port, service.workload(&BTreeMap::new()));
             (port, selected.then(source).into_iter().collect())
         };
+        let policy = merge_policies(subset.map(|s| &s.policy), rules.first().map(|rule| &rule.policy), port);
         let workload = Arc::new(service.nobody());
         Ok(Backend { host: host.to_owned(), port, subset: wanted.subset.clone(), policy, endpoints, workload })
     }

@@ -144,12 +144,18 @@ fn destination_rule() -> impl Strategy<Value = DestinationRule> {
 }
 
 fn policy() -> impl Strategy<Value = TrafficPolicy> {
-    (of(duration()), of(duration()), of(0..=2_147_483_647u32), any::<bool>()).prop_map(
-        |(connect_timeout, idle_timeout, max_requests_per_connection, least_request)| TrafficPolicy {
-            connect_timeout,
-            idle_timeout,
-            max_requests_per_connection,
+    let pool = (of(duration()), of(duration()), of(0..=2_147_483_647u32));
+    let pool = pool.prop_map(|(connect_timeout, idle_timeout, max_requests_per_connection)| ConnectionPool {
+        connect_timeout,
+        idle_timeout,
+        max_requests_per_connection,
+    });
+    (of(pool), any::<bool>(), any::<bool>(), btree_set(port(), 0..3)).prop_map(
+        |(connection_pool, least_request, plaintext, plaintext_ports)| TrafficPolicy {
+            connection_pool,
             least_request,
+            plaintext,
+            plaintext_ports,
         },
     )
 }

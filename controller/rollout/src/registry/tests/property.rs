@@ -51,10 +51,11 @@ fn service(name: &'static str) -> impl Strategy<Value = ServiceFacts> {
     });
     let cluster_ip = option::of(select(vec!["10.0.0.1", "None", ""]));
     let external_name = option::weighted(0.1, Just("m.example".to_owned()));
-    (cluster_ip, external_name, vec(port, 0..3), labels(2)).prop_map(
-        move |(cluster_ip, external_name, ports, selector)| {
+    let deployments = btree_map(select(vec!["d", "e"]).prop_map(str::to_owned), labels(4), 0..3);
+    (cluster_ip, external_name, vec(port, 0..3), labels(2), deployments).prop_map(
+        move |(cluster_ip, external_name, ports, selector, deployments)| {
             let (namespace, name, cluster_ip) = ("ns".to_owned(), name.to_owned(), cluster_ip.map(str::to_owned));
-            ServiceFacts { namespace, name, cluster_ip, external_name, ports, selector }
+            ServiceFacts { namespace, name, cluster_ip, external_name, ports, selector, deployments }
         },
     )
 }

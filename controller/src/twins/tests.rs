@@ -1,0 +1,81 @@
+//! What is made of Services and Deployments as the API has them.
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use super::*;
+use serde_json::{Value, json};
+use turnout_routes::documents::{Document, Resolution};
+use turnout_routes::{Source, parse};
+
+/// The namespace `flagger` with a rule over these hosts.
+fn view(hosts: &[&str]) -> View {
+    let route: Vec<Value> = hosts.iter().map(|host| json!({"destination": {"host": host}, "weight": 1})).collect();
+    let document = json!({
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "VirtualService",
+        "metadata": {"name": "scorer", "namespace": "flagger"},
+        "spec": {"hosts": ["m.example"], "http": [{"route": route}]},
+    });
+    let text = document.to_string();
+    let mut view = View::default();
+    view.documents.documents = parse(&[Source { name: "routes.yaml", bytes: text.as_bytes() }]).unwrap().documents;
+    view
+}
+
+fn add_service(view: &mut View, name: &str, selector: &Value, annotations: &Value) {
+    let service = json!({
+        "metadata": {"name": name, "namespace": "flagger", "uid": name, "annotations": annotations},
+        "spec": {"clusterIP": "10.0.0.1", "selector": selector, "ports": [{"name": "http", "port": 80}]},
+    });
+    let name = ServiceName { namespace: "flagger".to_owned(), name: name.to_owned() };
+    view.services.insert(name, serde_json::from_value(service).unwrap());
+}
+
+fn add_deployment(view: &mut View, namespace: &str, name: &str, app: &str) {
+    let deployment = json!({
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {
+            "selector": {"matchLabels": {"app": app}},
+            "template": {"metadata": {"labels": {"app": app, "team": "scoring"}}},
+        },
+    });
+    view.deployments.push(serde_json::from_value(deployment).unwrap());
+}
+
+fn workloads(view: &View) -> Vec<String> {
+    let entries = registry(view, RegistryKind::Twins).entries;
+    let of = |entry: &Document| match entry {
+        Document::ServiceEntry(entry) => match &entry.resolution {
+            Resolution::Dns(endpoints) | Resolution::Static(endpoints) => endpoints[0].labels["workload"].clone(),
+        },
+        other => panic!("{other:?} is no ServiceEntry"),
+    };
+    entries.iter().map(of).collect()
+}
+
+/// Flagger asks for `destination_workload=~"scorer"`, its target, and `scorer-primary`, which it makes of it; its Services
+/// select by `app`.
+#[test]
+fn the_services_of_flagger_are_called_what_its_deployments_are() {
+    let mut view = view(&["scorer-canary", "scorer-primary"]);
+    add_service(&mut view, "scorer-canary", &json!({"app": "scorer"}), &json!({}));
+    add_service(&mut view, "scorer-primary", &json!({"app": "scorer-primary"}), &json!({}));
+    assert_eq!(workloads(&view), ["scorer-canary", "scorer-primary"]);
+    add_deployment(&mut view, "elsewhere", "another", "scorer");
+    add_deployment(&mut view, "flagger", "scorer", "scorer");
+    add_deployment(&mut view, "flagger", "scorer-primary", "scorer-primary");
+    assert_eq!(workloads(&view), ["scorer", "scorer-primary"]);
+}
+
+/// Argo Rollouts takes its hash out of the selector of any Service that has its annotation and that none of its rollouts
+/// names. Without the annotation the selector stays.
+#[test]
+fn a_twin_selects_as_its_service_does_and_carries_nothing_by_which_others_manage_it() {
+    let mut view = view(&["scorer-canary"]);
+    let selector = json!({"app": "scorer", "rollouts-pod-template-hash": "6c5f"});
+    let managed = json!({"argo-rollouts.argoproj.io/managed-by-rollouts": "scorer"});
+    add_service(&mut view, "scorer-canary", &selector, &managed);
+    let twin = service_of(&view, &registry(&view, RegistryKind::Twins).twins[0]);
+    assert_eq!(twin.metadata.annotations, None);
+    assert_eq!(json!(twin.metadata.labels), json!({MANAGED_BY: FIELD_MANAGER, TWIN_OF: "scorer-canary"}));
+    assert_eq!(json!(twin.spec.unwrap().selector), selector);
+}
