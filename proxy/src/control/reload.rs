@@ -55,14 +55,19 @@ impl Reloader {
     pub(crate) async fn run(mut self) {
         let mut watch = Watch::new(&self.path);
         loop {
-            if let Some(table) = self.next_table().await {
-                self.publish(table, &mut watch).await;
-            } else if let Some(snapshot) = self.snapshots.current() {
-                self.load_credentials(&snapshot.router, &mut watch);
-            }
+            self.look(&mut watch).await;
             // A time-out is as good as a hint.
             let look_anyway = if watch.is_complete() { LOOK_ANYWAY } else { LOOK_UNWATCHED };
             let _ = tokio::time::timeout(look_anyway, watch.hint()).await;
+        }
+    }
+
+    /// Looks once, and takes what is there.
+    async fn look(&mut self, watch: &mut Watch) {
+        if let Some(table) = self.next_table().await {
+            self.publish(table, watch).await;
+        } else if let Some(snapshot) = self.snapshots.current() {
+            self.load_credentials(&snapshot.router, watch);
         }
     }
 
@@ -163,3 +168,6 @@ impl Reloader {
         self.metrics.reloads.with_label_values(&[result]).inc();
     }
 }
+
+#[cfg(test)]
+mod tests;
