@@ -14,7 +14,6 @@ mod drain;
 mod edge;
 mod empty_bodies;
 mod forwarded;
-mod graphic_ascii;
 mod http2;
 mod idle;
 mod limits;
