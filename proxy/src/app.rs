@@ -126,26 +126,13 @@ impl App {
 
     async fn run(self, mut end: EndSignals) -> Result<(), AppError> {
         let registry = Arc::new(Registry::new(Resolver::new(self.settings.dns_server)));
-        let control = Arc::new(Control {
-            snapshots: Arc::clone(&self.shared.snapshots),
-            registry: Arc::clone(&registry),
-            credentials: Arc::clone(&self.shared.credentials),
-            metrics: Arc::clone(&self.shared.metrics),
-            workers: self.workers.clone(),
-            drain: Arc::clone(&self.shared.drain),
-            pages: Pages::default(),
-        });
-        tokio::spawn(serve("status", self.status, status::status_routes(&control))?);
-        tokio::spawn(serve("admin", self.admin, admin::admin_routes(&control))?);
+        let control = self.control(&registry);
         let (first, first_table) = oneshot::channel();
         let reloader = reloader(&self.settings, &self.shared, registry, &self.listeners, first);
-        let acceptor = Acceptor {
-            workers: self.workers,
-            metrics: Arc::clone(&self.shared.metrics),
-            settings: Arc::clone(&self.shared.connections),
-            drain: Arc::clone(&self.shared.drain),
-            places: Arc::clone(&self.places),
-        };
+        let acceptor = self.acceptor();
+        let Self { settings, shared, worker_threads, log_thread, listeners, status, admin, places, .. } = self;
+        tokio::spawn(serve("status", status, status::status_routes(&control))?);
+        tokio::spawn(serve("admin", admin, admin::admin_routes(&control))?);
         let mut reloading = pin!(reloader.run());
         // Until there is a table connections wait where the system keeps them; told to end, they still get an answer.
         let ends = tokio::select! {
@@ -155,9 +142,9 @@ impl App {
         };
         if ends {
             // Before anybody is answered, so that all are told that it is the last answer.
-            self.shared.drain.advance(Phase::Leaving);
+            shared.drain.advance(Phase::Leaving);
         }
-        let accept_thread = accept(acceptor, self.listeners)?;
+        let accept_thread = accept(acceptor, listeners)?;
         if !ends {
             tokio::select! {
                 () = &mut reloading => {}
@@ -166,24 +153,46 @@ impl App {
         }
         // From here on nothing reloads: the table that serves sees the gateway out.
         tokio::select! {
-            () = leave(&self.shared.drain, &self.settings.drain, &self.places, &accept_thread) => {}
+            () = leave(&shared.drain, &settings.drain, &places, &accept_thread) => {}
             () = end.come() => tracing::warn!("told twice: ending at once"),
         }
-        let cut = self.places.taken();
-        self.shared.drain.advance(Phase::Ended);
+        let cut = places.taken();
+        shared.drain.advance(Phase::Ended);
         if cut > 0 {
             tracing::warn!(connections = cut, "connections were cut");
         }
         join("accept", accept_thread);
-        for thread in self.worker_threads {
+        for thread in worker_threads {
             join("worker", thread);
         }
         // With the workers' clones gone, the log's writer ends after the last entry.
-        drop(self.shared);
-        if let Some(thread) = self.log_thread {
+        drop(shared);
+        if let Some(thread) = log_thread {
             join("access-log", thread);
         }
         Ok(())
+    }
+
+    fn control(&self, registry: &Arc<Registry>) -> Arc<Control> {
+        Arc::new(Control {
+            snapshots: Arc::clone(&self.shared.snapshots),
+            registry: Arc::clone(registry),
+            credentials: Arc::clone(&self.shared.credentials),
+            metrics: Arc::clone(&self.shared.metrics),
+            workers: self.workers.clone(),
+            drain: Arc::clone(&self.shared.drain),
+            pages: Pages::default(),
+        })
+    }
+
+    fn acceptor(&self) -> Acceptor {
+        Acceptor {
+            workers: self.workers.clone(),
+            metrics: Arc::clone(&self.shared.metrics),
+            settings: Arc::clone(&self.shared.connections),
+            drain: Arc::clone(&self.shared.drain),
+            places: Arc::clone(&self.places),
+        }
     }
 }
 
