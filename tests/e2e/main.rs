@@ -24,6 +24,7 @@ mod refused_heads;
 mod reload;
 mod sample;
 mod settings;
+mod special_files;
 mod start;
 mod status;
 mod targets;
