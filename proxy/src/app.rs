@@ -212,6 +212,7 @@ fn reloader(
         metrics: Arc::clone(&shared.metrics),
         served_ports: listeners.iter().map(|listener| listener.gateway_port).collect(),
         last_read: None,
+        unreadable: None,
         first: Some(first),
     }
 }

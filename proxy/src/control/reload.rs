@@ -39,6 +39,8 @@ pub(crate) struct Reloader {
     pub(crate) served_ports: BTreeSet<u16>,
     /// What was read last, taken or not.
     pub(crate) last_read: Option<String>,
+    /// Why they cannot be read, where that was so at the last look.
+    pub(crate) unreadable: Option<String>,
     /// Told when the first file that could be read was taken or refused.
     pub(crate) first: Option<oneshot::Sender<()>>,
 }
@@ -76,11 +78,11 @@ impl Reloader {
         let sources = match read_sources(&self.path).await {
             Ok(sources) => sources,
             Err(error) => {
-                tracing::error!(path = %self.path.display(), %error, "routes cannot be read: the last good table keeps serving");
-                self.count("unreadable");
+                self.cannot_read(error.to_string());
                 return None;
             }
         };
+        self.unreadable = None;
         let revision = revision(&sources.as_sources());
         if self.last_read.as_ref() == Some(&revision) {
             return None;
@@ -141,6 +143,17 @@ impl Reloader {
         self.metrics.rejected.set(0);
         self.count("published");
         self.tell_first();
+    }
+
+    /// Said once: whoever looks often would say little else, and if the log is beside the routes each line of it is a
+    /// hint to look again.
+    fn cannot_read(&mut self, error: String) {
+        self.count("unreadable");
+        if self.unreadable.as_ref() != Some(&error) {
+            let path = self.path.display();
+            tracing::error!(%path, error, "routes cannot be read: the last good table keeps serving");
+            self.unreadable = Some(error);
+        }
     }
 
     fn reject(&mut self, revision: String, reason: String) {

@@ -74,6 +74,9 @@ fn read_directory(path: &Path) -> io::Result<Sources> {
         }
     }
     keys.sort();
-    let sources: io::Result<Vec<_>> = keys.into_iter().map(|(name, path)| Ok((name, files::read(&path)?))).collect();
-    sources.map(Sources)
+    let read = |(name, path): (String, PathBuf)| match files::read(&path) {
+        Ok(bytes) => Ok((name, bytes)),
+        Err(error) => Err(io::Error::new(error.kind(), format!("{name}: {error}"))),
+    };
+    keys.into_iter().map(read).collect::<io::Result<_>>().map(Sources)
 }
