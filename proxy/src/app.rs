@@ -34,6 +34,9 @@ const IDLE_GRACE: Duration = Duration::from_secs(2);
 /// How often the end looks whether the connections are gone.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// How long the last entries of the access log may take to be written.
+const LAST_ENTRIES: Duration = Duration::from_secs(2);
+
 /// Why the gateway did not start, or stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
@@ -168,7 +171,7 @@ impl App {
         // With the workers' clones gone, the log's writer ends after the last entry.
         drop(shared);
         if let Some(thread) = log_thread {
-            join("access-log", thread);
+            join_log(thread).await;
         }
         Ok(())
     }
@@ -280,6 +283,19 @@ fn write_addresses(path: &Path, listeners: &[Listener], status: &TcpListener, ad
     let unfinished = path.with_extension("tmp");
     let written = std::fs::write(&unfinished, addresses.to_string()).and_then(|()| std::fs::rename(&unfinished, path));
     written.map_err(|error| io::Error::new(error.kind(), format!("cannot write {}: {error}", path.display())))
+}
+
+/// Waits for the last entries to be written; one who takes none must not keep the process.
+async fn join_log(thread: JoinHandle<()>) {
+    let since = Instant::now();
+    while !thread.is_finished() {
+        if since.elapsed() > LAST_ENTRIES {
+            tracing::warn!("nobody takes the access log: its last entries are lost");
+            return;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    join("access-log", thread);
 }
 
 fn join(name: &str, thread: JoinHandle<()>) {
