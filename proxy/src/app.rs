@@ -34,6 +34,9 @@ const IDLE_GRACE: Duration = Duration::from_secs(2);
 /// How often the end looks whether the connections are gone.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// How long the last entries of the access log may take to be written.
+const LAST_ENTRIES: Duration = Duration::from_secs(2);
+
 /// Why the gateway did not start, or stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
@@ -126,26 +129,13 @@ impl App {
 
     async fn run(self, mut end: EndSignals) -> Result<(), AppError> {
         let registry = Arc::new(Registry::new(Resolver::new(self.settings.dns_server)));
-        let control = Arc::new(Control {
-            snapshots: Arc::clone(&self.shared.snapshots),
-            registry: Arc::clone(&registry),
-            credentials: Arc::clone(&self.shared.credentials),
-            metrics: Arc::clone(&self.shared.metrics),
-            workers: self.workers.clone(),
-            drain: Arc::clone(&self.shared.drain),
-            pages: Pages::default(),
-        });
-        tokio::spawn(serve("status", self.status, status::status_routes(&control))?);
-        tokio::spawn(serve("admin", self.admin, admin::admin_routes(&control))?);
+        let control = self.control(&registry);
         let (first, first_table) = oneshot::channel();
         let reloader = reloader(&self.settings, &self.shared, registry, &self.listeners, first);
-        let acceptor = Acceptor {
-            workers: self.workers,
-            metrics: Arc::clone(&self.shared.metrics),
-            settings: Arc::clone(&self.shared.connections),
-            drain: Arc::clone(&self.shared.drain),
-            places: Arc::clone(&self.places),
-        };
+        let acceptor = self.acceptor();
+        let Self { settings, shared, worker_threads, log_thread, listeners, status, admin, places, .. } = self;
+        tokio::spawn(serve("status", status, status::status_routes(&control))?);
+        tokio::spawn(serve("admin", admin, admin::admin_routes(&control))?);
         let mut reloading = pin!(reloader.run());
         // Until there is a table connections wait where the system keeps them; told to end, they still get an answer.
         let ends = tokio::select! {
@@ -155,9 +145,9 @@ impl App {
         };
         if ends {
             // Before anybody is answered, so that all are told that it is the last answer.
-            self.shared.drain.advance(Phase::Leaving);
+            shared.drain.advance(Phase::Leaving);
         }
-        let accept_thread = accept(acceptor, self.listeners)?;
+        let accept_thread = accept(acceptor, listeners)?;
         if !ends {
             tokio::select! {
                 () = &mut reloading => {}
@@ -166,24 +156,46 @@ impl App {
         }
         // From here on nothing reloads: the table that serves sees the gateway out.
         tokio::select! {
-            () = leave(&self.shared.drain, &self.settings.drain, &self.places, &accept_thread) => {}
+            () = leave(&shared.drain, &settings.drain, &places, &accept_thread) => {}
             () = end.come() => tracing::warn!("told twice: ending at once"),
         }
-        let cut = self.places.taken();
-        self.shared.drain.advance(Phase::Ended);
+        let cut = places.taken();
+        shared.drain.advance(Phase::Ended);
         if cut > 0 {
             tracing::warn!(connections = cut, "connections were cut");
         }
         join("accept", accept_thread);
-        for thread in self.worker_threads {
+        for thread in worker_threads {
             join("worker", thread);
         }
         // With the workers' clones gone, the log's writer ends after the last entry.
-        drop(self.shared);
-        if let Some(thread) = self.log_thread {
-            join("access-log", thread);
+        drop(shared);
+        if let Some(thread) = log_thread {
+            join_log(thread).await;
         }
         Ok(())
+    }
+
+    fn control(&self, registry: &Arc<Registry>) -> Arc<Control> {
+        Arc::new(Control {
+            snapshots: Arc::clone(&self.shared.snapshots),
+            registry: Arc::clone(registry),
+            credentials: Arc::clone(&self.shared.credentials),
+            metrics: Arc::clone(&self.shared.metrics),
+            workers: self.workers.clone(),
+            drain: Arc::clone(&self.shared.drain),
+            pages: Pages::default(),
+        })
+    }
+
+    fn acceptor(&self) -> Acceptor {
+        Acceptor {
+            workers: self.workers.clone(),
+            metrics: Arc::clone(&self.shared.metrics),
+            settings: Arc::clone(&self.shared.connections),
+            drain: Arc::clone(&self.shared.drain),
+            places: Arc::clone(&self.places),
+        }
     }
 }
 
@@ -203,6 +215,7 @@ fn reloader(
         metrics: Arc::clone(&shared.metrics),
         served_ports: listeners.iter().map(|listener| listener.gateway_port).collect(),
         last_read: None,
+        unreadable: None,
         first: Some(first),
     }
 }
@@ -270,6 +283,19 @@ fn write_addresses(path: &Path, listeners: &[Listener], status: &TcpListener, ad
     let unfinished = path.with_extension("tmp");
     let written = std::fs::write(&unfinished, addresses.to_string()).and_then(|()| std::fs::rename(&unfinished, path));
     written.map_err(|error| io::Error::new(error.kind(), format!("cannot write {}: {error}", path.display())))
+}
+
+/// Waits for the last entries to be written; one who takes none must not keep the process.
+async fn join_log(thread: JoinHandle<()>) {
+    let since = Instant::now();
+    while !thread.is_finished() {
+        if since.elapsed() > LAST_ENTRIES {
+            tracing::warn!("nobody takes the access log: its last entries are lost");
+            return;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    join("access-log", thread);
 }
 
 fn join(name: &str, thread: JoinHandle<()>) {

@@ -37,13 +37,13 @@ pub(crate) struct Client {
     resets: Cell<usize>,
     /// Requests that are not over.
     open: Cell<u32>,
-    /// Since when there has been none.
+    /// Since when none has been open.
     quiet_since: Cell<Instant>,
-    /// Since when bytes of a head have been coming in.
+    /// Since when a head has been coming in, if one is.
     head_since: Cell<Option<Instant>>,
-    /// Its first line.
+    /// The first line of that head.
     line: RefCell<RequestLine>,
-    /// Whether something that is to be written has not been taken yet.
+    /// Whether something that is to be written waits for the client to take what was written before.
     writes_wait: Cell<bool>,
     end: Cell<Option<End>>,
     /// Of the task that serves the connection.
@@ -61,9 +61,9 @@ pub(crate) struct TlsInfo {
 pub(crate) enum End {
     /// With the requests that it has.
     Politely,
-    /// So, too, since it has had none for too long.
+    /// With the requests that it has; since it has had none for too long.
     Idle,
-    /// Not at all: it has had none for a while, and may be put to rest.
+    /// Not at all: it has had no request for a while, and may be put to rest.
     Rest,
     /// At once: most of its requests were reset.
     Abused,
@@ -152,13 +152,11 @@ impl Client {
         self.open.get() == 0 && self.head_since.get().is_some()
     }
 
-    /// Whether something that is to be written waits for the client to take it.
-    pub(crate) fn are_writes_waiting(&self) -> bool {
+    pub(crate) fn writes_wait(&self) -> bool {
         self.writes_wait.get()
     }
 
-    /// Whether something that is to be written has to wait.
-    pub(crate) fn writes_wait(&self, wait: bool) {
+    pub(crate) fn set_writes_wait(&self, wait: bool) {
         self.writes_wait.set(wait);
     }
 

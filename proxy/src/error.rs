@@ -180,26 +180,12 @@ impl GatewayError {
 
     /// Whose doing it is.
     pub(crate) fn fault(self) -> Fault {
-        match self {
-            Self::NoRoute | Self::NoRoutes | Self::BackendMissing(_) => Fault::Gateway,
-            Self::NoEndpoints | Self::Connect | Self::UpstreamReset | Self::UpstreamProtocol | Self::Timeout => {
+        match self.flag() {
+            Flag::NoRoute | Flag::NoCluster => Fault::Gateway,
+            Flag::NoEndpoints | Flag::ConnectFailure | Flag::UpstreamReset | Flag::UpstreamProtocol | Flag::Timeout => {
                 Fault::Upstream
             }
-            Self::Path(_)
-            | Self::Host
-            | Self::BadRequest(_)
-            | Self::HttpsTargetOnPlain
-            | Self::Method
-            | Self::TooManyFields
-            | Self::HeadTooLarge
-            | Self::HeadTimeout
-            | Self::TargetTooLong
-            | Self::BodyTooLarge
-            | Self::BodyTimeout
-            | Self::BodyAborted
-            | Self::Expectation
-            | Self::TransferCoding
-            | Self::Upgrade => Fault::Downstream,
+            Flag::None | Flag::DownstreamGone | Flag::DownstreamProtocol | Flag::StreamIdle => Fault::Downstream,
         }
     }
 
@@ -317,5 +303,7 @@ mod tests {
         check(GatewayError::Timeout, 504, "UT", Fault::Upstream);
         check(GatewayError::Host, 400, "DPE", Fault::Downstream);
         check(GatewayError::BodyTooLarge, 413, "DPE", Fault::Downstream);
+        check(GatewayError::HeadTimeout, 408, "DPE", Fault::Downstream);
+        check(GatewayError::BodyAborted, 400, "DC", Fault::Downstream);
     }
 }

@@ -10,6 +10,7 @@ mod control;
 mod downstream;
 mod drain;
 mod error;
+mod files;
 mod gateway;
 mod hop_by_hop;
 mod io;

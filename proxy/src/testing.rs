@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::{Builder, LocalOptions};
-use turnout_routes::router::{Identity, Rule, compile};
+use turnout_routes::router::{Identity, Rule, Workload, compile};
 use turnout_routes::{Source, parse};
 
 /// Runs a test as a worker runs its connections: on one thread, with local tasks; the clock only moves while all wait.
@@ -31,4 +31,16 @@ pub(crate) fn rule(name: &str) -> Arc<Rule> {
     );
     let parsed = parse(&[Source { name: "routes", bytes: document.as_bytes() }]).expect("it is a good one");
     Arc::clone(&compile(&parsed.documents, &Identity::default()).rules()[0])
+}
+
+/// A workload of the service `model`, of this version.
+pub(crate) fn workload(version: &str) -> Arc<Workload> {
+    Arc::new(Workload {
+        service: "model.default.svc.cluster.local".into(),
+        service_name: "model".into(),
+        namespace: "default".into(),
+        workload: "model".into(),
+        app: "model".into(),
+        version: version.into(),
+    })
 }

@@ -4,9 +4,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
-use turnout_tests::bed::Bed;
-use turnout_tests::client::RawRequest;
+use std::process::Stdio;
+use tokio::process::Command;
+use turnout_tests::bed::{Bed, documents};
+use turnout_tests::client::{RawConnection, RawRequest};
+use turnout_tests::echo::Backends;
 use turnout_tests::eventually;
+use turnout_tests::gateway::proxy_binary;
 
 const LONG: Duration = Duration::from_secs(10);
 
@@ -166,5 +170,31 @@ async fn secrets_of_a_request_are_not_logged() -> anyhow::Result<()> {
         let access: Vec<&str> = log.lines().filter(|line| line.contains("/score")).collect();
         assert!(access.iter().all(|line| !line.contains("secret-")), "{access:#?}");
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_takes_keeps_neither_requests_nor_the_end() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let backends = Backends::start().await?;
+    let (routes, file) = (folder.path().join("routes.yaml"), folder.path().join("addresses.json"));
+    std::fs::write(&routes, documents(&backends, RULES))?;
+    let mut command = Command::new(proxy_binary()?);
+    command.arg("--routes").arg(&routes).arg("--addresses-file").arg(&file);
+    command.args(["--listen", "80=127.0.0.1:0", "--status", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+    command.args(["--access-log", "json", "--shutdown-delay-ms", "0"]);
+    let mut process = command.stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true).spawn()?;
+    let read = || async { anyhow::Ok(serde_json::from_slice::<Value>(&std::fs::read(&file)?)?) };
+    let addresses = eventually(LONG, read).await?;
+    let address = addresses["listeners"][0]["address"].as_str().context("an address")?.parse()?;
+    // More than a pipe holds.
+    let mut connection = RawConnection::open(address).await?;
+    for _ in 0..1000 {
+        assert_eq!(connection.exchange(&RawRequest::get("/direct")).await?.status, 418);
+    }
+    let id = process.id().context("it runs")?.to_string();
+    ensure!(Command::new("kill").args(["-TERM", &id]).status().await?.success());
+    let ended = tokio::time::timeout(2 * LONG, process.wait()).await.context("it does not end")??;
+    assert!(ended.success(), "{ended}");
     Ok(())
 }

@@ -154,6 +154,18 @@ async fn all_that_is_wrong_is_said_at_once() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn routes_that_are_no_file_are_refused() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let pipe = folder.path().join("pipe");
+    ensure!(Command::new("mkfifo").arg(&pipe).status().await?.success(), "no pipe");
+    for path in [&*pipe.to_string_lossy(), "/dev/zero"] {
+        let message = refused(&folder, &[&format!("--routes={path}")]).await?;
+        assert!(message.contains(path) && message.contains("not a regular file"), "{message}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn what_is_missing_or_unknown_is_named() -> anyhow::Result<()> {
     for (arguments, named) in [
         (&[][..], "--routes"),

@@ -143,7 +143,7 @@ fn a_connection_rests_before_it_is_idle_for_too_long_unless_it_has_something_to_
     let check = |rest: u64, writes_wait: bool, expected: (u64, End)| {
         let ended = in_paused_time(async {
             let client = client(false, None);
-            client.writes_wait(writes_wait);
+            client.set_writes_wait(writes_wait);
             let [idle, rest, head] = [60, rest, 10].map(Duration::from_secs);
             let limits = ClientLimits { idle, rest: Some(rest), head };
             let started = Instant::now();

@@ -39,6 +39,8 @@ pub(crate) struct Reloader {
     pub(crate) served_ports: BTreeSet<u16>,
     /// What was read last, taken or not.
     pub(crate) last_read: Option<String>,
+    /// Why they cannot be read, where that was so at the last look.
+    pub(crate) unreadable: Option<String>,
     /// Told when the first file that could be read was taken or refused.
     pub(crate) first: Option<oneshot::Sender<()>>,
 }
@@ -55,14 +57,19 @@ impl Reloader {
     pub(crate) async fn run(mut self) {
         let mut watch = Watch::new(&self.path);
         loop {
-            if let Some(table) = self.next_table().await {
-                self.publish(table, &mut watch).await;
-            } else if let Some(snapshot) = self.snapshots.current() {
-                self.load_credentials(&snapshot.router, &mut watch);
-            }
+            self.look(&mut watch).await;
             // A time-out is as good as a hint.
             let look_anyway = if watch.is_complete() { LOOK_ANYWAY } else { LOOK_UNWATCHED };
             let _ = tokio::time::timeout(look_anyway, watch.hint()).await;
+        }
+    }
+
+    /// Looks once, and takes what is there.
+    async fn look(&mut self, watch: &mut Watch) {
+        if let Some(table) = self.next_table().await {
+            self.publish(table, watch).await;
+        } else if let Some(snapshot) = self.snapshots.current() {
+            self.load_credentials(&snapshot.router, watch);
         }
     }
 
@@ -71,11 +78,11 @@ impl Reloader {
         let sources = match read_sources(&self.path).await {
             Ok(sources) => sources,
             Err(error) => {
-                tracing::error!(path = %self.path.display(), %error, "routes cannot be read: the last good table keeps serving");
-                self.count("unreadable");
+                self.cannot_read(error.to_string());
                 return None;
             }
         };
+        self.unreadable = None;
         let revision = revision(&sources.as_sources());
         if self.last_read.as_ref() == Some(&revision) {
             return None;
@@ -138,6 +145,17 @@ impl Reloader {
         self.tell_first();
     }
 
+    /// Said once: whoever looks often would say little else, and if the log is beside the routes each line of it is a
+    /// hint to look again.
+    fn cannot_read(&mut self, error: String) {
+        self.count("unreadable");
+        if self.unreadable.as_ref() != Some(&error) {
+            let path = self.path.display();
+            tracing::error!(%path, error, "routes cannot be read: the last good table keeps serving");
+            self.unreadable = Some(error);
+        }
+    }
+
     fn reject(&mut self, revision: String, reason: String) {
         tracing::error!(revision, "routes refused: the last good table keeps serving\n{reason}");
         self.snapshots.reject(Rejected { revision, reason });
@@ -163,3 +181,6 @@ impl Reloader {
         self.metrics.reloads.with_label_values(&[result]).inc();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -86,7 +86,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> ClientIo<T> {
     /// Answers a head that has not come whole in its time, and ends the connection. What hyper has yet to write of an
     /// earlier answer is lost with it, so nothing is put in its place.
     pub(super) async fn refuse_late_head(&mut self) -> io::Result<()> {
-        if !self.client.are_writes_waiting() {
+        if !self.client.writes_wait() {
             let answer = self.gateway.refuse_head(&self.client, GatewayError::HeadTimeout);
             self.write_all(&answer).await?;
         }
@@ -115,7 +115,7 @@ impl<T: AsyncWrite> AsyncWrite for ClientIo<T> {
             let Some(status) = parsers_answer(&self.client, bytes) else {
                 let this = self.project();
                 let polled = this.inner.poll_write(context, bytes);
-                this.client.writes_wait(polled.is_pending());
+                this.client.set_writes_wait(polled.is_pending());
                 return polled;
             };
             let this = self.as_mut().project();
@@ -136,7 +136,7 @@ impl<T: AsyncWrite> AsyncWrite for ClientIo<T> {
         }
         let this = self.project();
         let polled = this.inner.poll_write_vectored(context, slices);
-        this.client.writes_wait(polled.is_pending());
+        this.client.set_writes_wait(polled.is_pending());
         polled
     }
 
@@ -147,7 +147,7 @@ impl<T: AsyncWrite> AsyncWrite for ClientIo<T> {
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.project();
         let polled = this.inner.poll_flush(context);
-        this.client.writes_wait(polled.is_pending());
+        this.client.set_writes_wait(polled.is_pending());
         polled
     }
 

@@ -3,6 +3,7 @@
 //! [`Conversion::finish`] refuses.
 
 use super::{AccessLogForm, ListenerSettings};
+use crate::files;
 use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -152,7 +153,7 @@ impl Conversion {
 
     pub(super) fn readable(&mut self, flag: &str, path: PathBuf) -> PathBuf {
         let readable = std::fs::metadata(&path).and_then(|metadata| {
-            if metadata.is_dir() { std::fs::read_dir(&path).map(drop) } else { std::fs::File::open(&path).map(drop) }
+            if metadata.is_dir() { std::fs::read_dir(&path).map(drop) } else { files::open(&path).map(drop) }
         });
         if let Err(error) = readable {
             self.problem(flag, &path.display(), &format_args!("cannot be read: {error}"));

@@ -72,22 +72,12 @@ impl WorkerMetrics {
 mod tests {
     use super::*;
     use crate::telemetry::metrics::SourceNames;
+    use crate::testing::workload;
     use std::time::Duration;
 
     fn worker() -> WorkerMetrics {
         let source = SourceNames { workload: "turnout-gateway".into(), namespace: "istio-system".into() };
         WorkerMetrics::new(&Arc::new(Metrics::new(source).expect("every name is used once")))
-    }
-
-    fn workload(version: usize) -> Arc<Workload> {
-        Arc::new(Workload {
-            service: "model.default.svc.cluster.local".into(),
-            service_name: "model".into(),
-            namespace: "default".into(),
-            workload: "model".into(),
-            app: "model".into(),
-            version: version.to_string(),
-        })
     }
 
     fn count(worker: &WorkerMetrics, workload: Option<&Arc<Workload>>, code: u16) {
@@ -124,7 +114,7 @@ mod tests {
     #[test]
     fn every_kind_of_outcome_at_every_workload_keeps_its_cell() {
         let worker = worker();
-        let workloads: Vec<_> = (0..40).map(workload).collect();
+        let workloads: Vec<_> = (0..40).map(|version| workload(&version.to_string())).collect();
         for _round in 0..3 {
             for workload in &workloads {
                 (200..240).for_each(|code| count(&worker, Some(workload), code));
@@ -141,7 +131,7 @@ mod tests {
     #[test]
     fn a_workload_that_is_gone_takes_its_cells_with_it_and_loses_no_request() {
         let worker = worker();
-        let (kept, gone) = (workload(1), workload(2));
+        let (kept, gone) = (workload("1"), workload("2"));
         for workload in [None, Some(&kept), Some(&gone)] {
             count(&worker, workload, 200);
         }
@@ -152,7 +142,7 @@ mod tests {
         assert_eq!(worker.cells.borrow().len(), 2);
         assert_eq!(reported(&worker, "source", "destination_version=\"2\""), 1);
         // One with the same names goes on where it ended, wherever in memory it is.
-        count(&worker, Some(&workload(2)), 200);
+        count(&worker, Some(&workload("2")), 200);
         worker.forget_gone();
         assert_eq!(reported(&worker, "source", "destination_version=\"2\""), 2);
     }

@@ -64,27 +64,9 @@ mod tests {
     use super::*;
     use crate::upstream::EndpointSet;
     use crate::upstream::lease::AtEndpoint;
-    use std::net::IpAddr;
-    use std::sync::Arc;
-    use turnout_routes::documents::EndpointAddress;
-    use turnout_routes::router::{EndpointSource, Workload};
 
     fn endpoints(ports: &[u16]) -> Vec<Rc<WorkerEndpoint>> {
-        let workload = Arc::new(Workload {
-            service: "model".into(),
-            service_name: "model".into(),
-            namespace: "default".into(),
-            workload: "model".into(),
-            app: "model".into(),
-            version: "blue".into(),
-        });
-        let source = |port: &u16| EndpointSource {
-            address: EndpointAddress::Ip(IpAddr::from([127, 0, 0, 1])),
-            port: *port,
-            workload: Arc::clone(&workload),
-        };
-        let set = EndpointSet::from_sources(&ports.iter().map(source).collect::<Vec<_>>(), |_| Vec::new());
-        set.as_slice().iter().map(|endpoint| Rc::new(WorkerEndpoint::new(endpoint))).collect()
+        EndpointSet::at_ports(ports).as_slice().iter().map(|endpoint| Rc::new(WorkerEndpoint::new(endpoint))).collect()
     }
 
     fn picks(endpoints: &[Rc<WorkerEndpoint>], tried: &[SocketAddr]) -> Vec<usize> {

@@ -59,6 +59,16 @@ impl EndpointSet {
         set
     }
 
+    /// Endpoints of one workload on these ports of loopback.
+    #[cfg(test)]
+    pub(crate) fn at_ports(ports: &[u16]) -> Self {
+        let workload = crate::testing::workload("blue");
+        let address = EndpointAddress::Ip(IpAddr::from([127, 0, 0, 1]));
+        let source =
+            |port: &u16| EndpointSource { address: address.clone(), port: *port, workload: Arc::clone(&workload) };
+        Self::from_sources(&ports.iter().map(source).collect::<Vec<_>>(), |_| Vec::new())
+    }
+
     /// Takes over from the older set the endpoints that are in both, with their counters and connections, and retires
     /// the others.
     pub(crate) fn keeping(mut self, older: &Self) -> Self {
@@ -127,31 +137,14 @@ impl Endpoint {
 mod tests {
     use super::*;
 
-    fn set(ports: &[u16]) -> EndpointSet {
-        let workload = Arc::new(Workload {
-            service: "model".into(),
-            service_name: "model".into(),
-            namespace: "default".into(),
-            workload: "model".into(),
-            app: "model".into(),
-            version: "blue".into(),
-        });
-        let source = |port: &u16| EndpointSource {
-            address: EndpointAddress::Ip(IpAddr::from([127, 0, 0, 1])),
-            port: *port,
-            workload: Arc::clone(&workload),
-        };
-        EndpointSet::from_sources(&ports.iter().map(source).collect::<Vec<_>>(), |_| Vec::new())
-    }
-
     #[test]
     fn endpoints_survive_a_change_of_the_set() {
-        let old = set(&[1, 2]);
-        let new = set(&[2, 3]).keeping(&old);
+        let old = EndpointSet::at_ports(&[1, 2]);
+        let new = EndpointSet::at_ports(&[2, 3]).keeping(&old);
         assert!(Arc::ptr_eq(&old.as_slice()[1], &new.as_slice()[0]));
         assert!(old.as_slice()[0].is_retired());
         assert!(!new.as_slice()[0].is_retired());
-        let back = set(&[1]).keeping(&new);
+        let back = EndpointSet::at_ports(&[1]).keeping(&new);
         assert!(!Arc::ptr_eq(&old.as_slice()[0], &back.as_slice()[0]), "a retired endpoint does not come back");
     }
 }

@@ -40,11 +40,17 @@ struct Common {
 pub(crate) struct WorkerUpstream {
     pub(crate) shared: Arc<Upstream>,
     common: Rc<Common>,
-    /// The newest state that this worker has seen, with its side of each endpoint, index by index.
-    current: RefCell<(Arc<UpstreamState>, Vec<Rc<WorkerEndpoint>>)>,
+    current: RefCell<Current>,
     in_flight: WorkerCounters,
     connects_made: Counter,
     connects_failed: Counter,
+}
+
+/// The newest state that a worker has seen.
+struct Current {
+    state: Arc<UpstreamState>,
+    /// The worker's side of the state's endpoints, in their order.
+    endpoints: Vec<Rc<WorkerEndpoint>>,
 }
 
 /// Why there is no answer.
@@ -96,7 +102,7 @@ impl WorkerUpstream {
         let connects = |result| common.metrics.upstream_connects.with_label_values(&[upstream.name.as_str(), result]);
         let state = upstream.state();
         Self {
-            current: RefCell::new((Arc::clone(&state), worker_side(&state, &[]))),
+            current: RefCell::new(Current::new(&state, &[])),
             common: Rc::clone(common),
             in_flight: WorkerCounters::default(),
             connects_made: connects("made"),
@@ -109,9 +115,8 @@ impl WorkerUpstream {
     fn refresh(&self) {
         let newest = self.shared.state();
         let mut current = self.current.borrow_mut();
-        if !Arc::ptr_eq(&newest, &current.0) {
-            let endpoints = worker_side(&newest, &current.1);
-            *current = (Arc::clone(&newest), endpoints);
+        if !Arc::ptr_eq(&newest, &current.state) {
+            *current = Current::new(&newest, &current.endpoints);
         }
     }
 
@@ -151,8 +156,8 @@ impl WorkerUpstream {
         self.refresh();
         let (at, policy) = {
             let current = self.current.borrow();
-            let picked = pick(&current.1, &self.common.random, context).ok_or(SendError::NoEndpoints)?;
-            (AtEndpoint::new(picked), current.0.policy)
+            let picked = pick(&current.endpoints, &self.common.random, context).ok_or(SendError::NoEndpoints)?;
+            (AtEndpoint::new(picked), current.state.policy)
         };
         let endpoint = &at.0.shared;
         destination.endpoint = Some(endpoint.address);
@@ -178,20 +183,21 @@ impl WorkerUpstream {
 
     fn sweep(&self, now: Instant) {
         self.refresh();
-        self.current.borrow().1.iter().for_each(|endpoint| endpoint.sweep(now));
+        self.current.borrow().endpoints.iter().for_each(|endpoint| endpoint.sweep(now));
         self.in_flight.sweep(&self.shared.in_flight);
     }
 }
 
-/// This worker's side of each endpoint: what it had, where the endpoint is the same.
-fn worker_side(state: &UpstreamState, before: &[Rc<WorkerEndpoint>]) -> Vec<Rc<WorkerEndpoint>> {
-    let before: HashMap<u64, &Rc<WorkerEndpoint>> = before.iter().map(|known| (known.shared.id, known)).collect();
-    let endpoints = state.endpoints.as_slice().iter();
-    let endpoints = endpoints.map(|endpoint| {
-        let known = before.get(&endpoint.id).copied();
-        known.map_or_else(|| Rc::new(WorkerEndpoint::new(endpoint)), Rc::clone)
-    });
-    endpoints.collect()
+impl Current {
+    /// A state, with what the worker had already of each endpoint that is in it.
+    fn new(state: &Arc<UpstreamState>, before: &[Rc<WorkerEndpoint>]) -> Self {
+        let before: HashMap<u64, &Rc<WorkerEndpoint>> = before.iter().map(|known| (known.shared.id, known)).collect();
+        let endpoints = state.endpoints.as_slice().iter().map(|endpoint| {
+            let known = before.get(&endpoint.id).copied();
+            known.map_or_else(|| Rc::new(WorkerEndpoint::new(endpoint)), Rc::clone)
+        });
+        Self { state: Arc::clone(state), endpoints: endpoints.collect() }
+    }
 }
 
 /// Counts a request as in flight at its upstream, and as sent there by its rule, until it is dropped. Each request has

@@ -6,6 +6,7 @@ use crate::body::replay::RequestBody;
 use crate::random::Random;
 use crate::telemetry::metrics::{Metrics, SourceNames};
 use crate::telemetry::record::Destination;
+use crate::testing::workload;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response};
 use http_body_util::BodyExt;
@@ -18,7 +19,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use turnout_routes::documents::EndpointAddress;
-use turnout_routes::router::{BackendPolicy, EndpointSource, Workload};
+use turnout_routes::router::{BackendPolicy, EndpointSource};
 
 /// What a backend does on one connection. At the end it keeps it open.
 #[derive(Clone, Copy, Debug)]
@@ -120,19 +121,11 @@ impl Scene {
 }
 
 fn shared(address: SocketAddr, max_requests_per_connection: u32) -> Arc<Upstream> {
-    let name = || "model".to_owned();
-    let workload = Arc::new(Workload {
-        service: name(),
-        service_name: name(),
-        namespace: name(),
-        workload: name(),
-        app: name(),
-        version: name(),
-    });
     let policy =
         BackendPolicy { connect_timeout: Duration::from_secs(10), idle_timeout: None, max_requests_per_connection };
     let upstream = Upstream::new("model:80".into(), policy);
-    let source = EndpointSource { address: EndpointAddress::Ip(address.ip()), port: address.port(), workload };
+    let source =
+        EndpointSource { address: EndpointAddress::Ip(address.ip()), port: address.port(), workload: workload("blue") };
     upstream.adopt(Plan { sources: vec![source], names: HashMap::new(), policy });
     upstream
 }

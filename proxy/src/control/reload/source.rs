@@ -1,6 +1,7 @@
 //! Reading the routes: a file, or the `*.yaml` keys of a directory, never half of one version and half of another.
 
-use std::io::{self, Read};
+use crate::files;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use turnout_routes::Source;
@@ -11,8 +12,6 @@ const DATA_LINK: &str = "..data";
 const SETTLE: Duration = Duration::from_millis(50);
 /// How often a directory that keeps changing is read before the reader gives up until the next hint.
 const READS: usize = 20;
-/// More than the parser accepts, so that it is the parser that says how much too large a file is.
-const MAX_BYTES: u64 = 16 << 20;
 
 /// The keys of one version, in name order.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -61,7 +60,7 @@ fn read_once(path: &Path) -> io::Result<Sources> {
         return read_directory(path);
     }
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    Ok(Sources(vec![(name, read_file(path)?)]))
+    Ok(Sources(vec![(name, files::read(path)?)]))
 }
 
 fn read_directory(path: &Path) -> io::Result<Sources> {
@@ -75,12 +74,9 @@ fn read_directory(path: &Path) -> io::Result<Sources> {
         }
     }
     keys.sort();
-    let sources: io::Result<Vec<_>> = keys.into_iter().map(|(name, path)| Ok((name, read_file(&path)?))).collect();
-    sources.map(Sources)
-}
-
-fn read_file(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(MAX_BYTES).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    let read = |(name, path): (String, PathBuf)| match files::read(&path) {
+        Ok(bytes) => Ok((name, bytes)),
+        Err(error) => Err(io::Error::new(error.kind(), format!("{name}: {error}"))),
+    };
+    keys.into_iter().map(read).collect::<io::Result<_>>().map(Sources)
 }

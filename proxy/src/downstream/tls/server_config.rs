@@ -1,6 +1,7 @@
 //! From a certificate's files to what rustls serves.
 
 use super::ALPN;
+use crate::files;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -73,7 +74,7 @@ impl Files {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, CredentialError> {
-    std::fs::read(path).map_err(|error| CredentialError::Read(path.to_owned(), error))
+    files::read(path).map_err(|error| CredentialError::Read(path.to_owned(), error))
 }
 
 fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, CredentialError> {

@@ -1,7 +1,7 @@
 //! Tables that come and go, and what becomes of their upstreams.
 
 use super::{Prepared, Registry};
-use crate::testing::rule;
+use crate::testing::{rule, workload};
 use crate::upstream::dns::test_server::{Answer, TestServer};
 use crate::upstream::in_flight::WorkerCounters;
 use crate::upstream::{Resolver, Upstream};
@@ -9,20 +9,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 use turnout_routes::documents::EndpointAddress;
-use turnout_routes::router::{Backend, BackendPolicy, EndpointSource, Workload};
+use turnout_routes::router::{Backend, BackendPolicy, EndpointSource};
 
 const NAME: &str = "model.default.svc.cluster.local";
-
-fn workload(version: &str) -> Arc<Workload> {
-    Arc::new(Workload {
-        service: "model".into(),
-        service_name: "model".into(),
-        namespace: "default".into(),
-        workload: "model".into(),
-        app: "model".into(),
-        version: version.into(),
-    })
-}
 
 fn ip(last: u8) -> IpAddr {
     Ipv4Addr::new(10, 0, 0, last).into()

@@ -1,0 +1,97 @@
+//! What becomes of each version of the routes file, one after the other.
+
+use super::*;
+use crate::telemetry::metrics::SourceNames;
+use crate::upstream::Resolver;
+use tempfile::TempDir;
+
+const ONE: &str = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: model}\n\
+                   spec: {hosts: [model], http: [{route: [{destination: {host: one}}]}]}\n";
+const BAD: &str = "kind: Nonsense\n";
+
+/// A reloader of a file that does not exist yet.
+struct Scene {
+    folder: TempDir,
+    reloader: Reloader,
+    first: oneshot::Receiver<()>,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let folder = TempDir::new().expect("a folder");
+        let source = SourceNames { workload: "gateway".into(), namespace: "default".into() };
+        let (tell, first) = oneshot::channel();
+        let reloader = Reloader {
+            path: folder.path().join("routes.yaml"),
+            identity: Identity::default(),
+            // Nothing listens there.
+            registry: Arc::new(Registry::new(Resolver::new(Some(([127, 0, 0, 1], 9).into())))),
+            snapshots: Arc::default(),
+            credentials: Arc::new(Credentials::new(None)),
+            metrics: Arc::new(Metrics::new(source).expect("every name is used once")),
+            served_ports: BTreeSet::new(),
+            last_read: None,
+            unreadable: None,
+            first: Some(tell),
+        };
+        Self { folder, reloader, first }
+    }
+
+    fn write(&self, text: &str) {
+        std::fs::write(&self.reloader.path, text).expect("writable");
+    }
+
+    /// Looks once. What then serves and what is refused, each by what was written.
+    async fn look(&mut self, watch: &mut Watch) -> (Option<String>, Option<String>) {
+        self.reloader.look(watch).await;
+        let rejected = self.reloader.snapshots.rejected();
+        assert_eq!(self.reloader.metrics.rejected.get(), i64::from(rejected.is_some()));
+        (
+            self.reloader.snapshots.current().map(|snapshot| snapshot.revision.clone()),
+            rejected.map(|rejected| rejected.revision),
+        )
+    }
+
+    /// How many looks ended so.
+    fn count(&self, result: &str) -> u64 {
+        self.reloader.metrics.reloads.with_label_values(&[result]).get()
+    }
+}
+
+fn revision_of(text: &str) -> String {
+    revision(&[turnout_routes::Source { name: "routes.yaml", bytes: text.as_bytes() }])
+}
+
+#[tokio::test]
+async fn a_good_file_serves_until_another_good_one_is_there() {
+    let mut scene = Scene::new();
+    let mut watch = Watch::new(scene.folder.path());
+    let two = ONE.replace("host: one", "host: two");
+    assert_eq!(scene.look(&mut watch).await, (None, None), "there is no file");
+    assert!(scene.first.try_recv().is_err(), "whoever waits for the first file waits on");
+
+    // Each is looked at twice: what was read before is no news.
+    let steps = [
+        (BAD, None, Some(BAD), (0, 1)),
+        (ONE, Some(ONE), None, (1, 1)),
+        (BAD, Some(ONE), Some(BAD), (1, 2)),
+        ("{", Some(ONE), Some("{"), (1, 3)),
+        // What serves is there again, and is not published again.
+        (ONE, Some(ONE), None, (1, 3)),
+        (&*two, Some(&*two), None, (2, 3)),
+    ];
+    for (text, serves, refused, (published, rejected)) in steps {
+        scene.write(text);
+        for _ in 0..2 {
+            let expected = (serves.map(revision_of), refused.map(revision_of));
+            assert_eq!(scene.look(&mut watch).await, expected, "{text}");
+            assert_eq!((scene.count("published"), scene.count("rejected")), (published, rejected), "{text}");
+        }
+    }
+    assert!(scene.first.try_recv().is_ok());
+
+    let unreadable = scene.count("unreadable");
+    std::fs::remove_file(&scene.reloader.path).expect("it is there");
+    assert_eq!(scene.look(&mut watch).await, (Some(revision_of(&two)), None), "the last good one serves on");
+    assert_eq!(scene.count("unreadable"), unreadable + 1);
+}
