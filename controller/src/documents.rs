@@ -4,12 +4,12 @@
 use crate::kube_api::{ApiError, istio_kind, list_dynamic, title};
 use crate::names::{FIELD_MANAGER, MANAGED_BY};
 use crate::published::PublishedRoutes;
-use crate::settings::{DocumentSource, Settings};
+use crate::settings::Settings;
 use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, DynamicObject};
 use kube::{Client, ResourceExt as _};
-use turnout_rollout::is_generated;
+use turnout_rollout::{Obstacle, is_generated};
 use turnout_routes::documents::Document;
 use turnout_routes::{Source, parse};
 
@@ -31,7 +31,7 @@ pub struct Documents {
     /// The objects with what each is told; empty where the source is a ConfigMap.
     pub verdicts: Vec<Verdict>,
     /// Why they are those that are published, if they could not be read.
-    pub unreadable: Option<ApiError>,
+    pub unreadable: Option<Obstacle>,
 }
 
 impl Documents {
@@ -51,43 +51,35 @@ pub struct Verdict {
     pub problem: Option<String>,
 }
 
-/// Reads the documents. `published` has the last good form of what is broken.
-pub async fn read(client: &Client, settings: &Settings, published: &PublishedRoutes) -> Documents {
-    let read = match &settings.documents {
-        DocumentSource::Objects => objects(client, settings).await.map(|objects| of_objects(objects, published)),
-        DocumentSource::ConfigMap(name) => {
-            let api: Api<ConfigMap> = Api::namespaced(client.clone(), &settings.namespace);
-            let place = format!("configmaps {}/{name}", settings.namespace);
-            let config_map = api.get(name).await.map_err(ApiError::of("get", place));
-            config_map.map(|config_map| of_config_map(&config_map, published))
-        }
-    };
-    read.unwrap_or_else(|error| {
-        let documents = Documents::as_published(published, vec![error.to_string()]);
-        Documents { unreadable: Some(error), ..documents }
-    })
-}
-
-async fn objects(client: &Client, settings: &Settings) -> Result<Vec<DynamicObject>, ApiError> {
-    let mut lists = Vec::new();
-    for namespace in &settings.namespaces {
-        for (kind, plural) in KINDS {
-            lists.push(async move {
-                let kind = istio_kind(kind, plural);
-                let mut listed = list_dynamic(client, &kind, namespace).await?;
-                for object in &mut listed {
-                    // The items of a list do not name their kind.
-                    object.types =
-                        Some(kube::api::TypeMeta { api_version: kind.api_version.clone(), kind: kind.kind.clone() });
-                }
-                Ok(listed)
-            });
+/// Reads them from a ConfigMap. `published` has the last good form of what is broken.
+pub async fn read(client: &Client, settings: &Settings, name: &str, published: &PublishedRoutes) -> Documents {
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), &settings.namespace);
+    let place = format!("configmaps {}/{name}", settings.namespace);
+    match api.get(name).await.map_err(ApiError::of("get", place)) {
+        Ok(config_map) => of_config_map(&config_map, published),
+        Err(error) => {
+            let documents = Documents::as_published(published, vec![error.to_string()]);
+            Documents { unreadable: Some(error.obstacle()), ..documents }
         }
     }
+}
+
+/// The objects of a namespace that are documents.
+pub async fn objects(client: &Client, namespace: &str) -> Result<Vec<DynamicObject>, ApiError> {
+    let lists = KINDS.map(|(kind, plural)| async move {
+        let kind = istio_kind(kind, plural);
+        let mut listed = list_dynamic(client, &kind, namespace).await?;
+        for object in &mut listed {
+            // The items of a list do not name their kind.
+            object.types = Some(kube::api::TypeMeta { api_version: kind.api_version.clone(), kind: kind.kind.clone() });
+        }
+        Ok(listed)
+    });
     Ok(try_join_all(lists).await?.into_iter().flatten().collect())
 }
 
-fn of_objects(objects: Vec<DynamicObject>, published: &PublishedRoutes) -> Documents {
+/// The documents that these objects are. `published` has the last good form of what is broken.
+pub fn of_objects(objects: impl Iterator<Item = DynamicObject>, published: &PublishedRoutes) -> Documents {
     let mut all = Documents::default();
     for object in objects {
         if object.labels().get(MANAGED_BY).is_some_and(|by| by == FIELD_MANAGER) {
@@ -131,6 +123,14 @@ fn place_and_message(problem: &turnout_routes::Problem) -> String {
     let place = if problem.path.is_empty() { String::new() } else { format!("{}: ", problem.path) };
     let advice = problem.advice.as_ref().map(|advice| format!("; {advice}")).unwrap_or_default();
     format!("{place}{}{advice}", problem.message)
+}
+
+/// Gives the documents of the namespaces that `is_frozen` the form back that is published, with what the registry made
+/// for them.
+pub fn freeze(documents: &mut Vec<Document>, published: &[Document], is_frozen: impl Fn(&str) -> bool) {
+    let is_there = |document: &&Document| is_frozen(&document.metadata().namespace);
+    documents.retain(|document| !is_there(&document));
+    documents.extend(published.iter().filter(is_there).cloned());
 }
 
 fn last_good(object: &DynamicObject, published: &PublishedRoutes) -> Option<Document> {

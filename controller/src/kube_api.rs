@@ -6,6 +6,7 @@ use k8s_openapi::Resource as KubernetesKind;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams, ObjectList};
 use kube::{Client, Error, ResourceExt as _};
 use std::fmt;
+use turnout_rollout::Obstacle;
 
 /// A request to the API server that failed.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +26,15 @@ impl ApiError {
     pub fn of(verb: &'static str, object: impl fmt::Display) -> impl FnOnce(Error) -> Self {
         let object = object.to_string();
         move |source| Self { verb, object, source }
+    }
+
+    /// As a condition tells it.
+    pub fn obstacle(&self) -> Obstacle {
+        if self.is_forbidden() {
+            let message = format!("a right is missing: {self}; `turnout check` lists what the controller needs");
+            return Obstacle { reason: "Forbidden", message };
+        }
+        Obstacle { reason: "ApiFailure", message: self.to_string() }
     }
 
     fn code(&self) -> Option<u16> {

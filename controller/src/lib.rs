@@ -16,6 +16,7 @@ pub mod kube_api;
 pub mod lease;
 pub mod mark;
 pub mod names;
+mod namespaces;
 pub mod object_status;
 pub mod outbound;
 pub mod published;

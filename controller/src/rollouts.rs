@@ -3,7 +3,6 @@
 
 use crate::kube_api::{ApiError, list_dynamic, rollout_kind};
 use crate::names::{FIELD_MANAGER, FINALIZER, KIND};
-use crate::settings::Settings;
 use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams, TypeMeta};
@@ -38,10 +37,10 @@ impl Rollouts {
         all.map(|object| (object.uid(), object.resource_version())).collect()
     }
 
-    /// Reads them.
-    pub async fn read(client: &Client, settings: &Settings) -> Result<Self, ApiError> {
+    /// Reads those of some namespaces.
+    pub async fn read(client: &Client, namespaces: &[String]) -> Result<Self, ApiError> {
         let kind = rollout_kind();
-        let lists = settings.namespaces.iter().map(|namespace| list_dynamic(client, &kind, namespace));
+        let lists = namespaces.iter().map(|namespace| list_dynamic(client, &kind, namespace));
         let mut all = Self::default();
         for object in try_join_all(lists).await?.into_iter().flatten() {
             match RolloutObject::of(object.clone()) {
@@ -49,9 +48,21 @@ impl Rollouts {
                 Err(problem) => all.unreadable.push((object, problem)),
             }
         }
-        all.readable
-            .sort_by_key(|one| (one.object.creation_timestamp(), one.object.namespace(), one.object.name_any()));
+        all.sort();
         Ok(all)
+    }
+
+    /// Adds those of another namespace.
+    pub fn add(&mut self, other: Self) {
+        self.readable.extend(other.readable);
+        self.unreadable.extend(other.unreadable);
+        self.sort();
+    }
+
+    fn sort(&mut self) {
+        let age =
+            |one: &RolloutObject| (one.object.creation_timestamp(), one.object.namespace(), one.object.name_any());
+        self.readable.sort_by_key(age);
     }
 }
 

@@ -8,11 +8,12 @@
 
 use crate::actions;
 use crate::backends::{self, BackendView};
-use crate::documents::Verdict;
+use crate::documents::{Verdict, freeze};
 use crate::events::Events;
 use crate::gateways::{self, Gateway};
 use crate::istio;
 use crate::kube_api::{ApiError, title};
+use crate::namespaces::Readers;
 use crate::object_status;
 use crate::outbound::Outbound;
 use crate::published::{PublishedRoutes, fence};
@@ -53,6 +54,10 @@ const CONFIRM_TICK: Duration = Duration::from_millis(20);
 const CONFIRM_PATIENCE: Duration = Duration::from_secs(1);
 /// A gateway that does not follow is nudged again after so many seconds.
 const NUDGE_SECONDS: u64 = 2;
+/// How long the others wait for the status of one rollout to be written, and for how long at most it is then left alone,
+/// in seconds.
+const WRITE_PATIENCE: Duration = Duration::from_secs(1);
+const LONGEST_WAIT_SECONDS: u64 = 60;
 
 /// The controller: everything that a round needs.
 pub struct Controller {
@@ -71,6 +76,12 @@ pub struct Controller {
     refused: BTreeSet<(String, Option<String>)>,
     /// Since when gateways have other endpoints than those that are ready, by rollout and backend.
     outdated: BTreeMap<(String, Backend), Timestamp>,
+    /// The namespaces that are being read.
+    readers: Readers,
+    /// The rollouts that each namespace had when it was read last.
+    met: BTreeMap<String, Vec<ModelRollout>>,
+    /// Until when, and after how many seconds, no status is written that the API server was slow to take, by rollout.
+    slow: BTreeMap<String, (Timestamp, u64)>,
     /// What was nudged for last, when, and how often there was a nudge at all.
     nudged: Option<(String, Timestamp)>,
     nudges: u64,
@@ -124,6 +135,9 @@ impl Controller {
             obstacles: BTreeMap::new(),
             refused: BTreeSet::new(),
             outdated: BTreeMap::new(),
+            readers: Readers::default(),
+            met: BTreeMap::new(),
+            slow: BTreeMap::new(),
             nudged: None,
             nudges: 0,
             nudge_failure: None,
@@ -146,7 +160,8 @@ impl Controller {
     /// One round.
     pub async fn round(&mut self) -> Round {
         self.warm_ups.collect((self.clock)());
-        let mut view = match View::read(&self.client, &self.settings, &*self.outbound).await {
+        let read = View::read(&self.client, &self.settings, &*self.outbound, &mut self.readers).await;
+        let mut view = match read {
             Ok(view) => view,
             Err(error) => return self.cannot_look(&error).await,
         };
@@ -155,10 +170,12 @@ impl Controller {
         }
         let mut round = Round { pause: IDLE, ..Round::default() };
         tell_of_unreadable(&view, &mut round);
-        let fitted = fit_rollouts(&mut view);
+        self.remember(&view);
+        let fitted = fit_rollouts(&mut view, &self.met);
         let mut decided = self.decide(&view, fitted);
         let were_kept = !std::mem::take(&mut self.obstacles).is_empty();
         self.write_statuses(&view, &mut decided, &mut round).await;
+        self.tell_apart(&mut view, &mut round).await;
         let published = self.publish(&view, &decided, &mut round).await;
         self.patch_istio(&view, &decided, &mut round).await;
         self.bring_to_gateways(&published, &view.gateways, &mut round).await;
@@ -176,21 +193,82 @@ impl Controller {
     /// What could not be read is said in every rollout that can be; what was decided before stays as it is.
     async fn cannot_look(&mut self, error: &ApiError) -> Round {
         let mut round = Round { pause: RETRY, problems: vec![error.to_string()], ..Round::default() };
-        let Ok(rollouts) = Rollouts::read(&self.client, &self.settings).await else { return round };
-        let obstacle = obstacle(error);
+        let Ok(rollouts) = Rollouts::read(&self.client, &self.settings.namespaces).await else { return round };
+        let obstacle = error.obstacle();
         for mut one in rollouts.readable {
-            let mut status = one.rollout.status.clone();
-            let (kind, now) = (ConditionType::Operational, (self.clock)());
-            status.set_condition(kind, ConditionStatus::False, obstacle.reason, obstacle.message.clone(), now);
-            if status != one.rollout.status
-                && let Err(error) = one.write_status(&self.client, &status).await
-            {
-                round.problems.push(error.to_string());
-            }
-            self.telemetry.is_kept_from(&one.rollout);
+            self.tell_obstacle(&mut one, &obstacle, &mut round).await;
             self.obstacles.insert(one.uid(), obstacle.clone());
         }
         round
+    }
+
+    /// Says in the status what keeps the rollout from being decided on.
+    async fn tell_obstacle(&mut self, one: &mut RolloutObject, obstacle: &Obstacle, round: &mut Round) {
+        let mut status = one.rollout.status.clone();
+        let (kind, now) = (ConditionType::Operational, (self.clock)());
+        status.set_condition(kind, ConditionStatus::False, obstacle.reason, obstacle.message.clone(), now);
+        let problem = match self.write_in_time(one, &status).await {
+            Ok(Ok(_)) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(slow) => Some(slow.message),
+        };
+        round.problems.extend(problem);
+        self.telemetry.is_kept_from(&one.rollout);
+    }
+
+    /// Rollouts of namespaces that cannot be read are told so, and keep what is published of their rules. One that is
+    /// being deleted where the controller has no rights goes with its namespace, whose Roles went first.
+    async fn tell_apart(&mut self, view: &mut View, round: &mut Round) {
+        for (name, obstacle) in view.dark.iter().chain(&view.frozen) {
+            round.problems.push(format!("namespace {name} stays as it is published: {}", obstacle.message));
+            round.pause = round.pause.min(RETRY);
+        }
+        for (one, obstacle) in &mut view.apart {
+            if one.is_deleted() && obstacle.reason == "Forbidden" {
+                if one.has_finalizer()
+                    && let Err(error) = one.set_finalizer(&self.client, false).await
+                {
+                    round.problems.push(error.to_string());
+                }
+                continue;
+            }
+            self.tell_obstacle(one, obstacle, round).await;
+        }
+    }
+
+    /// Which rollouts there are: what they govern stays published while their namespace cannot be read.
+    fn remember(&mut self, view: &View) {
+        for namespace in &view.listed {
+            let readable = view.rollouts.readable.iter().chain(view.apart.iter().map(|(one, _)| one));
+            let here = readable.map(|one| &one.rollout).filter(|rollout| rollout.metadata.namespace == *namespace);
+            self.met.insert(namespace.clone(), here.cloned().collect());
+        }
+        self.met.retain(|namespace, _| self.settings.governs(namespace));
+        let uids: BTreeSet<String> = view.rollouts.readable.iter().map(RolloutObject::uid).collect();
+        self.slow.retain(|uid, _| uids.contains(uid));
+    }
+
+    /// Writes a status, unless that takes so long that others would wait for it: then it is left alone for a while.
+    /// Returns whether anything was written.
+    async fn write_in_time(
+        &mut self,
+        one: &mut RolloutObject,
+        status: &RolloutStatus,
+    ) -> Result<Result<bool, ApiError>, Obstacle> {
+        let (uid, now) = (one.uid(), (self.clock)());
+        let message = format!("modelrollouts/status {}: the API server takes long to answer", one.rollout.id());
+        let slow = Obstacle { reason: "ApiFailure", message };
+        let former = self.slow.get(&uid).copied();
+        if former.is_some_and(|(until, _)| now < until) {
+            return Err(slow);
+        }
+        if let Ok(written) = tokio::time::timeout(WRITE_PATIENCE, write_status(&self.client, one, status)).await {
+            self.slow.remove(&uid);
+            return Ok(written);
+        }
+        let seconds = former.map_or(1, |(_, seconds)| (seconds * 2).min(LONGEST_WAIT_SECONDS));
+        self.slow.insert(uid, (now.plus(seconds), seconds));
+        Err(slow)
     }
 
     fn decide(&mut self, view: &View, fitted: Vec<Fitted>) -> Vec<Decided> {
@@ -327,9 +405,15 @@ impl Controller {
                 self.hold(&one.rollout, &obstacle, round);
                 continue;
             }
-            match self.write_status(&mut one.rollout, &next, round).await {
-                Ok(()) => one.stored = true,
-                Err(error) => self.failed(&one.rollout, &error, round),
+            match self.write_in_time(&mut one.rollout, &next).await {
+                Ok(Ok(changed)) => {
+                    one.stored = true;
+                    if changed {
+                        round.pause = Duration::ZERO;
+                    }
+                }
+                Ok(Err(error)) => self.failed(&one.rollout, &error, round),
+                Err(obstacle) => self.hold(&one.rollout, &obstacle, round),
             }
             for event in events.iter().filter(|_| one.stored) {
                 self.events.tell(&about, event.severity, event.reason, &event.message).await;
@@ -345,22 +429,6 @@ impl Controller {
         kept.map_err(|error| actions::obstacle(&error))
     }
 
-    async fn write_status(
-        &self,
-        one: &mut RolloutObject,
-        next: &RolloutStatus,
-        round: &mut Round,
-    ) -> Result<(), ApiError> {
-        if one.needs_finalizer() {
-            one.set_finalizer(&self.client, true).await?;
-        }
-        if *next != one.rollout.status {
-            one.write_status(&self.client, next).await?;
-            round.pause = Duration::ZERO;
-        }
-        Ok(())
-    }
-
     /// Publishes what was decided, if that differs from what is published. Returns what is published then.
     async fn publish(&mut self, view: &View, decided: &[Decided], round: &mut Round) -> PublishedRoutes {
         let current = view.published.clone();
@@ -372,11 +440,12 @@ impl Controller {
         }
         let registry = twins::registry(view, self.settings.registry);
         let mut documents = registry.join(&view.documents.documents);
-        if let Err(error) = twins::apply(&self.client, &self.settings, view, &registry).await {
-            self.all_failed(decided, &error, round);
-            // What gateways know goes on, with other weights if need be: they must not look up what is not there.
-            documents.clone_from(&current.documents);
+        let refused = twins::apply(&self.client, &self.settings, view, &registry).await;
+        for (namespace, error) in &refused {
+            self.failed_in(decided, namespace, error, round);
         }
+        // What gateways know goes on, with other weights if need be: they must not look up what is not there.
+        freeze(&mut documents, &current.documents, |name| view.is_frozen(name) || refused.contains_key(name));
         self.tell_notices(&registry.notices);
         // Gateways refuse a text without documents, so the last one that they took stays.
         if documents.is_empty() {
@@ -421,7 +490,7 @@ impl Controller {
     /// Reads the rollouts once more before anything follows from what they say: a list may be older than what another
     /// replica has done, or lack a rollout, and a status that need not be written proves nothing.
     async fn is_newest(&mut self, view: &View, decided: &[Decided], round: &mut Round) -> bool {
-        match Rollouts::read(&self.client, &self.settings).await {
+        match Rollouts::read(&self.client, &view.listed).await {
             Ok(rollouts) => {
                 let is_newest = rollouts.versions() == as_written(view, decided).versions();
                 if !is_newest {
@@ -502,7 +571,7 @@ impl Controller {
         let pods: Vec<String> = behind.iter().map(|gateway| gateway.pod.clone()).collect();
         let value = format!("{revision}-{}-{}", now.0, self.nudges);
         let nudged = gateways::nudge(&self.client, &self.settings, &pods, &value).await;
-        self.nudge_failure = nudged.err().map(|error| slow(&obstacle(&error)));
+        self.nudge_failure = nudged.err().map(|error| slow(&error.obstacle()));
         if self.have_taken_up(&behind, revision).await {
             round.pause = Duration::ZERO;
         }
@@ -612,7 +681,7 @@ impl Controller {
             round.pause = Duration::ZERO;
             return;
         }
-        self.hold(one, &obstacle(error), round);
+        self.hold(one, &error.obstacle(), round);
     }
 
     fn all_failed(&mut self, decided: &[Decided], error: &ApiError, round: &mut Round) {
@@ -621,7 +690,20 @@ impl Controller {
             round.pause = Duration::ZERO;
             return;
         }
-        self.hold_all(decided, &obstacle(error), round);
+        self.hold_all(decided, &error.obstacle(), round);
+    }
+
+    /// A write in a namespace did not get through: that keeps nobody elsewhere.
+    fn failed_in(&mut self, decided: &[Decided], namespace: &str, error: &ApiError, round: &mut Round) {
+        for one in decided.iter().filter(|one| one.is_in_gateway_mode() && one.fitted.route_namespace() == namespace) {
+            self.failed(&one.rollout, error, round);
+        }
+        if error.is_conflict() {
+            round.pause = Duration::ZERO;
+        } else {
+            round.problems.push(error.to_string());
+            round.pause = round.pause.min(RETRY);
+        }
     }
 
     fn hold_all(&mut self, decided: &[Decided], obstacle: &Obstacle, round: &mut Round) {
@@ -686,12 +768,16 @@ fn tell_of_unreadable(view: &View, round: &mut Round) {
 
 /// Finds the rule of each rollout, in the order in which they were read: of two with the same rule the older one governs
 /// it. Where one does not fit the documents, these take the form back that is published.
-fn fit_rollouts(view: &mut View) -> Vec<Fitted> {
+fn fit_rollouts(view: &mut View, met: &BTreeMap<String, Vec<ModelRollout>>) -> Vec<Fitted> {
     let is_held = |one: &&RolloutObject| one.rollout.spec.mode == Mode::Gateway && !one.is_deleted();
     let held: Vec<&ModelRollout> = view.rollouts.readable.iter().filter(is_held).map(|one| &one.rollout).collect();
     let (documents, published) = (&mut view.documents.documents, &view.published.documents);
     for former in view.rollouts.unreadable.iter().filter_map(|(object, _)| RolloutObject::former(object)) {
         hold(documents, published, &former);
+    }
+    let unlisted = met.iter().filter(|(namespace, _)| !view.listed.contains(namespace)).flat_map(|(_, met)| met);
+    for rollout in unlisted.chain(view.apart.iter().map(|(one, _)| &one.rollout)) {
+        hold(documents, published, rollout);
     }
     let mut fitted = fit(documents, published, &held).into_iter().peekable();
     let mut patched = BTreeMap::new();
@@ -708,9 +794,22 @@ fn fit_rollouts(view: &mut View) -> Vec<Fitted> {
     view.rollouts.readable.iter().map(&mut fit_one).collect()
 }
 
+/// Writes a status that differs from the one that was read, and sees to the finalizer before.
+async fn write_status(client: &Client, one: &mut RolloutObject, next: &RolloutStatus) -> Result<bool, ApiError> {
+    if one.needs_finalizer() {
+        one.set_finalizer(client, true).await?;
+    }
+    if *next == one.rollout.status {
+        return Ok(false);
+    }
+    one.write_status(client, next).await?;
+    Ok(true)
+}
+
 /// The rollouts in the versions that were written over those that were read.
 fn as_written(view: &View, decided: &[Decided]) -> Rollouts {
-    let readable = decided.iter().map(|one| one.rollout.clone()).collect();
+    let apart = view.apart.iter().map(|(one, _)| one);
+    let readable = decided.iter().map(|one| &one.rollout).chain(apart).cloned().collect();
     Rollouts { readable, unreadable: view.rollouts.unreadable.clone() }
 }
 
@@ -722,8 +821,10 @@ fn publish_governed(documents: &[Document], decided: &[Decided]) -> Result<Strin
 }
 
 fn lacks_documents(view: &View, rollout: &ModelRollout) -> Option<Obstacle> {
-    let error = view.documents.unreadable.as_ref().filter(|_| rollout.spec.mode == Mode::Gateway)?;
-    let message = format!("{}; the documents that are published stay until then", obstacle(error).message);
+    let in_gateway_mode = rollout.spec.mode == Mode::Gateway;
+    let of_namespace = view.frozen.get(rollout.route_namespace());
+    let Obstacle { message, .. } = view.documents.unreadable.as_ref().or(of_namespace).filter(|_| in_gateway_mode)?;
+    let message = format!("{message}; the documents that are published stay until then");
     Some(Obstacle { reason: "DocumentsUnreadable", message })
 }
 
@@ -740,15 +841,6 @@ fn lacks_template(rollout: &ModelRollout) -> Option<Obstacle> {
     let template = rollout.spec.template.as_ref().filter(|_| rollout.spec.workload == Workload::Managed)?;
     let problems = parse_template(template).err()?;
     Some(Obstacle { reason: "InvalidTemplate", message: problems.to_string() })
-}
-
-/// As a condition tells it.
-fn obstacle(error: &ApiError) -> Obstacle {
-    if error.is_forbidden() {
-        let message = format!("a right is missing: {error}; `turnout check` lists what the controller needs");
-        return Obstacle { reason: "Forbidden", message };
-    }
-    Obstacle { reason: "ApiFailure", message: error.to_string() }
 }
 
 impl std::fmt::Debug for Controller {

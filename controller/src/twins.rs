@@ -33,34 +33,47 @@ pub fn registry(view: &View, kind: RegistryKind) -> Registry {
 }
 
 /// Makes the twins that are missing, and mends those that differ. A Service of that name that the controller did not
-/// make stays as it is.
-pub async fn apply(client: &Client, settings: &Settings, view: &View, registry: &Registry) -> Result<(), ApiError> {
+/// make stays as it is. Says in which namespaces that failed, and how: each goes on without the others.
+pub async fn apply(
+    client: &Client,
+    settings: &Settings,
+    view: &View,
+    registry: &Registry,
+) -> BTreeMap<String, ApiError> {
+    let mut refused = BTreeMap::new();
     for twin in registry.twins.iter().filter(|twin| settings.governs(&twin.namespace)) {
-        let api: Api<Service> = Api::namespaced(client.clone(), &twin.namespace);
-        let place = || format!("services {}/{}", twin.namespace, twin.name);
-        let name = ServiceName { namespace: twin.namespace.clone(), name: twin.name.clone() };
-        match view.services.get(&name) {
-            None => {
-                let created =
-                    api.create(&post(), &service_of(view, twin)).await.map_err(ApiError::of("create", place()));
-                // That it has come meanwhile is as good; the next round sees it.
-                created.map(|_| ()).or_else(|error| if error.already_exists() { Ok(()) } else { Err(error) })?;
-            }
-            Some(present) if is_twin(present) && !is_as_wanted(present, twin) => {
-                let mut next = present.clone();
-                let wanted = service_of(view, twin);
-                next.metadata.labels = wanted.metadata.labels;
-                if let (Some(spec), Some(wanted)) = (&mut next.spec, wanted.spec) {
-                    spec.selector = wanted.selector;
-                    spec.ports = wanted.ports;
-                }
-                let updated = api.replace(&twin.name, &post(), &next).await;
-                updated.map_err(ApiError::of("update", place()))?;
-            }
-            Some(_) => {}
+        if !refused.contains_key(&twin.namespace)
+            && let Err(error) = apply_one(client, view, twin).await
+        {
+            refused.insert(twin.namespace.clone(), error);
         }
     }
-    Ok(())
+    refused
+}
+
+async fn apply_one(client: &Client, view: &View, twin: &Twin) -> Result<(), ApiError> {
+    let api: Api<Service> = Api::namespaced(client.clone(), &twin.namespace);
+    let place = || format!("services {}/{}", twin.namespace, twin.name);
+    let name = ServiceName { namespace: twin.namespace.clone(), name: twin.name.clone() };
+    match view.services.get(&name) {
+        None => {
+            let created = api.create(&post(), &service_of(view, twin)).await.map_err(ApiError::of("create", place()));
+            // That it has come meanwhile is as good; the next round sees it.
+            created.map(|_| ()).or_else(|error| if error.already_exists() { Ok(()) } else { Err(error) })
+        }
+        Some(present) if is_twin(present) && !is_as_wanted(present, twin) => {
+            let mut next = present.clone();
+            let wanted = service_of(view, twin);
+            next.metadata.labels = wanted.metadata.labels;
+            if let (Some(spec), Some(wanted)) = (&mut next.spec, wanted.spec) {
+                spec.selector = wanted.selector;
+                spec.ports = wanted.ports;
+            }
+            let updated = api.replace(&twin.name, &post(), &next).await;
+            updated.map(|_| ()).map_err(ApiError::of("update", place()))
+        }
+        Some(_) => Ok(()),
+    }
 }
 
 /// Removes the twins that nothing names any more. Call it only when every gateway has what is published.

@@ -4,18 +4,19 @@
 use crate::documents::{self, Documents};
 use crate::gateways::{self, Gateway};
 use crate::kube_api::{ApiError, istio_kind, list, list_dynamic};
+use crate::namespaces::{Namespace, Readers, Workloads};
 use crate::outbound::Outbound;
 use crate::published::PublishedRoutes;
-use crate::rollouts::Rollouts;
-use crate::settings::Settings;
-use futures::future::try_join_all;
+use crate::rollouts::{RolloutObject, Rollouts};
+use crate::settings::{DocumentSource, Settings};
+use futures::future::join_all;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{Api, DynamicObject, ListParams};
 use kube::{Client, ResourceExt as _};
 use std::collections::{BTreeMap, BTreeSet};
-use turnout_rollout::{Backend, BackendRef, Mode, ModelRollout, ServiceName, full_host, subset_labels};
+use turnout_rollout::{Backend, BackendRef, Mode, ModelRollout, Obstacle, ServiceName, full_host, subset_labels};
 
 /// What the cluster holds, as far as the controller cares.
 #[derive(Debug, Default)]
@@ -40,59 +41,99 @@ pub struct View {
     pub deployments: Vec<Deployment>,
     /// The pods behind the backends of rollouts, by namespace and name.
     pub pods: BTreeMap<(String, String), Pod>,
+    /// The namespaces whose rollouts are known.
+    pub listed: Vec<String>,
+    /// The namespaces of which something else is not, and why: nothing there is decided on.
+    pub dark: BTreeMap<String, Obstacle>,
+    /// The namespaces of which the documents alone are not known.
+    pub frozen: BTreeMap<String, Obstacle>,
+    /// The rollouts on which nothing can be decided, and why.
+    pub apart: Vec<(RolloutObject, Obstacle)>,
 }
 
 impl View {
-    /// Reads it. Rollouts come first and gateways last, so that what gateways report is never older than what they are
-    /// asked about.
-    pub async fn read(client: &Client, settings: &Settings, outbound: &dyn Outbound) -> Result<Self, ApiError> {
-        let mut view = Self { rollouts: Rollouts::read(client, settings).await?, ..Self::default() };
+    /// Reads it. Gateways come last, so that what they report is never older than what they are asked about. What is
+    /// shared must be read; a namespace that cannot be is left alone.
+    pub async fn read(
+        client: &Client,
+        settings: &Settings,
+        outbound: &dyn Outbound,
+        readers: &mut Readers,
+    ) -> Result<Self, ApiError> {
+        let mut view = Self::default();
         if settings.has_gateway() {
             view.published = PublishedRoutes::read(client, settings).await?;
             if view.published.is_uninstalling() {
                 return Ok(view);
             }
-            view.documents = documents::read(client, settings, &view.published).await;
         }
-        view.read_services(client, settings).await?;
-        view.read_pods(client, settings).await?;
-        view.read_istio(client).await?;
+        let mut objects = Vec::new();
+        for (name, found) in readers.read(client, settings).await {
+            match found {
+                Ok(found) => objects.extend(view.take(name, found)),
+                Err(obstacle) => drop(view.dark.insert(name, obstacle)),
+            }
+        }
+        view.documents = match &settings.documents {
+            DocumentSource::Objects => documents::of_objects(objects.into_iter(), &view.published),
+            DocumentSource::ConfigMap(_) if !settings.has_gateway() => Documents::default(),
+            DocumentSource::ConfigMap(name) => documents::read(client, settings, name, &view.published).await,
+        };
+        view.read_pods(client, settings).await;
+        view.read_istio(client).await;
+        view.set_apart();
         view.gateways = gateways::look(client, settings, outbound).await?;
         Ok(view)
     }
 
-    async fn read_services(&mut self, client: &Client, settings: &Settings) -> Result<(), ApiError> {
-        let all = ListParams::default();
-        let of_namespace = |namespace: &String| {
-            let services: Api<Service> = Api::namespaced(client.clone(), namespace);
-            let slices: Api<EndpointSlice> = Api::namespaced(client.clone(), namespace);
-            let deployments: Api<Deployment> = Api::namespaced(client.clone(), namespace);
-            let (namespace, all) = (namespace.clone(), &all);
-            async move {
-                tokio::try_join!(
-                    list(&services, &namespace, all),
-                    list(&slices, &namespace, all),
-                    list(&deployments, &namespace, all)
-                )
-            }
-        };
-        for (services, slices, deployments) in try_join_all(settings.namespaces.iter().map(of_namespace)).await? {
-            for service in services {
-                let namespace = service.namespace().unwrap_or_default();
-                self.services.insert(ServiceName { namespace, name: service.name_any() }, service);
-            }
-            for slice in slices {
-                let Some(name) = slice.labels().get("kubernetes.io/service-name").cloned() else { continue };
-                let namespace = slice.namespace().unwrap_or_default();
-                self.slices.entry(ServiceName { namespace, name }).or_default().push(slice);
-            }
-            self.deployments.extend(deployments);
+    /// Takes what was read of a namespace, but for the objects that are documents.
+    fn take(&mut self, name: String, found: Namespace) -> Vec<DynamicObject> {
+        self.rollouts.add(found.rollouts);
+        let Workloads { services, slices, deployments } = found.workloads.unwrap_or_else(|error| {
+            self.dark.insert(name.clone(), error.obstacle());
+            Workloads::default()
+        });
+        for service in services {
+            let namespace = service.namespace().unwrap_or_default();
+            self.services.insert(ServiceName { namespace, name: service.name_any() }, service);
         }
-        Ok(())
+        for slice in slices {
+            let Some(name) = slice.labels().get("kubernetes.io/service-name").cloned() else { continue };
+            let namespace = slice.namespace().unwrap_or_default();
+            self.slices.entry(ServiceName { namespace, name }).or_default().push(slice);
+        }
+        self.deployments.extend(deployments);
+        self.listed.push(name.clone());
+        found.documents.unwrap_or_else(|error| {
+            self.frozen.insert(name, error.obstacle());
+            Vec::new()
+        })
+    }
+
+    /// Takes out the rollouts of which too little is known to decide on them.
+    fn set_apart(&mut self) {
+        let dark = &self.dark;
+        let obstacle = |one: &RolloutObject| {
+            let rollout = &one.rollout;
+            let of_backends = backend_services(rollout).into_iter().flatten().map(|service| service.namespace);
+            let own = [rollout.metadata.namespace.clone(), rollout.route_namespace().to_owned()];
+            own.into_iter().chain(of_backends).find_map(|namespace| dark.get(&namespace).cloned())
+        };
+        for one in std::mem::take(&mut self.rollouts.readable) {
+            match obstacle(&one) {
+                Some(obstacle) => self.apart.push((one, obstacle)),
+                None => self.rollouts.readable.push(one),
+            }
+        }
+    }
+
+    /// The documents of this namespace stay as they are published: they, or what they lead to, cannot be read.
+    pub fn is_frozen(&self, namespace: &str) -> bool {
+        self.dark.contains_key(namespace) || self.frozen.contains_key(namespace)
     }
 
     /// The pods that the backends' Services select: their labels and images say what they serve.
-    async fn read_pods(&mut self, client: &Client, settings: &Settings) -> Result<(), ApiError> {
+    async fn read_pods(&mut self, client: &Client, settings: &Settings) {
         let rollouts = self.rollouts.readable.iter().map(|one| &one.rollout);
         let services: BTreeSet<ServiceName> = rollouts.flat_map(backend_services).flatten().collect();
         let selections: BTreeSet<(String, String)> = services
@@ -100,39 +141,56 @@ impl View {
             .filter(|service| settings.governs(&service.namespace))
             .filter_map(|service| Some((service.namespace.clone(), selector(self.services.get(service)?)?)))
             .collect();
-        let lists = selections.iter().map(|(namespace, selector)| async move {
-            let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
-            list(&api, namespace, &ListParams::default().labels(selector)).await
+        let lists = selections.into_iter().map(|(namespace, selector)| async move {
+            let api: Api<Pod> = Api::namespaced(client.clone(), &namespace);
+            let listed = list(&api, &namespace, &ListParams::default().labels(&selector)).await;
+            (namespace, listed)
         });
-        for pod in try_join_all(lists).await?.into_iter().flatten() {
-            self.pods.insert((pod.namespace().unwrap_or_default(), pod.name_any()), pod);
+        for (namespace, listed) in join_all(lists).await {
+            match listed {
+                Ok(pods) => {
+                    let pods = pods.into_iter().map(|pod| ((namespace.clone(), pod.name_any()), pod));
+                    self.pods.extend(pods);
+                }
+                Err(error) => drop(self.dark.insert(namespace, error.obstacle())),
+            }
         }
-        Ok(())
     }
 
     /// What rollouts in Istio mode need of Istio's objects, as they are: they may hold what no gateway of ours takes.
-    async fn read_istio(&mut self, client: &Client) -> Result<(), ApiError> {
+    async fn read_istio(&mut self, client: &Client) {
         let rollouts = self.rollouts.readable.iter().map(|one| &one.rollout);
         let rollouts: Vec<_> = rollouts.filter(|rollout| rollout.spec.mode == Mode::Istio).collect();
         let wanted: BTreeSet<(String, String)> = rollouts.iter().map(|rollout| route_key(rollout)).collect();
         let has_subset =
             |rollout: &&&ModelRollout| Backend::BOTH.iter().any(|b| rollout.spec.backend(*b).subset.is_some());
-        let with_subsets: BTreeSet<&str> =
-            rollouts.iter().filter(has_subset).map(|rollout| rollout.route_namespace()).collect();
-        let kind = istio_kind("VirtualService", "virtualservices");
-        let reads = wanted.into_iter().map(|(namespace, name)| {
-            let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &kind);
-            async move {
-                let place = format!("virtualservices {namespace}/{name}");
-                let found = api.get_opt(&name).await.map_err(ApiError::of("get", place))?;
-                Ok::<_, ApiError>(found.map(|object| ((namespace, name), object)))
-            }
+        let with_subsets: BTreeSet<String> =
+            rollouts.iter().filter(has_subset).map(|rollout| rollout.route_namespace().to_owned()).collect();
+        let kind = &istio_kind("VirtualService", "virtualservices");
+        let reads = wanted.into_iter().map(|(namespace, name)| async move {
+            let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, kind);
+            let place = format!("virtualservices {namespace}/{name}");
+            let found = api.get_opt(&name).await.map_err(ApiError::of("get", place));
+            ((namespace, name), found)
         });
-        self.virtual_services = try_join_all(reads).await?.into_iter().flatten().collect();
-        let rules = istio_kind("DestinationRule", "destinationrules");
-        let lists = with_subsets.into_iter().map(|namespace| list_dynamic(client, &rules, namespace));
-        self.destination_rules = try_join_all(lists).await?.into_iter().flatten().collect();
-        Ok(())
+        for (key, found) in join_all(reads).await {
+            match found {
+                Ok(Some(object)) => drop(self.virtual_services.insert(key, object)),
+                Ok(None) => {}
+                Err(error) => drop(self.dark.insert(key.0, error.obstacle())),
+            }
+        }
+        let rules = &istio_kind("DestinationRule", "destinationrules");
+        let lists = with_subsets.into_iter().map(|namespace| async move {
+            let listed = list_dynamic(client, rules, &namespace).await;
+            (namespace, listed)
+        });
+        for (namespace, listed) in join_all(lists).await {
+            match listed {
+                Ok(listed) => self.destination_rules.extend(listed),
+                Err(error) => drop(self.dark.insert(namespace, error.obstacle())),
+            }
+        }
     }
 
     /// What the pods of the backend carry; empty without a subset, none if no DestinationRule has it.

@@ -2,6 +2,7 @@
 //! nothing must not count as alive, nor keep the lease from the other one. The clock is tokio's, paused: it moves on when
 //! nothing else can.
 
+mod isolation;
 mod scene;
 mod uninstall;
 
@@ -10,11 +11,15 @@ use crate::world::cast::App;
 use scene::{Fate, Scene};
 use turnout_rollout::{ConditionStatus, ConditionType, WaitReason};
 
-/// Lives in the scene, on one thread.
+/// Lives in a scene with one model, on one thread.
 fn live(test: impl AsyncFnOnce(&Scene)) {
+    live_with(1, test);
+}
+
+fn live_with(models: usize, test: impl AsyncFnOnce(&Scene)) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     runtime.block_on(async {
-        let scene = Scene::new();
+        let scene = Scene::of(models);
         tokio::select! {
             () = test(&scene) => {}
             () = scene.serve() => {}

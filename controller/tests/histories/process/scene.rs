@@ -57,6 +57,8 @@ pub(super) struct Scene {
     /// Requests that hang.
     hanging: RefCell<Vec<Letter>>,
     has_gateway: Cell<bool>,
+    /// Namespaces that are governed besides the models' own.
+    others: RefCell<Vec<String>>,
 }
 
 /// Where a replica runs.
@@ -102,10 +104,11 @@ impl Drop for Running {
 }
 
 impl Scene {
-    pub(super) fn new() -> Self {
+    /// With so many models.
+    pub(super) fn of(models: usize) -> Self {
         let warm_up = json!({"warmUp": {"path": "/score", "requests": 2}});
         let model = Model { spec: warm_up, green: Some(1), labelled: true, brings_services: false };
-        let beginning = Beginning { objects: true, twins: true, gateways: 1, models: vec![model] };
+        let beginning = Beginning { objects: true, twins: true, gateways: 1, models: vec![model; models] };
         Self {
             world: RefCell::new(World::new(beginning)),
             seats: <[Seat; 3]>::default(),
@@ -113,6 +116,7 @@ impl Scene {
             requests: Default::default(),
             hanging: RefCell::new(Vec::new()),
             has_gateway: Cell::new(true),
+            others: RefCell::default(),
         }
     }
 
@@ -203,6 +207,7 @@ impl Scene {
 
     fn settings(&self, number: usize) -> Settings {
         let mut settings = self.world.borrow().settings();
+        settings.namespaces.extend(self.others.borrow().iter().cloned());
         settings.identity = format!("controller-{number}");
         settings.gateway_service = settings.gateway_service.filter(|_| self.has_gateway.get());
         settings
@@ -223,6 +228,14 @@ impl Scene {
     /// One that does nothing but to hold the lease.
     pub(super) fn uninstaller(&self) -> Leadership {
         Leadership::new(self.client(UNINSTALLER), &self.settings(UNINSTALLER)).of_uninstaller()
+    }
+
+    pub(super) fn governs_too(&self, namespace: &str) {
+        self.others.borrow_mut().push(namespace.to_owned());
+    }
+
+    pub(super) fn put(&self, key: &Key, object: Value) {
+        self.world.borrow_mut().store.put(key, object);
     }
 
     pub(super) fn has_gateway(&self, has: bool) {
