@@ -9,8 +9,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::TcpStream;
 
-/// How long a gateway may take for an answer.
-const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a gateway's answer may take. Every round waits for the slowest, so one that hangs must not be waited for long.
+const TIMEOUT: Duration = Duration::from_secs(1);
 /// The longest answer that is read, in bytes: the metrics of a gateway with thousands of backends.
 const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
 
