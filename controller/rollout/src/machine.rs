@@ -163,15 +163,15 @@ impl<'a> Draft<'a> {
     /// What is wanted cannot be read from the spec and the documents. The weights stay, and the laws of the weights go on;
     /// going back needs nothing but what is published, so that is still done.
     fn hold_on(&mut self, reason: WaitReason, problem: String) {
-        self.wait_for(reason, &problem);
-        self.refusal = Some((reason, problem));
+        self.refusal = Some((reason, problem.clone()));
         if self.governs() {
             self.choose_direction(self.spec.target.unwrap_or(Target::Stage(Stage::Green100)));
         }
-        if self.goes_back() {
-            self.wait = None;
-            self.go_back();
+        if !self.goes_back() {
+            return self.wait_for(reason, &problem);
         }
+        self.note = Some(problem);
+        if self.status.moving_to.is_some() { self.go_back() } else { self.tidy_up() }
     }
 
     /// The rule that is published has the weights of this rollout: it fits the spec, or it is held.
@@ -183,9 +183,9 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// A rollback is under way.
+    /// A rollback is under way, or has been made.
     fn goes_back(&self) -> bool {
-        self.governs() && self.status.moving_to == Some(Target::Rollback)
+        self.governs() && self.status.position() == Some(Target::Rollback)
     }
 
     fn advance(&mut self, plan: &Plan) {

@@ -140,6 +140,11 @@ fn going_back_needs_nothing_but_what_is_published() {
             }
             scene.settle();
             assert_eq!((scene.stage().as_str(), scene.weights()), ("Rollback", (100, 0)), "{stage} {reason}");
+            assert_eq!(
+                (scene.phase(), scene.rollout.status.safe_to_remove.as_slice()),
+                (Phase::RolledBack, [Backend::Blue].as_slice())
+            );
+            assert!(scene.message().starts_with("Rollback: green serves everything with revision v1, and blue may be"));
             assert_eq!(condition(&scene, ConditionType::Accepted), (ConditionStatus::False, reason), "{stage}");
         }
     }
