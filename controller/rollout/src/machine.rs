@@ -225,11 +225,19 @@ impl<'a> Draft<'a> {
         let has_weight = self.observed.published.as_ref().is_some_and(|published| published.weights.of(backend) > 0);
         if !self.observed.backend(backend).is_ready() {
             Availability::Absent
-        } else if has_weight || self.blind_gateway(backend).is_none() {
+        } else if has_weight || self.had_weight(backend) || self.blind_gateway(backend).is_none() {
             Availability::Usable
         } else {
             Availability::Unseen
         }
+    }
+
+    /// It had weight under another name. Gateways look the new one up before they take the routes that name it, so until
+    /// then the old ones serve, and nothing calls for moving the weight.
+    fn had_weight(&self, backend: Backend) -> bool {
+        let is_renamed = self.before.governs.as_ref().is_some_and(|former| *former != self.rollout.governs());
+        let had_weight = self.before.weights.is_some_and(|weights| weights.of(backend) > 0);
+        is_renamed && self.observed.published.is_none() && had_weight
     }
 
     /// A live gateway that knows no endpoint of the backend.

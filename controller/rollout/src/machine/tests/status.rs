@@ -151,6 +151,24 @@ fn going_back_needs_nothing_but_what_is_published() {
 }
 
 #[test]
+fn a_backend_that_is_renamed_keeps_its_weight_until_gateways_know_the_new_name() {
+    for (renamed, stage, weights) in [("green", "Green_100", (100, 0)), ("blue", "Blue_50", (50, 50))] {
+        let mut scene = Scene::at(stage, &json!({"target": stage}));
+        scene.settle();
+        let spec = &mut scene.rollout.spec;
+        let backend = if renamed == "green" { &mut spec.green } else { &mut spec.blue };
+        backend.host = "another".to_owned();
+        scene.observed.published = None;
+        for gateway in &mut scene.observed.gateways {
+            let load = if renamed == "green" { &mut gateway.green } else { &mut gateway.blue };
+            *load = crate::Load::default();
+        }
+        scene.decide();
+        assert_eq!(scene.weights(), weights, "{renamed}");
+    }
+}
+
+#[test]
 fn a_rule_that_another_rollout_governs_is_left_alone() {
     let mut scene = Scene::at("Blue_50", &json!({"target": "Rollback"}));
     let (place, by) = ("VirtualService abtesting/model spec.http[0]".to_owned(), "abtesting/older".to_owned());
