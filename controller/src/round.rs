@@ -823,9 +823,10 @@ fn publish_governed(documents: &[Document], decided: &[Decided]) -> Result<Strin
 fn lacks_documents(view: &View, rollout: &ModelRollout) -> Option<Obstacle> {
     let in_gateway_mode = rollout.spec.mode == Mode::Gateway;
     let of_namespace = view.frozen.get(rollout.route_namespace());
-    let Obstacle { message, .. } = view.documents.unreadable.as_ref().or(of_namespace).filter(|_| in_gateway_mode)?;
+    let Obstacle { reason, message } =
+        view.documents.unreadable.as_ref().or(of_namespace).filter(|_| in_gateway_mode)?;
     let message = format!("{message}; the documents that are published stay until then");
-    Some(Obstacle { reason: "DocumentsUnreadable", message })
+    Some(Obstacle { reason, message })
 }
 
 fn slow(failure: &Obstacle) -> Obstacle {
