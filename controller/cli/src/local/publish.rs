@@ -1,8 +1,7 @@
 //! What gateways read: a directory laid out as kubelet mounts a ConfigMap. A new version is written beside the old one
 //! and comes into effect by one rename, of the link `..data`; a crash before it leaves the old version and some rubbish
-//! that the next swap removes.
+//! that the next swap removes. Nothing waits for the disk: what a crash of the machine takes is published anew.
 
-use super::directory::{sync_directory, write_whole};
 use anyhow::{Context as _, bail};
 use std::fs;
 use std::io;
@@ -62,7 +61,7 @@ impl Mount {
         let name = version_name();
         let version = self.root.join(&name);
         fs::create_dir(&version)?;
-        write_whole(&version.join(KEY), text.as_bytes())?;
+        fs::write(version.join(KEY), text)?;
         remove_if_there(&self.root.join(NEW_DATA))?;
         symlink(&name, self.root.join(NEW_DATA))?;
         let swapped = Instant::now();
@@ -72,7 +71,6 @@ impl Mount {
             remove_if_there(&visible)?;
             symlink(Path::new(DATA).join(KEY), &visible)?;
         }
-        sync_directory(&self.root)?;
         self.remove_versions_except(&name)?;
         Ok(swapped)
     }
