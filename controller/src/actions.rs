@@ -74,7 +74,7 @@ impl Work<'_> {
         let backends = self.backends;
         let wanted = actions.iter().filter_map(|action| match action {
             Action::WarmUp { backend } => Some(*backend),
-            Action::Deploy { .. } | Action::Remove { .. } => None,
+            Action::Deploy { .. } | Action::Scale { .. } | Action::Remove { .. } => None,
         });
         let pods = wanted.flat_map(|backend| {
             let ready = &backends[usize::from(backend == Backend::Blue)].ready;
@@ -84,8 +84,9 @@ impl Work<'_> {
     }
 }
 
-/// Managed: the revision of the template.
+/// Managed: the revision of the template; none of one from which no backend can be made.
 pub fn template_revision(rollout: &ModelRollout) -> Option<String> {
     let template = rollout.spec.template.as_ref().filter(|_| rollout.spec.workload == Workload::Managed)?;
+    workloads::parse_template(template).ok()?;
     Some(workloads::template_revision(template))
 }

@@ -4,6 +4,7 @@
 
 use crate::names::REVISION;
 use crate::view::View;
+use crate::workloads;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
@@ -29,6 +30,8 @@ pub struct BackendView {
     is_updated: bool,
     /// One of them has fewer ready pods than it is to have.
     is_short: bool,
+    /// How many pods the largest of them is to have.
+    replicas: Option<u32>,
 }
 
 /// An endpoint that takes requests.
@@ -65,6 +68,7 @@ impl BackendView {
                     for deployment in pod.into_iter().flat_map(|pod| deployments_of(&view.deployments, pod)) {
                         found.is_updated &= is_updated(deployment);
                         found.is_short |= !is_whole(deployment);
+                        found.replicas = found.replicas.max(workloads::replicas_of(deployment));
                     }
                 }
             }
@@ -110,6 +114,7 @@ impl BackendView {
             runs: identity.runs,
             doubt: identity.doubt,
             short: self.is_short,
+            replicas: self.replicas,
             warmed: self.ready.iter().all(|endpoint| warmed.contains(&endpoint.uid)),
         }
     }

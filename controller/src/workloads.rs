@@ -142,7 +142,7 @@ impl<'a> Workloads<'a> {
         else {
             return Ok(());
         };
-        match self.template_of_spec(&candidate.revision) {
+        match self.template_of_spec(next, &candidate.revision) {
             Some(template) if parse_template(template).is_ok() => self.store(&candidate.revision, template).await,
             _ => Ok(()),
         }
@@ -153,6 +153,7 @@ impl<'a> Workloads<'a> {
         match action {
             Action::WarmUp { .. } => Ok(false),
             Action::Deploy { backend, revision } => self.deploy(*backend, revision).await,
+            Action::Scale { backend, replicas } => self.scale_to(*backend, *replicas).await,
             Action::Remove { backend } => self.remove(*backend).await,
         }
     }
@@ -162,21 +163,24 @@ impl<'a> Workloads<'a> {
         let Some(replicas) = self.rollout.spec.replicas else { return Ok(false) };
         let mut changed = false;
         for backend in Backend::BOTH {
-            let Found::Owned(live) = self.find(backend) else { continue };
-            let has = live.spec.as_ref().and_then(|spec| spec.replicas).and_then(|has| u32::try_from(has).ok());
-            if has == Some(replicas) || is_leaving(live) {
-                continue;
-            }
-            let patch = json!({
-                "metadata": {"resourceVersion": live.metadata.resource_version},
-                "spec": {"replicas": replicas},
-            });
-            let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-            let written = self.deployments().patch(&live.name_any(), &parameters, &Patch::Merge(patch)).await;
-            written.map_err(ApiError::of("patch", title(live)))?;
-            changed = true;
+            changed |= self.scale_to(backend, replicas).await?;
         }
         Ok(changed)
+    }
+
+    async fn scale_to(&self, backend: Backend, replicas: u32) -> Result<bool, WorkloadError> {
+        let Found::Owned(live) = self.find(backend) else { return Ok(false) };
+        if replicas_of(live) == Some(replicas) || is_leaving(live) {
+            return Ok(false);
+        }
+        let patch = json!({
+            "metadata": {"resourceVersion": live.metadata.resource_version},
+            "spec": {"replicas": replicas},
+        });
+        let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let written = self.deployments().patch(&live.name_any(), &parameters, &Patch::Merge(patch)).await;
+        written.map_err(ApiError::of("patch", title(live)))?;
+        Ok(true)
     }
 
     /// Removes the stored templates of revisions that neither the status nor the spec names any more. A former leader that
@@ -207,7 +211,7 @@ impl<'a> Workloads<'a> {
     async fn deploy(&self, backend: Backend, revision: &str) -> Result<bool, WorkloadError> {
         let template = self.template(revision).await?;
         let selector = self.selector(backend)?;
-        let wanted = deployment(self.rollout, self.owner_uid, backend, revision, &template, &selector)?;
+        let mut wanted = deployment(self.rollout, self.owner_uid, backend, revision, &template, &selector)?;
         let other = backend.other();
         if self.selector(other).is_ok_and(|selector| is_selected_by(&wanted, &selector)) {
             return Err(WorkloadError::Ambiguous { backend, other });
@@ -216,6 +220,7 @@ impl<'a> Workloads<'a> {
         match self.find(backend) {
             Found::Foreign(live) => Err(foreign(title(live), &live.metadata)),
             Found::Absent => {
+                self.begin_as_large_as(other, &mut wanted);
                 let place = title(&wanted);
                 self.deployments().create(&parameters, &wanted).await.map_err(ApiError::of("create", place))?;
                 Ok(true)
@@ -227,6 +232,13 @@ impl<'a> Workloads<'a> {
                 written.map_err(ApiError::of("update", title(live)))?;
                 Ok(true)
             }
+        }
+    }
+
+    /// Without a number in the spec a backend begins with as many pods as the other one has, whoever scaled that.
+    fn begin_as_large_as(&self, other: Backend, wanted: &mut Deployment) {
+        if let (Found::Owned(other), Some(spec)) = (self.find(other), &mut wanted.spec) {
+            spec.replicas = spec.replicas.or(other.spec.as_ref().and_then(|spec| spec.replicas));
         }
     }
 
@@ -256,23 +268,19 @@ impl<'a> Workloads<'a> {
             }
             return stored.data.map(|data| data.0).ok_or_else(|| WorkloadError::NoTemplate(revision.to_owned()));
         }
-        let of_spec = self.template_of_spec(revision);
+        let of_spec = self.template_of_spec(&self.rollout.status, revision);
         let template = of_spec.ok_or_else(|| WorkloadError::NoTemplate(revision.to_owned()))?;
         parse_template(template)?;
         self.store(revision, template).await?;
         Ok(template.clone())
     }
 
-    /// The spec's template, if that is the revision which it stands for.
-    fn template_of_spec(&self, revision: &str) -> Option<&'a Value> {
-        let template = self.rollout.spec.template.as_ref();
-        template.filter(|_| self.wanted_revision().as_deref() == Some(revision))
-    }
-
-    /// What the spec's template is called: a name that somebody gave it comes first.
-    fn wanted_revision(&self) -> Option<String> {
-        let RolloutSpec { revision, template, .. } = &self.rollout.spec;
-        revision.clone().or_else(|| template.as_ref().map(template_revision))
+    /// The spec's template, if that is the revision which it stands for: a name that somebody gave it comes first.
+    fn template_of_spec(&self, status: &RolloutStatus, revision: &str) -> Option<&'a Value> {
+        let RolloutSpec { template, .. } = &self.rollout.spec;
+        let template = template.as_ref()?;
+        let is_named = status.wanted_revision(&self.rollout.spec).map(|wanted| wanted == revision);
+        is_named.unwrap_or_else(|| template_revision(template) == revision).then_some(template)
     }
 
     /// What is stored for a revision already stays as it is: a revision has one template.
@@ -287,9 +295,10 @@ impl<'a> Workloads<'a> {
 
     fn revisions_in_use(&self, status: &RolloutStatus) -> BTreeSet<String> {
         let candidate = status.candidate.as_ref().map(|candidate| candidate.revision.clone());
-        let named =
-            [status.stable_revision.clone(), status.previous_revision.clone(), candidate, self.wanted_revision()];
-        named.into_iter().flatten().collect()
+        let RolloutSpec { revision, template, .. } = &self.rollout.spec;
+        let of_template = template.as_ref().map(template_revision);
+        let named = [&status.stable_revision, &status.previous_revision, &candidate, revision, &of_template];
+        named.into_iter().flatten().cloned().collect()
     }
 
     /// The labels by which traffic finds the pods of a backend.
@@ -339,6 +348,11 @@ fn is_owned(metadata: &ObjectMeta, owner_uid: &str) -> bool {
 fn foreign(object: String, metadata: &ObjectMeta) -> WorkloadError {
     let owner = controller_of(metadata).map(|owner| format!("{} {}", owner.kind, owner.name));
     WorkloadError::Foreign { object, owner: owner.unwrap_or_else(|| "somebody else".to_owned()) }
+}
+
+/// How many pods it is to have.
+pub fn replicas_of(deployment: &Deployment) -> Option<u32> {
+    u32::try_from(deployment.spec.as_ref()?.replicas?).ok()
 }
 
 /// It is being deleted, and waits for its pods.

@@ -70,9 +70,13 @@ impl ModelRollout {
         let former = candidate.filter(|candidate| candidate.revision == revision);
         let in_progress = former.is_some() && !was_rolled_back;
         let asked_for = self.spec.revision.as_deref() == Some(revision);
+        let is_superseded = asked_for && self.wanted_revision() != self.spec.revision.as_ref();
         let mut changed = self.clone();
         if let Some(former) = former.filter(|_| was_rolled_back) {
             changed.spec.attempt = former.attempt + 1;
+        } else if is_superseded {
+            // What is written already is written anew.
+            changed.spec.attempt = self.spec.attempt + 1;
         } else if !asked_for && !in_progress {
             changed.spec.attempt = 0;
         }
@@ -99,7 +103,7 @@ impl ModelRollout {
         }
         let reached = self.status.stage.and_then(Target::stage);
         let is_other = |wanted: &String| *wanted != candidate.revision || self.spec.attempt != candidate.attempt;
-        let newer = self.spec.revision.clone().filter(is_other);
+        let newer = self.wanted_revision().cloned().filter(is_other);
         let target = match (newer, reached) {
             // The newer revision waits for the end of this one, and the target is already its own.
             (Some(_), Some(reached)) if reached.replaces_green() => Stage::Green100,
@@ -118,6 +122,11 @@ impl ModelRollout {
         Ok(target)
     }
 
+    /// What the spec wants to be rolled out: [`RolloutStatus::wanted_revision`](crate::RolloutStatus::wanted_revision).
+    pub fn wanted_revision(&self) -> Option<&String> {
+        self.status.wanted_revision(&self.spec)
+    }
+
     /// Nothing goes forward until it is resumed.
     pub fn pause(&mut self) {
         self.spec.paused = true;
@@ -130,7 +139,8 @@ impl ModelRollout {
 
     /// Goes back: the candidate if one is in progress, else to the revision before the stable one.
     pub fn roll_back(&mut self) -> Result<RollbackRequest, CommandError> {
-        let is_new = self.spec.revision.is_some() && self.spec.revision != self.status.stable_revision;
+        let wanted = self.wanted_revision();
+        let is_new = wanted.is_some() && wanted != self.status.stable_revision.as_ref();
         let waits_to_start = is_new && self.status.stage != Some(Target::Rollback);
         if self.status.in_progress() || waits_to_start {
             if self.status.stable_revision.is_none() {

@@ -108,9 +108,9 @@ pub use registry::{
 pub use render::{MAX_PUBLISHED_BYTES, RenderError, RouteSelectionError, governed_rule, publish, route_weights};
 pub use resource::{
     API_VERSION, Approval, BackendRef, Candidate, Condition, ConditionStatus, ConditionType, FieldError, Gate,
-    GateKind, GateSpec, InvalidRollout, KIND, Mode, ModelRollout, ObjectMetadata, OnBackendLoss, OnDrainDeadline,
-    Phase, Plan, RollbackReason, RollbackStatus, RolloutSpec, RolloutStatus, RouteRef, Transition, WaitReason, Waiting,
-    WarmUp, Workload,
+    GateKind, GateSpec, InvalidRollout, KIND, Mode, ModelRollout, NamedRevision, ObjectMetadata, OnBackendLoss,
+    OnDrainDeadline, Phase, Plan, RollbackReason, RollbackStatus, RolloutSpec, RolloutStatus, RouteRef, Transition,
+    WaitReason, Waiting, WarmUp, Workload,
 };
 pub use stage::{
     Percent, STAGE_TABLE, Stage, StagePlan, StagePlanError, StageRow, Target, UnknownStage, UnknownTarget,

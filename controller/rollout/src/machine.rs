@@ -64,6 +64,13 @@ pub enum Action {
         /// What it is to serve: the candidate, or the stable one that is restored.
         revision: String,
     },
+    /// Managed, where the spec names no number: give the backend this many pods, as many as the other one has.
+    Scale {
+        /// Which.
+        backend: Backend,
+        /// How many.
+        replicas: u32,
+    },
     /// Managed: remove the backend. It has no weight at any gateway and no requests in flight.
     Remove {
         /// Which.
@@ -99,6 +106,7 @@ pub fn decide(rollout: &ModelRollout, observed: &Observation) -> Decision {
         (Ok(_), Err(error)) => draft.hold_on(WaitReason::Route, error.to_string()),
         (Ok(plan), Ok(_)) => {
             draft.status.governs = Some(rollout.governs());
+            draft.name_revision();
             draft.choose_candidate(&plan);
             draft.choose_direction(plan.target());
             draft.keep_workloads();
@@ -382,6 +390,16 @@ impl<'a> Draft<'a> {
                 }
             }
         }
+    }
+
+    /// Managed: a backend that is to get weight has no fewer pods than the one that loses it. An autoscaler takes pods away
+    /// where there are no requests, and nobody gives any to a backend that is new. Returns how many it is to have, if more.
+    fn scale_up(&mut self, backend: Backend) -> Option<u32> {
+        let is_ours = self.spec.workload == Workload::Managed && self.spec.replicas.is_none();
+        let (own, other) = (self.observed.backend(backend).replicas, self.observed.backend(backend.other()).replicas);
+        let replicas = other.filter(|other| is_ours && own.is_some_and(|own| own < *other))?;
+        self.actions.push(Action::Scale { backend, replicas });
+        Some(replicas)
     }
 
     /// Every live gateway has the weights of `target`.

@@ -62,6 +62,8 @@ pub struct BackendObservation {
     pub doubt: Option<String>,
     /// It has fewer ready endpoints than it is to have. That keeps nobody from going back to it, only from going on.
     pub short: bool,
+    /// How many pods its Deployment is to have; none where nothing says that.
+    pub replicas: Option<u32>,
     /// The driver has warmed what it serves at present. Not asked for without `spec.warmUp`.
     pub warmed: bool,
 }

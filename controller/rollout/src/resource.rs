@@ -6,8 +6,8 @@ mod status;
 
 pub use plan::{FieldError, Gate, InvalidRollout, Plan};
 pub use status::{
-    Candidate, Condition, ConditionStatus, ConditionType, Phase, RollbackReason, RollbackStatus, RolloutStatus,
-    Transition, WaitReason, Waiting,
+    Candidate, Condition, ConditionStatus, ConditionType, NamedRevision, Phase, RollbackReason, RollbackStatus,
+    RolloutStatus, Transition, WaitReason, Waiting,
 };
 
 use crate::stage::{Stage, Target};
@@ -102,10 +102,12 @@ pub struct RolloutSpec {
     /// Managed only: the pod template from which the backends are made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<serde_json::Value>,
-    /// Managed only: the pods of each backend. Without it a backend begins with one, and an autoscaler may change that.
+    /// Managed only: the pods of each backend. Without it an autoscaler may change them: the first green begins with one,
+    /// and a backend gets no more weight before it has as many as the other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<u32>,
-    /// The revision of the image to roll out. Managed: that of the template, if absent.
+    /// The revision of the image to roll out. Managed: that of the template, if absent; a template that changes later than
+    /// this is rolled out all the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
     /// Raised to roll the same revision out once more after it was rolled back.

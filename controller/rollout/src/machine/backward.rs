@@ -20,6 +20,8 @@ impl Draft<'_> {
         if !self.green_is_stable() {
             return self.restore_green();
         }
+        // Going back waits for no pod.
+        self.scale_up(Backend::Green);
         let Some(weights) = self.weights() else {
             return;
         };

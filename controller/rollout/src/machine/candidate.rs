@@ -1,15 +1,57 @@
 //! Which revision is rolled out, and whether it goes forward or back.
 
 use super::{Draft, Severity};
-use crate::resource::{Candidate, OnBackendLoss, Plan, RollbackReason, RollbackStatus, Workload};
+use crate::resource::{Candidate, NamedRevision, OnBackendLoss, Plan, RollbackReason, RollbackStatus, Workload};
 use crate::stage::{Stage, Target};
 use crate::weights::Backend;
 
 impl Draft<'_> {
     /// What the spec wants to be rolled out.
     fn wanted_candidate(&self) -> Option<Candidate> {
-        let revision = self.spec.revision.as_ref().or(self.observed.template_revision.as_ref())?;
+        let revision = self.status.wanted_revision(self.spec).or(self.observed.template_revision.as_ref())?;
         Some(Candidate { revision: revision.clone(), attempt: self.spec.attempt })
+    }
+
+    /// Managed: of `spec.revision` and the template, what changed last says what is wanted. A revision alone is one whose
+    /// template was stored, as a rollback after `Green_100` asks for.
+    pub(super) fn name_revision(&mut self) {
+        let Some(revision) = &self.spec.revision else {
+            self.status.named = None;
+            return;
+        };
+        let attempt = self.spec.attempt;
+        let is_same = |named: &NamedRevision| named.revision == *revision && named.attempt == attempt;
+        let before = self.status.named.take();
+        // A status that is older than this field says nothing of the template of its stable revision.
+        let is_known = before.is_some() || self.status.stable_revision.as_ref() != Some(revision);
+        let former = before.filter(is_same);
+        // A template from which nothing can be made changes nothing.
+        let Some(template) = self.observed.template_revision.as_ref().filter(|_| self.spec.template.is_some()) else {
+            self.status.named = former.filter(|_| self.spec.template.is_some());
+            return;
+        };
+        let mut named = former.unwrap_or_else(|| NamedRevision {
+            revision: revision.clone(),
+            attempt,
+            template: template.clone(),
+            superseded_by: None,
+            stored: revision != template && is_known && self.is_in_use(revision),
+        });
+        named.superseded_by = (named.template != *template).then(|| template.clone());
+        self.note = match &named.superseded_by {
+            Some(newer) => Some(format!("the template, {newer}, is newer than spec.revision {revision} and counts")),
+            None if named.stored => {
+                Some(format!("spec.revision {revision} keeps its stored template, until spec.template changes"))
+            }
+            None => None,
+        };
+        self.status.named = Some(named);
+    }
+
+    fn is_in_use(&self, revision: &String) -> bool {
+        let status = &self.status;
+        let candidate = status.candidate.as_ref().map(|candidate| &candidate.revision);
+        [status.stable_revision.as_ref(), status.previous_revision.as_ref(), candidate].contains(&Some(revision))
     }
 
     /// Takes up what the spec wants to be rolled out, unless what is under way must end first.

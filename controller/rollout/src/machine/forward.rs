@@ -39,7 +39,7 @@ impl Draft<'_> {
         if let Err((reason, text)) = self.holds(stage) {
             return self.wait_for(reason, &text);
         }
-        if self.gate_is_open(plan, stage) {
+        if self.gate_is_open(plan, stage) && self.is_large_enough(stage, next) {
             self.meet_candidate();
             self.status.moving_to = Some(Target::Stage(next));
             let text = format!("publishing {}", next.weights());
@@ -151,6 +151,16 @@ impl Draft<'_> {
             return false;
         }
         true
+    }
+
+    /// The backend that gets weight has as many pods as the other, and they are ready.
+    fn is_large_enough(&mut self, stage: Stage, next: Stage) -> bool {
+        let gains = |backend: &Backend| next.weights().of(*backend) > stage.weights().of(*backend);
+        let Some(backend) = Backend::BOTH.into_iter().find(gains) else { return true };
+        let Some(replicas) = self.scale_up(backend) else { return true };
+        let text = format!("scaling {backend} to {replicas} pods, as many as {} has", backend.other());
+        self.wait_for(WaitReason::CandidateReady, &text);
+        false
     }
 
     fn target_reached(&self, plan: &Plan, stage: Stage) -> Option<String> {

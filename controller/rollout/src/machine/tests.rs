@@ -6,6 +6,7 @@ mod drain;
 mod first;
 mod forward;
 mod laws;
+mod managed;
 mod status;
 mod time;
 

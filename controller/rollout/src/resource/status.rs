@@ -3,6 +3,7 @@
 
 use crate::governed::Governed;
 use crate::identity::KnownRun;
+use crate::resource::RolloutSpec;
 use crate::stage::{Stage, Target};
 use crate::timestamp::Timestamp;
 use crate::weights::{Backend, Weights};
@@ -55,6 +56,9 @@ pub struct RolloutStatus {
     /// Once it is set the candidate goes back, whatever the spec says later.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rollback: Option<RollbackStatus>,
+    /// Managed: which template `spec.revision` stands for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub named: Option<NamedRevision>,
     /// What is waited for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waiting: Option<Waiting>,
@@ -125,6 +129,26 @@ pub struct Candidate {
     /// `spec.attempt` when it began.
     #[serde(default)]
     pub attempt: u32,
+}
+
+/// That `spec.revision` was written, and beside which template: of the two, what changed last is rolled out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct NamedRevision {
+    /// `spec.revision`.
+    pub revision: String,
+    /// `spec.attempt`.
+    #[serde(default)]
+    pub attempt: u32,
+    /// The revision of the template that the spec had then.
+    pub template: String,
+    /// The revision of the template that the spec has now, if it changed since.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub superseded_by: Option<String>,
+    /// The name was in use, so that it means the template that is stored for it, and not the spec's.
+    #[serde(default)]
+    pub stored: bool,
 }
 
 /// That a candidate goes back.
@@ -301,6 +325,15 @@ impl RolloutStatus {
         !self.in_progress() && matches!(self.phase, Phase::Idle | Phase::Complete | Phase::RolledBack)
     }
 
+    /// What the spec wants to be rolled out, as far as a status can tell: `spec.revision`, or the template that changed
+    /// after it was written. None if only the spec's template says it.
+    pub fn wanted_revision<'a>(&'a self, spec: &'a RolloutSpec) -> Option<&'a String> {
+        let revision = spec.revision.as_ref()?;
+        let is_named = |named: &&NamedRevision| named.revision == *revision && named.attempt == spec.attempt;
+        let named = self.named.as_ref().filter(is_named);
+        Some(named.and_then(|named| named.superseded_by.as_ref()).unwrap_or(revision))
+    }
+
     /// What decides the weights: what is being entered, else what was reached.
     pub fn position(&self) -> Option<Target> {
         self.moving_to.or(self.stage)
@@ -344,7 +377,6 @@ impl RolloutStatus {
         }
     }
 
-    /// Appends to the history, which keeps only the latest entries.
     /// Takes what lies after `now` for now. It was written by a machine whose clock was ahead; what is counted from there
     /// begins anew, and ends at the latest when its time from now is over.
     pub(crate) fn set_back_to(&mut self, now: Timestamp) {
@@ -354,6 +386,7 @@ impl RolloutStatus {
         }
     }
 
+    /// Appends to the history, which keeps only the latest entries.
     pub(crate) fn remember(&mut self, transition: Transition) {
         self.history.push(transition);
         let surplus = self.history.len().saturating_sub(HISTORY_LENGTH);

@@ -376,6 +376,7 @@ impl World {
                 }
                 self.deploy(*backend, revision);
             }
+            Action::Scale { .. } => {}
             Action::Remove { backend } => {
                 self.check_idle(*backend, true)?;
                 law(self.pods[index(backend.other())].ready, || {
