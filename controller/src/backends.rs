@@ -4,7 +4,7 @@
 
 use crate::names::REVISION;
 use crate::view::View;
-use crate::workloads;
+use crate::{twins, workloads};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
@@ -54,8 +54,9 @@ impl BackendView {
         };
         let subset = view.subset_labels(rollout, reference);
         let slices = view.slices.get(&service).map(Vec::as_slice).unwrap_or_default();
+        let family = twins::family(view, &service);
         let mut found = Self { is_updated: true, ..Self::default() };
-        for slice in slices {
+        for slice in slices.iter().filter(|slice| family.is_none_or(|family| slice.address_type == family)) {
             let Some(port) = target_port(view, &service, reference, slice) else { continue };
             for endpoint in &slice.endpoints {
                 let pod = pod_of(view, &service, endpoint);
@@ -224,4 +225,49 @@ fn is_whole(deployment: &Deployment) -> bool {
     let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
     let ready = deployment.status.as_ref().and_then(|status| status.ready_replicas).unwrap_or(0);
     ready >= wanted
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+    use super::*;
+
+    /// Green's Service has these address families, and two ready pods with an address of each.
+    fn dual_stack(families: &[&str]) -> View {
+        let name = ServiceName { namespace: "abtesting".to_owned(), name: "green".to_owned() };
+        let service = json!({"metadata": {"name": "green"}, "spec": {"ipFamilies": families}});
+        let slice = |family: &str, addresses: [&str; 2]| -> EndpointSlice {
+            let endpoint = |address: &&str| json!({"addresses": [address], "conditions": {"ready": true}});
+            let endpoints: Vec<Value> = addresses.iter().map(endpoint).collect();
+            let slice = json!({
+                "metadata": {"name": family}, "addressType": family, "ports": [{"port": 5001}], "endpoints": endpoints,
+            });
+            serde_json::from_value(slice).unwrap()
+        };
+        let slices = vec![slice("IPv6", ["fd00::1", "fd00::2"]), slice("IPv4", ["10.0.0.1", "10.0.0.2"])];
+        let mut view = View::default();
+        view.services.insert(name.clone(), serde_json::from_value(service).unwrap());
+        view.slices.insert(name, slices);
+        view
+    }
+
+    #[test]
+    fn of_two_address_families_the_one_counts_in_which_gateways_find_the_pods() {
+        let rollout: ModelRollout = serde_json::from_value(json!({
+            "apiVersion": "turnout.dev/v1alpha1", "kind": "ModelRollout",
+            "metadata": {"name": "model", "namespace": "abtesting"},
+            "spec": {"route": {"virtualService": "model"}, "green": {"host": "green"}, "blue": {"host": "blue"}},
+        }))
+        .unwrap();
+        let check = |families: &[&str], expected: &[&str]| {
+            let found = BackendView::of(&dual_stack(families), &rollout, Backend::Green);
+            let ready: Vec<IpAddr> = found.ready.iter().map(|endpoint| endpoint.address.ip()).collect();
+            let expected: Vec<IpAddr> = expected.iter().map(|address| address.parse().unwrap()).collect();
+            assert_eq!(ready, expected, "{families:?}");
+            assert_eq!(found.digest(), address_digest(expected.into_iter()), "{families:?}");
+        };
+        check(&["IPv4", "IPv6"], &["10.0.0.1", "10.0.0.2"]);
+        check(&["IPv6", "IPv4"], &["fd00::1", "fd00::2"]);
+        check(&["IPv4"], &["10.0.0.1", "10.0.0.2"]);
+    }
 }

@@ -80,10 +80,12 @@ struct Endpoint {
     terminating: bool,
 }
 
-/// By pod. One that is in two slices while it moves between them serves if one of them says so.
+/// By pod. One that is in two slices while it moves between them serves if one of them says so. Of a pod with two addresses
+/// the one of IPv4 is asked: the gateway's own default is to listen there.
 fn endpoints(slices: &[EndpointSlice]) -> BTreeMap<String, Endpoint> {
     let mut found: BTreeMap<String, Endpoint> = BTreeMap::new();
-    for endpoint in slices.iter().flat_map(|slice| &slice.endpoints) {
+    let (of_v4, others): (Vec<_>, Vec<_>) = slices.iter().partition(|slice| slice.address_type == "IPv4");
+    for endpoint in of_v4.into_iter().chain(others).flat_map(|slice| &slice.endpoints) {
         let Some(address) = endpoint.addresses.first().and_then(|text| text.parse::<IpAddr>().ok()) else { continue };
         let pod = endpoint.target_ref.as_ref().and_then(|target| target.name.clone());
         let conditions = endpoint.conditions.clone().unwrap_or_default();
@@ -140,6 +142,19 @@ pub async fn nudge(client: &Client, settings: &Settings, pods: &[String], value:
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_gateway_with_two_addresses_that_of_ipv4_is_asked() {
+        let slice = |family: &str, address: &str| -> EndpointSlice {
+            let endpoint = json!({"addresses": [address], "targetRef": {"kind": "Pod", "name": "a"}});
+            let slice = json!({"addressType": family, "metadata": {"name": "s"}, "endpoints": [endpoint]});
+            serde_json::from_value(slice).expect("a slice")
+        };
+        let found = endpoints(&[slice("IPv6", "fd00::1"), slice("IPv4", "10.0.0.1")]);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found["a"].address.to_string(), "10.0.0.1");
+        assert_eq!(endpoints(&[slice("IPv6", "fd00::1")])["a"].address.to_string(), "fd00::1");
+    }
 
     #[test]
     fn an_endpoint_serves_unless_it_says_otherwise() {

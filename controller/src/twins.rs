@@ -85,6 +85,16 @@ pub async fn remove(client: &Client, name: &ServiceName, twin: &Service) -> Resu
     }
 }
 
+/// The address family in which gateways find the pods of a Service, if anything says it: that of its twin, which it keeps,
+/// or its own first one. In a cluster with two families each pod has an address, and an endpoint, of each.
+pub fn family<'a>(view: &'a View, name: &ServiceName) -> Option<&'a str> {
+    let is_beside = |other: &ServiceName, twin: &Service| {
+        is_twin(twin) && other.namespace == name.namespace && twin.labels().get(TWIN_OF) == Some(&name.name)
+    };
+    let twin = view.services.iter().find(|(other, twin)| is_beside(other, twin)).map(|(_, twin)| twin);
+    family_of(twin).or_else(|| family_of(view.services.get(name)))
+}
+
 /// The controller made it.
 pub fn is_twin(service: &Service) -> bool {
     service.labels().get(MANAGED_BY).is_some_and(|by| by == FIELD_MANAGER) && service.labels().contains_key(TWIN_OF)
@@ -103,10 +113,21 @@ fn service_of(view: &View, twin: &Twin) -> Service {
             cluster_ip: Some("None".to_owned()),
             selector: Some(twin.selector.clone()),
             ports: Some(twin.ports.iter().map(port).collect()),
+            ip_families: family_of(view.services.get(&service_beside(twin))).map(|family| vec![family.to_owned()]),
+            ip_family_policy: Some("SingleStack".to_owned()),
             ..ServiceSpec::default()
         }),
         status: None,
     }
+}
+
+fn service_beside(twin: &Twin) -> ServiceName {
+    ServiceName { namespace: twin.namespace.clone(), name: twin.service.clone() }
+}
+
+/// The first address family of a Service, in which its twin has its pods.
+fn family_of(service: Option<&Service>) -> Option<&str> {
+    service?.spec.as_ref()?.ip_families.as_ref()?.first().map(String::as_str)
 }
 
 fn port(port: &turnout_rollout::TwinPort) -> ServicePort {
@@ -121,8 +142,7 @@ fn port(port: &turnout_rollout::TwinPort) -> ServicePort {
 
 /// With the Service goes its twin.
 fn owner(view: &View, twin: &Twin) -> Option<OwnerReference> {
-    let name = ServiceName { namespace: twin.namespace.clone(), name: twin.service.clone() };
-    let service = view.services.get(&name)?;
+    let service = view.services.get(&service_beside(twin))?;
     Some(OwnerReference {
         api_version: "v1".to_owned(),
         kind: "Service".to_owned(),

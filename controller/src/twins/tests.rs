@@ -79,3 +79,26 @@ fn a_twin_selects_as_its_service_does_and_carries_nothing_by_which_others_manage
     assert_eq!(json!(twin.metadata.labels), json!({MANAGED_BY: FIELD_MANAGER, TWIN_OF: "scorer-canary"}));
     assert_eq!(json!(twin.spec.unwrap().selector), selector);
 }
+
+#[test]
+fn a_twin_has_the_first_address_family_of_its_service_and_keeps_it() {
+    let mut view = view(&["scorer-canary"]);
+    add_service(&mut view, "scorer-canary", &json!({"app": "scorer"}), &json!({}));
+    let name = ServiceName { namespace: "flagger".to_owned(), name: "scorer-canary".to_owned() };
+    let made = |view: &View| service_of(view, &registry(view, RegistryKind::Twins).twins[0]);
+    assert_eq!((made(&view).spec.unwrap().ip_families, family(&view, &name)), (None, None), "nothing says it");
+    let families = |view: &mut View, name: &ServiceName, families: &[&str]| {
+        let spec = view.services.get_mut(name).unwrap().spec.as_mut().unwrap();
+        spec.ip_families = Some(families.iter().map(|&family| family.to_owned()).collect());
+    };
+    families(&mut view, &name, &["IPv6", "IPv4"]);
+    let twin = made(&view);
+    let spec = twin.spec.clone().unwrap();
+    assert_eq!(json!([spec.ip_families, spec.ip_family_policy]), json!([["IPv6"], "SingleStack"]));
+    assert_eq!(family(&view, &name), Some("IPv6"));
+
+    let twin_name = ServiceName { namespace: "flagger".to_owned(), name: twin.name_any() };
+    view.services.insert(twin_name.clone(), twin);
+    families(&mut view, &twin_name, &["IPv4"]);
+    assert_eq!(family(&view, &name), Some("IPv4"), "it was made before its Service had two");
+}
