@@ -142,7 +142,7 @@ impl<'a> Workloads<'a> {
         else {
             return Ok(());
         };
-        match self.template_of_spec(next, &candidate.revision) {
+        match template_of_spec(self.rollout, next, &candidate.revision) {
             Some(template) if parse_template(template).is_ok() => self.store(&candidate.revision, template).await,
             _ => Ok(()),
         }
@@ -268,19 +268,11 @@ impl<'a> Workloads<'a> {
             }
             return stored.data.map(|data| data.0).ok_or_else(|| WorkloadError::NoTemplate(revision.to_owned()));
         }
-        let of_spec = self.template_of_spec(&self.rollout.status, revision);
+        let of_spec = template_of_spec(self.rollout, &self.rollout.status, revision);
         let template = of_spec.ok_or_else(|| WorkloadError::NoTemplate(revision.to_owned()))?;
         parse_template(template)?;
         self.store(revision, template).await?;
         Ok(template.clone())
-    }
-
-    /// The spec's template, if that is the revision which it stands for: a name that somebody gave it comes first.
-    fn template_of_spec(&self, status: &RolloutStatus, revision: &str) -> Option<&'a Value> {
-        let RolloutSpec { template, .. } = &self.rollout.spec;
-        let template = template.as_ref()?;
-        let is_named = status.wanted_revision(&self.rollout.spec).map(|wanted| wanted == revision);
-        is_named.unwrap_or_else(|| template_revision(template) == revision).then_some(template)
     }
 
     /// What is stored for a revision already stays as it is: a revision has one template.
@@ -323,6 +315,13 @@ impl<'a> Workloads<'a> {
     fn stored(&self) -> Api<ControllerRevision> {
         Api::namespaced(self.client.clone(), &self.rollout.metadata.namespace)
     }
+}
+
+/// The spec's template, if that is what the revision stands for at this status: a name that somebody gave it comes first.
+fn template_of_spec<'a>(rollout: &'a ModelRollout, status: &RolloutStatus, revision: &str) -> Option<&'a Value> {
+    let template = rollout.spec.template.as_ref()?;
+    let is_named = status.wanted_revision(&rollout.spec).map(|wanted| wanted == revision);
+    is_named.unwrap_or_else(|| template_revision(template) == revision).then_some(template)
 }
 
 /// The rollout as the owner of what is made for it: it goes with the rollout.

@@ -194,6 +194,24 @@ fn a_revision_depends_on_the_content_alone() {
 }
 
 #[test]
+fn the_template_of_the_spec_is_kept_under_its_name_or_its_own_revision() {
+    let own = template_revision(&template());
+    let check = |name: Value, superseded_by: Option<&str>, revision: &str, expected: bool| {
+        let mut rollout = rollout(json!({"template": template(), "revision": name.clone()}));
+        let named = json!({"named": {"revision": name, "template": "t1", "supersededBy": superseded_by}});
+        rollout.status = serde_json::from_value(if name.is_null() { json!({}) } else { named }).unwrap();
+        let found = template_of_spec(&rollout, &rollout.status, revision);
+        assert_eq!(found.is_some(), expected, "{name} {superseded_by:?} {revision}");
+    };
+    check(Value::Null, None, &own, true);
+    check(Value::Null, None, "v2", false);
+    check(json!("v2"), None, "v2", true);
+    check(json!("v2"), None, &own, false);
+    check(json!("v2"), Some(&own), "v2", false);
+    check(json!("v2"), Some(&own), &own, true);
+}
+
+#[test]
 fn stored_templates_have_names_that_never_meet() {
     let named = |name: &str, revision: &str, uid: &str| {
         let mut rollout = rollout(json!({}));

@@ -17,11 +17,11 @@ impl Draft<'_> {
     }
 
     pub(super) fn go_back(&mut self) {
+        // Going back waits for no pod of them.
+        self.scale_up(Backend::Green);
         if !self.green_is_stable() {
             return self.restore_green();
         }
-        // Going back waits for no pod.
-        self.scale_up(Backend::Green);
         let Some(weights) = self.weights() else {
             return;
         };

@@ -137,4 +137,9 @@ fn going_back_scales_green_and_does_not_wait_for_it() {
     let decision = scene.decide();
     assert_eq!(decision.actions, [Action::Scale { backend: Backend::Green, replicas: 5 }]);
     assert_eq!(decision.weights, Some(Weights::all(Backend::Green)));
+
+    let mut scene = sized("Blue_Green", Backend::Green, Some(1), &json!({}));
+    scene.target("Rollback");
+    let restored = deploy(Backend::Green, "v1");
+    assert_eq!(scene.decide().actions, [Action::Scale { backend: Backend::Green, replicas: 5 }, restored]);
 }
