@@ -92,7 +92,8 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
         }
     };
     match arguments.output {
-        Output::Text => print(&format!("{name}: {outcome} ({})", rollout.status.message))?,
+        Output::Text if code == DONE => print(&format!("{name}: {outcome} ({})", rollout.status.message))?,
+        Output::Text => print(&format!("{name}: {outcome} ({})", reason(&rollout)))?,
         Output::Json => {
             print_json(&json!({ "name": name, "outcome": outcome, "code": code, "status": rollout.status }))?;
         }
@@ -102,14 +103,38 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
 
 /// What is waited for, and what keeps it from coming.
 fn told_by(place: &Place, rollout: &ModelRollout) -> String {
-    format!("{}\n{}", rollout.status.message, place.problems().join("\n"))
+    format!("{}\n{}", reason(rollout), place.problems().join("\n"))
+}
+
+/// Why a rollout is where it is and goes no further, in one line: what keeps the controller from acting comes first.
+fn reason(rollout: &ModelRollout) -> String {
+    let status = &rollout.status;
+    let operational = status.condition(ConditionType::Operational);
+    if let Some(condition) = operational.filter(|it| it.status == ConditionStatus::False) {
+        return format!("{}: {}", condition.reason, condition.message);
+    }
+    match status.phase {
+        Phase::Invalid | Phase::Stalled if is_answered(rollout) => {
+            format!("{}: {}", status.phase.as_str(), status.message)
+        }
+        _ => answer(rollout).to_owned(),
+    }
+}
+
+/// What the status says to the newest change of the spec. One that does not know it may propose what nobody wants any more.
+pub(crate) fn answer(rollout: &ModelRollout) -> &str {
+    if is_answered(rollout) { &rollout.status.message } else { "the newest change is not taken up yet" }
+}
+
+/// The status knows the newest change of the spec.
+pub(crate) fn is_answered(rollout: &ModelRollout) -> bool {
+    rollout.metadata.generation.is_none_or(|wanted| rollout.status.observed_generation >= Some(wanted))
 }
 
 impl Goal {
     fn standing(&self, rollout: &ModelRollout) -> Standing {
         let status = &rollout.status;
-        let is_answered = rollout.metadata.generation.is_none_or(|wanted| status.observed_generation >= Some(wanted));
-        if !is_answered || status.conditions.is_empty() {
+        if !is_answered(rollout) || status.conditions.is_empty() {
             return Standing::Pending;
         }
         if self.is_reached(rollout) {
@@ -138,7 +163,7 @@ impl Goal {
             (Some(Target::Rollback), _) => status.stage == Some(Target::Rollback),
             (Some(Target::Stage(stage)), _) => {
                 let candidate = status.candidate.as_ref().map(|candidate| &candidate.revision);
-                let revision = rollout.spec.revision.as_ref().or(candidate).or(status.stable_revision.as_ref());
+                let revision = rollout.wanted_revision().or(candidate).or(status.stable_revision.as_ref());
                 revision.is_some_and(|revision| status.has_reached(revision, stage))
             }
             // At its end a rollout has blue either removed or safe to remove.
@@ -217,6 +242,36 @@ mod tests {
             "Green_100",
             Standing::Reached,
         );
+    }
+
+    #[test]
+    fn the_reason_is_the_obstacle_else_the_answer_to_what_was_asked_for_last() {
+        let phases =
+            ["Idle", "Invalid", "Progressing", "Holding", "Paused", "Stalled", "RollingBack", "RolledBack", "Complete"];
+        let message = "Blue_50: waiting for approval: promote to go on";
+        let condition = |status: &str| {
+            json!({"type": "Operational", "status": status, "reason": "Forbidden", "message": "a right is missing",
+                   "lastTransitionTime": "2026-01-01T00:00:00Z"})
+        };
+        for (phase, target) in phases.iter().flat_map(|phase| ["Blue_50", "Rollback"].map(|target| (*phase, target))) {
+            let check = |generation: i64, conditions: Value, expected: String| {
+                let more = json!({"phase": phase, "message": message, "conditions": conditions});
+                let mut rollout = rollout(generation, &status(more));
+                rollout.spec.target = Some(target.parse().unwrap());
+                assert_eq!(reason(&rollout), expected, "{phase} {target} {generation}");
+            };
+            let answered = match phase {
+                "Invalid" | "Stalled" => format!("{phase}: {message}"),
+                _ => message.to_owned(),
+            };
+            for works in [json!([]), json!([condition("True")])] {
+                check(2, works.clone(), answered.clone());
+                check(3, works, "the newest change is not taken up yet".to_owned());
+            }
+            for generation in [2, 3] {
+                check(generation, json!([condition("False")]), "Forbidden: a right is missing".to_owned());
+            }
+        }
     }
 
     #[test]

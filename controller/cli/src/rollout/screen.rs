@@ -5,6 +5,7 @@ use super::text::{NONE, or_none, stage};
 use crate::output::columns;
 use crate::terminal::{Marks, bold, paint};
 use crate::view::{GatewayState, View, short};
+use crate::wait::{answer, is_answered};
 use clap::builder::styling::AnsiColor;
 use turnout_rollout::{
     Backend, Condition, ConditionStatus, ConditionType, Gate, Mode, ModelRollout, Phase, Plan, Stage, Target,
@@ -34,7 +35,8 @@ pub(super) fn line(rollout: &ModelRollout, view: &View, now: Timestamp) -> Strin
     let seen = of_both(&|backend| seen(view, backend));
     let ready = of_both(&|backend| ready(view, backend));
     let place = stage(status.stage);
-    let lines: Vec<&str> = std::iter::once(&status.message).chain(&view.notes).map(String::as_str).collect();
+    let notes = view.notes.iter().map(String::as_str);
+    let lines: Vec<&str> = std::iter::once(answer(rollout)).chain(notes).collect();
     let message = lines.join("; note: ");
     let phase = status.phase.as_str();
     format!("{now} {phase} {place} wanted {wanted}; seen {seen}; ready {ready}: {message}")
@@ -53,8 +55,8 @@ fn heading(rollout: &ModelRollout, now: Timestamp, marks: Marks) -> String {
         phase => phase.as_str().to_owned(),
     };
     let mut lines = vec![format!("{}  {phase}{place}{moving}", bold(&rollout.id()))];
-    if !status.message.is_empty() {
-        lines.push(format!("  {}", status.message));
+    if !answer(rollout).is_empty() {
+        lines.push(format!("  {}", answer(rollout)));
     }
     if let Some(waiting) = &status.waiting {
         let until = waiting.until.map(|until| match until.0.checked_sub(now.0) {
@@ -63,9 +65,6 @@ fn heading(rollout: &ModelRollout, now: Timestamp, marks: Marks) -> String {
         });
         let since = duration(now.seconds_since(waiting.since));
         lines.push(format!("  waiting for {since}{}{}", until.unwrap_or_default(), hint(rollout, waiting.reason)));
-    }
-    if rollout.metadata.generation.is_some_and(|wanted| status.observed_generation < Some(wanted)) {
-        lines.push("  the newest change is not taken up yet".to_owned());
     }
     let revision = |name: &str, revision: Option<&str>| format!("{name} {}", or_none(revision));
     let candidate = status.candidate.as_ref().map(|candidate| candidate.revision.as_str());
@@ -91,6 +90,7 @@ fn heading(rollout: &ModelRollout, now: Timestamp, marks: Marks) -> String {
 fn hint(rollout: &ModelRollout, reason: WaitReason) -> String {
     let name = &rollout.metadata.name;
     match reason {
+        _ if !is_answered(rollout) || rollout.spec.target == Some(Target::Rollback) => String::new(),
         WaitReason::Gate | WaitReason::Target => format!("; to go on: turnout rollout promote {name}"),
         WaitReason::Resume => format!("; to go on: turnout rollout resume {name}"),
         _ => String::new(),

@@ -170,7 +170,7 @@ impl Draft<'_> {
             Target::Stage(target) => {
                 Some(format!("the target {target} lies before it: promote to go on, or roll back"))
             }
-            Target::Rollback => Some("it cannot be rolled back: promote to go on".to_owned()),
+            Target::Rollback => Some("it cannot be rolled back".to_owned()),
         }
     }
 

@@ -170,3 +170,26 @@ fn a_lost_blue_rolls_back_if_the_spec_wants_it() {
     scene.settle();
     assert_eq!(scene.stage(), "Blue_0", "a blue without weight is not lost");
 }
+
+#[test]
+fn whoever_asked_for_a_rollback_is_never_told_to_promote() {
+    let gates = |kind: &str| {
+        let gate = |stage: &str| json!({"stage": stage, "type": kind, "seconds": (kind == "Pause").then_some(60)});
+        let gates = ["Blue_0", "Blue_50", "Blue_100", "Blue_Green"].map(gate);
+        json!({"target": "Rollback", "gates": gates})
+    };
+    for stage in ["Blue_0", "Blue_50", "Blue_100", "Blue_Green", "Green_100"] {
+        for (kind, stable) in
+            ["None", "Manual", "Pause"].map(|kind| [(kind, true), (kind, false)]).into_iter().flatten()
+        {
+            let mut scene = Scene::at(stage, &gates(kind));
+            if !stable {
+                scene.rollout.status.stable_revision = None;
+            }
+            for _ in 0..10 {
+                scene.tick();
+                assert!(!scene.message().contains("promote"), "{stage} {kind} {stable}: {}", scene.message());
+            }
+        }
+    }
+}
