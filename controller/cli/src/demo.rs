@@ -8,7 +8,6 @@ mod tally;
 mod traffic;
 mod walk;
 
-use crate::local::directory::Directory;
 use crate::local::{GatewayOptions, Local, Scratch};
 use crate::output::{DONE, FAILED, Output, print, print_json};
 use anyhow::{Context as _, bail};
@@ -82,8 +81,7 @@ async fn walk_under_load(
     progress.say("starting two models and a gateway".to_owned());
     let listen = "127.0.0.1:0".parse().context("loopback is an address")?;
     let options = GatewayOptions { listen, workers: arguments.workers, ignore_environment: true };
-    let (mut local, notices) =
-        Local::start(Directory::make_scratch(scratch)?, options, crate::local::sample::OPEN_GATES).await?;
+    let (mut local, notices) = Local::start(scratch.path(), options, crate::local::sample::OPEN_GATES).await?;
     let may_remove_blue = local.removal_switch();
     may_remove_blue.store(false, Ordering::Relaxed);
     let tally = Arc::new(Tally::default());

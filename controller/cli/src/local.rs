@@ -16,7 +16,7 @@ mod world;
 use crate::output::{DONE, print};
 use anyhow::{Context as _, bail};
 use clap::Args;
-use directory::Directory;
+use directory::{Directory, write_whole};
 use driver::{Driver, Notice};
 use notify::{RecursiveMode, Watcher as _};
 use processes::Gateway;
@@ -65,14 +65,14 @@ pub(crate) struct Arguments {
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
     let scratch = arguments.dir.is_none().then(|| Scratch::new("turnout-local")).transpose()?;
-    let directory = match (&arguments.dir, &scratch) {
-        (Some(dir), _) => Directory::make(dir)?,
-        (None, Some(scratch)) => Directory::make_scratch(scratch)?,
+    let root = match (&arguments.dir, &scratch) {
+        (Some(dir), _) => dir.clone(),
+        (None, Some(scratch)) => scratch.path().to_owned(),
         (None, None) => bail!("there is no directory"),
     };
     let options = GatewayOptions { listen: arguments.listen, workers: arguments.workers, ignore_environment: false };
     let mut terminated = signal(SignalKind::terminate()).context("cannot wait for signals")?;
-    let (mut local, mut notices) = Local::start(directory, options, "").await?;
+    let (mut local, mut notices) = Local::start(&root, options, "").await?;
     local.record_addresses()?;
     print(&local.greeting())?;
     let outcome = tokio::select! {
@@ -115,10 +115,11 @@ pub(crate) struct Local {
 impl Local {
     /// Starts everything, in the order in which each needs the one before. `more_spec` is for a rollout that is new.
     pub(crate) async fn start(
-        directory: Directory,
+        root: &std::path::Path,
         options: GatewayOptions,
         more_spec: &str,
     ) -> anyhow::Result<(Self, mpsc::UnboundedReceiver<Notice>)> {
+        let directory = Directory::make(root)?;
         let (sender, receiver) = mpsc::unbounded_channel();
         let driver = Driver::new(directory.clone(), sender)?;
         Gateway::forget_former(&directory)?;
@@ -180,7 +181,7 @@ impl Local {
             "green": self.workloads.address(Backend::Green),
             "blue": self.workloads.address(Backend::Blue),
         });
-        self.directory.write_whole(&self.directory.root().join("addresses.json"), format!("{addresses:#}\n").as_bytes())
+        write_whole(&self.directory.root().join("addresses.json"), format!("{addresses:#}\n").as_bytes())
     }
 
     fn greeting(&self) -> String {

@@ -3,10 +3,8 @@
 //! - `status/NAME.json`, `routes/`, `problems.json`: written by the one driver, which holds `driver.lock`;
 //! - `gateways/NAME.json`: the addresses of each gateway that lives, written by the gateway itself.
 //!
-//! Files are replaced whole: a reader sees the old or the new one, and a crash leaves nothing to repair. Where the directory
-//! goes with its command, no write waits for the disk: that takes seconds where others write much.
+//! Files are replaced whole: a reader sees the old or the new one, and a crash leaves nothing to repair.
 
-use super::scratch::Scratch;
 use anyhow::{Context as _, bail};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -24,8 +22,6 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub(crate) struct Directory {
     root: PathBuf,
-    /// It goes with the command that made it.
-    is_scratch: bool,
 }
 
 /// What holds a lock of the directory. The system lets go of it when the process ends, however it ends.
@@ -56,12 +52,12 @@ impl Directory {
         if !root.join("rollouts").is_dir() {
             bail!("{0} holds no rollouts: start `turnout local --dir {0}` first", root.display());
         }
-        Ok(Self { root: root.to_owned(), is_scratch: false })
+        Ok(Self { root: root.to_owned() })
     }
 
     /// The directory at `root`, made where it is missing.
     pub(crate) fn make(root: &Path) -> anyhow::Result<Self> {
-        let directory = Self { root: root.to_owned(), is_scratch: false };
+        let directory = Self { root: root.to_owned() };
         for part in [
             directory.documents(),
             directory.rollouts(),
@@ -72,11 +68,6 @@ impl Directory {
             fs::create_dir_all(&part).with_context(|| format!("cannot make {}", part.display()))?;
         }
         Ok(directory)
-    }
-
-    /// The same for a directory that goes with this command.
-    pub(crate) fn make_scratch(scratch: &Scratch) -> anyhow::Result<Self> {
-        Ok(Self { is_scratch: true, ..Self::make(scratch.path())? })
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -183,28 +174,12 @@ impl Directory {
         let comment = former.split_inclusive('\n').take_while(|line| line.starts_with('#'));
         let rollout = ModelRollout { status: RolloutStatus::default(), ..rollout.clone() };
         let text = serde_yaml::to_string(&rollout).context("cannot write the rollout as YAML")?;
-        self.write_whole(&path, (comment.collect::<String>() + &text).as_bytes())
+        write_whole(&path, (comment.collect::<String>() + &text).as_bytes())
     }
 
     pub(crate) fn write_status(&self, name: &str, status: &RolloutStatus) -> anyhow::Result<()> {
         let text = serde_json::to_string_pretty(status).context("cannot write the status as JSON")?;
-        self.write_whole(&self.status_file(name), (text + "\n").as_bytes())
-    }
-
-    /// Replaces a file of the directory whole, and returns when that will survive a crash of the machine, if that matters.
-    pub(crate) fn write_whole(&self, path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-        let unfinished = path.with_extension("unfinished");
-        let write = || -> io::Result<()> {
-            let mut file = File::create(&unfinished)?;
-            file.write_all(bytes)?;
-            if self.is_scratch {
-                return fs::rename(&unfinished, path);
-            }
-            file.sync_all()?;
-            fs::rename(&unfinished, path)?;
-            File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
-        };
-        write().with_context(|| format!("cannot write {}", path.display()))
+        write_whole(&self.status_file(name), (text + "\n").as_bytes())
     }
 
     /// Removes what is known of rollouts that are gone, so that a new one of the same name begins at the beginning.
@@ -226,7 +201,7 @@ impl Directory {
 
     pub(crate) fn write_problems(&self, problems: &[String]) -> anyhow::Result<()> {
         let text = serde_json::to_string_pretty(problems).context("cannot write the problems as JSON")?;
-        self.write_whole(&self.root.join("problems.json"), (text + "\n").as_bytes())
+        write_whole(&self.root.join("problems.json"), (text + "\n").as_bytes())
     }
 
     /// The gateways that live, by name. One whose file cannot be read is there without addresses.
@@ -251,6 +226,19 @@ pub(crate) fn parse_rollout(name: &str, text: &[u8]) -> anyhow::Result<ModelRoll
         bail!("metadata.name is `{}`: it must be `{name}`, as the file is called", rollout.metadata.name);
     }
     Ok(rollout)
+}
+
+/// Replaces a file whole, and returns when that will survive a crash.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let unfinished = path.with_extension("unfinished");
+    let write = || -> io::Result<()> {
+        let mut file = File::create(&unfinished)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&unfinished, path)?;
+        File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn read_json<T: DeserializeOwned>(path: &Path) -> anyhow::Result<Option<T>> {

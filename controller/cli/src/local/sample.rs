@@ -1,7 +1,7 @@
 //! The sample's routes and a rollout of it, as a new local directory begins with: what the charts install in a cluster,
 //! with the addresses of two local processes instead of Services.
 
-use super::directory::Directory;
+use super::directory::{Directory, write_whole};
 use super::observe::REVISION_LABEL;
 use anyhow::Context as _;
 use serde_json::{Value, json};
@@ -74,10 +74,10 @@ pub(crate) const OPEN_GATES: &str = "  gates:\n  - {stage: Blue_50, type: None}\
 pub(crate) fn write(directory: &Directory, more_spec: &str) -> anyhow::Result<()> {
     let routes = directory.documents().join("routes.yaml");
     if crate::routes::yaml_files(&directory.documents())?.is_empty() {
-        directory.write_whole(&routes, ROUTES.as_bytes())?;
+        write_whole(&routes, ROUTES.as_bytes())?;
     }
     if directory.rollout_names()?.is_empty() {
-        directory.write_whole(&directory.rollout_file(ROLLOUT), format!("{MODEL_ROLLOUT}{more_spec}").as_bytes())?;
+        write_whole(&directory.rollout_file(ROLLOUT), format!("{MODEL_ROLLOUT}{more_spec}").as_bytes())?;
     }
     Ok(())
 }
@@ -111,7 +111,7 @@ pub(crate) fn write_endpoint(
     });
     let text = serde_yaml::to_string(&document).context("cannot write the endpoint as YAML")?;
     let comment = "# Written by `turnout local`: where the model process is.\n";
-    directory.write_whole(&endpoint_file(directory, backend), (comment.to_owned() + &text).as_bytes())
+    write_whole(&endpoint_file(directory, backend), (comment.to_owned() + &text).as_bytes())
 }
 
 /// What a backend served when its endpoint was written last: none if it was gone; `default` if it was never written.

@@ -13,6 +13,11 @@ use tempfile::TempDir;
 /// Far longer than anything takes; only a failure waits so long.
 const PATIENCE: Duration = Duration::from_mins(1);
 
+/// A directory in memory, where there is such a place: on a busy disk a write may take longer than anything here.
+fn in_memory() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
 /// What a command came to.
 #[derive(Debug)]
 pub(crate) struct Ran {
@@ -158,7 +163,7 @@ pub(crate) struct Local {
 impl Local {
     /// Starts over a fresh directory.
     pub(crate) fn start() -> Self {
-        let mut local = Self { root: tempfile::tempdir().unwrap(), running: None };
+        let mut local = Self { root: in_memory(), running: None };
         local.start_again();
         local
     }
