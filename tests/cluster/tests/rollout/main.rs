@@ -8,6 +8,7 @@ mod crash;
 mod loss;
 mod managed;
 mod objects;
+mod pins;
 mod rights;
 mod stages;
 mod uninstall;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         .node_case("a_wrong_clock_makes_no_second_leader", crash::a_wrong_clock_makes_no_second_leader)
         .case("one_of_two_controllers_leads", crash::one_of_two_controllers_leads)
         .case("managed_models_come_and_go_without_loss", managed::managed_models_come_and_go_without_loss)
+        .case("pins_at_full_load_keep_nothing_back", pins::pins_at_full_load_keep_nothing_back)
         .case("a_missing_right_is_said_and_costs_nothing", rights::a_missing_right_is_said_and_costs_nothing)
         .case("the_chart_tests_itself", accepted::the_chart_tests_itself)
         .case("model_rollouts_are_accepted_and_refused", accepted::model_rollouts_are_accepted_and_refused)
