@@ -12,13 +12,15 @@ mod pins;
 mod rights;
 mod stages;
 mod uninstall;
+mod unlabelled;
 
 use std::process::ExitCode;
 
 use turnout_cluster::{Image, Options, Suite};
 
 fn main() -> ExitCode {
-    let options = Options { images: Image::OWN.to_vec(), ..Options::default() };
+    let images = Image::OWN.into_iter().chain([Image::OtherModel]).collect();
+    let options = Options { images, ..Options::default() };
     Suite::new("rollout", options)
         .case("five_stages_lose_no_request", stages::five_stages_lose_no_request)
         .case("a_rollback_from_each_stage_loses_no_request", stages::a_rollback_from_each_stage_loses_no_request)
@@ -32,6 +34,8 @@ fn main() -> ExitCode {
         .case("one_of_two_controllers_leads", crash::one_of_two_controllers_leads)
         .case("managed_models_come_and_go_without_loss", managed::managed_models_come_and_go_without_loss)
         .case("pins_at_full_load_keep_nothing_back", pins::pins_at_full_load_keep_nothing_back)
+        .node_case("images_tell_revisions_apart", unlabelled::images_tell_revisions_apart)
+        .case("labels_tell_revisions_of_one_image_apart", unlabelled::labels_tell_revisions_of_one_image_apart)
         .case("a_missing_right_is_said_and_costs_nothing", rights::a_missing_right_is_said_and_costs_nothing)
         .case("the_chart_tests_itself", accepted::the_chart_tests_itself)
         .case("model_rollouts_are_accepted_and_refused", accepted::model_rollouts_are_accepted_and_refused)
