@@ -7,6 +7,7 @@ mod controller;
 mod crash;
 mod loss;
 mod managed;
+mod misfit;
 mod objects;
 mod pins;
 mod rights;
@@ -36,6 +37,8 @@ fn main() -> ExitCode {
         .case("pins_at_full_load_keep_nothing_back", pins::pins_at_full_load_keep_nothing_back)
         .node_case("images_tell_revisions_apart", unlabelled::images_tell_revisions_apart)
         .case("labels_tell_revisions_of_one_image_apart", unlabelled::labels_tell_revisions_of_one_image_apart)
+        .case("what_does_not_fit_changes_no_weight", misfit::what_does_not_fit_changes_no_weight)
+        .case("going_back_needs_no_documents", misfit::going_back_needs_no_documents)
         .case("a_missing_right_is_said_and_costs_nothing", rights::a_missing_right_is_said_and_costs_nothing)
         .case("the_chart_tests_itself", accepted::the_chart_tests_itself)
         .case("model_rollouts_are_accepted_and_refused", accepted::model_rollouts_are_accepted_and_refused)
