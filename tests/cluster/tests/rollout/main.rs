@@ -10,6 +10,7 @@ mod managed;
 mod misfit;
 mod objects;
 mod pins;
+mod renamed;
 mod rights;
 mod stages;
 mod uninstall;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         .case("labels_tell_revisions_of_one_image_apart", unlabelled::labels_tell_revisions_of_one_image_apart)
         .case("what_does_not_fit_changes_no_weight", misfit::what_does_not_fit_changes_no_weight)
         .case("going_back_needs_no_documents", misfit::going_back_needs_no_documents)
+        .case("a_renamed_service_changes_no_weight", renamed::a_renamed_service_changes_no_weight)
         .case("a_missing_right_is_said_and_costs_nothing", rights::a_missing_right_is_said_and_costs_nothing)
         .case("the_chart_tests_itself", accepted::the_chart_tests_itself)
         .case("model_rollouts_are_accepted_and_refused", accepted::model_rollouts_are_accepted_and_refused)
