@@ -5,6 +5,7 @@ mod accepted;
 mod confirm;
 mod controller;
 mod crash;
+mod deleted_namespace;
 mod loss;
 mod managed;
 mod misfit;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         .case("what_does_not_fit_changes_no_weight", misfit::what_does_not_fit_changes_no_weight)
         .case("going_back_needs_no_documents", misfit::going_back_needs_no_documents)
         .case("a_renamed_service_changes_no_weight", renamed::a_renamed_service_changes_no_weight)
+        .case("a_deleted_namespace_is_no_other_ones_loss", deleted_namespace::a_deleted_namespace_is_no_other_ones_loss)
         .case("a_missing_right_is_said_and_costs_nothing", rights::a_missing_right_is_said_and_costs_nothing)
         .case("the_chart_tests_itself", accepted::the_chart_tests_itself)
         .case("model_rollouts_are_accepted_and_refused", accepted::model_rollouts_are_accepted_and_refused)
