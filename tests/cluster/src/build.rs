@@ -32,6 +32,8 @@ pub enum Image {
     CommandLine,
     /// `cluster-model`, a scoring model that does as a test tells it; see `model`.
     Model,
+    /// The same program in another image, with a digest of its own.
+    OtherModel,
     /// What holds a pod's namespaces open; every cluster has it.
     Pause,
     /// CoreDNS; every cluster has it.
@@ -39,16 +41,17 @@ pub enum Image {
 }
 
 impl Image {
-    /// The images that are made of this workspace.
+    /// The images that are made of this workspace, each of a program of its own.
     pub const OWN: [Self; 4] = [Self::Proxy, Self::Controller, Self::CommandLine, Self::Model];
 
-    /// The name of its program and of the image.
+    /// The name of the image, and of its program unless that has another image, too.
     pub fn name(self) -> &'static str {
         match self {
             Self::Proxy => "turnout-proxy",
             Self::Controller => "turnout-controller",
             Self::CommandLine => "turnout",
             Self::Model => "cluster-model",
+            Self::OtherModel => "other-model",
             Self::Pause => "pause",
             Self::CoreDns => "coredns",
         }
@@ -75,12 +78,12 @@ impl Image {
             *built = Some(rust::static_binaries()?);
         }
         let folder = built.as_ref().context("it has just been built")?;
-        Ok(folder.join(self.name()))
+        Ok(folder.join(if self == Self::OtherModel { Self::Model.name() } else { self.name() }))
     }
 
     /// Whether it is made of this workspace.
     fn is_own(self) -> bool {
-        Self::OWN.contains(&self)
+        self == Self::OtherModel || Self::OWN.contains(&self)
     }
 
     /// CoreDNS listens on a port below 1024.

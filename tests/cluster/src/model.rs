@@ -23,8 +23,12 @@ pub struct Model {
     pub backend: String,
     /// What it answers, such as `New Model A`.
     pub answer: String,
-    /// The label `turnout.dev/revision` of its pods, and the header `x-revision`.
+    /// What its pods run: [`Image::Model`] or [`Image::OtherModel`].
+    pub image: Image,
+    /// The header `x-revision`, and the label `turnout.dev/revision` of its pods.
     pub revision: String,
+    /// Its pods have that label.
+    pub is_labelled: bool,
     /// How many pods.
     pub replicas: u32,
     /// How long it takes to answer.
@@ -44,7 +48,9 @@ impl Model {
             name: name.to_owned(),
             backend: backend.to_owned(),
             answer: answer.to_owned(),
+            image: Image::Model,
             revision: revision.to_owned(),
+            is_labelled: true,
             replicas: 2,
             delay_ms: 0,
             startup_ms: 0,
@@ -66,10 +72,13 @@ impl Model {
     /// The Deployment alone.
     pub fn deployment(&self) -> Value {
         let own = json!({ "app": self.name });
-        let labels = json!({ "app": self.name, "turnout.dev/revision": self.revision });
+        let mut labels = own.clone();
+        if self.is_labelled {
+            labels["turnout.dev/revision"] = json!(self.revision);
+        }
         let container = json!({
             "name": "model",
-            "image": Image::Model.reference(),
+            "image": self.image.reference(),
             "imagePullPolicy": "IfNotPresent",
             "args": ["--backend", self.backend, "--answer", self.answer, "--revision", self.revision,
                 "--delay-ms", self.delay_ms.to_string(), "--startup-ms", self.startup_ms.to_string(),

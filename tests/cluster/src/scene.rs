@@ -85,7 +85,7 @@ impl<'cluster> Scene<'cluster> {
         Ok(scene)
     }
 
-    /// Documents and empty Services, for a rollout that makes its models itself.
+    /// Documents and empty Services, for models that a rollout or a case makes itself.
     pub fn without_models(cluster: &'cluster Cluster, namespace: &'static str) -> Result<Self> {
         let scene = Self::empty(cluster, namespace)?;
         for backend in ["green", "blue"] {

@@ -5,19 +5,25 @@ mod accepted;
 mod confirm;
 mod controller;
 mod crash;
+mod deleted_namespace;
 mod loss;
 mod managed;
+mod misfit;
 mod objects;
+mod pins;
+mod renamed;
 mod rights;
 mod stages;
 mod uninstall;
+mod unlabelled;
 
 use std::process::ExitCode;
 
 use turnout_cluster::{Image, Options, Suite};
 
 fn main() -> ExitCode {
-    let options = Options { images: Image::OWN.to_vec(), ..Options::default() };
+    let images = Image::OWN.into_iter().chain([Image::OtherModel]).collect();
+    let options = Options { images, ..Options::default() };
     Suite::new("rollout", options)
         .case("five_stages_lose_no_request", stages::five_stages_lose_no_request)
         .case("a_rollback_from_each_stage_loses_no_request", stages::a_rollback_from_each_stage_loses_no_request)
@@ -30,6 +36,13 @@ fn main() -> ExitCode {
         .node_case("a_wrong_clock_makes_no_second_leader", crash::a_wrong_clock_makes_no_second_leader)
         .case("one_of_two_controllers_leads", crash::one_of_two_controllers_leads)
         .case("managed_models_come_and_go_without_loss", managed::managed_models_come_and_go_without_loss)
+        .case("pins_at_full_load_keep_nothing_back", pins::pins_at_full_load_keep_nothing_back)
+        .node_case("images_tell_revisions_apart", unlabelled::images_tell_revisions_apart)
+        .case("labels_tell_revisions_of_one_image_apart", unlabelled::labels_tell_revisions_of_one_image_apart)
+        .case("what_does_not_fit_changes_no_weight", misfit::what_does_not_fit_changes_no_weight)
+        .case("going_back_needs_no_documents", misfit::going_back_needs_no_documents)
+        .case("a_renamed_service_changes_no_weight", renamed::a_renamed_service_changes_no_weight)
+        .case("a_deleted_namespace_is_no_other_ones_loss", deleted_namespace::a_deleted_namespace_is_no_other_ones_loss)
         .case("a_missing_right_is_said_and_costs_nothing", rights::a_missing_right_is_said_and_costs_nothing)
         .case("the_chart_tests_itself", accepted::the_chart_tests_itself)
         .case("model_rollouts_are_accepted_and_refused", accepted::model_rollouts_are_accepted_and_refused)

@@ -14,26 +14,11 @@ const BLUE: Weights = Weights { green: 0, blue: 100 };
 const DEADLINE: Duration = Duration::from_mins(2);
 
 pub(crate) fn managed_models_come_and_go_without_loss(cluster: &Cluster) -> Result<()> {
-    let mut scene = Scene::without_models(cluster, "managed")?;
-    let documents = format!("documents.existingConfigMap={DOCUMENTS}");
-    release::install(cluster, scene.namespace, &[&documents, "managedWorkloads.enabled=true"])?;
-    scene.gateway = release::gateway(cluster)?;
-    let mut rollout = scene.rollout();
-    rollout["spec"]["workload"] = json!("Managed");
-    rollout["spec"]["replicas"] = json!(2);
-    rollout["spec"]["warmUp"] = json!({ "path": "/score", "requests": 5 });
-    rollout["spec"]["template"] = template("r1");
-    rollout["spec"]["revision"] = json!("r1");
-    cluster.apply(scene.namespace, &rollout.to_string())?;
-
-    // The first one has nobody to take over from.
-    scene.wait_for("Green_100")?;
-    await_deployments(&scene, &["green"])?;
-    await_revision(&scene, "r1")?;
+    let scene = begin(cluster, "managed", template("r1"))?;
     let mut load = SplitLoad::without_pins(cluster, scene.gateway, &scene.host())?;
     load.check("the first model", GREEN)?;
 
-    roll_out(&scene, "r2")?;
+    roll_out(&scene, "r2", &template("r2"))?;
     await_deployments(&scene, &["green", "blue"])?;
     load.check("Blue_0", GREEN)?;
     scene.promote_to("Blue_50")?;
@@ -49,7 +34,7 @@ pub(crate) fn managed_models_come_and_go_without_loss(cluster: &Cluster) -> Resu
     load.check("blue is removed", GREEN)?;
 
     // Back from the last stage but one, where green is the new model already: it is restored.
-    roll_out(&scene, "r3")?;
+    roll_out(&scene, "r3", &template("r3"))?;
     for stage in &STAGES[1..4] {
         scene.promote_to(stage)?;
     }
@@ -73,15 +58,34 @@ pub(crate) fn managed_models_come_and_go_without_loss(cluster: &Cluster) -> Resu
     load.finish()
 }
 
+/// The release, and the rollout of `r1`, which has nobody to take over from; returns when green serves it.
+pub(crate) fn begin<'a>(cluster: &'a Cluster, namespace: &'static str, template: Value) -> Result<Scene<'a>> {
+    let mut scene = Scene::without_models(cluster, namespace)?;
+    let documents = format!("documents.existingConfigMap={DOCUMENTS}");
+    release::install(cluster, scene.namespace, &[&documents, "managedWorkloads.enabled=true"])?;
+    scene.gateway = release::gateway(cluster)?;
+    let mut rollout = scene.rollout();
+    rollout["spec"]["workload"] = json!("Managed");
+    rollout["spec"]["replicas"] = json!(2);
+    rollout["spec"]["warmUp"] = json!({ "path": "/score", "requests": 5 });
+    rollout["spec"]["template"] = template;
+    rollout["spec"]["revision"] = json!("r1");
+    cluster.apply(scene.namespace, &rollout.to_string())?;
+    scene.wait_for("Green_100")?;
+    await_deployments(&scene, &["green"])?;
+    await_revision(&scene, "r1")?;
+    Ok(scene)
+}
+
 /// Changes the template, and returns when the rollout of it is at its first stage.
-fn roll_out(scene: &Scene<'_>, revision: &str) -> Result<()> {
-    let spec = json!({ "template": template(revision), "revision": revision, "target": null });
+pub(crate) fn roll_out(scene: &Scene<'_>, revision: &str, template: &Value) -> Result<()> {
+    let spec = json!({ "template": template, "revision": revision, "target": null });
     scene.cluster.patch(scene.namespace, "modelrollout", ROLLOUT, &json!({ "spec": spec }))?;
     scene.wait_for(STAGES[0])
 }
 
 /// One template for both backends: its pods know by a label which they are.
-fn template(revision: &str) -> Value {
+pub(crate) fn template(revision: &str) -> Value {
     let backend = json!({ "fieldRef": { "fieldPath": "metadata.labels['turnout.dev/backend']" } });
     let container = json!({
         "name": "model",
@@ -97,7 +101,7 @@ fn template(revision: &str) -> Value {
 }
 
 /// Exactly these backends have a Deployment.
-fn await_deployments(scene: &Scene<'_>, backends: &[&str]) -> Result<()> {
+pub(crate) fn await_deployments(scene: &Scene<'_>, backends: &[&str]) -> Result<()> {
     scene.cluster.wait_until(&format!("there are Deployments of {}", backends.join(" and ")), DEADLINE, || {
         let found = scene.cluster.list(scene.namespace, "deployments", "")?;
         let mut found: Vec<_> =
@@ -109,7 +113,7 @@ fn await_deployments(scene: &Scene<'_>, backends: &[&str]) -> Result<()> {
 }
 
 /// Green serves this revision, which the gateway knows as soon as its DNS answers do.
-fn await_revision(scene: &Scene<'_>, revision: &str) -> Result<()> {
+pub(crate) fn await_revision(scene: &Scene<'_>, revision: &str) -> Result<()> {
     scene.cluster.wait_until(&format!("green serves {revision}"), DEADLINE, || {
         let answer = scene.score(Some("green"))?;
         ensure!(answer.header("x-revision") == Some(revision), "{answer:?}");

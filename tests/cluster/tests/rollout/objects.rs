@@ -72,7 +72,8 @@ fn await_published(scene: &Scene<'_>, text: &str) -> Result<()> {
     })
 }
 
-fn published(cluster: &Cluster) -> Result<String> {
+/// What gateways are given.
+pub(crate) fn published(cluster: &Cluster) -> Result<String> {
     let routes = cluster.get(release::NAMESPACE, "configmap", release::ROUTES)?;
     Ok(routes["data"]["routes.yaml"].as_str().unwrap_or_default().to_owned())
 }
