@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 use turnout_cluster::scene::{DOCUMENTS, ROLLOUT, Scene};
 use turnout_cluster::{Cluster, SplitLoad, release};
-use turnout_rollout::{ConditionStatus, ConditionType, RolloutStatus, Weights};
+use turnout_rollout::{Backend, ConditionStatus, ConditionType, RolloutStatus, Weights};
 
 use crate::objects::published;
 
@@ -73,7 +73,8 @@ pub(crate) fn going_back_needs_no_documents(cluster: &Cluster) -> Result<()> {
 fn roll_back(scene: &Scene<'_>, load: &mut SplitLoad<'_>, how: &str) -> Result<()> {
     scene.turnout(&["rollout", "rollback", ROLLOUT])?;
     scene.turnout(&["wait", ROLLOUT, "--stage", "Rollback", "--timeout", "60s"])?;
-    load.check(&format!("rolled back {how}"), GREEN)
+    load.check(&format!("rolled back {how}"), GREEN)?;
+    scene.wait_for_status("blue may be removed", |status| status.safe_to_remove == [Backend::Blue])
 }
 
 fn await_refusal(scene: &Scene<'_>, said: &str) -> Result<()> {
