@@ -79,7 +79,9 @@ pub fn identify(status: &RolloutStatus, green: Evidence, blue: Evidence) -> [Ide
     let is_declared = !is_labelled(&green) && !is_exposed(status);
     let mut of_blue = identity(status, blue);
     // The name that it got from its fingerprint is nobody's once it is not the stable one: people give it their own.
-    let is_nameless = of_blue.revision == of_blue.runs.as_ref().map(Fingerprint::name);
+    let is_own =
+        |known: &KnownRun| Some(&known.revision) == of_blue.revision.as_ref() && known.runs.name() == known.revision;
+    let is_nameless = status.known.iter().any(is_own);
     if is_nameless && of_blue.revision != status.stable_revision && of_blue.revision.as_deref() != candidate {
         of_blue.revision = None;
     }
@@ -261,7 +263,8 @@ mod tests {
         ]);
         for candidate in ["r1", "image-a-x"] {
             let more = json!({"known": known, "stableRevision": "r2", "candidate": {"revision": candidate}});
-            check(&status("Blue_0", more), pods("b", "x"), pods("a", "x"), ["r2", candidate]);
+            check(&status("Blue_0", more.clone()), pods("b", "x"), pods("a", "x"), ["r2", candidate]);
+            check(&status("Blue_0", more), pods("b", "x"), pods("a", "other arguments"), ["r2", candidate]);
         }
     }
 
