@@ -1,0 +1,148 @@
+//! What gateways get: twins and the published ConfigMap, or, in Istio mode, two weights of a VirtualService.
+
+use super::{Controller, Decided, Outcome, Round};
+use crate::documents::freeze;
+use crate::istio;
+use crate::published::{PublishedRoutes, fence};
+use crate::rollouts::{RolloutObject, Rollouts};
+use crate::twins;
+use crate::view::View;
+use kube::api::DynamicObject;
+use std::time::Duration;
+use turnout_rollout::{Mode, Obstacle, Registry, RenderError, publish, route_weights};
+use turnout_routes::documents::Document;
+
+impl Controller {
+    /// Publishes what was decided, if that differs from what is published. Returns what is published then.
+    pub(super) async fn publish(&mut self, view: &View, decided: &[Decided], round: &mut Round) -> PublishedRoutes {
+        let current = view.published.clone();
+        let cannot_hold = |(object, _): &(DynamicObject, String)| RolloutObject::former(object).is_none();
+        let is_uncertain =
+            view.rollouts.unreadable.iter().any(cannot_hold) || decided.iter().any(Decided::is_uncertain);
+        if !self.settings.has_gateway() || is_uncertain {
+            return current;
+        }
+        let registry = twins::registry(view, self.settings.registry);
+        let mut documents = registry.join(&view.documents.documents);
+        let refused = twins::apply(&self.client, &self.settings, view, &registry).await;
+        for (namespace, error) in &refused {
+            self.failed_in(decided, namespace, error, round);
+        }
+        // What gateways know goes on, with other weights if need be: they must not look up what is not there.
+        freeze(&mut documents, &current.documents, |name| view.is_frozen(name) || refused.contains_key(name));
+        self.tell_notices(&registry.notices);
+        // Gateways refuse a text without documents, so the last one that they took stays.
+        if documents.is_empty() {
+            return current;
+        }
+        let text = match publish_governed(&documents, decided) {
+            Ok(text) => text,
+            Err(error) => {
+                let message = format!("{error}; until then changes of documents wait, and weights move as decided");
+                self.hold_all(decided, &Obstacle { reason: "NotPublishable", message }, round);
+                match publish_governed(&current.documents, decided) {
+                    Ok(text) => text,
+                    Err(_) => return current,
+                }
+            }
+        };
+        let mut fenced = as_written(view, decided);
+        fenced.readable.retain(|one| one.rollout.spec.mode == Mode::Gateway);
+        let fence = fence(&fenced);
+        if current.is(&text, &fence) {
+            self.tidy_twins(view, &registry, round).await;
+            return current;
+        }
+        if !self.is_newest(view, decided, round).await {
+            return current;
+        }
+        match current.replace(&self.client, &self.settings, &text, fence).await {
+            Ok(published) => {
+                if published.revision != current.revision {
+                    self.telemetry.published();
+                }
+                round.pause = Duration::ZERO;
+                published
+            }
+            Err(error) => {
+                self.all_failed(decided, &error, round);
+                current
+            }
+        }
+    }
+
+    /// Reads the rollouts once more before anything follows from what they say: a list may be older than what another
+    /// replica has done, or lack a rollout, and a status that need not be written proves nothing.
+    pub(super) async fn is_newest(&mut self, view: &View, decided: &[Decided], round: &mut Round) -> bool {
+        match Rollouts::read(&self.client, &view.listed).await {
+            Ok(rollouts) => {
+                let is_newest = rollouts.versions() == as_written(view, decided).versions();
+                if !is_newest {
+                    tracing::info!("looking again: a rollout has changed");
+                    round.pause = Duration::ZERO;
+                }
+                is_newest
+            }
+            Err(error) => {
+                self.all_failed(decided, &error, round);
+                false
+            }
+        }
+    }
+
+    /// A gateway that has older routes may still look a twin up.
+    pub(super) async fn tidy_twins(&self, view: &View, registry: &Registry, round: &mut Round) {
+        let revision = view.published.revision.as_deref().unwrap_or_default();
+        if view.gateways.iter().all(|gateway| gateway.has(revision))
+            && let Err(error) = twins::remove_others(&self.client, view, registry).await
+        {
+            round.problems.push(error.to_string());
+        }
+    }
+
+    /// Says what will not work, once.
+    pub(super) fn tell_notices(&mut self, notices: &[String]) {
+        for notice in notices.iter().filter(|notice| !self.notices.contains(notice)) {
+            tracing::warn!("{notice}");
+        }
+        self.notices = notices.to_vec();
+    }
+
+    pub(super) async fn patch_istio(&mut self, view: &View, decided: &[Decided], round: &mut Round) {
+        let refused_before = std::mem::take(&mut self.refused);
+        for one in decided.iter().filter(|one| one.stored && !one.is_in_gateway_mode()) {
+            let Outcome::Goes(decision) = &one.outcome else { continue };
+            let Some(weights) = decision.weights else { continue };
+            match istio::patch(&self.client, view, &one.rollout.rollout, weights).await {
+                Ok(true) => round.pause = Duration::ZERO,
+                Ok(false) => {}
+                Err(error) if error.is_unprocessable() => {
+                    let refused = (one.rollout.uid(), istio::resource_version(view, &one.rollout.rollout));
+                    // Somebody changed the rule in between: look again, decide again. Where nobody did, a policy refuses.
+                    if refused_before.contains(&refused) {
+                        self.failed(&one.rollout, &error, round);
+                    } else {
+                        tracing::info!(rollout = one.rollout.rollout.id(), "planned anew: {error}");
+                        round.pause = Duration::ZERO;
+                    }
+                    self.refused.insert(refused);
+                }
+                Err(error) => self.failed(&one.rollout, &error, round),
+            }
+        }
+    }
+}
+
+/// The text with the weights that were decided.
+pub(super) fn publish_governed(documents: &[Document], decided: &[Decided]) -> Result<String, RenderError> {
+    let governed = decided.iter().filter_map(Decided::governs);
+    let governed: Vec<_> = governed.filter(|(one, _)| route_weights(documents, one).is_ok()).collect();
+    publish(documents, &governed)
+}
+
+/// The rollouts in the versions that were written over those that were read.
+pub(super) fn as_written(view: &View, decided: &[Decided]) -> Rollouts {
+    let apart = view.apart.iter().map(|(one, _)| one);
+    let readable = decided.iter().map(|one| &one.rollout).chain(apart).cloned().collect();
+    Rollouts { readable, unreadable: view.rollouts.unreadable.clone() }
+}
