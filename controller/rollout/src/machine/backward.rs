@@ -1,6 +1,7 @@
 //! The way back: all weight to a backend that serves the stable image, confirmed everywhere, and then the candidate goes.
 
-use super::{Draft, Whose};
+use super::Draft;
+use super::drain::Whose;
 use crate::resource::WaitReason;
 use crate::stage::{Stage, Target};
 use crate::weights::{Backend, Weights};

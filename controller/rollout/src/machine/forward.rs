@@ -1,7 +1,8 @@
 //! The way forward: entering a stage means that its weights are in effect everywhere, leaving it that its work is done
 //! and its gate is open.
 
-use super::{Action, Draft, Severity, Whose};
+use super::drain::Whose;
+use super::{Action, Draft, Severity};
 use crate::resource::{Approval, Gate, Plan, WaitReason, Workload};
 use crate::stage::{Stage, Target};
 use crate::weights::Backend;
