@@ -56,7 +56,7 @@ pub(crate) fn going_back_needs_no_documents(cluster: &Cluster) -> Result<()> {
     let mut load = scene.load()?;
     scene.advance_to("Blue_50")?;
     cluster.kubectl(&["delete", "configmap", DOCUMENTS, "--namespace", release::NAMESPACE])?;
-    await_obstacle(&scene, "DocumentsUnreadable", "the documents that are published stay until then")?;
+    await_obstacle(&scene, "ApiFailure", "the documents that are published stay until then")?;
     load.check("Blue_50 without documents", HALF)?;
     roll_back(&scene, &mut load, "without documents")?;
 
