@@ -52,8 +52,9 @@ pub struct View {
 }
 
 impl View {
-    /// Reads it. Gateways come last, so that what they report is never older than what they are asked about. What is
-    /// shared must be read; a namespace that cannot be is left alone.
+    /// Reads it. Rollouts come first, since a status is written over the version that was read: whatever it was decided on
+    /// is then no older. Gateways come last, so that what they report is never older than what they are asked about. What
+    /// is shared must be read; a namespace that cannot be is left alone.
     pub async fn read(
         client: &Client,
         settings: &Settings,
@@ -61,6 +62,7 @@ impl View {
         readers: &mut Readers,
     ) -> Result<Self, ApiError> {
         let mut view = Self::default();
+        let namespaces = readers.read(client, settings).await;
         if settings.has_gateway() {
             view.published = PublishedRoutes::read(client, settings).await?;
             if view.published.is_uninstalling() {
@@ -68,7 +70,7 @@ impl View {
             }
         }
         let mut objects = Vec::new();
-        for (name, found) in readers.read(client, settings).await {
+        for (name, found) in namespaces {
             match found {
                 Ok(found) => objects.extend(view.take(name, found)),
                 Err(obstacle) => drop(view.dark.insert(name, obstacle)),
