@@ -16,7 +16,9 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{Api, DynamicObject, ListParams};
 use kube::{Client, ResourceExt as _};
 use std::collections::{BTreeMap, BTreeSet};
-use turnout_rollout::{Backend, BackendRef, Mode, ModelRollout, Obstacle, ServiceName, full_host, subset_labels};
+use turnout_rollout::{
+    Backend, BackendRef, Mode, ModelRollout, Obstacle, ServiceName, full_host, is_generated, subset_labels,
+};
 
 /// What the cluster holds, as far as the controller cares.
 #[derive(Debug, Default)]
@@ -84,6 +86,7 @@ impl View {
         view.read_pods(client, settings).await;
         view.read_istio(client).await;
         view.set_apart();
+        view.freeze_documents();
         view.gateways = gateways::look(client, settings, outbound).await?;
         Ok(view)
     }
@@ -127,6 +130,14 @@ impl View {
                 None => self.rollouts.readable.push(one),
             }
         }
+    }
+
+    /// The registry is made for what will be published: also for documents that cannot be read.
+    fn freeze_documents(&mut self) {
+        let mut documents = std::mem::take(&mut self.documents.documents);
+        documents::freeze(&mut documents, &self.published.documents, |name| self.is_frozen(name));
+        documents.retain(|document| !is_generated(document));
+        self.documents.documents = documents;
     }
 
     /// The documents of this namespace stay as they are published: they, or what they lead to, cannot be read.

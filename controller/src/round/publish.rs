@@ -35,11 +35,14 @@ impl Controller {
         if documents.is_empty() {
             return current;
         }
+        // Twins are only removed that nothing names of what is published.
+        let mut is_whole = refused.is_empty() && view.dark.is_empty();
         let text = match publish_governed(&documents, decided) {
             Ok(text) => text,
             Err(error) => {
                 let message = format!("{error}; until then changes of documents wait, and weights move as decided");
                 self.hold_all(decided, &Obstacle { reason: "NotPublishable", message }, round);
+                is_whole = false;
                 match publish_governed(&current.documents, decided) {
                     Ok(text) => text,
                     Err(_) => return current,
@@ -50,7 +53,9 @@ impl Controller {
         fenced.readable.retain(|one| one.rollout.spec.mode == Mode::Gateway);
         let fence = fence(&fenced);
         if current.is(&text, &fence) {
-            self.tidy_twins(view, &registry, round).await;
+            if is_whole {
+                self.tidy_twins(view, &registry, round).await;
+            }
             return current;
         }
         if !self.is_newest(view, decided, round).await {

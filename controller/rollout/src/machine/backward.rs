@@ -53,7 +53,7 @@ impl Draft<'_> {
                 return;
             }
             self.replace(Backend::Green, &stable);
-        } else if self.has_weight(Backend::Green).is_none() {
+        } else if self.is_idle(Backend::Green) {
             self.replace(Backend::Green, &stable);
         }
         self.wait_for(WaitReason::StableImage, &text);

@@ -61,6 +61,11 @@ impl Draft<'_> {
         false
     }
 
+    /// No gateway sends it anything by its weight, or has something of that left, also none that is on its way out.
+    pub(super) fn is_idle(&self, backend: Backend) -> bool {
+        self.has_weight(backend).is_none() && self.drains(backend, Whose::OfSplit).is_none()
+    }
+
     /// The time for draining is over and the user chose not to wait longer, or the removal has begun already.
     fn is_let_go(&self) -> bool {
         let Some(waiting) = self.before.waiting.as_ref().filter(|_| self.is_same_place()) else { return false };

@@ -123,7 +123,7 @@ impl Draft<'_> {
                 return false;
             }
             self.replace(backend, &revision);
-        } else if self.has_weight(backend).is_none() {
+        } else if self.is_idle(backend) {
             self.replace(backend, &revision);
         }
         self.wait_for(WaitReason::CandidateReady, &self.not_serving(backend, &revision));
