@@ -278,7 +278,8 @@ impl Rules {
         self.splits.iter().any(|split| split == route)
     }
 
-    /// A rule that is gone, or has another name now, may have been the split.
+    /// A rule that is gone, or has another name now, may have been the split. A rule without a name is told by its position
+    /// alone: where rules move while requests are in flight, one that was the split may pass for a pin.
     fn may_have_split(&self, route: &str) -> bool {
         route.starts_with(&self.own) && !self.pins.iter().any(|pin| pin == route)
     }
