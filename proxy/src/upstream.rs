@@ -100,7 +100,7 @@ impl Upstream {
     }
 
     /// The same by the rule that sent them, as its origin is written; rules that have none are left out.
-    pub(crate) fn in_flight_by_route(&self) -> BTreeMap<String, u64> {
+    pub(crate) fn in_flight_by_route(&self) -> BTreeMap<(String, bool), u64> {
         self.in_flight.by_route()
     }
 }

@@ -60,7 +60,10 @@ async fn requests_in_flight_are_told_apart_by_the_rule_that_sent_them_whatever_i
     let mut bed = Bed::start(&rules("old", 0, 100), &[]).await?;
     let split = held(&bed, false).await?;
     let pinned = [held(&bed, true).await?, held(&bed, true).await?];
-    let by = |route: &str, requests: u32| json!({"route": format!("default/scoring {route}"), "requests": requests});
+    let by = |route: &str, requests: u32| {
+        let by_weight = route.contains('(');
+        json!({"route": format!("default/scoring {route}"), "byWeight": by_weight, "requests": requests})
+    };
     let three = json!([by("spec.http[0]", 2), by("spec.http[1] (old)", 1)]);
     in_flight(&bed, BLUE, three.clone()).await?;
 
@@ -85,6 +88,20 @@ async fn requests_in_flight_are_told_apart_by_the_rule_that_sent_them_whatever_i
     assert_eq!((&dropped["weights"], &dropped["inFlight"]), (&json!([]), &json!([by("spec.http[1] (new)", 1)])));
     drop(next);
     in_flight(&bed, BLUE, Value::Null).await
+}
+
+/// Where rules have no names, one is called what another was called in an older table.
+#[tokio::test]
+async fn how_a_request_came_is_told_whatever_its_rule_is_called_now() -> anyhow::Result<()> {
+    let split = "- route: [{destination: {host: green}, weight: 0}, {destination: {host: blue}, weight: 100}]";
+    let pin = "- match: [{headers: {x-version: {exact: blue}}}]\n  route: [{destination: {host: blue}}]";
+    let mut bed = Bed::start(split, &[]).await?;
+    let _by_weight = held(&bed, false).await?;
+    let of = |by_weight: bool| json!({"route": "default/scoring spec.http[0]", "byWeight": by_weight, "requests": 1});
+    in_flight(&bed, BLUE, json!([of(true)])).await?;
+    bed.publish(&documents(&bed.backends, &format!("{pin}\n{split}"))).await?;
+    let _by_name = held(&bed, true).await?;
+    in_flight(&bed, BLUE, json!([of(false), of(true)])).await
 }
 
 #[tokio::test]

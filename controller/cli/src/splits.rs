@@ -66,7 +66,7 @@ mod tests {
             {"backend": "green:5001", "endpoints": 1, "endpointsDigest": 1, "inFlight": [],
              "weights": [{"route": tenth, "weight": 80}]},
             {"backend": "blue:5001", "endpoints": 3, "endpointsDigest": 2,
-             "inFlight": [{"route": tenth, "requests": 1}, {"route": second, "requests": 3}],
+             "inFlight": [{"route": tenth, "byWeight": true, "requests": 1}, {"route": second, "byWeight": true, "requests": 3}],
              "weights": [{"route": tenth, "weight": 20}, {"route": second, "weight": 100}]},
         ]});
         let report = GatewayReport::parse("g".to_owned(), b"{}", page.to_string().as_bytes()).unwrap();

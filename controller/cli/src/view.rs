@@ -244,7 +244,7 @@ spec:
             json!({
                 "backend": format!("{name}.ns.svc.cluster.local:5001"), "endpoints": 2, "endpointsDigest": 1,
                 "weights": weights.map(|(route, weight)| json!({"route": route, "weight": weight})).collect::<Vec<_>>(),
-                "inFlight": [{"route": "ns/model spec.http[1]", "requests": 3}],
+                "inFlight": [{"route": "ns/model spec.http[1]", "byWeight": true, "requests": 3}],
             })
         };
         json!({"revision": revision, "backends": [of("green", 0, green), of("blue", 1, blue)]}).to_string()

@@ -48,9 +48,12 @@ pub struct RouteWeight {
 
 /// The requests of a rule at a backend.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct RouteRequests {
     /// Where the rule stood when they came.
     pub route: String,
+    /// Weights chose the backend; else the rule named no other.
+    pub by_weight: bool,
     /// How many there are.
     pub requests: u64,
 }
@@ -216,7 +219,7 @@ impl GatewayReport {
             load.endpoints = load.endpoints.saturating_add(report.endpoints);
             for sent in &report.in_flight {
                 load.in_flight = load.in_flight.saturating_add(sent.requests);
-                if rules.is_none_or(|rules| rules.may_have_split(&sent.route)) {
+                if sent.by_weight && rules.is_none_or(|rules| sent.route.starts_with(&rules.own)) {
                     load.in_flight_by_split = load.in_flight_by_split.saturating_add(sent.requests);
                 }
             }
@@ -250,25 +253,25 @@ struct Rules {
     own: String,
     /// Those that split: their weights are the rollout's.
     splits: Vec<String>,
-    /// Those with one destination: who meets one has asked for the backend by name, whatever its weight there.
-    pins: Vec<String>,
 }
 
 impl Rules {
     fn of(documents: &[Document], rollout: &ModelRollout) -> Self {
         let (namespace, name) = (rollout.route_namespace(), rollout.spec.route.virtual_service.as_str());
-        let mut rules = Self { own: format!("{namespace}/{name} "), splits: Vec::new(), pins: Vec::new() };
+        let mut rules = Self { own: format!("{namespace}/{name} "), splits: Vec::new() };
         for document in documents {
             let Document::VirtualService(service) = document else { continue };
             if service.metadata.name != name || service.metadata.namespace != namespace {
                 continue;
             }
             for (http, rule) in service.http.iter().enumerate() {
-                let Action::Forward(forward) = &rule.action else { continue };
-                let (namespace, virtual_service) = (namespace.to_owned(), name.to_owned());
-                let origin = Origin { namespace, virtual_service, http, name: rule.name.clone() }.to_string();
-                let of = if forward.destinations.as_slice().len() > 1 { &mut rules.splits } else { &mut rules.pins };
-                of.push(origin);
+                let splits =
+                    matches!(&rule.action, Action::Forward(forward) if forward.destinations.as_slice().len() > 1);
+                if splits {
+                    let (namespace, virtual_service) = (namespace.to_owned(), name.to_owned());
+                    let origin = Origin { namespace, virtual_service, http, name: rule.name.clone() };
+                    rules.splits.push(origin.to_string());
+                }
             }
         }
         rules
@@ -276,12 +279,6 @@ impl Rules {
 
     fn is_split(&self, route: &str) -> bool {
         self.splits.iter().any(|split| split == route)
-    }
-
-    /// A rule that is gone, or has another name now, may have been the split. A rule without a name is told by its position
-    /// alone: where rules move while requests are in flight, one that was the split may pass for a pin.
-    fn may_have_split(&self, route: &str) -> bool {
-        route.starts_with(&self.own) && !self.pins.iter().any(|pin| pin == route)
     }
 }
 
@@ -311,10 +308,10 @@ spec:
      {"route": "abtesting/model spec.http[0]", "weight": 100}, {"route": "other/model spec.http[1]", "weight": 70},
      {"route": "abtesting/model spec.http[1]", "weight": 20}],
    "inFlight": [
-     {"route": "abtesting/model spec.http[0]", "requests": 1}, {"route": "other/model spec.http[1]", "requests": 2},
-     {"route": "abtesting/model spec.http[1]", "requests": 4}, {"route": "abtesting/model spec.http[2] (gone)", "requests": 8}]},
+     {"route": "abtesting/model spec.http[0]", "byWeight": false, "requests": 1}, {"route": "other/model spec.http[1]", "byWeight": true, "requests": 2},
+     {"route": "abtesting/model spec.http[1]", "byWeight": true, "requests": 4}, {"route": "abtesting/model spec.http[2] (gone)", "byWeight": true, "requests": 8}]},
   {"backend": "model-svc-blue.abtesting.svc.cluster.local:5001/v1", "endpoints": 1, "endpointsDigest": 8, "weights": [],
-   "inFlight": [{"route": "abtesting/model spec.http[1]", "requests": 16}]},
+   "inFlight": [{"route": "abtesting/model spec.http[1]", "byWeight": true, "requests": 16}]},
   {"backend": "model-svc-green.abtesting.svc.cluster.local:5001", "endpoints": 0, "endpointsDigest": 9, "weights": [
      {"route": "abtesting/model spec.http[1]", "weight": 80}], "inFlight": []}]}"#;
 

@@ -35,8 +35,11 @@ struct Weight<'a> {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct InFlight {
     route: String,
+    /// Weights chose the backend; else the rule has no other destination.
+    by_weight: bool,
     requests: u64,
 }
 
@@ -63,7 +66,9 @@ impl Told<'_> {
         Self {
             endpoints: state.endpoints.as_slice().len(),
             endpoints_digest: state.address_digest(),
-            in_flight: in_flight.map(|(route, requests)| InFlight { route, requests }).collect(),
+            in_flight: in_flight
+                .map(|((route, by_weight), requests)| InFlight { route, by_weight, requests })
+                .collect(),
             ..Self::default()
         }
     }

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use turnout_routes::router::Rule;
+use turnout_routes::router::{Rule, RuleAction};
 
 /// One worker's count of its requests in flight at one upstream by one rule. It has one writer: [`Self::add`] and
 /// [`Self::sub`] are for the worker that made it, everybody else only reads. Alone on its cache lines (two, since
@@ -72,13 +72,15 @@ impl Counters {
         self.living().iter().map(|counter| counter.count()).sum()
     }
 
-    /// By rule, where there are any. Those that have the same name, in whichever tables, count together.
-    pub(super) fn by_route(&self) -> BTreeMap<String, u64> {
+    /// By the rule's name and by whether weights chose the upstream, where there are any. A name may have been that of
+    /// another rule in an older table, so it does not tell how a request came.
+    pub(super) fn by_route(&self) -> BTreeMap<(String, bool), u64> {
         let mut by_route = BTreeMap::new();
         for counter in self.living() {
             let count = counter.count();
             if count > 0 {
-                *by_route.entry(counter.rule.origin.to_string()).or_default() += count;
+                let by_weight = matches!(&counter.rule.action, RuleAction::Forward(split) if split.is_by_weight());
+                *by_route.entry((counter.rule.origin.to_string(), by_weight)).or_default() += count;
             }
         }
         by_route
@@ -102,7 +104,7 @@ mod tests {
     const PINNED: &str = "default/model spec.http[0] (pinned)";
 
     fn told(all: &Counters) -> Vec<(String, u64)> {
-        all.by_route().into_iter().collect()
+        all.by_route().into_iter().map(|((route, _), count)| (route, count)).collect()
     }
 
     #[test]

@@ -134,7 +134,7 @@ fn put_backends(api: &Api, revision: &str) {
         let route = "ns/model spec.http[0]";
         json!({
             "backend": format!("{name}.ns.svc.cluster.local:5001"), "endpoints": endpoints, "endpointsDigest": 1,
-            "weights": [{"route": route, "weight": 50}], "inFlight": [{"route": route, "requests": in_flight}],
+            "weights": [{"route": route, "weight": 50}], "inFlight": [{"route": route, "byWeight": true, "requests": in_flight}],
         })
     });
     let page = json!({"revision": revision, "backends": backends});

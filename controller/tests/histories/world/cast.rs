@@ -177,13 +177,11 @@ impl Draft {
             Some(Misfit::MisspeltHost) => route[0]["destination"]["host"] = json!("gren"),
             Some(Misfit::OneDestination) => route.truncate(1),
         }
-        // By a name each is told from the others wherever it stands.
         let pinned = json!({
-            "name": "blue",
             "match": [{"headers": {"x-api-version": {"exact": "blue"}}}],
             "route": [{"destination": destination(Backend::Blue)}],
         });
-        let mut split = json!({"name": "split", "route": route});
+        let mut split = json!({"route": route});
         if self.header > 0 {
             split["headers"] = json!({"response": {"set": {"x-draft": self.header.to_string()}}});
         }

@@ -206,7 +206,11 @@ impl Gateway {
                 .filter(|(_, weight)| *weight > 0)
                 .map(|(route, weight)| json!({"route": route, "weight": weight}));
             let sent = self.in_flight.iter().filter(|((at, _), _)| at == name);
-            let in_flight = sent.map(|((_, route), by)| json!({"route": route, "requests": by.split + by.pinned}));
+            let in_flight = sent.flat_map(|((_, route), by)| {
+                [(true, by.split), (false, by.pinned)].into_iter().filter(|(_, requests)| *requests > 0).map(
+                    move |(by_weight, requests)| json!({"route": route, "byWeight": by_weight, "requests": requests}),
+                )
+            });
             json!({
                 "backend": name, "endpoints": self.known(name), "endpointsDigest": digest(name),
                 "weights": weights.collect::<Vec<_>>(), "inFlight": in_flight.collect::<Vec<_>>(),

@@ -12,6 +12,7 @@ pub struct Split {
     /// Ascending; target `i` owns the tickets from `upper_bounds[i - 1]` up to, not including, `upper_bounds[i]`.
     upper_bounds: Vec<u64>,
     targets: Vec<Target>,
+    by_weight: bool,
 }
 
 /// Where a request of a split goes, and what is changed on the way.
@@ -41,7 +42,8 @@ impl Split {
     /// Keeps the targets that get anything: a single one gets everything, of several those of weight 0 nothing. There
     /// must be a target, and of several one with a weight ([`crate::documents::Destinations`] holds nothing else).
     pub(super) fn new(mut targets: Vec<Target>) -> Self {
-        if targets.len() > 1 {
+        let by_weight = targets.len() > 1;
+        if by_weight {
             targets.retain(|target| target.weight > 0);
         }
         for target in &mut targets {
@@ -52,7 +54,12 @@ impl Split {
             sum += u64::from(target.weight);
             sum
         });
-        Self { upper_bounds: upper_bounds.collect(), targets }
+        Self { upper_bounds: upper_bounds.collect(), targets, by_weight }
+    }
+
+    /// Weights choose the target, be it that one has them all; a rule with one destination leaves no choice.
+    pub fn is_by_weight(&self) -> bool {
+        self.by_weight
     }
 
     /// How many tickets there are.
