@@ -345,7 +345,7 @@ spec:
         assert!(report.knows_endpoints(&rollout(json!({})), Backend::Blue, 7));
         assert!(!report.knows_endpoints(&rollout(json!({})), Backend::Blue, 8), "which is that of the subset");
         let blue = BackendName { host: "model-svc-blue.abtesting.svc.cluster.local", port: Some(5001), subset: None };
-        assert_eq!(report.load(&blue), Load { weight: 100, endpoints: 3, in_flight: 15, in_flight_by_split: 15 });
+        assert_eq!(report.load(&blue), Load { weight: 100, endpoints: 3, in_flight: 15, in_flight_by_split: 14 });
     }
 
     #[test]
