@@ -52,11 +52,15 @@ impl Rollouts {
         Ok(all)
     }
 
-    /// Adds those of another namespace.
-    pub fn add(&mut self, other: Self) {
-        self.readable.extend(other.readable);
-        self.unreadable.extend(other.unreadable);
-        self.sort();
+    /// Those of several namespaces together.
+    pub fn join(all: impl IntoIterator<Item = Self>) -> Self {
+        let mut joined = Self::default();
+        for some in all {
+            joined.readable.extend(some.readable);
+            joined.unreadable.extend(some.unreadable);
+        }
+        joined.sort();
+        joined
     }
 
     fn sort(&mut self) {

@@ -63,7 +63,7 @@ pub struct Controller {
     outdated: BTreeMap<(String, Backend), Timestamp>,
     /// The namespaces that are being read.
     readers: Readers,
-    /// The rollouts that each namespace had when it was read last.
+    /// The rollouts of each namespace, when it was read last, that govern a rule of another one.
     met: BTreeMap<String, Vec<ModelRollout>>,
     /// Until when, and after how many seconds, no status is written that the API server was slow to take, by rollout.
     slow: BTreeMap<String, (Timestamp, u64)>,

@@ -71,13 +71,17 @@ impl View {
                 return Ok(view);
             }
         }
-        let mut objects = Vec::new();
+        let (mut objects, mut rollouts) = (Vec::new(), Vec::new());
         for (name, found) in namespaces {
             match found {
-                Ok(found) => objects.extend(view.take(name, found)),
+                Ok(mut found) => {
+                    rollouts.push(std::mem::take(&mut found.rollouts));
+                    objects.extend(view.take(name, found));
+                }
                 Err(obstacle) => drop(view.dark.insert(name, obstacle)),
             }
         }
+        view.rollouts = Rollouts::join(rollouts);
         view.documents = match &settings.documents {
             DocumentSource::Objects => documents::of_objects(objects.into_iter(), &view.published),
             DocumentSource::ConfigMap(_) if !settings.has_gateway() => Documents::default(),
@@ -91,9 +95,8 @@ impl View {
         Ok(view)
     }
 
-    /// Takes what was read of a namespace, but for the objects that are documents.
+    /// Takes what serves in a namespace; returns the objects that are documents.
     fn take(&mut self, name: String, found: Namespace) -> Vec<DynamicObject> {
-        self.rollouts.add(found.rollouts);
         let Workloads { services, slices, deployments } = found.workloads.unwrap_or_else(|error| {
             self.dark.insert(name.clone(), error.obstacle());
             Workloads::default()

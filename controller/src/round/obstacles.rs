@@ -55,15 +55,19 @@ impl Controller {
         }
     }
 
-    /// Which rollouts there are: what they govern stays published while their namespace cannot be read.
+    /// Which rollouts govern a rule of another namespace: those documents can be read while their rollouts cannot, and
+    /// stay published all the same. Forgets what belongs to rollouts that have gone.
     pub(super) fn remember(&mut self, view: &View) {
-        for namespace in &view.listed {
-            let readable = view.rollouts.readable.iter().chain(view.apart.iter().map(|(one, _)| one));
-            let here = readable.map(|one| &one.rollout).filter(|rollout| rollout.metadata.namespace == *namespace);
-            self.met.insert(namespace.clone(), here.cloned().collect());
+        self.met.retain(|namespace, _| !view.listed.contains(namespace) && self.settings.governs(namespace));
+        let all = view.rollouts.readable.iter().chain(view.apart.iter().map(|(one, _)| one));
+        let mut uids = BTreeSet::new();
+        for one in all {
+            uids.insert(one.uid());
+            let (rollout, namespace) = (&one.rollout, &one.rollout.metadata.namespace);
+            if rollout.route_namespace() != namespace {
+                self.met.entry(namespace.clone()).or_default().push(rollout.clone());
+            }
         }
-        self.met.retain(|namespace, _| self.settings.governs(namespace));
-        let uids: BTreeSet<String> = view.rollouts.readable.iter().map(RolloutObject::uid).collect();
         self.slow.retain(|uid, _| uids.contains(uid));
     }
 

@@ -12,6 +12,13 @@ use std::time::Duration;
 use turnout_rollout::{Mode, Obstacle, Registry, RenderError, publish, route_weights};
 use turnout_routes::documents::Document;
 
+/// A text for gateways.
+struct Wanted {
+    text: String,
+    /// What was made for all that it names; none where some of it stays as it was published, with twins of its own.
+    registry: Option<Registry>,
+}
+
 impl Controller {
     /// Publishes what was decided, if that differs from what is published. Returns what is published then.
     pub(super) async fn publish(&mut self, view: &View, decided: &[Decided], round: &mut Round) -> PublishedRoutes {
@@ -22,38 +29,12 @@ impl Controller {
         if !self.settings.has_gateway() || is_uncertain {
             return current;
         }
-        let registry = twins::registry(view, self.settings.registry);
-        let mut documents = registry.join(&view.documents.documents);
-        let refused = twins::apply(&self.client, &self.settings, view, &registry).await;
-        for (namespace, error) in &refused {
-            self.failed_in(decided, namespace, error, round);
-        }
-        // What gateways know goes on, with other weights if need be: they must not look up what is not there.
-        freeze(&mut documents, &current.documents, |name| view.is_frozen(name) || refused.contains_key(name));
-        self.tell_notices(&registry.notices);
-        // Gateways refuse a text without documents, so the last one that they took stays.
-        if documents.is_empty() {
-            return current;
-        }
-        // Twins are only removed that nothing names of what is published.
-        let mut is_whole = refused.is_empty() && view.dark.is_empty();
-        let text = match publish_governed(&documents, decided) {
-            Ok(text) => text,
-            Err(error) => {
-                let message = format!("{error}; until then changes of documents wait, and weights move as decided");
-                self.hold_all(decided, &Obstacle { reason: "NotPublishable", message }, round);
-                is_whole = false;
-                match publish_governed(&current.documents, decided) {
-                    Ok(text) => text,
-                    Err(_) => return current,
-                }
-            }
-        };
+        let Some(wanted) = self.wanted(view, decided, round).await else { return current };
         let mut fenced = as_written(view, decided);
         fenced.readable.retain(|one| one.rollout.spec.mode == Mode::Gateway);
         let fence = fence(&fenced);
-        if current.is(&text, &fence) {
-            if is_whole {
+        if current.is(&wanted.text, &fence) {
+            if let Some(registry) = wanted.registry {
                 self.tidy_twins(view, &registry, round).await;
             }
             return current;
@@ -61,7 +42,7 @@ impl Controller {
         if !self.is_newest(view, decided, round).await {
             return current;
         }
-        match current.replace(&self.client, &self.settings, &text, fence).await {
+        match current.replace(&self.client, &self.settings, &wanted.text, fence).await {
             Ok(published) => {
                 if published.revision != current.revision {
                     self.telemetry.published();
@@ -72,6 +53,35 @@ impl Controller {
             Err(error) => {
                 self.all_failed(decided, &error, round);
                 current
+            }
+        }
+    }
+
+    /// What is to be published, once the twins are there that it names; none if gateways would refuse it.
+    async fn wanted(&mut self, view: &View, decided: &[Decided], round: &mut Round) -> Option<Wanted> {
+        let registry = twins::registry(view, self.settings.registry);
+        let current = &view.published.documents;
+        let mut documents = registry.join(&view.documents.documents);
+        let refused = twins::apply(&self.client, &self.settings, view, &registry).await;
+        for (namespace, error) in &refused {
+            self.failed_in(decided, namespace, error, round);
+        }
+        // What gateways know goes on, with other weights if need be: they must not look up what is not there.
+        freeze(&mut documents, current, |name| view.is_frozen(name) || refused.contains_key(name));
+        self.tell_notices(&registry.notices);
+        // Gateways refuse a text without documents, so the last one that they took stays.
+        if documents.is_empty() {
+            return None;
+        }
+        match publish_governed(&documents, decided) {
+            Ok(text) => {
+                let is_whole = refused.is_empty() && view.dark.is_empty();
+                Some(Wanted { text, registry: is_whole.then_some(registry) })
+            }
+            Err(error) => {
+                let message = format!("{error}; until then changes of documents wait, and weights move as decided");
+                self.hold_all(decided, &Obstacle { reason: "NotPublishable", message }, round);
+                publish_governed(current, decided).ok().map(|text| Wanted { text, registry: None })
             }
         }
     }
