@@ -2,7 +2,6 @@
 
 use crate::client::connect;
 use crate::heart::Heart;
-use crate::outbound::Direct;
 use crate::replica::Replica;
 use crate::settings::Settings;
 use crate::telemetry::Telemetry;
@@ -15,6 +14,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use turnout_driver::Direct;
 use turnout_rollout::Timestamp;
 
 /// Runs until SIGTERM or SIGINT, or until it cannot go on, which is an error.

@@ -11,21 +11,22 @@ use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use turnout_driver::BackendView;
 use turnout_rollout::{
     Backend, BackendObservation, BackendRef, Evidence, Fingerprint, Identity, ModelRollout, ServiceName, full_host,
     identify,
 };
 use turnout_routes::address_digest;
 
-/// What stands behind one backend.
+/// The pods behind one backend.
 #[derive(Clone, Debug, Default)]
-pub struct BackendView {
+struct Pods {
     /// There is at least one endpoint, ready or not.
-    pub exists: bool,
+    exists: bool,
     /// The ready ones, each once.
-    pub ready: Vec<ReadyEndpoint>,
+    ready: Vec<ReadyEndpoint>,
     /// The Deployments of these pods have taken up what their specs say.
     is_updated: bool,
     /// One of them has fewer ready pods than it is to have.
@@ -36,18 +37,17 @@ pub struct BackendView {
 
 /// An endpoint that takes requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReadyEndpoint {
-    /// Where.
-    pub address: SocketAddr,
+struct ReadyEndpoint {
+    address: SocketAddr,
     /// Its pod's UID, which a pod of the same name that comes later does not have.
-    pub uid: String,
+    uid: String,
     revision: Option<String>,
     runs: Option<Fingerprint>,
 }
 
-impl BackendView {
+impl Pods {
     /// Looks at one backend of a rollout.
-    pub fn of(view: &View, rollout: &ModelRollout, backend: Backend) -> Self {
+    fn of(view: &View, rollout: &ModelRollout, backend: Backend) -> Self {
         let reference = rollout.spec.backend(backend);
         let Some(service) = ServiceName::of_host(&full_host(&reference.host, rollout.route_namespace())) else {
             return Self::default();
@@ -80,7 +80,7 @@ impl BackendView {
     }
 
     /// Which addresses are ready, as gateways tell which they have.
-    pub fn digest(&self) -> u64 {
+    fn digest(&self) -> u64 {
         address_digest(self.ready.iter().map(|endpoint| endpoint.address.ip()))
     }
 
@@ -107,8 +107,8 @@ impl BackendView {
         }
     }
 
-    fn observe(&self, identity: Identity, warmed: &BTreeSet<String>) -> BackendObservation {
-        BackendObservation {
+    fn view(self, identity: Identity, is_looked_up: bool) -> BackendView {
+        let observed = BackendObservation {
             exists: self.exists,
             ready_endpoints: u32::try_from(self.ready.len()).unwrap_or(u32::MAX),
             revision: identity.revision,
@@ -116,20 +116,20 @@ impl BackendView {
             doubt: identity.doubt,
             short: self.is_short,
             replicas: self.replicas,
-            warmed: self.ready.iter().all(|endpoint| warmed.contains(&endpoint.uid)),
-        }
+            warmed: false,
+        };
+        let looked_up = is_looked_up.then(|| self.digest());
+        let ready =
+            self.ready.into_iter().map(|ready| turnout_driver::Endpoint { uid: ready.uid, address: ready.address });
+        BackendView { observed, ready: ready.collect(), looked_up }
     }
 }
 
-/// Green and blue as a decision needs them; `warmed` are the UIDs of the pods that were warmed.
-pub fn observe(
-    rollout: &ModelRollout,
-    green: &BackendView,
-    blue: &BackendView,
-    warmed: &BTreeSet<String>,
-) -> [BackendObservation; 2] {
+/// Green and blue; `is_looked_up` where gateways look endpoints up by themselves.
+pub fn look(view: &View, rollout: &ModelRollout, is_looked_up: bool) -> [BackendView; 2] {
+    let [green, blue] = Backend::BOTH.map(|backend| Pods::of(view, rollout, backend));
     let [of_green, of_blue] = identify(&rollout.status, green.evidence(), blue.evidence());
-    [green.observe(of_green, warmed), blue.observe(of_blue, warmed)]
+    [green.view(of_green, is_looked_up), blue.view(of_blue, is_looked_up)]
 }
 
 /// The number at which this slice's pods listen for the backend's port.
@@ -260,7 +260,7 @@ mod tests {
         }))
         .unwrap();
         let check = |families: &[&str], expected: &[&str]| {
-            let found = BackendView::of(&dual_stack(families), &rollout, Backend::Green);
+            let found = Pods::of(&dual_stack(families), &rollout, Backend::Green);
             let ready: Vec<IpAddr> = found.ready.iter().map(|endpoint| endpoint.address.ip()).collect();
             let expected: Vec<IpAddr> = expected.iter().map(|address| address.parse().unwrap()).collect();
             assert_eq!(ready, expected, "{families:?}");

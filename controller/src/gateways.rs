@@ -6,7 +6,6 @@
 
 use crate::kube_api::{ApiError, list};
 use crate::names::{FIELD_MANAGER, NUDGE};
-use crate::outbound::{Call, Outbound, OutboundError};
 use crate::settings::Settings;
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::Pod;
@@ -16,40 +15,9 @@ use kube::api::{Api, ListParams, Patch, PatchParams};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use turnout_rollout::{Backend, GatewayObservation, GatewayReport, ModelRollout, active_revision};
-use turnout_routes::documents::Document;
-
-/// One gateway.
-#[derive(Clone, Debug)]
-pub struct Gateway {
-    /// Its pod.
-    pub pod: String,
-    /// It takes new connections.
-    pub serving: bool,
-    /// It is on its way out, and takes up nothing any more.
-    pub terminating: bool,
-    /// Its status port.
-    pub status: SocketAddr,
-    /// What it says; silent, if it does not answer.
-    pub report: GatewayReport,
-}
-
-impl Gateway {
-    /// What a decision needs to know of it; `documents` are what is published.
-    pub fn observe(&self, documents: &[Document], rollout: &ModelRollout) -> GatewayObservation {
-        self.report.observe(documents, rollout)
-    }
-
-    /// It takes new connections, and the endpoints that it has for a backend are not those with this digest.
-    pub fn has_others(&self, rollout: &ModelRollout, backend: Backend, digest: u64) -> bool {
-        self.serving && !self.report.knows_endpoints(rollout, backend, digest)
-    }
-
-    /// It has that revision.
-    pub fn has(&self, revision: &str) -> bool {
-        self.report.active() == Some(revision)
-    }
-}
+use turnout_driver::outbound::{Call, OutboundError};
+use turnout_driver::{Gateway, Outbound};
+use turnout_rollout::GatewayReport;
 
 /// All gateways, in the order of their pods' names, each just asked.
 pub async fn look(client: &Client, settings: &Settings, outbound: &dyn Outbound) -> Result<Vec<Gateway>, ApiError> {
@@ -61,14 +29,14 @@ pub async fn look(client: &Client, settings: &Settings, outbound: &dyn Outbound)
     let asked = endpoints.into_iter().map(|(pod, endpoint)| async move {
         let Endpoint { address, serving, terminating } = endpoint;
         let status = SocketAddr::new(address, settings.gateway_status_port);
-        let report = match ask(outbound, &pod, status).await {
+        let report = match Gateway::ask(outbound, &pod, status).await {
             Some(report) => report,
             // What neither serves nor listens has gone, or has not come yet.
             None if !serving && !listens(outbound, status).await => return None,
             None => GatewayReport::silent(pod.clone()),
         };
         let report = if serving { report } else { report.draining() };
-        Some(Gateway { pod, serving, terminating, status, report })
+        Some(Gateway { id: pod, serving, terminating, status, report })
     });
     Ok(join_all(asked).await.into_iter().flatten().collect())
 }
@@ -97,28 +65,11 @@ fn endpoints(slices: &[EndpointSlice]) -> BTreeMap<String, Endpoint> {
     found
 }
 
-async fn ask(outbound: &dyn Outbound, pod: &str, status: SocketAddr) -> Option<GatewayReport> {
-    let get = |path: &str| outbound.send(Call::get(status, path));
-    let (revision, backends) = tokio::join!(get("/revision"), get("/backends"));
-    match (revision, backends) {
-        (Ok(revision), Ok(backends)) if revision.status == 200 && backends.status == 200 => {
-            GatewayReport::parse(pod.to_owned(), &revision.body, &backends.body).ok()
-        }
-        _ => None,
-    }
-}
-
 /// Whether somebody is there who may answer yet, as far as anybody can tell.
 async fn listens(outbound: &dyn Outbound, status: SocketAddr) -> bool {
     let answer = outbound.send(Call::get(status, "/livez")).await;
     let refused = |error: &std::io::Error| error.kind() == std::io::ErrorKind::ConnectionRefused;
     !matches!(&answer, Err(OutboundError::Connect(_, error)) if refused(error))
-}
-
-/// Whether a gateway has the revision, asked anew and for nothing else.
-pub async fn has_taken_up(outbound: &dyn Outbound, status: SocketAddr, revision: &str) -> bool {
-    let answer = outbound.send(Call::get(status, "/revision")).await;
-    answer.is_ok_and(|answer| active_revision(&answer.body).as_deref() == Some(revision))
 }
 
 /// Gives the pods' annotation a value that it never had, which makes kubelet sync them and with them the mounted

@@ -1,10 +1,10 @@
 #![doc = include_str!("../ARCHITECTURE.md")]
 
-pub mod actions;
 pub mod app;
 pub mod backends;
 pub mod cleanup;
 pub mod client;
+pub mod cluster;
 pub mod crd;
 pub mod documents;
 pub mod events;
@@ -18,16 +18,13 @@ pub mod mark;
 pub mod names;
 mod namespaces;
 pub mod object_status;
-pub mod outbound;
 pub mod published;
 pub mod replica;
 pub mod rollouts;
-pub mod round;
 pub mod settings;
 pub mod telemetry;
 pub mod twins;
 pub mod view;
-pub mod warm_up;
 pub mod workloads;
 
-pub use round::{Clock, Controller, Round};
+pub use cluster::{Cluster, Controller, controller};

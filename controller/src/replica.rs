@@ -4,12 +4,11 @@
 //! It never only seems to live. A round has a deadline; a round that panics, a task that ended, a leader that finishes no
 //! round end the replica, and with it the process: the lease is given back first, so that another one takes over at once.
 
+use crate::cluster::{Controller, controller};
 use crate::heart::{Heart, STALL_LIMIT};
 use crate::hints;
 use crate::lease::{self, ABANDONED, Leadership};
 use crate::mark::Mark;
-use crate::outbound::Outbound;
-use crate::round::{Clock, Controller, Round};
 use crate::settings::Settings;
 use crate::telemetry::Telemetry;
 use anyhow::anyhow;
@@ -19,6 +18,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinError;
 use tokio::time::{Instant, timeout};
+use turnout_driver::{Clock, Outbound, Round};
 
 /// However much changes, so much time is between two rounds.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
@@ -96,8 +96,7 @@ impl Replica {
 
     fn controller(&self) -> Controller {
         let (client, settings) = (self.client.clone(), self.settings.clone());
-        Controller::new(client, settings, self.outbound.clone(), self.clock.clone())
-            .with_telemetry(self.telemetry.clone())
+        controller(client, settings, self.outbound.clone(), self.clock.clone(), self.telemetry.clone())
     }
 
     /// Until one of them takes too long: what the controller remembers then is not trusted either.
@@ -113,7 +112,7 @@ impl Replica {
             self.heart.finished_a_round();
             self.telemetry.round(!round.problems.is_empty());
             tell(&round, &mut told);
-            marked = round.uninstalling.then(|| marked.unwrap_or_else(Instant::now));
+            marked = round.over.then(|| marked.unwrap_or_else(Instant::now));
             if marked.is_some_and(|since| since.elapsed() > ABANDONED) {
                 self.lift_mark().await;
             }

@@ -9,6 +9,7 @@ use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams, TypeMeta};
 use kube::{Client, ResourceExt as _};
 use serde_json::json;
 use std::collections::BTreeSet;
+use turnout_driver::Subject as _;
 use turnout_rollout::{API_VERSION, Mode, ModelRollout, RolloutStatus};
 
 /// A rollout with the object that it was read from.
@@ -86,11 +87,6 @@ impl RolloutObject {
             "spec": governs, "status": {"governs": governs},
         });
         serde_json::from_value(rollout).ok()
-    }
-
-    /// Somebody deleted it, and it stays until nothing needs it.
-    pub fn is_deleted(&self) -> bool {
-        self.object.metadata.deletion_timestamp.is_some()
     }
 
     /// It holds the finalizer.

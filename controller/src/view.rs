@@ -2,10 +2,10 @@
 //! the API server said a moment ago, never on a cache that an own write has overtaken.
 
 use crate::documents::{self, Documents};
-use crate::gateways::{self, Gateway};
+use crate::gateways;
+use crate::istio;
 use crate::kube_api::{ApiError, istio_kind, list, list_dynamic};
 use crate::namespaces::{Namespace, Readers, Workloads};
-use crate::outbound::Outbound;
 use crate::published::PublishedRoutes;
 use crate::rollouts::{RolloutObject, Rollouts};
 use crate::settings::{DocumentSource, Settings};
@@ -16,9 +16,11 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{Api, DynamicObject, ListParams};
 use kube::{Client, ResourceExt as _};
 use std::collections::{BTreeMap, BTreeSet};
+use turnout_driver::{Elsewhere, Gateway, Outbound};
 use turnout_rollout::{
-    Backend, BackendRef, Mode, ModelRollout, Obstacle, ServiceName, full_host, is_generated, subset_labels,
+    Backend, BackendRef, Mode, ModelRollout, Obstacle, Registry, ServiceName, full_host, is_generated, subset_labels,
 };
+use turnout_routes::documents::Document;
 
 /// What the cluster holds, as far as the controller cares.
 #[derive(Debug, Default)]
@@ -51,6 +53,21 @@ pub struct View {
     pub frozen: BTreeMap<String, Obstacle>,
     /// The rollouts on which nothing can be decided, and why.
     pub apart: Vec<(RolloutObject, Obstacle)>,
+    /// Rollouts, or what is known of them, whose rules stay as they are published: nothing can be decided on them.
+    held: Vec<ModelRollout>,
+    /// The rules of rollouts in Istio mode, by UID.
+    elsewhere: BTreeMap<String, Elsewhere>,
+    /// What was made for all that is to be published; none while some of it stays as it was published, with twins of its own.
+    pub registry: Option<Registry>,
+}
+
+/// What came of reading.
+#[derive(Debug)]
+pub enum Seen {
+    /// This is there.
+    View(Box<View>),
+    /// The release is being uninstalled.
+    Uninstalling,
 }
 
 impl View {
@@ -62,13 +79,13 @@ impl View {
         settings: &Settings,
         outbound: &dyn Outbound,
         readers: &mut Readers,
-    ) -> Result<Self, ApiError> {
+    ) -> Result<Seen, ApiError> {
         let mut view = Self::default();
         let namespaces = readers.read(client, settings).await;
         if settings.has_gateway() {
             view.published = PublishedRoutes::read(client, settings).await?;
             if view.published.is_uninstalling() {
-                return Ok(view);
+                return Ok(Seen::Uninstalling);
             }
         }
         let (mut objects, mut rollouts) = (Vec::new(), Vec::new());
@@ -92,7 +109,7 @@ impl View {
         view.set_apart();
         view.freeze_documents();
         view.gateways = gateways::look(client, settings, outbound).await?;
-        Ok(view)
+        Ok(Seen::View(Box::new(view)))
     }
 
     /// Takes what serves in a namespace; returns the objects that are documents.
@@ -133,6 +150,33 @@ impl View {
                 None => self.rollouts.readable.push(one),
             }
         }
+    }
+
+    /// Whatever is known of rollouts on which nothing can be decided keeps its rule as it is published; `met` are those that
+    /// governed a rule of another namespace, by their own, when that was read last.
+    pub fn hold(&mut self, met: &BTreeMap<String, Vec<ModelRollout>>) {
+        let former = self.rollouts.unreadable.iter().filter_map(|(object, _)| RolloutObject::former(object));
+        let unlisted = met.iter().filter(|(namespace, _)| !self.listed.contains(namespace)).flat_map(|(_, met)| met);
+        let apart = self.apart.iter().map(|(one, _)| &one.rollout);
+        self.held = former.chain(unlisted.chain(apart).cloned()).collect();
+    }
+
+    /// Finds the rules of rollouts in Istio mode: of two with the same rule the older one governs it.
+    pub fn claim_elsewhere(&mut self) {
+        let mut claimed = BTreeMap::new();
+        let mut elsewhere = BTreeMap::new();
+        for one in self.rollouts.readable.iter().filter(|one| one.rollout.spec.mode == Mode::Istio) {
+            let route = istio::claim(self, &one.rollout, &mut claimed);
+            elsewhere.insert(one.uid(), Elsewhere { route, published: istio::published(self, &one.rollout) });
+        }
+        self.elsewhere = elsewhere;
+    }
+
+    /// All rollouts, in the versions that were written over those that were read.
+    pub fn rollouts_as_written(&self, decided: &[&RolloutObject]) -> Rollouts {
+        let apart = self.apart.iter().map(|(one, _)| one);
+        let readable = decided.iter().copied().chain(apart).cloned().collect();
+        Rollouts { readable, unreadable: self.rollouts.unreadable.clone() }
     }
 
     /// The registry is made for what will be published: also for documents that cannot be read.
@@ -217,6 +261,42 @@ impl View {
             return self.destination_rules.iter().find_map(|rule| raw_subset(rule, &host, wanted));
         }
         subset_labels(&self.documents.documents, &host, Some(wanted))
+    }
+}
+
+impl turnout_driver::View for View {
+    type Rollout = RolloutObject;
+
+    fn rollouts(&self) -> &[RolloutObject] {
+        &self.rollouts.readable
+    }
+
+    fn documents(&mut self) -> &mut Vec<Document> {
+        &mut self.documents.documents
+    }
+
+    fn published(&self) -> &[Document] {
+        &self.published.documents
+    }
+
+    fn revision(&self) -> Option<&str> {
+        self.published.revision.as_deref()
+    }
+
+    fn gateways(&self) -> &[Gateway] {
+        &self.gateways
+    }
+
+    fn held(&self) -> Vec<ModelRollout> {
+        self.held.clone()
+    }
+
+    fn is_uncertain(&self) -> bool {
+        self.rollouts.unreadable.iter().any(|(object, _)| RolloutObject::former(object).is_none())
+    }
+
+    fn elsewhere(&self, rollout: &RolloutObject) -> Option<Elsewhere> {
+        self.elsewhere.get(&rollout.uid()).cloned()
     }
 }
 

@@ -9,7 +9,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use tokio::sync::oneshot;
-use turnout_controller::outbound::{Answer, Call, Outbound, OutboundError};
+use turnout_driver::outbound::{Answer, Call, Outbound, OutboundError};
 
 /// A request on its way.
 #[derive(Debug)]

@@ -16,8 +16,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use turnout_controller::outbound::{Answer, Outbound, OutboundError};
-use turnout_controller::{Clock, Controller, Round};
+use turnout_controller::telemetry::Telemetry;
+use turnout_controller::{Controller, controller};
+use turnout_driver::outbound::{Answer, Outbound, OutboundError};
+use turnout_driver::{Clock, Round};
 use turnout_rollout::Timestamp;
 
 /// No round sends so many requests.
@@ -359,7 +361,8 @@ impl Seat {
 
     fn controller(&self, world: &World) -> Controller {
         let outbound: Arc<dyn Outbound> = Arc::new(self.wire.clone());
-        Controller::new(self.wire.client(), world.settings(), outbound, Arc::clone(&self.clock))
+        let (client, clock) = (self.wire.client(), Arc::clone(&self.clock));
+        controller(client, world.settings(), outbound, clock, Telemetry::default())
             .with_confirm_patience(Duration::ZERO)
     }
 }

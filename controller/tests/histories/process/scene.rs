@@ -22,10 +22,10 @@ use turnout_controller::cleanup::{self, CleanupError};
 use turnout_controller::client::Limited;
 use turnout_controller::heart::Heart;
 use turnout_controller::lease::Leadership;
-use turnout_controller::outbound::{Answer, Call, Outbound, OutboundError};
 use turnout_controller::replica::Replica;
 use turnout_controller::settings::Settings;
 use turnout_controller::telemetry::Telemetry;
+use turnout_driver::outbound::{Answer, Call, Outbound, OutboundError};
 use turnout_rollout::{RolloutStatus, Timestamp};
 
 /// What becomes of a request to the API server.

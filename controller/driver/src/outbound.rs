@@ -1,11 +1,11 @@
-//! The requests that the controller sends to pods: what gateways report, and the warm-up of a model. Behind a trait,
-//! because everything else of a round goes through the Kubernetes client, which tests replace as well.
+//! The requests that a driver sends to gateways and models: what a gateway reports, and the warm-up of a model. Behind a
+//! trait, so that tests which replace what the site talks to can replace this as well.
 
 use bytes::Bytes;
-use futures::future::BoxFuture;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::rt::TokioIo;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::time::Duration;
 use tokio::net::TcpStream;
 
@@ -14,10 +14,10 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 /// The longest answer that is read, in bytes: the metrics of a gateway with thousands of backends.
 const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
 
-/// One request to a pod.
+/// One request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
-    /// The pod's address and port.
+    /// Where it goes.
     pub address: SocketAddr,
     /// Path and query.
     pub path: String,
@@ -57,10 +57,13 @@ pub enum OutboundError {
     Http(SocketAddr, #[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// Sends requests to pods.
+/// An answer that is awaited.
+pub type Answering<'a> = Pin<Box<dyn Future<Output = Result<Answer, OutboundError>> + Send + 'a>>;
+
+/// Sends requests.
 pub trait Outbound: Send + Sync {
     /// Sends one and reads the answer whole.
-    fn send(&self, call: Call) -> BoxFuture<'_, Result<Answer, OutboundError>>;
+    fn send(&self, call: Call) -> Answering<'_>;
 }
 
 /// Over TCP, a connection for each.
@@ -68,7 +71,7 @@ pub trait Outbound: Send + Sync {
 pub struct Direct;
 
 impl Outbound for Direct {
-    fn send(&self, call: Call) -> BoxFuture<'_, Result<Answer, OutboundError>> {
+    fn send(&self, call: Call) -> Answering<'_> {
         Box::pin(async move {
             let (address, timeout) = (call.address, call.timeout);
             let answer = tokio::time::timeout(timeout, exchange(call)).await;

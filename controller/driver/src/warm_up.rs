@@ -2,7 +2,7 @@
 //! a task, which ends when its requests are answered or one of them fails; a round reads here what became of it.
 //!
 //! A task lives as long as it is asked for: it is aborted when its pod or its rollout has gone, when the rollout wants it no
-//! more, and with the controller when it leads no more. What was warmed is known as long as the pod is there.
+//! more, and with the driver. What was warmed is known as long as the pod is there.
 
 use crate::outbound::{Call, Outbound};
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,18 +17,18 @@ const LONGEST_BACKOFF: u64 = 60;
 
 /// A pod that is to be warm.
 #[derive(Clone, Copy, Debug)]
-pub struct Target<'a> {
+pub(crate) struct Target<'a> {
     /// What it belongs to, for messages.
-    pub backend: Backend,
+    pub(crate) backend: Backend,
     /// Its UID.
-    pub uid: &'a str,
+    pub(crate) uid: &'a str,
     /// Where the model listens.
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 /// What became of every pod that is to be warm.
 #[derive(Debug, Default)]
-pub struct WarmUps {
+pub(crate) struct WarmUps {
     /// By rollout and pod, each by its UID.
     pods: BTreeMap<(String, String), Pod>,
     warmed: BTreeSet<String>,
@@ -54,7 +54,7 @@ struct Failure {
 
 impl WarmUps {
     /// A round begins: takes over what the tasks have found since the last one.
-    pub fn collect(&mut self, now: Timestamp) {
+    pub(crate) fn collect(&mut self, now: Timestamp) {
         self.now = now;
         while let Some(ended) = self.tasks.try_join_next_with_id() {
             match ended {
@@ -82,12 +82,12 @@ impl WarmUps {
     }
 
     /// The UIDs of the pods that are warm.
-    pub fn warmed(&self) -> &BTreeSet<String> {
+    pub(crate) fn warmed(&self) -> &BTreeSet<String> {
         &self.warmed
     }
 
     /// Has these pods of the rollout warmed and no others, and returns at once. Says what has failed.
-    pub fn warm<'a>(
+    pub(crate) fn warm<'a>(
         &mut self,
         rollout: &str,
         warm_up: &WarmUp,
@@ -120,12 +120,12 @@ impl WarmUps {
     }
 
     /// The rollout wants nothing warmed.
-    pub fn stop(&mut self, rollout: &str) {
+    pub(crate) fn stop(&mut self, rollout: &str) {
         self.forget(|(of, _)| of == rollout);
     }
 
     /// All other pods have gone.
-    pub fn keep(&mut self, present: &BTreeSet<String>) {
+    pub(crate) fn keep(&mut self, present: &BTreeSet<String>) {
         self.warmed.retain(|uid| present.contains(uid));
         self.forget(|(_, pod)| !present.contains(pod));
     }

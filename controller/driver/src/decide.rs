@@ -1,0 +1,131 @@
+//! From what was found to what is to become of each rollout: how the world looks to the state machine.
+
+use crate::round::{Decided, Driver, Outcome};
+use crate::site::{BackendView, Elsewhere, Site, Subject, View};
+use std::collections::BTreeSet;
+use turnout_rollout::{
+    Backend, Departure, Fitted, Mode, ModelRollout, Observation, Published, Timestamp, decide, depart, fit, hold,
+    route_weights,
+};
+
+/// A gateway whose endpoints differ from those that are ready for longer has them from elsewhere: no DNS answer is as old.
+/// AKS keeps one for 30 seconds.
+const DNS_SECONDS: u64 = 60;
+
+impl<S: Site> Driver<S> {
+    pub(crate) async fn decide(&mut self, view: &mut S::View, now: Timestamp) -> Vec<Decided<S::Rollout>> {
+        let fitted = fit_rollouts(view);
+        let view = &*view;
+        let mut decided = Vec::new();
+        for (one, Fitted { rollout: fitted, route }) in view.rollouts().iter().zip(fitted) {
+            let backends = self.site.backends(view, one, &fitted).await;
+            let [green, blue] = &backends;
+            let (published, gateways) = match view.elsewhere(one) {
+                Some(Elsewhere { published, .. }) => (published, Vec::new()),
+                None => {
+                    let weights = route_weights(view.published(), &fitted).ok();
+                    let revision = view.revision().map(str::to_owned);
+                    let published = weights.zip(revision).map(|(weights, revision)| Published { revision, weights });
+                    let gateways = view.gateways().iter();
+                    (published, gateways.map(|it| it.report.observe(view.published(), &fitted)).collect())
+                }
+            };
+            let observed = Observation {
+                now,
+                route,
+                published,
+                green: green.observe(self.warm_ups.warmed()),
+                blue: blue.observe(self.warm_ups.warmed()),
+                gateways,
+                template_revision: self.site.template_revision(&fitted),
+                obstacle: self.obstacles.get(&one.key()).cloned().or_else(|| self.site.obstacle(view, &fitted)),
+            };
+            let (outcome, published) = self.decide_on(view, one, &fitted, &backends, observed);
+            decided.push(Decided { rollout: one.clone(), fitted, backends, published, outcome, stored: false });
+        }
+        self.outdated.retain(|(key, _), _| decided.iter().any(|one| one.rollout.key() == *key));
+        decided
+    }
+
+    fn decide_on(
+        &mut self,
+        view: &S::View,
+        one: &S::Rollout,
+        fitted: &ModelRollout,
+        backends: &[BackendView; 2],
+        mut observed: Observation,
+    ) -> (Outcome, Option<turnout_rollout::Weights>) {
+        for backend in Backend::BOTH {
+            self.discount_outdated(view, &one.key(), fitted, (backend, backends), &mut observed);
+        }
+        let outcome = match (one.is_deleted(), fitted.spec.mode) {
+            (false, _) => Outcome::Goes(Box::new(decide(fitted, &observed))),
+            (true, Mode::Gateway) if self.site.publishes() => Outcome::Departs(depart(fitted, &observed)),
+            // The weights stand in the user's own object, and stay there.
+            (true, _) => Outcome::Departs(Departure { weights: None, done: true, message: "deleted".to_owned() }),
+        };
+        (outcome, observed.published.map(|published| published.weights))
+    }
+
+    /// DNS answers lag behind: a gateway that knows only endpoints that have gone knows none, as far as new weight goes.
+    fn discount_outdated(
+        &mut self,
+        view: &S::View,
+        key: &str,
+        fitted: &ModelRollout,
+        (backend, backends): (Backend, &[BackendView; 2]),
+        observed: &mut Observation,
+    ) {
+        let digest = BackendView::of(backends, backend).looked_up.filter(|_| fitted.spec.mode == Mode::Gateway);
+        let is_outdated = |digest: u64| {
+            let outdated = view.gateways().iter().filter(move |it| it.has_others(fitted, backend, digest));
+            outdated.map(|it| it.id.as_str()).collect::<BTreeSet<_>>()
+        };
+        let outdated = digest.map(is_outdated).unwrap_or_default();
+        let key = (key.to_owned(), backend);
+        if outdated.is_empty() {
+            self.outdated.remove(&key);
+            return;
+        }
+        let since = *self.outdated.entry(key).or_insert(observed.now);
+        if observed.now.seconds_since(since) >= DNS_SECONDS {
+            return;
+        }
+        for gateway in observed.gateways.iter_mut().filter(|one| outdated.contains(one.id.as_str())) {
+            gateway.load_mut(backend).endpoints = 0;
+        }
+    }
+}
+
+/// Finds the rule of each rollout, in the order in which they were read: of two with the same rule the older one governs
+/// it. Where one does not fit the documents, these take the form back that is published.
+fn fit_rollouts<V: View>(view: &mut V) -> Vec<Fitted> {
+    let mut documents = std::mem::take(view.documents());
+    let is_held = |one: &&V::Rollout| one.rollout().spec.mode == Mode::Gateway && !one.is_deleted();
+    for rollout in view.held() {
+        hold(&mut documents, view.published(), &rollout);
+    }
+    let held: Vec<&ModelRollout> = view.rollouts().iter().filter(is_held).map(Subject::rollout).collect();
+    let mut fitted = fit(&mut documents, view.published(), &held).into_iter();
+    let mut fit_one = |one: &V::Rollout| {
+        if let Some(elsewhere) = view.elsewhere(one) {
+            return Some(Fitted { rollout: one.rollout().clone(), route: elsewhere.route });
+        }
+        if is_held(&one) {
+            return fitted.next();
+        }
+        // One that goes gives its rule back to the document.
+        let rollout = one.rollout().clone();
+        Some(Fitted { route: route_weights(&documents, &rollout), rollout })
+    };
+    let all = view.rollouts().iter().filter_map(&mut fit_one).collect();
+    *view.documents() = documents;
+    all
+}
+
+impl BackendView {
+    fn observe(&self, warmed: &BTreeSet<String>) -> turnout_rollout::BackendObservation {
+        let warmed = self.ready.iter().all(|endpoint| warmed.contains(&endpoint.uid));
+        turnout_rollout::BackendObservation { warmed, ..self.observed.clone() }
+    }
+}

@@ -1,0 +1,265 @@
+//! One round, and how long the next may wait.
+
+use crate::outbound::Outbound;
+use crate::site::{BackendView, Look, Site, Subject, View};
+use crate::warm_up::{Target, WarmUps};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+use turnout_rollout::{
+    Action, Backend, Decision, Departure, Mode, ModelRollout, Obstacle, Timestamp, WaitReason, Weights,
+};
+
+/// The driver's clock, in whole seconds.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// When nothing calls for a look.
+const IDLE: Duration = Duration::from_secs(15);
+/// While something is awaited that nobody tells of: what gateways report.
+pub(crate) const WAITING: Duration = Duration::from_millis(500);
+/// After a failure.
+pub const RETRY: Duration = Duration::from_secs(1);
+/// For how long a round waits until gateways have what it published, before other things get a turn.
+const CONFIRM_PATIENCE: Duration = Duration::from_secs(1);
+
+/// The driver of a site: everything that a round needs.
+pub struct Driver<S: Site> {
+    pub(crate) site: S,
+    pub(crate) outbound: Arc<dyn Outbound>,
+    pub(crate) clock: Clock,
+    pub(crate) confirm_patience: Duration,
+    /// What goes on beside the rounds.
+    pub(crate) warm_ups: WarmUps,
+    /// What kept it, by rollout, from doing what was decided.
+    pub(crate) obstacles: BTreeMap<String, Obstacle>,
+    /// Since when gateways have other endpoints than those that are ready, by rollout and backend.
+    pub(crate) outdated: BTreeMap<(String, Backend), Timestamp>,
+    /// What was nudged for last, when, and how often there was a nudge at all.
+    pub(crate) nudged: Option<(String, Timestamp)>,
+    pub(crate) nudges: u64,
+    /// Why the last nudge failed.
+    pub(crate) nudge_failure: Option<Obstacle>,
+}
+
+/// What a round came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Round {
+    /// How long the next may wait, unless something is heard before.
+    pub pause: Duration,
+    /// What failed.
+    pub problems: Vec<String>,
+    /// There will be nothing to do any more.
+    pub over: bool,
+}
+
+/// A rollout, and what is to become of it.
+pub(crate) struct Decided<R> {
+    pub(crate) rollout: R,
+    /// With the rule and the backends that it is decided on: those of its spec, or those that it governed last.
+    pub(crate) fitted: ModelRollout,
+    pub(crate) backends: [BackendView; 2],
+    pub(crate) published: Option<Weights>,
+    pub(crate) outcome: Outcome,
+    /// The status was written, or need not be: what was decided may be done.
+    pub(crate) stored: bool,
+}
+
+pub(crate) enum Outcome {
+    Goes(Box<Decision>),
+    Departs(Departure),
+}
+
+impl<S: Site> Driver<S> {
+    /// A driver that has seen nothing yet.
+    pub fn new(site: S, outbound: Arc<dyn Outbound>, clock: Clock) -> Self {
+        Self {
+            site,
+            outbound,
+            clock,
+            confirm_patience: CONFIRM_PATIENCE,
+            warm_ups: WarmUps::default(),
+            obstacles: BTreeMap::new(),
+            outdated: BTreeMap::new(),
+            nudged: None,
+            nudges: 0,
+            nudge_failure: None,
+        }
+    }
+
+    /// Waits so long within a round until gateways have what it has just published; zero leaves that to the next round.
+    #[must_use]
+    pub fn with_confirm_patience(self, confirm_patience: Duration) -> Self {
+        Self { confirm_patience, ..self }
+    }
+
+    /// The site.
+    pub fn site_mut(&mut self) -> &mut S {
+        &mut self.site
+    }
+
+    /// One round.
+    pub async fn round(&mut self) -> Round {
+        let now = (self.clock)();
+        self.warm_ups.collect(now);
+        let mut round = Round { pause: IDLE, ..Round::default() };
+        let mut view = match self.site.look(now, &mut round).await {
+            Look::Seen(view) => view,
+            Look::Over => return Round { over: true, ..round },
+            Look::Failed(obstacle, rollouts) => {
+                round.pause = RETRY;
+                round.problems.insert(0, obstacle.message.clone());
+                self.obstacles.extend(rollouts.into_iter().map(|key| (key, obstacle.clone())));
+                return round;
+            }
+        };
+        let mut decided = self.decide(&mut view, now).await;
+        let were_kept = !std::mem::take(&mut self.obstacles).is_empty();
+        self.write_statuses(&view, &mut decided, &mut round).await;
+        let revision = self.publish(&mut view, &decided, &mut round).await;
+        self.set_elsewhere(&view, &decided, &mut round).await;
+        self.bring_to_gateways(revision.as_deref(), view.gateways(), &decided, &mut round).await;
+        self.act(&view, &mut decided, &mut round).await;
+        self.site.finish(&view, &rollouts(&decided), &mut round).await;
+        if were_kept && self.obstacles.is_empty() {
+            round.pause = Duration::ZERO;
+        }
+        round.pause = round.pause.min(self.pause_of(&decided));
+        round
+    }
+
+    async fn act(&mut self, view: &S::View, decided: &mut [Decided<S::Rollout>], round: &mut Round) {
+        let may_change = !decided.iter().any(Decided::changes_workloads) || self.is_newest(view, decided, round).await;
+        let mut present = BTreeSet::new();
+        for one in decided {
+            present.extend(one.backends.iter().flat_map(|backend| &backend.ready).map(|ready| ready.uid.clone()));
+            if !one.stored {
+                continue;
+            }
+            match &one.outcome {
+                Outcome::Departs(departure) => {
+                    self.warm_ups.stop(&one.rollout.key());
+                    if departure.done {
+                        self.let_go(&mut one.rollout, round).await;
+                    }
+                }
+                Outcome::Goes(_) if one.changes_workloads() && !may_change => {}
+                Outcome::Goes(decision) => {
+                    let failed = self.warm_up(one, &decision.actions);
+                    let done = self.site.act(view, &one.rollout, &decision.actions).await;
+                    if done.changed {
+                        round.pause = Duration::ZERO;
+                    }
+                    if let Some(obstacle) = done.obstacle.or(failed) {
+                        self.hold(&one.rollout, &obstacle, round);
+                    }
+                }
+            }
+        }
+        self.warm_ups.keep(&present);
+    }
+
+    async fn is_newest(&mut self, view: &S::View, decided: &[Decided<S::Rollout>], round: &mut Round) -> bool {
+        match self.site.is_newest(view, &rollouts(decided)).await {
+            Ok(true) => true,
+            Ok(false) => {
+                round.pause = Duration::ZERO;
+                false
+            }
+            Err(failure) => {
+                self.all_failed(decided, failure, round);
+                false
+            }
+        }
+    }
+
+    async fn let_go(&mut self, rollout: &mut S::Rollout, round: &mut Round) {
+        match self.site.let_go(rollout).await {
+            Ok(false) => {}
+            Ok(true) => round.pause = Duration::ZERO,
+            Err(failure) => {
+                self.failed(rollout, failure, round);
+                round.pause = Duration::ZERO;
+            }
+        }
+    }
+
+    /// Whoever is not named in an action is not wanted warm any more.
+    fn warm_up(&mut self, one: &Decided<S::Rollout>, actions: &[Action]) -> Option<Obstacle> {
+        let key = one.rollout.key();
+        let Some(warm_up) = &one.rollout.rollout().spec.warm_up else {
+            self.warm_ups.stop(&key);
+            return None;
+        };
+        let wanted = actions.iter().filter_map(|action| match action {
+            Action::WarmUp { backend } => Some(*backend),
+            Action::Deploy { .. } | Action::Scale { .. } | Action::Remove { .. } => None,
+        });
+        let endpoints = wanted.flat_map(|backend| {
+            let ready = &BackendView::of(&one.backends, backend).ready;
+            ready.iter().map(move |ready| Target { backend, uid: &ready.uid, address: ready.address })
+        });
+        self.warm_ups.warm(&key, warm_up, endpoints, &self.outbound)
+    }
+
+    fn pause_of(&self, decided: &[Decided<S::Rollout>]) -> Duration {
+        let now = (self.clock)();
+        let pause = |one: &Decided<S::Rollout>| match &one.outcome {
+            Outcome::Departs(_) => WAITING,
+            Outcome::Goes(decision) => match decision.wait() {
+                None => IDLE,
+                Some(wait) => match wait.reason {
+                    WaitReason::Confirmation
+                    | WaitReason::EndpointsSeen
+                    | WaitReason::Drain
+                    | WaitReason::WarmUp
+                    | WaitReason::Removal => WAITING,
+                    _ => {
+                        wait.until.map_or(IDLE, |until| Duration::from_secs(until.seconds_since(now).max(1)).min(IDLE))
+                    }
+                },
+            },
+        };
+        decided.iter().map(pause).min().unwrap_or(IDLE)
+    }
+}
+
+/// The rollouts as they were written.
+pub(crate) fn rollouts<R>(decided: &[Decided<R>]) -> Vec<&R> {
+    decided.iter().map(|one| &one.rollout).collect()
+}
+
+impl<R: Subject> Decided<R> {
+    pub(crate) fn is_in_gateway_mode(&self) -> bool {
+        self.rollout.rollout().spec.mode == Mode::Gateway
+    }
+
+    /// What follows from the decision makes, changes or removes a workload.
+    fn changes_workloads(&self) -> bool {
+        let Outcome::Goes(decision) = &self.outcome else { return false };
+        self.stored && decision.actions.iter().any(|action| !matches!(action, Action::WarmUp { .. }))
+    }
+
+    fn decided_weights(&self) -> Option<Weights> {
+        match &self.outcome {
+            Outcome::Goes(decision) => decision.weights,
+            Outcome::Departs(departure) => departure.weights,
+        }
+    }
+
+    /// The weights to publish for its rule. A decision that could not be written down is none: what is published stays.
+    pub(crate) fn governs(&self) -> Option<(&ModelRollout, Weights)> {
+        let weights = if self.stored { self.decided_weights() } else { self.published };
+        weights.filter(|_| self.is_in_gateway_mode()).map(|weights| (&self.fitted, weights))
+    }
+
+    /// It has weights, but neither those decided may be published, nor are there former ones to keep.
+    pub(crate) fn is_uncertain(&self) -> bool {
+        self.is_in_gateway_mode() && self.decided_weights().is_some() && !self.stored && self.published.is_none()
+    }
+}
+
+impl<S: Site> std::fmt::Debug for Driver<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Driver").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,342 @@
+//! The cluster as the place where rollouts are kept: what the driver reads and writes goes through the Kubernetes API. Every
+//! write goes over what was read (`resourceVersion`, `test`, preconditions), so that of two replicas that both believe to
+//! lead only one gets through.
+
+mod publish;
+mod statuses;
+
+use crate::backends;
+use crate::events::Events;
+use crate::gateways;
+use crate::istio;
+use crate::kube_api::{ApiError, title};
+use crate::namespaces::Readers;
+use crate::object_status;
+use crate::rollouts::{RolloutObject, Rollouts, reference};
+use crate::settings::{RegistryKind, Settings};
+use crate::telemetry::Telemetry;
+use crate::view::{Seen, View};
+use crate::workloads::{self, WorkloadError, Workloads, parse_template};
+use kube::Client;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+use turnout_driver::{
+    BackendView, Clock, Done, Driver, Failure, Gateway, Look, Outbound, Prepared, Publication, Rendered, Round, Site,
+    Subject,
+};
+use turnout_rollout::{
+    Action, Backend, Event, Mode, ModelRollout, Obstacle, RolloutStatus, Severity, Timestamp, Weights, Workload,
+};
+
+/// The driver of a cluster.
+pub type Controller = Driver<Cluster>;
+
+/// A cluster, and what the controller remembers of it: only what spares somebody a wait or a repetition.
+pub struct Cluster {
+    client: Client,
+    settings: Settings,
+    outbound: Arc<dyn Outbound>,
+    events: Events,
+    telemetry: Telemetry,
+    now: Timestamp,
+    /// The patches of weights that were refused in this round and in the last one: of which rollout, over which version of
+    /// the object.
+    refused: [BTreeSet<(String, Option<String>)>; 2],
+    /// The namespaces that are being read.
+    readers: Readers,
+    /// The rollouts of each namespace, when it was read last, that govern a rule of another one.
+    met: BTreeMap<String, Vec<ModelRollout>>,
+    /// Until when, and after how many seconds, no status is written that the API server was slow to take, by rollout.
+    slow: BTreeMap<String, (Timestamp, u64)>,
+    /// What the registry said last.
+    notices: Vec<String>,
+}
+
+/// A driver of this cluster that has seen nothing yet, and counts into these metrics.
+pub fn controller(
+    client: Client,
+    settings: Settings,
+    outbound: Arc<dyn Outbound>,
+    clock: Clock,
+    telemetry: Telemetry,
+) -> Controller {
+    let cluster = Cluster {
+        events: Events::new(client.clone(), &settings.identity),
+        client,
+        settings,
+        outbound: outbound.clone(),
+        telemetry,
+        now: clock(),
+        refused: [BTreeSet::new(), BTreeSet::new()],
+        readers: Readers::default(),
+        met: BTreeMap::new(),
+        slow: BTreeMap::new(),
+        notices: Vec::new(),
+    };
+    Driver::new(cluster, outbound, clock)
+}
+
+impl Site for Cluster {
+    type Rollout = RolloutObject;
+    type View = View;
+
+    async fn look(&mut self, now: Timestamp, round: &mut Round) -> Look<View> {
+        self.now = now;
+        let [refused, before] = &mut self.refused;
+        *before = std::mem::take(refused);
+        match View::read(&self.client, &self.settings, &*self.outbound, &mut self.readers).await {
+            Err(error) => self.cannot_look(&error, round).await,
+            Ok(Seen::Uninstalling) => Look::Over,
+            Ok(Seen::View(mut view)) => {
+                tell_of_unreadable(&view, round);
+                self.remember(&view);
+                view.hold(&self.met);
+                view.claim_elsewhere();
+                Look::Seen(view)
+            }
+        }
+    }
+
+    fn publishes(&self) -> bool {
+        self.settings.has_gateway()
+    }
+
+    /// A managed backend is there as long as its Deployment is, with or without pods.
+    async fn backends(&self, view: &View, rollout: &RolloutObject, fitted: &ModelRollout) -> [BackendView; 2] {
+        let is_looked_up = self.settings.registry == RegistryKind::Twins;
+        let mut both = backends::look(view, fitted, is_looked_up);
+        if fitted.spec.workload == Workload::Managed {
+            let fitted = RolloutObject { object: rollout.object.clone(), rollout: fitted.clone() };
+            for (backend, found) in Backend::BOTH.into_iter().zip(&mut both) {
+                found.observed.exists |= Workloads::new(&self.client, view, &fitted).exists(backend);
+            }
+        }
+        both
+    }
+
+    fn obstacle(&self, view: &View, fitted: &ModelRollout) -> Option<Obstacle> {
+        self.lacks_gateway(fitted).or_else(|| lacks_documents(view, fitted)).or_else(|| lacks_template(fitted))
+    }
+
+    /// None of a template from which no backend can be made.
+    fn template_revision(&self, rollout: &ModelRollout) -> Option<String> {
+        let template = rollout.spec.template.as_ref().filter(|_| rollout.spec.workload == Workload::Managed)?;
+        parse_template(template).ok()?;
+        Some(workloads::template_revision(template))
+    }
+
+    async fn write_status(
+        &mut self,
+        view: &View,
+        rollout: &mut RolloutObject,
+        status: &RolloutStatus,
+    ) -> Result<bool, Failure> {
+        if rollout.rollout.spec.workload == Workload::Managed {
+            let kept = Workloads::new(&self.client, view, rollout).keep_template(status).await;
+            kept.map_err(|error| Failure::Kept(workload_obstacle(&error)))?;
+        }
+        self.write_in_time(rollout, status).await
+    }
+
+    async fn tell(&mut self, rollout: &RolloutObject, event: &Event) {
+        self.events.tell(&rollout.reference(), event.severity, event.reason, &event.message).await;
+    }
+
+    async fn prepare(&mut self, view: &mut View, round: &mut Round) -> Prepared {
+        self.tell_apart(view, round).await;
+        self.make_twins(view).await
+    }
+
+    async fn publish(
+        &mut self,
+        view: &View,
+        rendered: &Rendered,
+        rollouts: &[&RolloutObject],
+        round: &mut Round,
+    ) -> Result<Publication, Failure> {
+        self.replace_published(view, rendered, rollouts, round).await
+    }
+
+    /// In Istio mode the weights are two numbers of the user's VirtualService.
+    async fn set_elsewhere(&mut self, view: &View, rollout: &RolloutObject, weights: Weights) -> Result<bool, Failure> {
+        match istio::patch(&self.client, view, &rollout.rollout, weights).await {
+            Ok(changed) => Ok(changed),
+            Err(error) if error.is_unprocessable() => {
+                let patch = (rollout.uid(), istio::resource_version(view, &rollout.rollout));
+                let [refused, before] = &mut self.refused;
+                refused.insert(patch.clone());
+                // Somebody changed the rule in between: look again, decide again. Where nobody did, a policy refuses.
+                if before.contains(&patch) {
+                    return Err(failure(&error));
+                }
+                Err(Failure::Overtaken(error.to_string()))
+            }
+            Err(error) => Err(failure(&error)),
+        }
+    }
+
+    async fn nudge(&mut self, gateways: &[&Gateway], value: &str) -> Result<(), Obstacle> {
+        self.telemetry.nudged();
+        let pods: Vec<String> = gateways.iter().map(|gateway| gateway.id.clone()).collect();
+        let nudged = gateways::nudge(&self.client, &self.settings, &pods, value).await;
+        nudged.map_err(|error| {
+            let failure = error.obstacle();
+            let message = format!(
+                "gateways take up routes only when kubelet looks by itself, which takes a minute or two: {}",
+                failure.message
+            );
+            Obstacle { message, ..failure }
+        })
+    }
+
+    /// Reads the rollouts once more before anything follows from what they say: a list may be older than what another
+    /// replica has done, or lack a rollout, and a status that need not be written proves nothing.
+    async fn is_newest(&mut self, view: &View, rollouts: &[&RolloutObject]) -> Result<bool, Failure> {
+        let read = Rollouts::read(&self.client, &view.listed).await.map_err(|error| shared_failure(&error))?;
+        let is_newest = read.versions() == view.rollouts_as_written(rollouts).versions();
+        if !is_newest {
+            tracing::info!("looking again: a rollout has changed");
+        }
+        Ok(is_newest)
+    }
+
+    /// That somebody else wrote meanwhile is a reason to look again, not an obstacle.
+    async fn act(&mut self, view: &View, rollout: &RolloutObject, actions: &[Action]) -> Done {
+        let mut done = Done::default();
+        let mut take = |result: Result<bool, WorkloadError>| match result {
+            Ok(changed) => done.changed |= changed,
+            Err(error) if error.is_conflict() => done.changed = true,
+            Err(error) => done.obstacle = Some(workload_obstacle(&error)),
+        };
+        let workloads = Workloads::new(&self.client, view, rollout);
+        for action in actions {
+            take(workloads.perform(action).await);
+        }
+        if rollout.rollout.spec.workload == Workload::Managed {
+            take(workloads.scale().await);
+            take(workloads.forget_templates(&rollout.rollout.status).await.map(|()| false));
+        }
+        done
+    }
+
+    async fn let_go(&mut self, rollout: &mut RolloutObject) -> Result<bool, Failure> {
+        if !rollout.has_finalizer() {
+            return Ok(false);
+        }
+        rollout.set_finalizer(&self.client, false).await.map_err(|error| failure(&error))?;
+        Ok(true)
+    }
+
+    async fn finish(&mut self, view: &View, rollouts: &[&RolloutObject], round: &mut Round) {
+        self.tell_objects(view, round).await;
+        self.telemetry.record(view, rollouts.iter().map(|one| &one.rollout));
+    }
+}
+
+impl Cluster {
+    fn lacks_gateway(&self, rollout: &ModelRollout) -> Option<Obstacle> {
+        let is_lacking = rollout.spec.mode == Mode::Gateway && !self.settings.has_gateway();
+        is_lacking.then(|| Obstacle {
+            reason: "NoGateway",
+            message: "this controller publishes for no gateway: install one, or use spec.mode: Istio".to_owned(),
+        })
+    }
+
+    /// Which rollouts govern a rule of another namespace: those documents can be read while their rollouts cannot, and
+    /// stay published all the same. Forgets what belongs to rollouts that have gone.
+    fn remember(&mut self, view: &View) {
+        self.met.retain(|namespace, _| !view.listed.contains(namespace) && self.settings.governs(namespace));
+        let all = view.rollouts.readable.iter().chain(view.apart.iter().map(|(one, _)| one));
+        let mut uids = BTreeSet::new();
+        for one in all {
+            uids.insert(one.uid());
+            let (rollout, namespace) = (&one.rollout, &one.rollout.metadata.namespace);
+            if rollout.route_namespace() != namespace {
+                self.met.entry(namespace.clone()).or_default().push(rollout.clone());
+            }
+        }
+        self.slow.retain(|uid, _| uids.contains(uid));
+    }
+
+    async fn tell_objects(&self, view: &View, round: &mut Round) {
+        for verdict in &view.documents.verdicts {
+            match object_status::write(&self.client, verdict, self.now).await {
+                Ok(false) => {}
+                Ok(true) => {
+                    let about = reference(&verdict.object);
+                    match &verdict.problem {
+                        Some(problem) => self.events.tell(&about, Severity::Warning, "Refused", problem).await,
+                        None => self.events.tell(&about, Severity::Normal, "Accepted", "the routes take it").await,
+                    }
+                }
+                Err(error) if error.is_conflict() => round.pause = Duration::ZERO,
+                Err(error) => round.problems.push(error.to_string()),
+            }
+        }
+    }
+}
+
+impl Subject for RolloutObject {
+    fn key(&self) -> String {
+        self.uid()
+    }
+
+    fn rollout(&self) -> &ModelRollout {
+        &self.rollout
+    }
+
+    fn is_deleted(&self) -> bool {
+        self.object.metadata.deletion_timestamp.is_some()
+    }
+}
+
+/// A write of something that belongs to one rollout. What is gone was somebody else's doing, too.
+fn failure(error: &ApiError) -> Failure {
+    if error.is_missing() { Failure::Overtaken(error.to_string()) } else { shared_failure(error) }
+}
+
+/// A write of something that belongs to all. A conflict is no obstacle: somebody else wrote, so look again.
+fn shared_failure(error: &ApiError) -> Failure {
+    if error.is_conflict() { Failure::Overtaken(error.to_string()) } else { Failure::Kept(error.obstacle()) }
+}
+
+fn workload_obstacle(error: &WorkloadError) -> Obstacle {
+    Obstacle { reason: error.reason(), message: error.to_string() }
+}
+
+fn lacks_documents(view: &View, rollout: &ModelRollout) -> Option<Obstacle> {
+    let in_gateway_mode = rollout.spec.mode == Mode::Gateway;
+    let of_namespace = view.frozen.get(rollout.route_namespace());
+    let Obstacle { reason, message } =
+        view.documents.unreadable.as_ref().or(of_namespace).filter(|_| in_gateway_mode)?;
+    let message = format!("{message}; the documents that are published stay until then");
+    Some(Obstacle { reason, message })
+}
+
+/// A template from which no backend can be made is said before one is to be made of it.
+fn lacks_template(rollout: &ModelRollout) -> Option<Obstacle> {
+    let template = rollout.spec.template.as_ref().filter(|_| rollout.spec.workload == Workload::Managed)?;
+    let problems = parse_template(template).err()?;
+    Some(Obstacle { reason: "InvalidTemplate", message: problems.to_string() })
+}
+
+fn tell_of_unreadable(view: &View, round: &mut Round) {
+    for (object, problem) in &view.rollouts.unreadable {
+        let message = if RolloutObject::former(object).is_some() {
+            "its rule stays as it is published"
+        } else {
+            "nothing is published meanwhile"
+        };
+        round.problems.push(format!("{} cannot be read, and {message}: {problem}", title(object)));
+    }
+    if let Some(problem) = view.documents.problems.first() {
+        tracing::debug!(count = view.documents.problems.len(), "documents are refused, the first: {problem}");
+    }
+}
+
+impl std::fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cluster").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}

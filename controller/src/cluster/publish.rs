@@ -1,0 +1,73 @@
+//! What gateways get: the twins that the routes name, and the published ConfigMap.
+
+use super::{Cluster, shared_failure};
+use crate::documents::freeze;
+use crate::published::fence;
+use crate::rollouts::RolloutObject;
+use crate::twins;
+use crate::view::View;
+use turnout_driver::{Failure, Prepared, Publication, Refused, Rendered, Round, Site as _};
+use turnout_rollout::{Mode, Registry};
+
+impl Cluster {
+    /// The documents with what gateways must know of Services, once the twins are there that they name.
+    pub(super) async fn make_twins(&mut self, view: &mut View) -> Prepared {
+        let registry = twins::registry(view, self.settings.registry);
+        let mut documents = registry.join(&view.documents.documents);
+        let refused = twins::apply(&self.client, &self.settings, view, &registry).await;
+        // What gateways know goes on, with other weights if need be: they must not look up what is not there.
+        let published = &view.published.documents;
+        freeze(&mut documents, published, |name| view.is_frozen(name) || refused.contains_key(name));
+        self.tell_notices(&registry.notices);
+        let is_whole = refused.is_empty() && view.dark.is_empty();
+        view.registry = is_whole.then_some(registry);
+        let refused =
+            refused.into_iter().map(|(namespace, error)| Refused { namespace, failure: shared_failure(&error) });
+        Prepared { documents, refused: refused.collect() }
+    }
+
+    pub(super) async fn replace_published(
+        &mut self,
+        view: &View,
+        rendered: &Rendered,
+        rollouts: &[&RolloutObject],
+        round: &mut Round,
+    ) -> Result<Publication, Failure> {
+        let mut fenced = view.rollouts_as_written(rollouts);
+        fenced.readable.retain(|one| one.rollout.spec.mode == Mode::Gateway);
+        let fence = fence(&fenced);
+        if view.published.is(&rendered.text, &fence) {
+            if let Some(registry) = view.registry.as_ref().filter(|_| rendered.is_whole) {
+                self.tidy_twins(view, registry, round).await;
+            }
+            return Ok(Publication::Stands);
+        }
+        if !self.is_newest(view, rollouts).await? {
+            return Ok(Publication::Outdated);
+        }
+        let replaced = view.published.replace(&self.client, &self.settings, &rendered.text, fence).await;
+        let published = replaced.map_err(|error| shared_failure(&error))?;
+        if published.revision != view.published.revision {
+            self.telemetry.published();
+        }
+        Ok(Publication::Swapped(published.revision))
+    }
+
+    /// A gateway that has older routes may still look a twin up.
+    async fn tidy_twins(&self, view: &View, registry: &Registry, round: &mut Round) {
+        let revision = view.published.revision.as_deref().unwrap_or_default();
+        if view.gateways.iter().all(|gateway| gateway.has(revision))
+            && let Err(error) = twins::remove_others(&self.client, view, registry).await
+        {
+            round.problems.push(error.to_string());
+        }
+    }
+
+    /// Says what will not work, once.
+    fn tell_notices(&mut self, notices: &[String]) {
+        for notice in notices.iter().filter(|notice| !self.notices.contains(notice)) {
+            tracing::warn!("{notice}");
+        }
+        self.notices = notices.to_vec();
+    }
+}
