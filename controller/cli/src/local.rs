@@ -3,13 +3,13 @@
 
 pub(crate) mod client;
 pub(crate) mod directory;
-pub(crate) mod driver;
 pub(crate) mod look;
 pub(crate) mod observe;
 mod processes;
 mod publish;
 pub(crate) mod sample;
 mod scratch;
+pub(crate) mod site;
 mod workloads;
 mod world;
 
@@ -17,13 +17,13 @@ use crate::output::{DONE, print};
 use anyhow::{Context as _, bail};
 use clap::Args;
 use directory::{Directory, write_whole};
-use driver::{Driver, Notice};
 use notify::{RecursiveMode, Watcher as _};
 use processes::Gateway;
 pub(crate) use processes::{GatewayOptions, answer_of};
 use publish::Mount;
 pub(crate) use scratch::Scratch;
 use serde_json::json;
+use site::Notice;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -121,13 +121,13 @@ impl Local {
     ) -> anyhow::Result<(Self, mpsc::UnboundedReceiver<Notice>)> {
         let directory = Directory::make(root)?;
         let (sender, receiver) = mpsc::unbounded_channel();
-        let driver = Driver::new(directory.clone(), sender)?;
+        let driver = site::driver(directory.clone(), sender)?;
         Gateway::forget_former(&directory)?;
         sample::write(&directory, more_spec)?;
         let workloads = Workloads::start(&directory).await?;
         let changed = Arc::new(Notify::new());
         let watcher = watch(&directory, &changed)?;
-        let driver = tokio::spawn(driver.run(changed));
+        let driver = tokio::spawn(site::drive(driver, changed));
         wait_for_routes(&directory, &workloads).await.inspect_err(|_| driver.abort())?;
         let gateway = Gateway::start(&directory, options).await.inspect_err(|_| driver.abort())?;
         Ok((Self { directory, gateway, workloads, driver, _watcher: watcher }, receiver))

@@ -37,7 +37,7 @@ impl<S: Site> Driver<S> {
 
     async fn bring(&mut self, revision: &str, behind: &[&Gateway], decided: &[Decided<S::Rollout>], round: &mut Round) {
         round.pause = round.pause.min(WAITING);
-        let now = (self.clock)();
+        let now = self.now;
         let is_due = self
             .nudged
             .as_ref()
@@ -66,7 +66,7 @@ impl<S: Site> Driver<S> {
                     return false;
                 }
                 tokio::time::sleep(tick).await;
-                tick = (tick * 2).min(longest);
+                tick = (tick * 5 / 4).min(longest);
             }
         }
         true

@@ -1,11 +1,11 @@
 //! From what was found to what is to become of each rollout: how the world looks to the state machine.
 
 use crate::round::{Decided, Driver, Outcome};
-use crate::site::{BackendView, Elsewhere, Site, Subject, View};
+use crate::site::{BackendView, Site, Subject, View};
 use std::collections::BTreeSet;
 use turnout_rollout::{
-    Backend, Departure, Fitted, Mode, ModelRollout, Observation, Published, Timestamp, decide, depart, fit, hold,
-    route_weights,
+    Backend, BackendObservation, Departure, Fitted, Mode, ModelRollout, Observation, Published, RouteSelectionError,
+    Weights, decide, depart, fit, hold, route_weights,
 };
 
 /// A gateway whose endpoints differ from those that are ready for longer has them from elsewhere: no DNS answer is as old.
@@ -13,38 +13,47 @@ use turnout_rollout::{
 const DNS_SECONDS: u64 = 60;
 
 impl<S: Site> Driver<S> {
-    pub(crate) async fn decide(&mut self, view: &mut S::View, now: Timestamp) -> Vec<Decided<S::Rollout>> {
+    pub(crate) async fn decide(&mut self, view: &mut S::View) -> Vec<Decided<S::Rollout>> {
         let fitted = fit_rollouts(view);
         let view = &*view;
         let mut decided = Vec::new();
         for (one, Fitted { rollout: fitted, route }) in view.rollouts().iter().zip(fitted) {
             let backends = self.site.backends(view, one, &fitted).await;
-            let [green, blue] = &backends;
-            let (published, gateways) = match view.elsewhere(one) {
-                Some(Elsewhere { published, .. }) => (published, Vec::new()),
-                None => {
-                    let weights = route_weights(view.published(), &fitted).ok();
-                    let revision = view.revision().map(str::to_owned);
-                    let published = weights.zip(revision).map(|(weights, revision)| Published { revision, weights });
-                    let gateways = view.gateways().iter();
-                    (published, gateways.map(|it| it.report.observe(view.published(), &fitted)).collect())
-                }
-            };
-            let observed = Observation {
-                now,
-                route,
-                published,
-                green: green.observe(self.warm_ups.warmed()),
-                blue: blue.observe(self.warm_ups.warmed()),
-                gateways,
-                template_revision: self.site.template_revision(&fitted),
-                obstacle: self.obstacles.get(&one.key()).cloned().or_else(|| self.site.obstacle(view, &fitted)),
-            };
+            let observed = self.observe(view, one, &fitted, route, &backends);
             let (outcome, published) = self.decide_on(view, one, &fitted, &backends, observed);
             decided.push(Decided { rollout: one.clone(), fitted, backends, published, outcome, stored: false });
         }
         self.outdated.retain(|(key, _), _| decided.iter().any(|one| one.rollout.key() == *key));
         decided
+    }
+
+    fn observe(
+        &self,
+        view: &S::View,
+        one: &S::Rollout,
+        fitted: &ModelRollout,
+        route: Result<Weights, RouteSelectionError>,
+        [green, blue]: &[BackendView; 2],
+    ) -> Observation {
+        let (published, gateways) = if let Some(elsewhere) = view.elsewhere(one) {
+            (elsewhere.published, Vec::new())
+        } else {
+            let weights = route_weights(view.published(), fitted).ok();
+            let published = weights.zip(view.revision());
+            let published = published.map(|(weights, revision)| Published { revision: revision.to_owned(), weights });
+            let gateways = view.gateways().iter().map(|gateway| gateway.report.observe(view.published(), fitted));
+            (published, gateways.collect())
+        };
+        Observation {
+            now: self.now,
+            route,
+            published,
+            green: green.observe(self.warm_ups.warmed()),
+            blue: blue.observe(self.warm_ups.warmed()),
+            gateways,
+            template_revision: self.site.template_revision(fitted),
+            obstacle: self.obstacles.get(&one.key()).cloned().or_else(|| self.site.obstacle(view, fitted)),
+        }
     }
 
     fn decide_on(
@@ -54,7 +63,7 @@ impl<S: Site> Driver<S> {
         fitted: &ModelRollout,
         backends: &[BackendView; 2],
         mut observed: Observation,
-    ) -> (Outcome, Option<turnout_rollout::Weights>) {
+    ) -> (Outcome, Option<Weights>) {
         for backend in Backend::BOTH {
             self.discount_outdated(view, &one.key(), fitted, (backend, backends), &mut observed);
         }
@@ -124,8 +133,8 @@ fn fit_rollouts<V: View>(view: &mut V) -> Vec<Fitted> {
 }
 
 impl BackendView {
-    fn observe(&self, warmed: &BTreeSet<String>) -> turnout_rollout::BackendObservation {
+    fn observe(&self, warmed: &BTreeSet<String>) -> BackendObservation {
         let warmed = self.ready.iter().all(|endpoint| warmed.contains(&endpoint.uid));
-        turnout_rollout::BackendObservation { warmed, ..self.observed.clone() }
+        BackendObservation { warmed, ..self.observed.clone() }
     }
 }

@@ -26,7 +26,9 @@ const CONFIRM_PATIENCE: Duration = Duration::from_secs(1);
 pub struct Driver<S: Site> {
     pub(crate) site: S,
     pub(crate) outbound: Arc<dyn Outbound>,
-    pub(crate) clock: Clock,
+    clock: Clock,
+    /// When the round began.
+    pub(crate) now: Timestamp,
     pub(crate) confirm_patience: Duration,
     /// What goes on beside the rounds.
     pub(crate) warm_ups: WarmUps,
@@ -75,6 +77,7 @@ impl<S: Site> Driver<S> {
         Self {
             site,
             outbound,
+            now: clock(),
             clock,
             confirm_patience: CONFIRM_PATIENCE,
             warm_ups: WarmUps::default(),
@@ -99,10 +102,10 @@ impl<S: Site> Driver<S> {
 
     /// One round.
     pub async fn round(&mut self) -> Round {
-        let now = (self.clock)();
-        self.warm_ups.collect(now);
+        self.now = (self.clock)();
+        self.warm_ups.collect(self.now);
         let mut round = Round { pause: IDLE, ..Round::default() };
-        let mut view = match self.site.look(now, &mut round).await {
+        let mut view = match self.site.look(self.now, &mut round).await {
             Look::Seen(view) => view,
             Look::Over => return Round { over: true, ..round },
             Look::Failed(obstacle, rollouts) => {
@@ -112,7 +115,7 @@ impl<S: Site> Driver<S> {
                 return round;
             }
         };
-        let mut decided = self.decide(&mut view, now).await;
+        let mut decided = self.decide(&mut view).await;
         let were_kept = !std::mem::take(&mut self.obstacles).is_empty();
         self.write_statuses(&view, &mut decided, &mut round).await;
         let revision = self.publish(&mut view, &decided, &mut round).await;
@@ -202,7 +205,7 @@ impl<S: Site> Driver<S> {
     }
 
     fn pause_of(&self, decided: &[Decided<S::Rollout>]) -> Duration {
-        let now = (self.clock)();
+        let now = self.now;
         let pause = |one: &Decided<S::Rollout>| match &one.outcome {
             Outcome::Departs(_) => WAITING,
             Outcome::Goes(decision) => match decision.wait() {

@@ -20,7 +20,7 @@ impl<S: Site> Driver<S> {
             let (next, events) = match &one.outcome {
                 Outcome::Goes(decision) => (decision.status.clone(), decision.events.clone()),
                 Outcome::Departs(departure) => {
-                    (departing(one.rollout.rollout().status.clone(), departure, (self.clock)()), Vec::new())
+                    (departing(one.rollout.rollout().status.clone(), departure, self.now), Vec::new())
                 }
             };
             match self.site.write_status(view, &mut one.rollout, &next).await {

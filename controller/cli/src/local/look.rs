@@ -37,8 +37,7 @@ async fn backend(documents: &[Document], rollout: &ModelRollout, backend: Backen
     let mut revisions: Vec<String> = endpoints.iter().filter_map(|endpoint| endpoint.revision.clone()).collect();
     revisions.sort();
     revisions.dedup();
-    let seen = observe::backend(&endpoints, |_| true).await;
-    let ready = usize::try_from(seen.ready_endpoints).unwrap_or(usize::MAX);
+    let ready = observe::backend(&endpoints).await.ready.len();
     BackendView { replicas: endpoints.len(), ready, revisions }
 }
 

@@ -3,15 +3,19 @@
 //! says what it serves, as a pod's does in a cluster.
 
 use super::client;
-use super::directory::{Directory, GatewayAddresses};
+use super::directory::Directory;
+use std::net::{Ipv4Addr, SocketAddr};
+use tokio::net::lookup_host;
 use tokio::task::JoinSet;
-use turnout_rollout::{
-    Backend, BackendObservation, BackendRef, GatewayReport, ModelRollout, active_revision, full_host, subset_labels,
-};
+use turnout_driver::{BackendView, Direct, Gateway};
+use turnout_rollout::{Backend, BackendObservation, BackendRef, GatewayReport, ModelRollout, full_host, subset_labels};
 use turnout_routes::documents::{Document, EndpointAddress, Resolution, ServiceEndpoint, ServiceEntry, ServicePort};
 
 /// What an endpoint serves.
 pub(crate) const REVISION_LABEL: &str = "turnout.dev/revision";
+
+/// Nobody listens there.
+const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// Whether an endpoint can carry the revision: what is no value of a label would refuse its document.
 pub(crate) fn check_revision(revision: &str) -> anyhow::Result<()> {
@@ -36,29 +40,20 @@ pub(crate) struct Endpoint {
     pub(crate) revision: Option<String>,
 }
 
-/// Asks every gateway.
-pub(crate) async fn gateways(directory: &Directory) -> anyhow::Result<Vec<GatewayReport>> {
+/// Finds the gateways and asks each. Of one whose file cannot be read nothing is known but that it is there.
+pub(crate) async fn gateways(directory: &Directory) -> anyhow::Result<Vec<Gateway>> {
     let mut asked = JoinSet::new();
     for (id, addresses) in directory.gateway_addresses()? {
-        asked.spawn(ask_gateway(id, addresses));
+        asked.spawn(async move {
+            let status = addresses.map_or(NOWHERE, |addresses| addresses.status);
+            let report = Gateway::ask(&Direct, &id, status).await;
+            let report = report.unwrap_or_else(|| GatewayReport::silent(id.clone()));
+            Gateway { id, serving: true, terminating: false, status, report }
+        });
     }
-    let mut reports = asked.join_all().await;
-    reports.sort_by(|one: &GatewayReport, other| one.id().cmp(other.id()));
-    Ok(reports)
-}
-
-async fn ask_gateway(id: String, addresses: Option<GatewayAddresses>) -> GatewayReport {
-    let Some(addresses) = addresses else { return GatewayReport::silent(id) };
-    let status = addresses.status.to_string();
-    let (revision, backends) = tokio::join!(client::get(&status, "/revision"), client::get(&status, "/backends"));
-    let (Ok((_, revision)), Ok((_, backends))) = (revision, backends) else { return GatewayReport::silent(id) };
-    GatewayReport::parse(id.clone(), &revision, &backends).unwrap_or_else(|_| GatewayReport::silent(id))
-}
-
-/// Whether a gateway has the revision that is wanted; nothing else of it is asked for.
-pub(crate) async fn has_settled(addresses: &GatewayAddresses, wanted: &str) -> bool {
-    let Ok((_, answer)) = client::get(&addresses.status.to_string(), "/revision").await else { return false };
-    active_revision(&answer).as_deref() == Some(wanted)
+    let mut gateways = asked.join_all().await;
+    gateways.sort_by(|one, other| one.id.cmp(&other.id));
+    Ok(gateways)
 }
 
 /// Where the documents say that a backend is; empty if nowhere.
@@ -80,7 +75,7 @@ pub(crate) fn endpoints(documents: &[Document], rollout: &ModelRollout, backend:
     let endpoint = |endpoint: &ServiceEndpoint| {
         let number = endpoint.ports.get(&port.name).copied().unwrap_or(port.target_port.unwrap_or(port.number));
         let address = match &endpoint.address {
-            EndpointAddress::Ip(address) => std::net::SocketAddr::new(*address, number).to_string(),
+            EndpointAddress::Ip(address) => SocketAddr::new(*address, number).to_string(),
             EndpointAddress::Name(name) => format!("{name}:{number}"),
         };
         Endpoint { address, revision: endpoint.labels.get(REVISION_LABEL).cloned() }
@@ -96,24 +91,30 @@ fn port_of<'a>(entry: &'a ServiceEntry, reference: &BackendRef) -> Option<&'a Se
 }
 
 /// Asks every endpoint of a backend for its root. What answers, and not with a fault of its own, is ready.
-pub(crate) async fn backend(endpoints: &[Endpoint], is_warmed: impl Fn(&[Endpoint]) -> bool) -> BackendObservation {
+pub(crate) async fn backend(endpoints: &[Endpoint]) -> BackendView {
     let mut asked = JoinSet::new();
     for endpoint in endpoints.iter().cloned() {
         asked.spawn(async move {
-            let answer = client::get(&endpoint.address, "/").await;
-            answer.is_ok_and(|(status, _)| !status.is_server_error()).then_some(endpoint)
+            let address = lookup_host(&endpoint.address).await.ok()?.next()?;
+            let (status, _) = client::get(&endpoint.address, "/").await.ok()?;
+            (!status.is_server_error()).then_some((endpoint, address))
         });
     }
-    let ready: Vec<Endpoint> = asked.join_all().await.into_iter().flatten().collect();
-    let revision = ready.first().and_then(|first| first.revision.clone());
-    let is_the_same = ready.iter().all(|endpoint| endpoint.revision == revision);
-    BackendObservation {
+    let ready: Vec<(Endpoint, SocketAddr)> = asked.join_all().await.into_iter().flatten().collect();
+    let revision = ready.first().and_then(|(first, _)| first.revision.clone());
+    let is_the_same = ready.iter().all(|(endpoint, _)| endpoint.revision == revision);
+    let observed = BackendObservation {
         exists: !endpoints.is_empty(),
         ready_endpoints: u32::try_from(ready.len()).unwrap_or(u32::MAX),
         revision: revision.filter(|_| is_the_same),
-        warmed: is_warmed(&ready),
         ..BackendObservation::default()
-    }
+    };
+    let ready = ready.into_iter().map(|(endpoint, address)| {
+        // Another model at the same address is to be warmed anew.
+        let uid = format!("{address} {}", endpoint.revision.unwrap_or_default());
+        turnout_driver::Endpoint { uid, address }
+    });
+    BackendView { observed, ready: ready.collect(), looked_up: None }
 }
 
 #[cfg(test)]

@@ -147,13 +147,8 @@ impl Workloads {
         let Some(text) = Mount::new(self.directory.routes()).current()?.filter(|text| !names_port(text, port)) else {
             return Ok(false);
         };
-        for (_, addresses) in self.directory.gateway_addresses()? {
-            let Some(addresses) = addresses else { return Ok(false) };
-            if !observe::has_settled(&addresses, &revision_of(&text)).await {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        let revision = revision_of(&text);
+        Ok(observe::gateways(&self.directory).await?.iter().all(|gateway| gateway.has(&revision)))
     }
 
     fn slot(&mut self, backend: Backend) -> &mut Option<Serving> {

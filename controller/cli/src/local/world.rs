@@ -76,11 +76,11 @@ impl World {
                 }
                 Err(error) => {
                     self.problems.push(format!("rollouts/{name}.yaml: {error:#}"));
-                    match self.rollouts.remove(name) {
-                        Some(good) => {
-                            rollouts.insert(name.clone(), good);
-                        }
-                        None => self.is_complete = false,
+                    if let Some(good) = self.rollouts.remove(name) {
+                        rollouts.insert(name.clone(), good);
+                    } else {
+                        self.is_complete = false;
+                        self.problems.push(format!("nothing is published until rollouts/{name}.yaml can be read"));
                     }
                 }
             }
