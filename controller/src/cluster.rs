@@ -92,7 +92,7 @@ impl Site for Cluster {
                 tell_of_unreadable(&view, round);
                 self.remember(&view);
                 view.hold(&self.met);
-                view.claim_elsewhere();
+                view.elsewhere = istio::rules(&view);
                 Look::Seen(view)
             }
         }

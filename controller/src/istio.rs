@@ -8,17 +8,29 @@ use kube::Client;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use turnout_rollout::{ModelRollout, Published, RouteSelectionError, Weights, istio};
+use turnout_driver::Elsewhere;
+use turnout_rollout::{Mode, ModelRollout, Published, RouteSelectionError, Weights, istio};
+
+/// The rules of rollouts in Istio mode, by UID: of two with the same rule the older one governs it.
+pub fn rules(view: &View) -> BTreeMap<String, Elsewhere> {
+    let mut claimed = BTreeMap::new();
+    let mut rules = BTreeMap::new();
+    for one in view.rollouts.readable.iter().filter(|one| one.rollout.spec.mode == Mode::Istio) {
+        let route = claim(view, &one.rollout, &mut claimed);
+        rules.insert(one.uid(), Elsewhere { route, published: published(view, &one.rollout) });
+    }
+    rules
+}
 
 /// What is published: the rule's weights in the cluster, there is no other document.
-pub fn published(view: &View, rollout: &ModelRollout) -> Option<Published> {
+fn published(view: &View, rollout: &ModelRollout) -> Option<Published> {
     let (value, generation) = object(view, rollout).ok()?;
     let weights = istio::observe(&value, rollout).ok()?;
     Some(Published { revision: format!("generation {generation}"), weights })
 }
 
 /// The rule's weights, unless a rollout that came before governs it; `governed` has the rules of those.
-pub fn claim(
+fn claim(
     view: &View,
     rollout: &ModelRollout,
     governed: &mut BTreeMap<String, String>,

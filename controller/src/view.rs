@@ -3,7 +3,6 @@
 
 use crate::documents::{self, Documents};
 use crate::gateways;
-use crate::istio;
 use crate::kube_api::{ApiError, istio_kind, list, list_dynamic};
 use crate::namespaces::{Namespace, Readers, Workloads};
 use crate::published::PublishedRoutes;
@@ -56,7 +55,7 @@ pub struct View {
     /// Rollouts, or what is known of them, whose rules stay as they are published: nothing can be decided on them.
     held: Vec<ModelRollout>,
     /// The rules of rollouts in Istio mode, by UID.
-    elsewhere: BTreeMap<String, Elsewhere>,
+    pub elsewhere: BTreeMap<String, Elsewhere>,
     /// What was made for all that is to be published; none while some of it stays as it was published, with twins of its own.
     pub registry: Option<Registry>,
 }
@@ -159,17 +158,6 @@ impl View {
         let unlisted = met.iter().filter(|(namespace, _)| !self.listed.contains(namespace)).flat_map(|(_, met)| met);
         let apart = self.apart.iter().map(|(one, _)| &one.rollout);
         self.held = former.chain(unlisted.chain(apart).cloned()).collect();
-    }
-
-    /// Finds the rules of rollouts in Istio mode: of two with the same rule the older one governs it.
-    pub fn claim_elsewhere(&mut self) {
-        let mut claimed = BTreeMap::new();
-        let mut elsewhere = BTreeMap::new();
-        for one in self.rollouts.readable.iter().filter(|one| one.rollout.spec.mode == Mode::Istio) {
-            let route = istio::claim(self, &one.rollout, &mut claimed);
-            elsewhere.insert(one.uid(), Elsewhere { route, published: istio::published(self, &one.rollout) });
-        }
-        self.elsewhere = elsewhere;
     }
 
     /// All rollouts, in the versions that were written over those that were read.

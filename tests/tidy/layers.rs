@@ -1,4 +1,5 @@
-//! Who may name whom inside a crate: the rooms of the gateway stand above one another, and no two files need each other.
+//! Who may name whom inside a crate: the rooms of the gateway stand above one another, what a client knows of rollouts
+//! needs no command line, and no two files need each other.
 
 use crate::{no_faults, root};
 use std::collections::{BTreeMap, BTreeSet};
@@ -123,9 +124,26 @@ fn the_rooms_of_the_gateway_stand_above_one_another() {
 }
 
 #[test]
+fn what_a_client_knows_needs_no_command_line() {
+    let mut faults = Vec::new();
+    for (module, named) in imports("controller/cli/src").iter().filter(|(module, _)| module.starts_with("client::")) {
+        let outside = named.iter().filter(|target| !target.starts_with("client::"));
+        faults.extend(outside.map(|target| format!("{module} may not name {target}")));
+    }
+    no_faults(&faults);
+}
+
+#[test]
 fn no_two_files_need_each_other() {
     let mut faults = Vec::new();
-    for source in ["proxy/src", "proxy/routes/src"] {
+    for source in [
+        "proxy/src",
+        "proxy/routes/src",
+        "controller/src",
+        "controller/driver/src",
+        "controller/rollout/src",
+        "controller/cli/src",
+    ] {
         let mut left = imports(source);
         // What names nothing that is left is taken away; what stays at last goes in circles.
         while let Some(free) = left.iter().find(|(_, named)| named.is_empty()).map(|(module, _)| module.clone()) {

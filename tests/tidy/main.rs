@@ -14,13 +14,24 @@ use turnout_rollout::STAGE_TABLE;
 use turnout_routes::Source;
 
 /// Which crates of the workspace each may depend on. A crate that is not here may not exist.
-const LAYERS: [(&str, &[&str]); 8] = [
+const LAYERS: [(&str, &[&str]); 9] = [
     ("turnout-routes", &[]),
     ("turnout-rollout", &["turnout-routes"]),
     ("turnout-proxy", &["turnout-routes"]),
     ("turnout-bench", &[]),
-    ("turnout-controller", &["turnout-rollout", "turnout-routes"]),
-    ("turnout-cli", &["turnout-bench", "turnout-controller", "turnout-proxy", "turnout-rollout", "turnout-routes"]),
+    ("turnout-driver", &["turnout-rollout", "turnout-routes"]),
+    ("turnout-controller", &["turnout-driver", "turnout-rollout", "turnout-routes"]),
+    (
+        "turnout-cli",
+        &[
+            "turnout-bench",
+            "turnout-controller",
+            "turnout-driver",
+            "turnout-proxy",
+            "turnout-rollout",
+            "turnout-routes",
+        ],
+    ),
     ("turnout-tests", &["turnout-bench", "turnout-rollout", "turnout-routes"]),
     ("turnout-cluster", &["turnout-bench", "turnout-rollout"]),
 ];

@@ -6,7 +6,7 @@ mod sample;
 
 use crate::explain::outcome;
 use crate::output::{DONE, FAILED, Output, print, print_json};
-use crate::routes::{GatewayArguments, read_documents};
+use crate::route_files::{GatewayArguments, read_documents};
 use clap::Args;
 use probes::Probe;
 use serde::Serialize;

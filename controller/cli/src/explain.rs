@@ -2,7 +2,7 @@
 //! the gateway uses, so that the answer is the gateway's own.
 
 use crate::output::{DONE, Output, print, print_json};
-use crate::routes::{GatewayArguments, read_documents};
+use crate::route_files::{GatewayArguments, read_documents};
 use clap::Args;
 use std::path::PathBuf;
 use turnout_routes::explain::{Explanation, Inquiry, Share, explain};

@@ -2,7 +2,7 @@
 //! nothing is checked here.
 
 use crate::output::{DONE, FAILED, Output, print, print_json};
-use crate::routes::{GatewayArguments, RouteTexts};
+use crate::route_files::{GatewayArguments, RouteTexts};
 use clap::Args;
 use serde::Serialize;
 use serde_json::json;

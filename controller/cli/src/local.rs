@@ -1,26 +1,21 @@
 //! `turnout local`: a gateway, two models and the stage machine over a directory, kept running. What it starts is also
 //! what `turnout demo` measures: [`Local`] is both.
 
-pub(crate) mod client;
-pub(crate) mod directory;
-pub(crate) mod look;
-pub(crate) mod observe;
 mod processes;
-mod publish;
 pub(crate) mod sample;
 mod scratch;
 pub(crate) mod site;
 mod workloads;
 mod world;
 
+use crate::client::directory::{Directory, write_whole};
+use crate::client::mount::{Mount, names_port};
 use crate::output::{DONE, print};
 use anyhow::{Context as _, bail};
 use clap::Args;
-use directory::{Directory, write_whole};
 use notify::{RecursiveMode, Watcher as _};
 use processes::Gateway;
 pub(crate) use processes::{GatewayOptions, answer_of};
-use publish::Mount;
 pub(crate) use scratch::Scratch;
 use serde_json::json;
 use site::Notice;
@@ -230,7 +225,7 @@ async fn wait_for_routes(directory: &Directory, workloads: &Workloads) -> anyhow
     let deadline = Instant::now() + PUBLISH_TIMEOUT;
     loop {
         let text = mount.current()?.unwrap_or_default();
-        if !text.is_empty() && models.iter().all(|model| publish::names_port(&text, model.port())) {
+        if !text.is_empty() && models.iter().all(|model| names_port(&text, model.port())) {
             return Ok(());
         }
         if Instant::now() > deadline {

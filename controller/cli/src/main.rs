@@ -4,8 +4,10 @@
 //! `kubectl-turnout` it is a plugin of kubectl. Each command is a module that takes its arguments and returns the exit
 //! code.
 
+mod arguments;
 #[cfg(feature = "cluster")]
-mod cluster;
+mod check;
+mod client;
 mod demo;
 mod diff;
 mod explain;
@@ -17,13 +19,12 @@ mod model_process;
 #[cfg(not(feature = "cluster"))]
 mod no_cluster;
 mod output;
-mod place;
 mod probe;
 mod rollout;
+mod route_files;
+#[cfg(feature = "cluster")]
 mod routes;
-mod splits;
 mod terminal;
-mod view;
 mod wait;
 
 use anyhow::Context as _;
@@ -72,9 +73,9 @@ enum Command {
     Rollout(Box<rollout::Arguments>),
     Wait(Box<wait::Arguments>),
     #[cfg(feature = "cluster")]
-    Check(cluster::check::Arguments),
+    Check(check::Arguments),
     #[cfg(feature = "cluster")]
-    Routes(cluster::routes::Arguments),
+    Routes(routes::Arguments),
     #[cfg(not(feature = "cluster"))]
     #[command(hide = true, alias = "routes")]
     Check(no_cluster::Arguments),
@@ -118,9 +119,9 @@ fn run(command: Command) -> anyhow::Result<u8> {
         Command::Rollout(arguments) => block_on(rollout::run(*arguments)),
         Command::Wait(arguments) => block_on(wait::run(*arguments)),
         #[cfg(feature = "cluster")]
-        Command::Check(arguments) => block_on(cluster::check::run(arguments)),
+        Command::Check(arguments) => block_on(check::run(arguments)),
         #[cfg(feature = "cluster")]
-        Command::Routes(arguments) => block_on(cluster::routes::run(arguments)),
+        Command::Routes(arguments) => block_on(routes::run(arguments)),
         #[cfg(not(feature = "cluster"))]
         Command::Check(arguments) => no_cluster::run(&arguments),
         Command::Probe(arguments) => block_on(probe::run(arguments)),

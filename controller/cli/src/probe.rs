@@ -1,7 +1,7 @@
 //! `turnout probe`: scores through a gateway as its users do, with and without the header that picks a version. It is
 //! what `helm test` runs.
 
-use crate::local::client::{Call, answer_to};
+use crate::client::http::{Call, answer_to};
 use crate::output::{DONE, FAILED, Output, columns, print, print_json};
 use crate::wait::parse_timeout;
 use anyhow::{Context as _, ensure};

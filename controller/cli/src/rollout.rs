@@ -4,10 +4,12 @@
 mod screen;
 mod text;
 
+use crate::arguments::{InstallationArguments, PlaceArguments};
+use crate::client::access::{Change, Installation};
+use crate::client::place::Place;
+use crate::client::view::View;
 use crate::output::{DONE, FAILED, Output, print, print_json, print_json_line};
-use crate::place::{Change, Installation, Place, PlaceArguments};
 use crate::terminal::{Marks, can_redraw, redraw};
-use crate::view::View;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -64,7 +66,7 @@ enum Verb {
         #[arg(short, long, env = "TURNOUT_WATCH")]
         watch: bool,
         #[command(flatten)]
-        installation: Installation,
+        installation: InstallationArguments,
     },
     /// Goes on: opens the gate of the stage that is reached, and moves the target.
     Promote {
@@ -117,8 +119,12 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
     let output = arguments.output;
     match arguments.verb {
         Verb::List { all_namespaces } => list(&place, all_namespaces, output).await,
-        Verb::Status { name, watch: false, installation } => status(&place, &name, &installation, output).await,
-        Verb::Status { name, watch: true, installation } => watch(&place, &name, &installation, output).await,
+        Verb::Status { name, watch: false, installation } => {
+            status(&place, &name, &installation.installation(), output).await
+        }
+        Verb::Status { name, watch: true, installation } => {
+            watch(&place, &name, &installation.installation(), output).await
+        }
         Verb::History { name } => history(&place, &name, output).await,
         Verb::Start { name, revision, to } => {
             place.check_revision(&revision)?;
@@ -160,7 +166,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
 /// Changes a rollout's spec. What the rollout does not allow is a result, not an error of usage.
 async fn change(place: &Place, name: &Name, output: Output, change: &mut Change<'_>) -> anyhow::Result<u8> {
     let name = name.of(place).await?;
-    place.warn_if_nobody_drives();
+    warn_if_nobody_drives(place);
     let (rollout, done) = match place.edit(&name, change).await {
         Ok(changed) => changed,
         Err(error) => match Place::refusal(&error) {
@@ -205,7 +211,7 @@ async fn status(place: &Place, name: &Name, installation: &Installation, output:
         Output::Text => print(&screen::screen(&rollout, &view, now(), Marks::of_environment()))?,
         Output::Json => print_json(&to_json(place, &rollout, Some(&view)))?,
     }
-    place.warn_if_nobody_drives();
+    warn_if_nobody_drives(place);
     warn_of_problems(place);
     Ok(DONE)
 }
@@ -277,6 +283,13 @@ fn to_json(place: &Place, rollout: &ModelRollout, view: Option<&View>) -> Value 
     value["problems"] = json!(place.problems());
     value["driven"] = json!(place.is_driven());
     value
+}
+
+/// Says so on standard error if nothing will move.
+pub(crate) fn warn_if_nobody_drives(place: &Place) {
+    if let Some(advice) = place.advice() {
+        anstream::eprintln!("turnout: {advice}");
+    }
 }
 
 fn warn_of_problems(place: &Place) {

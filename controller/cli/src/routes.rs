@@ -1,95 +1,128 @@
-//! Routes as commands are given them: a file, a directory laid out like a mounted ConfigMap, or standard input; and the
-//! labels by which a gateway knows which documents are its own.
+//! `turnout routes`: what the gateways of a cluster have, replica by replica.
 
-use anyhow::{Context as _, bail};
+use crate::arguments::{AccessArguments, InstallationArguments};
+use crate::client::cluster::{Cluster, gateways};
+use crate::client::view::{GatewayState, GatewayView, short};
+use crate::output::{DONE, FAILED, Output, columns, print, print_json};
+use crate::terminal::bold;
+use anyhow::bail;
 use clap::Args;
-use std::collections::BTreeMap;
-use std::fs;
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
-use turnout_routes::documents::Document;
-use turnout_routes::router::{Identity, Router, compile};
-use turnout_routes::{Parsed, Problems, Source, parse};
+use serde_json::{Value, json};
 
-/// What kubelet swaps in a mounted ConfigMap.
-const DATA_LINK: &str = "..data";
-
-/// The gateway that is asked about.
+/// Shows what the gateways have: the revision of the routes, the weights of each rule, and what each backend has there.
+///
+/// Exit code: 0 every gateway has what is published, 1 one does not, refuses it or does not answer, 2 there is no
+/// gateway, or no access.
 #[derive(Args)]
-pub(crate) struct GatewayArguments {
-    /// The gateway's own labels, which Gateway.selector and sourceLabels are compared with.
-    #[arg(long, value_name = "KEY=VALUE,...", env = "TURNOUT_LABELS", default_value = "istio=ingressgateway",
-          value_delimiter = ',', value_parser = parse_label)]
-    labels: Vec<(String, String)>,
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    access: AccessArguments,
 
-    /// The gateway's own namespace, which sourceNamespace is compared with.
-    #[arg(long, value_name = "NAME", env = "TURNOUT_NAMESPACE", default_value = "default")]
-    namespace: String,
+    #[command(flatten)]
+    installation: InstallationArguments,
+
+    /// How to print the result.
+    #[arg(short = 'o', long, value_enum, env = "TURNOUT_OUTPUT", default_value = "text")]
+    output: Output,
 }
 
-impl GatewayArguments {
-    /// The router that this gateway makes of the documents.
-    pub(crate) fn compile(&self, documents: &[Document]) -> Router {
-        let labels: BTreeMap<String, String> = self.labels.iter().cloned().collect();
-        compile(documents, &Identity { labels, namespace: self.namespace.clone() })
+pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
+    let cluster = Cluster::connect(&arguments.access.access()).await?;
+    let installation = arguments.installation.installation();
+    let mut pods = cluster.find_gateways(&installation).await?;
+    gateways::narrow(&mut pods, arguments.access.access().namespace.as_deref());
+    if pods.is_empty() {
+        bail!("no gateway was found {}", gateways::searched(&installation));
     }
-}
-
-fn parse_label(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or_else(|| format!("`{text}` is not KEY=VALUE"))?;
-    Ok((key.trim().to_owned(), value.trim().to_owned()))
-}
-
-/// The texts of one set of routes, in the order in which a gateway reads them.
-pub(crate) struct RouteTexts(Vec<(String, Vec<u8>)>);
-
-impl RouteTexts {
-    /// Reads a file, the `*.yaml` and `*.yml` of a directory, or for `-` standard input.
-    pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
-        if path == Path::new("-") {
-            let mut bytes = Vec::new();
-            std::io::stdin().read_to_end(&mut bytes).context("cannot read standard input")?;
-            return Ok(Self(vec![("<stdin>".to_owned(), bytes)]));
+    let published = match cluster.published(&pods).await {
+        Ok(published) => published,
+        Err(failure) => {
+            anstream::eprintln!("turnout: what is published cannot be told: {failure}");
+            None
         }
-        let files = if path.is_dir() { yaml_files(path)? } else { vec![path.to_owned()] };
-        if files.is_empty() {
-            bail!("{} holds no *.yaml file", path.display());
-        }
-        let read = |file: PathBuf| {
-            let bytes = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
-            Ok((file.display().to_string(), bytes))
-        };
-        files.into_iter().map(read).collect::<anyhow::Result<_>>().map(Self)
+    };
+    let gateways: Vec<GatewayView> = cluster.ask_gateways(pods).await.into_iter().map(|(_, gateway)| gateway).collect();
+    let revision = published.as_ref().map(|published| published.revision.as_str());
+    match arguments.output {
+        Output::Text => print(&text(&gateways, revision))?,
+        Output::Json => print_json(&to_json(&gateways, revision))?,
     }
-
-    /// What a gateway would make of them.
-    pub(crate) fn parse(&self) -> Result<Parsed, Problems> {
-        let sources: Vec<Source<'_>> = self.0.iter().map(|(name, bytes)| Source { name, bytes }).collect();
-        parse(&sources)
-    }
+    let is_well =
+        |gateway: &GatewayView| matches!(gateway.state(revision), GatewayState::AsPublished | GatewayState::Unknown);
+    Ok(if gateways.iter().all(is_well) { DONE } else { FAILED })
 }
 
-/// Reads routes that must be good. What is wrong with them is the error, one problem a line.
-pub(crate) fn read_documents(path: &Path) -> anyhow::Result<Vec<Document>> {
-    match RouteTexts::read(path)?.parse() {
-        Ok(parsed) => Ok(parsed.documents),
-        Err(problems) => bail!("{} is refused:\n{problems}", path.display()),
+/// One block for each gateway.
+fn text(gateways: &[GatewayView], published: Option<&str>) -> String {
+    let mut blocks = vec![format!("published: {}", published.map_or("unknown", short))];
+    for gateway in gateways {
+        let name = bold(gateway.report.id());
+        let revision = gateway.report.active().map_or(String::new(), |active| format!("{}, ", short(active)));
+        let mut block = format!("{name}: {revision}{}", gateway.state(published));
+        if !gateway.splits.is_empty() {
+            let heading = ["  ROUTE", "BACKEND", "WEIGHT", "ENDPOINTS", "IN FLIGHT"];
+            let mut rows = vec![heading.map(str::to_owned).to_vec()];
+            for split in &gateway.splits {
+                let mut route = format!("  {}", split.route);
+                for share in &split.shares {
+                    let numbers = [u64::from(share.weight), share.endpoints.into(), share.in_flight]
+                        .map(|number| number.to_string());
+                    rows.push([vec![std::mem::take(&mut route), share.backend.clone()], numbers.to_vec()].concat());
+                }
+            }
+            block = format!("{block}\n{}", columns(&rows));
+        }
+        blocks.push(block);
     }
+    blocks.join("\n\n")
 }
 
-/// The files that a gateway reads of a directory, in name order.
-pub(crate) fn yaml_files(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let directory = if directory.join(DATA_LINK).exists() { directory.join(DATA_LINK) } else { directory.to_owned() };
-    let cannot_list = || format!("cannot list {}", directory.display());
-    let mut files = Vec::new();
-    for entry in fs::read_dir(&directory).with_context(cannot_list)? {
-        let path = entry.with_context(cannot_list)?.path();
-        let is_yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
-        let is_hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-        if is_yaml && !is_hidden {
-            files.push(path);
-        }
+fn to_json(gateways: &[GatewayView], published: Option<&str>) -> Value {
+    let gateway = |gateway: &GatewayView| {
+        let mut value = gateway.summary(published);
+        value["routes"] = json!(gateway.splits);
+        value
+    };
+    json!({ "published": published, "gateways": gateways.iter().map(gateway).collect::<Vec<_>>() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::view::testing::backends;
+    use anstream::adapter::strip_str;
+
+    fn gateways() -> [GatewayView; 2] {
+        let active = "0123456789abcdef";
+        let revision = json!({"active": active, "language": 1}).to_string();
+        let page = backends(Some(active), 80, 20);
+        [
+            GatewayView::read("gateway-a".to_owned(), revision.as_bytes(), page.as_bytes()),
+            GatewayView::silent("gateway-b".to_owned(), "no answer".to_owned()),
+        ]
     }
-    files.sort();
-    Ok(files)
+
+    #[test]
+    fn each_gateway_is_told_with_its_rules() {
+        let expected = "\
+published: 0123456789ab
+
+gateway-a: 0123456789ab, as published
+  ROUTE                  BACKEND                          WEIGHT  ENDPOINTS  IN FLIGHT
+  ns/model spec.http[0]  blue.ns.svc.cluster.local:5001   1       2          3
+  ns/model spec.http[1]  blue.ns.svc.cluster.local:5001   20      2          3
+                         green.ns.svc.cluster.local:5001  80      2          3
+
+gateway-b: does not answer: no answer";
+        let text = strip_str(&text(&gateways(), Some("0123456789abcdef"))).to_string();
+        assert_eq!(text, expected, "\n{text}");
+    }
+
+    #[test]
+    fn json_has_the_same() {
+        let value = to_json(&gateways(), Some("x"));
+        assert_eq!(value["gateways"][0]["asPublished"], false);
+        assert_eq!(value["gateways"][0]["routes"][1]["shares"][1]["weight"], 80);
+        assert_eq!(value["gateways"][1]["problem"], "no answer");
+    }
 }

@@ -1,8 +1,8 @@
 //! Whether gateways have what was published, and the nudge for those that do not.
 
 use crate::gateway::Gateway;
-use crate::round::{Decided, Driver, Round, WAITING};
-use crate::site::Site;
+use crate::round::{Decided, Driver, WAITING};
+use crate::site::{Round, Site};
 use std::time::Duration;
 use turnout_rollout::Weights;
 

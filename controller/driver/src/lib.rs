@@ -25,8 +25,8 @@ mod write;
 
 pub use gateway::Gateway;
 pub use outbound::{Direct, Outbound};
-pub use round::{Clock, Driver, RETRY, Round};
+pub use round::{Clock, Driver};
 pub use site::{
-    BackendView, Done, Elsewhere, Endpoint, Failure, Look, Prepared, Publication, Refused, Rendered, Site, Subject,
-    View,
+    BackendView, Done, Elsewhere, Endpoint, Failure, Look, Prepared, Publication, Refused, Rendered, Round, Site,
+    Subject, View,
 };

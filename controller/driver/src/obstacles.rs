@@ -1,7 +1,7 @@
 //! What keeps the driver from doing what was decided: whom it concerns, and where it is said.
 
-use crate::round::{Decided, Driver, RETRY, Round};
-use crate::site::{Failure, Site, Subject};
+use crate::round::{Decided, Driver};
+use crate::site::{Failure, Round, Site, Subject};
 use std::time::Duration;
 use turnout_rollout::{ModelRollout, Obstacle};
 
@@ -52,14 +52,6 @@ impl<S: Site> Driver<S> {
     pub(crate) fn hold(&mut self, one: &S::Rollout, obstacle: &Obstacle, round: &mut Round) {
         self.obstacles.insert(one.key(), obstacle.clone());
         round.fails(format!("{}: {}", one.rollout().id(), obstacle.message));
-    }
-}
-
-impl Round {
-    /// Something failed, and is tried again soon.
-    pub fn fails(&mut self, problem: String) {
-        self.problems.push(problem);
-        self.pause = self.pause.min(RETRY);
     }
 }
 

@@ -1,7 +1,7 @@
 //! One round, and how long the next may wait.
 
 use crate::outbound::Outbound;
-use crate::site::{BackendView, Look, Site, Subject, View};
+use crate::site::{BackendView, Look, RETRY, Round, Site, Subject, View};
 use crate::warm_up::{Target, WarmUps};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,8 +17,6 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 const IDLE: Duration = Duration::from_secs(15);
 /// While something is awaited that nobody tells of: what gateways report.
 pub(crate) const WAITING: Duration = Duration::from_millis(500);
-/// After a failure.
-pub const RETRY: Duration = Duration::from_secs(1);
 /// For how long a round waits until gateways have what it published, before other things get a turn.
 const CONFIRM_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -41,17 +39,6 @@ pub struct Driver<S: Site> {
     pub(crate) nudges: u64,
     /// Why the last nudge failed.
     pub(crate) nudge_failure: Option<Obstacle>,
-}
-
-/// What a round came to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Round {
-    /// How long the next may wait, unless something is heard before.
-    pub pause: Duration,
-    /// What failed.
-    pub problems: Vec<String>,
-    /// There will be nothing to do any more.
-    pub over: bool,
 }
 
 /// A rollout, and what is to become of it.

@@ -1,13 +1,16 @@
 //! What a place where rollouts are kept must be able to do, such as a cluster or a directory.
 
 use crate::gateway::Gateway;
-use crate::round::Round;
 use std::net::SocketAddr;
+use std::time::Duration;
 use turnout_rollout::{
     Action, Backend, BackendObservation, Event, ModelRollout, Obstacle, Published, RolloutStatus, RouteSelectionError,
     Timestamp, Weights,
 };
 use turnout_routes::documents::Document;
+
+/// After a failure.
+pub(crate) const RETRY: Duration = Duration::from_secs(1);
 
 /// A place where rollouts are kept, with the documents whose rules they govern and the gateways that serve them. Every write
 /// goes over what was read: of two drivers that both believe to be alone only one gets through.
@@ -114,6 +117,25 @@ pub trait Subject: Clone + Send + Sync {
     /// Somebody deleted it, and it stays until nothing needs it.
     fn is_deleted(&self) -> bool {
         false
+    }
+}
+
+/// What a round came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Round {
+    /// How long the next may wait, unless something is heard before.
+    pub pause: Duration,
+    /// What failed.
+    pub problems: Vec<String>,
+    /// There will be nothing to do any more.
+    pub over: bool,
+}
+
+impl Round {
+    /// Something failed, and is tried again soon.
+    pub fn fails(&mut self, problem: String) {
+        self.problems.push(problem);
+        self.pause = self.pause.min(RETRY);
     }
 }
 

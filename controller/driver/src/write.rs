@@ -1,8 +1,8 @@
 //! What is written: the statuses first, since others act on what they say; then what gateways read.
 
 use crate::obstacles::overtaken;
-use crate::round::{Decided, Driver, Outcome, Round, rollouts};
-use crate::site::{Failure, Prepared, Publication, Refused, Rendered, Site, Subject, View};
+use crate::round::{Decided, Driver, Outcome, rollouts};
+use crate::site::{Failure, Prepared, Publication, Refused, Rendered, Round, Site, Subject, View};
 use std::time::Duration;
 use turnout_rollout::{
     ConditionStatus, ConditionType, Departure, Obstacle, RenderError, RolloutStatus, Timestamp, publish, route_weights,

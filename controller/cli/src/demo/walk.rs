@@ -5,9 +5,9 @@ use super::progress::Progress;
 use super::report::{Confirmed, Outcome, StageResult};
 use super::tally::Tally;
 use super::traffic::{API_VERSION, Traffic};
+use crate::client::directory::Directory;
+use crate::client::http::{self, Call};
 use crate::local::answer_of;
-use crate::local::client::{self, Call};
-use crate::local::directory::Directory;
 use crate::local::sample::{FIRST_REVISION, ROLLOUT, SECOND_REVISION};
 use crate::local::site::Notice;
 use anyhow::{Context as _, bail};
@@ -115,7 +115,7 @@ impl Walk<'_> {
         result.failed = traffic.report().failed() - failed;
         let address = self.gateway.to_string();
         let call = Call { address: &address, path: "/score", body: Some("{}"), header: Some((API_VERSION, "blue")) };
-        outcome.absent_blue = Some(client::send(&call).await?.0.as_u16());
+        outcome.absent_blue = Some(http::send(&call).await?.0.as_u16());
         self.show(result, outcome)
     }
 

@@ -1,8 +1,8 @@
 //! The processes that `demo` and `local` run beside themselves: this same binary as a gateway or as a model. Each is
 //! ended by its own id; and since its standard input is a pipe of ours, it ends by itself when this process is killed.
 
-use super::client;
-use super::directory::{Directory, GatewayAddresses};
+use crate::client::directory::{Directory, GatewayAddresses};
+use crate::client::http;
 use anyhow::{Context as _, bail};
 use std::fs::{self, OpenOptions};
 use std::net::SocketAddr;
@@ -172,7 +172,7 @@ impl Gateway {
 async fn serving(directory: &Directory) -> anyhow::Result<Option<GatewayAddresses>> {
     for (name, addresses) in directory.gateway_addresses()? {
         if let Some(addresses) = addresses.filter(|_| name == GATEWAY) {
-            let answer = client::get(&addresses.status.to_string(), "/readyz").await;
+            let answer = http::get(&addresses.status.to_string(), "/readyz").await;
             return Ok(answer.is_ok_and(|(status, _)| status.is_success()).then_some(addresses));
         }
     }

@@ -1,8 +1,8 @@
 //! The sample's routes and a rollout of it, as a new local directory begins with: what the charts install in a cluster,
 //! with the addresses of two local processes instead of Services.
 
-use super::directory::{Directory, write_whole};
-use super::observe::REVISION_LABEL;
+use crate::client::directory::{Directory, write_whole};
+use crate::client::observe::REVISION_LABEL;
 use anyhow::Context as _;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -73,7 +73,7 @@ pub(crate) const OPEN_GATES: &str = "  gates:\n  - {stage: Blue_50, type: None}\
 /// Writes the sample's files where there are none. `more_spec` is appended to a new rollout's spec.
 pub(crate) fn write(directory: &Directory, more_spec: &str) -> anyhow::Result<()> {
     let routes = directory.documents().join("routes.yaml");
-    if crate::routes::yaml_files(&directory.documents())?.is_empty() {
+    if crate::client::directory::yaml_files(&directory.documents())?.is_empty() {
         write_whole(&routes, ROUTES.as_bytes())?;
     }
     if directory.rollout_names()?.is_empty() {
@@ -133,7 +133,7 @@ pub(crate) fn served_revision(
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
     use super::*;
-    use crate::routes::RouteTexts;
+    use crate::route_files::RouteTexts;
     use turnout_rollout::{Gate, Plan, Stage};
 
     #[test]

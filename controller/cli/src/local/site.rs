@@ -1,10 +1,10 @@
 //! The directory as the place where rollouts are kept: what the driver reads and writes are files, of which only this
 //! process writes what is published and the statuses (it owns the lock).
 
-use super::directory::{Directory, Lock};
-use super::observe;
-use super::publish::{KEY, Mount, revision_of};
 use super::world::World;
+use crate::client::directory::{Directory, Lock};
+use crate::client::mount::{KEY, Mount, revision_of};
+use crate::client::observe;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Notify, mpsc};

@@ -2,11 +2,11 @@
 //! green when the rollout says that nothing needs it, remove blue at the end. It only ever touches a backend that the
 //! status calls safe to remove, and it makes the new process before it breaks the old one.
 
-use super::directory::Directory;
-use super::observe;
 use super::processes::Model;
-use super::publish::{Mount, names_port, revision_of};
 use super::sample::{FIRST_REVISION, ROLLOUT, SECOND_REVISION, served_revision, write_endpoint};
+use crate::client::directory::Directory;
+use crate::client::mount::{Mount, names_port, revision_of};
+use crate::client::observe;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

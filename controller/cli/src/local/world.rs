@@ -1,9 +1,9 @@
 //! What people want: the documents and rollouts of a directory, read so that half a file is never taken for a whole
 //! one, and kept in their last good form while something is wrong with them.
 
-use super::directory::{Directory, parse_rollout};
-use super::observe::check_revision;
-use crate::routes::yaml_files;
+use crate::client::directory::yaml_files;
+use crate::client::directory::{Directory, parse_rollout};
+use crate::client::observe::check_revision;
 use anyhow::Context as _;
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -2,10 +2,10 @@
 //! one line, for logs. Both are pure: what was read and seen goes in, with the time and the marks of the terminal.
 
 use super::text::{NONE, or_none, stage};
+use crate::client::standing::{answer, is_answered};
+use crate::client::view::{GatewayState, View, short};
 use crate::output::columns;
 use crate::terminal::{Marks, bold, paint};
-use crate::view::{GatewayState, View, short};
-use crate::wait::{answer, is_answered};
 use clap::builder::styling::AnsiColor;
 use turnout_rollout::{
     Backend, Condition, ConditionStatus, ConditionType, Gate, Mode, ModelRollout, Phase, Plan, Stage, Target,
@@ -242,8 +242,8 @@ fn duration(seconds: u64) -> String {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
     use super::*;
-    use crate::view::testing::{backends, documents, rollout};
-    use crate::view::{BackendView, GatewayView};
+    use crate::client::view::testing::{backends, documents, rollout};
+    use crate::client::view::{BackendView, GatewayView};
     use anstream::adapter::strip_str;
     use serde_json::{Value, json};
 

@@ -61,7 +61,7 @@ pub(super) fn or_none(text: Option<&str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::view::testing::rollout;
+    use crate::client::view::testing::rollout;
     use serde_json::json;
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::controller::Controller;
 use super::report::Report;
-use crate::cluster::Cluster;
+use crate::client::cluster::Cluster;
 use kube::ResourceExt as _;
 use kube::api::{Api, DynamicObject, ListParams};
 use serde_json::Value;

@@ -2,8 +2,8 @@
 //! The documents say where a backend is, as they say it to the gateways; an endpoint's label `turnout.dev/revision`
 //! says what it serves, as a pod's does in a cluster.
 
-use super::client;
 use super::directory::Directory;
+use super::http;
 use std::net::{Ipv4Addr, SocketAddr};
 use tokio::net::lookup_host;
 use tokio::task::JoinSet;
@@ -96,7 +96,7 @@ pub(crate) async fn backend(endpoints: &[Endpoint]) -> BackendView {
     for endpoint in endpoints.iter().cloned() {
         asked.spawn(async move {
             let address = lookup_host(&endpoint.address).await.ok()?.next()?;
-            let (status, _) = client::get(&endpoint.address, "/").await.ok()?;
+            let (status, _) = http::get(&endpoint.address, "/").await.ok()?;
             (!status.is_server_error()).then_some((endpoint, address))
         });
     }

@@ -1,7 +1,7 @@
 //! A backend of a rollout in a cluster: the pods behind its Service, how many of them are ready, and what they serve.
 
 use super::{Cluster, Failure};
-use crate::view::BackendView;
+use crate::client::view::BackendView;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::ResourceExt as _;
 use kube::api::{Api, ListParams};

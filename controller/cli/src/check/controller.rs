@@ -2,7 +2,7 @@
 
 use super::report::Report;
 use super::{Arguments, check_version};
-use crate::cluster::{Cluster, gateways};
+use crate::client::cluster::{Cluster, gateways};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Container;
@@ -37,7 +37,9 @@ pub(super) struct Controller {
 
 /// Finds them, or says that there is none.
 pub(super) async fn find(cluster: &Cluster, arguments: &Arguments, report: &mut Report) -> Vec<Controller> {
-    let found = cluster.find::<Deployment>(LABELS, "the controllers' Deployments", &arguments.installation).await;
+    let found = cluster
+        .find::<Deployment>(LABELS, "the controllers' Deployments", &arguments.installation.installation())
+        .await;
     let mut deployments = match found {
         Ok(deployments) => deployments,
         Err(failure) => {
@@ -46,7 +48,7 @@ pub(super) async fn find(cluster: &Cluster, arguments: &Arguments, report: &mut 
             return Vec::new();
         }
     };
-    gateways::narrow(&mut deployments, arguments.access.namespace.as_deref());
+    gateways::narrow(&mut deployments, arguments.access.access().namespace.as_deref());
     if deployments.is_empty() {
         let text = format!("no controller was found: no Deployment has the labels {LABELS}");
         report.fail(CONTROLLER, text, "install the chart, or name its namespace by --gateway-namespace");

@@ -2,7 +2,7 @@
 //! would let the API server drop them.
 
 use super::report::Report;
-use crate::cluster::{Cluster, Failure};
+use crate::client::cluster::{Cluster, Failure};
 use http::Request;
 use serde_json::Value;
 use std::collections::BTreeSet;

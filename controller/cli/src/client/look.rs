@@ -1,10 +1,10 @@
 //! What is there around a rollout of a directory: the endpoints that its documents name, and its gateways.
 
-use super::client;
 use super::directory::{Directory, GatewayAddresses};
+use super::http;
+use super::mount::{KEY, Mount, revision_of};
 use super::observe;
-use super::publish::{KEY, Mount, revision_of};
-use crate::view::{BackendView, GatewayView, View};
+use super::view::{BackendView, GatewayView, View};
 use tokio::task::JoinSet;
 use turnout_rollout::{Backend, ModelRollout};
 use turnout_routes::documents::Document;
@@ -54,7 +54,7 @@ async fn gateways(directory: &Directory) -> anyhow::Result<Vec<GatewayView>> {
 async fn ask(id: String, addresses: Option<GatewayAddresses>) -> GatewayView {
     let Some(addresses) = addresses else { return GatewayView::silent(id, "its file cannot be read".to_owned()) };
     let status = addresses.status.to_string();
-    match tokio::try_join!(client::get(&status, "/revision"), client::get(&status, "/backends")) {
+    match tokio::try_join!(http::get(&status, "/revision"), http::get(&status, "/backends")) {
         Ok(((_, revision), (_, backends))) => GatewayView::read(id, &revision, &backends),
         Err(error) => GatewayView::silent(id, format!("{error:#}")),
     }

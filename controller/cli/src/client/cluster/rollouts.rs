@@ -5,7 +5,7 @@
 //! was faster, it is made anew from what is there.
 
 use super::Cluster;
-use crate::place::Change;
+use crate::client::access::Change;
 use anyhow::{Context as _, bail};
 use futures::TryStreamExt as _;
 use kube::api::{
@@ -26,7 +26,7 @@ const ATTEMPTS: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// The kind of a rollout.
-pub(super) fn kind() -> ApiResource {
+pub(crate) fn kind() -> ApiResource {
     ApiResource {
         group: GROUP.to_owned(),
         version: VERSION.to_owned(),
@@ -148,7 +148,7 @@ fn spec_patch(before: &ModelRollout, after: &ModelRollout) -> anyhow::Result<Opt
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
     use super::*;
-    use crate::view::testing::rollout;
+    use crate::client::view::testing::rollout;
     use turnout_rollout::Stage;
 
     fn read(spec: &Value) -> ModelRollout {

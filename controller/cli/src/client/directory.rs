@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use turnout_rollout::{ModelRollout, RolloutStatus};
 
+/// What kubelet swaps in a mounted ConfigMap.
+const DATA_LINK: &str = "..data";
 /// How long a lock that somebody holds is waited for: people's questions hold it for a moment.
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -115,17 +117,16 @@ impl Directory {
         matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
     }
 
-    /// Says so on standard error if none runs.
-    pub(crate) fn warn_if_nobody_drives(&self) {
-        if !self.is_driven() {
-            let root = self.root.display();
-            anstream::eprintln!("turnout: nothing drives {root}: start `turnout local --dir {root}`, or nothing moves");
-        }
+    /// What to do if none runs.
+    pub(crate) fn advice(&self) -> Option<String> {
+        let root = self.root.display();
+        let text = || format!("nothing drives {root}: start `turnout local --dir {root}`, or nothing moves");
+        (!self.is_driven()).then(text)
     }
 
     /// The names of the rollouts, in order.
     pub(crate) fn rollout_names(&self) -> anyhow::Result<Vec<String>> {
-        let files = crate::routes::yaml_files(&self.rollouts())?;
+        let files = yaml_files(&self.rollouts())?;
         Ok(files.iter().filter_map(|file| Some(file.file_stem()?.to_str()?.to_owned())).collect())
     }
 
@@ -217,6 +218,23 @@ impl Directory {
         gateways.sort_by(|(one, _), (other, _)| one.cmp(other));
         Ok(gateways)
     }
+}
+
+/// The files that a gateway reads of a directory, in name order.
+pub(crate) fn yaml_files(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let directory = if directory.join(DATA_LINK).exists() { directory.join(DATA_LINK) } else { directory.to_owned() };
+    let cannot_list = || format!("cannot list {}", directory.display());
+    let mut files = Vec::new();
+    for entry in fs::read_dir(&directory).with_context(cannot_list)? {
+        let path = entry.with_context(cannot_list)?.path();
+        let is_yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
+        let is_hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+        if is_yaml && !is_hidden {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
 }
 
 /// Reads a ModelRollout, whose name must be that of its file.

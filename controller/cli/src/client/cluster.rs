@@ -4,13 +4,11 @@
 //! The objects of people are changed in one place, [`rollouts`]; everything else only reads.
 
 mod backends;
-pub(crate) mod check;
-mod gateways;
-mod rollouts;
-pub(crate) mod routes;
+pub(crate) mod gateways;
+pub(crate) mod rollouts;
 
-use crate::place::{Access, Installation};
-use crate::view::View;
+use super::access::{Access, Installation};
+use super::view::View;
 use anyhow::{Context as _, bail};
 use k8s_openapi::api::core::v1::Pod;
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -28,11 +26,11 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// A cluster, and one of its namespaces.
 #[derive(Clone)]
 pub(crate) struct Cluster {
-    client: Client,
+    pub(crate) client: Client,
     /// The API server's URL, for messages.
-    server: String,
+    pub(crate) server: String,
     /// Where the rollouts are.
-    namespace: String,
+    pub(crate) namespace: String,
 }
 
 impl fmt::Debug for Cluster {
@@ -113,7 +111,7 @@ impl Cluster {
     }
 
     /// For `map_err`.
-    fn failure(&self, doing: impl fmt::Display) -> impl FnOnce(Error) -> Failure {
+    pub(crate) fn failure(&self, doing: impl fmt::Display) -> impl FnOnce(Error) -> Failure {
         let (doing, server) = (doing.to_string(), self.server.clone());
         move |source| Failure { doing, server, source }
     }
@@ -160,7 +158,7 @@ fn default_kubeconfig() -> anyhow::Result<Option<Kubeconfig>> {
 }
 
 impl Failure {
-    fn code(&self) -> Option<u16> {
+    pub(crate) fn code(&self) -> Option<u16> {
         match &self.source {
             Error::Api(status) => Some(status.code),
             _ => None,
@@ -182,17 +180,17 @@ impl Failure {
     }
 
     /// Whoever asks has no right to it.
-    fn is_forbidden(&self) -> bool {
+    pub(crate) fn is_forbidden(&self) -> bool {
         self.code() == Some(403)
     }
 
     /// There is no such object.
-    fn is_missing(&self) -> bool {
+    pub(crate) fn is_missing(&self) -> bool {
         self.code() == Some(404) && !self.is_unknown_kind()
     }
 
     /// There is no such kind of object. Only of an object that it looked for does the API server say `NotFound`.
-    fn is_unknown_kind(&self) -> bool {
+    pub(crate) fn is_unknown_kind(&self) -> bool {
         matches!(&self.source, Error::Api(status) if status.code == 404 && status.reason != "NotFound")
     }
 }

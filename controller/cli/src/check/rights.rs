@@ -3,7 +3,7 @@
 
 use super::controller::Controller;
 use super::report::Report;
-use crate::cluster::{Cluster, Failure};
+use crate::client::cluster::{Cluster, Failure};
 use futures::future::join_all;
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec, SubjectAccessReview,
@@ -251,7 +251,7 @@ impl Cluster {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
     use super::*;
-    use crate::view::testing::rollout;
+    use crate::client::view::testing::rollout;
     use serde::Deserialize as _;
     use serde_json::{Value, json};
     use std::path::Path;

@@ -3,9 +3,9 @@
 use super::check_version;
 use super::controller::{Controller, check_deployment, given_up, title, version};
 use super::report::Report;
-use crate::cluster::{Cluster, gateways};
-use crate::place::Installation;
-use crate::view::{GatewayState, GatewayView, short};
+use crate::client::access::Installation;
+use crate::client::cluster::{Cluster, gateways};
+use crate::client::view::{GatewayState, GatewayView, short};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
@@ -120,7 +120,7 @@ mod tests {
     use serde_json::{Value, json};
 
     fn gateway(name: &str, revision: &Value) -> GatewayView {
-        let page = crate::view::testing::backends(revision["active"].as_str(), 100, 0);
+        let page = crate::client::view::testing::backends(revision["active"].as_str(), 100, 0);
         GatewayView::read(name.to_owned(), revision.to_string().as_bytes(), page.as_bytes())
     }
 

@@ -4,8 +4,8 @@
 //! port of a pod (the right `get` on `pods/proxy`).
 
 use super::{Cluster, Failure};
-use crate::place::Installation;
-use crate::view::GatewayView;
+use crate::client::access::Installation;
+use crate::client::view::GatewayView;
 use http::Request;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
@@ -23,9 +23,9 @@ use turnout_routes::documents::Document;
 use turnout_routes::{Parsed, Problems, Source, parse, revision};
 
 /// The gateways' pods and Deployment. The chart's name can be overridden, what it is part of cannot.
-pub(super) const GATEWAYS: &str = "app.kubernetes.io/part-of=turnout,app.kubernetes.io/component=gateway";
+pub(crate) const GATEWAYS: &str = "app.kubernetes.io/part-of=turnout,app.kubernetes.io/component=gateway";
 /// The label that tells one installation in a namespace from another.
-pub(super) const INSTANCE: &str = "app.kubernetes.io/instance";
+pub(crate) const INSTANCE: &str = "app.kubernetes.io/instance";
 /// The name of the status port, and its number where no port has that name.
 const STATUS_PORT: &str = "status";
 const STATUS_PORT_NUMBER: i32 = 15021;
@@ -35,18 +35,18 @@ const ROUTES_VOLUME: &str = "routes";
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is in a ConfigMap for gateways.
-pub(super) struct Published {
+pub(crate) struct Published {
     /// Where, as `namespace/name`.
-    pub(super) title: String,
+    pub(crate) title: String,
     /// As gateways report it.
-    pub(super) revision: String,
+    pub(crate) revision: String,
     /// The release goes, and its controller stands still.
-    pub(super) uninstalling: bool,
+    pub(crate) uninstalling: bool,
     keys: BTreeMap<String, String>,
 }
 
 /// Where was looked, for messages.
-pub(super) fn searched(installation: &Installation) -> String {
+pub(crate) fn searched(installation: &Installation) -> String {
     match &installation.gateway_namespace {
         Some(namespace) => format!("in namespace {namespace}: no pod there has the labels {GATEWAYS}"),
         None => format!("in the namespaces that you may look into: no pod there has the labels {GATEWAYS}"),
@@ -54,7 +54,7 @@ pub(super) fn searched(installation: &Installation) -> String {
 }
 
 /// Leaves those of the namespace that was named, if there are any: `-n` may as well name that of the rollouts.
-pub(super) fn narrow<K: ResourceExt>(objects: &mut Vec<K>, namespace: Option<&str>) {
+pub(crate) fn narrow<K: ResourceExt>(objects: &mut Vec<K>, namespace: Option<&str>) {
     let is_there = |object: &K| object.namespace().as_deref() == namespace;
     if objects.iter().any(is_there) {
         objects.retain(is_there);
@@ -63,7 +63,7 @@ pub(super) fn narrow<K: ResourceExt>(objects: &mut Vec<K>, namespace: Option<&st
 
 impl Cluster {
     /// The pods of the gateways that live, in the order of their names.
-    pub(super) async fn find_gateways(&self, installation: &Installation) -> Result<Vec<Pod>, Failure> {
+    pub(crate) async fn find_gateways(&self, installation: &Installation) -> Result<Vec<Pod>, Failure> {
         let mut pods = self.find(GATEWAYS, "the gateways' pods", installation).await?;
         pods.retain(is_alive);
         Ok(pods)
@@ -71,7 +71,7 @@ impl Cluster {
 
     /// Objects with these labels, in the order of their names: of the namespace where Turnout is said to be installed,
     /// else of all; of the rollouts' own, where no more can be listed.
-    pub(super) async fn find<K>(&self, labels: &str, what: &str, at: &Installation) -> Result<Vec<K>, Failure>
+    pub(crate) async fn find<K>(&self, labels: &str, what: &str, at: &Installation) -> Result<Vec<K>, Failure>
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
     {
@@ -94,7 +94,7 @@ impl Cluster {
     }
 
     /// What each gateway reports, with its pod; in the order of the pods.
-    pub(super) async fn ask_gateways(&self, pods: Vec<Pod>) -> Vec<(Pod, GatewayView)> {
+    pub(crate) async fn ask_gateways(&self, pods: Vec<Pod>) -> Vec<(Pod, GatewayView)> {
         let namespaces: BTreeSet<Option<String>> = pods.iter().map(Pod::namespace).collect();
         let many = namespaces.len() > 1;
         let mut asked = JoinSet::new();
@@ -113,7 +113,7 @@ impl Cluster {
 
     /// As [`Cluster::ask_gateways`], but only of the installation that serves the rollout, if that can be told: other
     /// installations in the cluster have nothing to do with it.
-    pub(super) async fn ask_gateways_of(&self, rollout: &ModelRollout, pods: Vec<Pod>) -> (Vec<Pod>, Vec<GatewayView>) {
+    pub(crate) async fn ask_gateways_of(&self, rollout: &ModelRollout, pods: Vec<Pod>) -> (Vec<Pod>, Vec<GatewayView>) {
         let mut asked = self.ask_gateways(pods).await;
         let knowing: BTreeSet<_> =
             asked.iter().filter(|(_, gateway)| gateway.knows(rollout)).map(|(pod, _)| installation_of(pod)).collect();
@@ -145,7 +145,7 @@ impl Cluster {
     }
 
     /// What the gateways with these pods are to have; none if their pods do not say where it is.
-    pub(super) async fn published(&self, pods: &[Pod]) -> Result<Option<Published>, Failure> {
+    pub(crate) async fn published(&self, pods: &[Pod]) -> Result<Option<Published>, Failure> {
         match pods.iter().find_map(routes_of) {
             Some((namespace, name)) => self.published_in(&namespace, &name).await,
             None => Ok(None),
@@ -153,7 +153,7 @@ impl Cluster {
     }
 
     /// What a ConfigMap has for gateways; none if there is no such ConfigMap.
-    pub(super) async fn published_in(&self, namespace: &str, name: &str) -> Result<Option<Published>, Failure> {
+    pub(crate) async fn published_in(&self, namespace: &str, name: &str) -> Result<Option<Published>, Failure> {
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
         let title = format!("{namespace}/{name}");
         let read = api.get_opt(name).await.map_err(self.failure(format!("read the ConfigMap {title}")))?;
@@ -172,17 +172,17 @@ impl Published {
     }
 
     /// Gateways find no route in it.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.keys.values().all(|text| text.trim().is_empty())
     }
 
     /// What a gateway makes of it.
-    pub(super) fn parse(&self) -> Result<Parsed, Problems> {
+    pub(crate) fn parse(&self) -> Result<Parsed, Problems> {
         parse(&sources(&self.keys))
     }
 
     /// What it consists of; nothing, if it is none that a gateway takes.
-    pub(super) fn documents(&self) -> Vec<Document> {
+    pub(crate) fn documents(&self) -> Vec<Document> {
         self.parse().map(|parsed| parsed.documents).unwrap_or_default()
     }
 }

@@ -1,61 +1,20 @@
 //! Where rollouts are: in a cluster, or in a directory on this machine. The verbs know only [`Place`]; what each of them
 //! is in the one and in the other stands here side by side.
 //!
-//! This file and `main.rs` alone know whether the build has access to clusters.
+//! This file, `client.rs` and `main.rs` alone know whether the build has access to clusters.
 
+use super::access::{Access, Change, Installation};
 #[cfg(feature = "cluster")]
-use crate::cluster::Cluster;
-use crate::local::directory::Directory;
-use crate::local::{look, observe::check_revision};
-use crate::view::View;
+use super::cluster::Cluster;
+use super::directory::Directory;
+use super::view::View;
+use super::{look, observe::check_revision};
 use anyhow::bail;
-use clap::Args;
-use std::path::PathBuf;
 use std::time::Duration;
 use turnout_rollout::{CommandError, ModelRollout};
 
 /// How often a directory is looked at by those who wait: reading it costs next to nothing.
 const LOCAL_TICK: Duration = Duration::from_millis(50);
-
-/// Where rollouts are.
-#[derive(Args, Clone)]
-pub(crate) struct PlaceArguments {
-    /// The directory of `turnout local --dir DIR`, instead of a cluster.
-    #[arg(long, value_name = "DIR", env = "TURNOUT_LOCAL", global = true)]
-    local: Option<PathBuf>,
-
-    #[command(flatten)]
-    access: Access,
-}
-
-/// Which cluster, and which of its namespaces.
-#[derive(Args, Clone)]
-pub(crate) struct Access {
-    /// The kubeconfig file [default: those of the variable KUBECONFIG, else ~/.kube/config, else the service account of
-    /// the pod that this runs in].
-    #[arg(long, value_name = "FILE", env = "TURNOUT_KUBECONFIG", global = true, help_heading = "Cluster")]
-    pub(crate) kubeconfig: Option<PathBuf>,
-
-    /// The context of the kubeconfig [default: its current one].
-    #[arg(long, value_name = "NAME", env = "TURNOUT_CONTEXT", global = true, help_heading = "Cluster")]
-    pub(crate) context: Option<String>,
-
-    /// The namespace of the rollouts [default: that of the context].
-    #[arg(short = 'n', long, value_name = "NAME", env = "TURNOUT_NAMESPACE", global = true, help_heading = "Cluster")]
-    pub(crate) namespace: Option<String>,
-}
-
-/// Where Turnout itself is installed in the cluster.
-#[derive(Args, Clone, Default)]
-pub(crate) struct Installation {
-    /// The namespace where Turnout is installed: its gateways and its controller [default: all that you may look into].
-    #[arg(long, value_name = "NAME", env = "TURNOUT_GATEWAY_NAMESPACE", help_heading = "Cluster")]
-    pub(crate) gateway_namespace: Option<String>,
-}
-
-/// A change of a spec: what was done, in words, or why it cannot be done. It is made anew from what is there whenever
-/// somebody else was faster.
-pub(crate) type Change<'a> = dyn FnMut(&mut ModelRollout) -> Result<String, CommandError> + 'a;
 
 /// Where rollouts are.
 #[derive(Debug)]
@@ -67,32 +26,19 @@ pub(crate) enum Place {
     Cluster(Cluster),
 }
 
-impl PlaceArguments {
-    /// The place, or what to do without one.
-    pub(crate) async fn open(&self) -> anyhow::Result<Place> {
-        let Access { kubeconfig, context, namespace } = &self.access;
-        let Some(path) = &self.local else { return self.access.open().await };
-        if kubeconfig.is_some() || context.is_some() || namespace.is_some() {
-            bail!(
-                "--local names a directory; --kubeconfig, --context and --namespace are for clusters: give one or the \
-                 other (TURNOUT_LOCAL and the other variables count as well)"
-            );
-        }
-        Ok(Place::Local(Directory::existing(path)?))
-    }
-}
-
 #[cfg(feature = "cluster")]
-impl Access {
-    async fn open(&self) -> anyhow::Result<Place> {
-        Cluster::connect(self).await.map(Place::Cluster)
+impl Place {
+    /// The cluster that this gives access to.
+    pub(crate) async fn of_cluster(access: &Access) -> anyhow::Result<Self> {
+        Cluster::connect(access).await.map(Self::Cluster)
     }
 }
 
 #[cfg(not(feature = "cluster"))]
-impl Access {
+impl Place {
+    /// There is none.
     #[expect(clippy::unused_async, reason = "as with access to clusters")]
-    async fn open(&self) -> anyhow::Result<Place> {
+    pub(crate) async fn of_cluster(_: &Access) -> anyhow::Result<Self> {
         bail!("this build has no access to clusters: give --local DIR, the directory of `turnout local --dir DIR`")
     }
 }
@@ -199,12 +145,12 @@ impl Place {
         }
     }
 
-    /// Says so on standard error if a directory has no driver.
-    pub(crate) fn warn_if_nobody_drives(&self) {
+    /// What to do if a directory has no driver.
+    pub(crate) fn advice(&self) -> Option<String> {
         match self {
-            Self::Local(directory) => directory.warn_if_nobody_drives(),
+            Self::Local(directory) => directory.advice(),
             #[cfg(feature = "cluster")]
-            Self::Cluster(_) => {}
+            Self::Cluster(_) => None,
         }
     }
 
@@ -220,7 +166,7 @@ impl Place {
     /// Why a rollout does not allow what was asked, if the error is that.
     pub(crate) fn refusal(error: &anyhow::Error) -> Option<String> {
         #[cfg(feature = "cluster")]
-        if let Some(failure) = error.downcast_ref::<crate::cluster::Failure>().filter(|failure| failure.is_refusal()) {
+        if let Some(failure) = error.downcast_ref::<super::cluster::Failure>().filter(|failure| failure.is_refusal()) {
             return Some(failure.to_string());
         }
         error.downcast_ref::<CommandError>().map(ToString::to_string)
@@ -229,7 +175,7 @@ impl Place {
     /// Whether an error may be over in a moment, as while an API server starts again: who waits goes on waiting.
     pub(crate) fn is_passing(error: &anyhow::Error) -> bool {
         #[cfg(feature = "cluster")]
-        if let Some(failure) = error.downcast_ref::<crate::cluster::Failure>() {
+        if let Some(failure) = error.downcast_ref::<super::cluster::Failure>() {
             return failure.is_passing();
         }
         let _ = error;

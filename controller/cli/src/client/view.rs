@@ -1,7 +1,7 @@
 //! What is there around a rollout: its backends, and what each gateway has. A directory and a cluster are looked at in
 //! their own ways; what was seen is told alike.
 
-use crate::splits::{self, Split};
+use super::splits::{self, Split};
 use serde_json::{Value, json};
 use turnout_rollout::{Backend, GatewayObservation, GatewayReport, ModelRollout};
 use turnout_routes::documents::Document;

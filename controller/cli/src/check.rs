@@ -8,9 +8,9 @@ mod gateway;
 mod report;
 mod rights;
 
-use super::Cluster;
+use crate::arguments::{AccessArguments, InstallationArguments};
+use crate::client::cluster::Cluster;
 use crate::output::{DONE, FAILED, Output, print, print_json};
-use crate::place::{Access, Installation};
 use crate::terminal::Marks;
 use clap::Args;
 use controller::Controller;
@@ -25,10 +25,10 @@ use turnout_rollout::{ConditionStatus, ConditionType, ModelRollout, Phase};
 #[derive(Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
-    access: Access,
+    access: AccessArguments,
 
     #[command(flatten)]
-    installation: Installation,
+    installation: InstallationArguments,
 
     /// How to print the result.
     #[arg(short = 'o', long, value_enum, env = "TURNOUT_OUTPUT", default_value = "text")]
@@ -36,7 +36,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
-    let cluster = Cluster::connect(&arguments.access).await?;
+    let cluster = Cluster::connect(&arguments.access.access()).await?;
     let mut report = Report::default();
     if check_server(&cluster, &mut report).await {
         definition::check(&cluster, &mut report).await;

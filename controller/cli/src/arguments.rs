@@ -1,0 +1,74 @@
+//! The arguments that several verbs share: where rollouts are, and where Turnout is installed.
+
+use crate::client::access::{Access, Installation};
+use crate::client::directory::Directory;
+use crate::client::place::Place;
+use anyhow::bail;
+use clap::Args;
+use std::path::PathBuf;
+
+/// Where rollouts are.
+#[derive(Args, Clone)]
+pub(crate) struct PlaceArguments {
+    /// The directory of `turnout local --dir DIR`, instead of a cluster.
+    #[arg(long, value_name = "DIR", env = "TURNOUT_LOCAL", global = true)]
+    local: Option<PathBuf>,
+
+    #[command(flatten)]
+    access: AccessArguments,
+}
+
+/// Which cluster, and which of its namespaces.
+#[derive(Args, Clone)]
+pub(crate) struct AccessArguments {
+    /// The kubeconfig file [default: those of the variable KUBECONFIG, else ~/.kube/config, else the service account of
+    /// the pod that this runs in].
+    #[arg(long, value_name = "FILE", env = "TURNOUT_KUBECONFIG", global = true, help_heading = "Cluster")]
+    kubeconfig: Option<PathBuf>,
+
+    /// The context of the kubeconfig [default: its current one].
+    #[arg(long, value_name = "NAME", env = "TURNOUT_CONTEXT", global = true, help_heading = "Cluster")]
+    context: Option<String>,
+
+    /// The namespace of the rollouts [default: that of the context].
+    #[arg(short = 'n', long, value_name = "NAME", env = "TURNOUT_NAMESPACE", global = true, help_heading = "Cluster")]
+    namespace: Option<String>,
+}
+
+/// Where Turnout itself is installed in the cluster.
+#[derive(Args, Clone)]
+pub(crate) struct InstallationArguments {
+    /// The namespace where Turnout is installed: its gateways and its controller [default: all that you may look into].
+    #[arg(long, value_name = "NAME", env = "TURNOUT_GATEWAY_NAMESPACE", help_heading = "Cluster")]
+    gateway_namespace: Option<String>,
+}
+
+impl PlaceArguments {
+    /// The place, or what to do without one.
+    pub(crate) async fn open(&self) -> anyhow::Result<Place> {
+        let AccessArguments { kubeconfig, context, namespace } = &self.access;
+        let Some(path) = &self.local else { return Place::of_cluster(&self.access.access()).await };
+        if kubeconfig.is_some() || context.is_some() || namespace.is_some() {
+            bail!(
+                "--local names a directory; --kubeconfig, --context and --namespace are for clusters: give one or the \
+                 other (TURNOUT_LOCAL and the other variables count as well)"
+            );
+        }
+        Ok(Place::Local(Directory::existing(path)?))
+    }
+}
+
+impl AccessArguments {
+    /// As a client takes it.
+    pub(crate) fn access(&self) -> Access {
+        let Self { kubeconfig, context, namespace } = self.clone();
+        Access { kubeconfig, context, namespace }
+    }
+}
+
+impl InstallationArguments {
+    /// As a client takes it.
+    pub(crate) fn installation(&self) -> Installation {
+        Installation { gateway_namespace: self.gateway_namespace.clone() }
+    }
+}

@@ -1,0 +1,18 @@
+//! What a client knows of rollouts, whoever shows it: where they are and what their verbs do ([`place`]), how one stands to
+//! what is waited for ([`standing`]), and what is there around it ([`view`]). In a directory that is files, in a cluster the
+//! Kubernetes API.
+//!
+//! Nothing here reads a command line or prints: what the other files of this crate do with it, a console can do as well.
+
+pub(crate) mod access;
+#[cfg(feature = "cluster")]
+pub(crate) mod cluster;
+pub(crate) mod directory;
+pub(crate) mod http;
+mod look;
+pub(crate) mod mount;
+pub(crate) mod observe;
+pub(crate) mod place;
+mod splits;
+pub(crate) mod standing;
+pub(crate) mod view;

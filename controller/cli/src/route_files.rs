@@ -1,0 +1,76 @@
+//! Routes as commands are given them: a file, a directory laid out like a mounted ConfigMap, or standard input; and the
+//! labels by which a gateway knows which documents are its own.
+
+use crate::client::directory::yaml_files;
+use anyhow::{Context as _, bail};
+use clap::Args;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use turnout_routes::documents::Document;
+use turnout_routes::router::{Identity, Router, compile};
+use turnout_routes::{Parsed, Problems, Source, parse};
+
+/// The gateway that is asked about.
+#[derive(Args)]
+pub(crate) struct GatewayArguments {
+    /// The gateway's own labels, which Gateway.selector and sourceLabels are compared with.
+    #[arg(long, value_name = "KEY=VALUE,...", env = "TURNOUT_LABELS", default_value = "istio=ingressgateway",
+          value_delimiter = ',', value_parser = parse_label)]
+    labels: Vec<(String, String)>,
+
+    /// The gateway's own namespace, which sourceNamespace is compared with.
+    #[arg(long, value_name = "NAME", env = "TURNOUT_NAMESPACE", default_value = "default")]
+    namespace: String,
+}
+
+impl GatewayArguments {
+    /// The router that this gateway makes of the documents.
+    pub(crate) fn compile(&self, documents: &[Document]) -> Router {
+        let labels: BTreeMap<String, String> = self.labels.iter().cloned().collect();
+        compile(documents, &Identity { labels, namespace: self.namespace.clone() })
+    }
+}
+
+fn parse_label(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or_else(|| format!("`{text}` is not KEY=VALUE"))?;
+    Ok((key.trim().to_owned(), value.trim().to_owned()))
+}
+
+/// The texts of one set of routes, in the order in which a gateway reads them.
+pub(crate) struct RouteTexts(Vec<(String, Vec<u8>)>);
+
+impl RouteTexts {
+    /// Reads a file, the `*.yaml` and `*.yml` of a directory, or for `-` standard input.
+    pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
+        if path == Path::new("-") {
+            let mut bytes = Vec::new();
+            std::io::stdin().read_to_end(&mut bytes).context("cannot read standard input")?;
+            return Ok(Self(vec![("<stdin>".to_owned(), bytes)]));
+        }
+        let files = if path.is_dir() { yaml_files(path)? } else { vec![path.to_owned()] };
+        if files.is_empty() {
+            bail!("{} holds no *.yaml file", path.display());
+        }
+        let read = |file: PathBuf| {
+            let bytes = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+            Ok((file.display().to_string(), bytes))
+        };
+        files.into_iter().map(read).collect::<anyhow::Result<_>>().map(Self)
+    }
+
+    /// What a gateway would make of them.
+    pub(crate) fn parse(&self) -> Result<Parsed, Problems> {
+        let sources: Vec<Source<'_>> = self.0.iter().map(|(name, bytes)| Source { name, bytes }).collect();
+        parse(&sources)
+    }
+}
+
+/// Reads routes that must be good. What is wrong with them is the error, one problem a line.
+pub(crate) fn read_documents(path: &Path) -> anyhow::Result<Vec<Document>> {
+    match RouteTexts::read(path)?.parse() {
+        Ok(parsed) => Ok(parsed.documents),
+        Err(problems) => bail!("{} is refused:\n{problems}", path.display()),
+    }
+}
