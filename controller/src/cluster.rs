@@ -45,8 +45,6 @@ pub struct Cluster {
     refused: [BTreeSet<(String, Option<String>)>; 2],
     /// The namespaces that are being read.
     readers: Readers,
-    /// The rollouts of each namespace, when it was read last, that govern a rule of another one.
-    met: BTreeMap<String, Vec<ModelRollout>>,
     /// Until when, and after how many seconds, no status is written that the API server was slow to take, by rollout.
     slow: BTreeMap<String, (Timestamp, u64)>,
     /// What the registry said last.
@@ -70,7 +68,6 @@ pub fn controller(
         now: clock(),
         refused: [BTreeSet::new(), BTreeSet::new()],
         readers: Readers::default(),
-        met: BTreeMap::new(),
         slow: BTreeMap::new(),
         notices: Vec::new(),
     };
@@ -90,8 +87,7 @@ impl Site for Cluster {
             Ok(Seen::Uninstalling) => Look::Over,
             Ok(Seen::View(mut view)) => {
                 tell_of_unreadable(&view, round);
-                self.remember(&view);
-                view.hold(&self.met);
+                self.forget_others(&view);
                 view.elsewhere = istio::rules(&view);
                 Look::Seen(view)
             }
@@ -243,20 +239,11 @@ impl Cluster {
         })
     }
 
-    /// Which rollouts govern a rule of another namespace: those documents can be read while their rollouts cannot, and
-    /// stay published all the same. Forgets what belongs to rollouts that have gone.
-    fn remember(&mut self, view: &View) {
-        self.met.retain(|namespace, _| !view.listed.contains(namespace) && self.settings.governs(namespace));
-        let all = view.rollouts.readable.iter().chain(view.apart.iter().map(|(one, _)| one));
-        let mut uids = BTreeSet::new();
-        for one in all {
-            uids.insert(one.uid());
-            let (rollout, namespace) = (&one.rollout, &one.rollout.metadata.namespace);
-            if rollout.route_namespace() != namespace {
-                self.met.entry(namespace.clone()).or_default().push(rollout.clone());
-            }
-        }
-        self.slow.retain(|uid, _| uids.contains(uid));
+    /// Forgets what belongs to rollouts that have gone.
+    fn forget_others(&mut self, view: &View) {
+        let present = view.rollouts.readable.iter().chain(view.apart.iter().map(|(one, _)| one));
+        let present: BTreeSet<String> = present.map(RolloutObject::uid).collect();
+        self.slow.retain(|uid, _| present.contains(uid));
     }
 
     async fn tell_objects(&self, view: &View, round: &mut Round) {

@@ -32,6 +32,9 @@ pub const ROUTES_KEY: &str = "routes.yaml";
 /// On the published ConfigMap: changes with the position of every rollout, so that whoever decided from an older one
 /// cannot write any more.
 pub const FENCE: &str = "turnout.dev/fence";
+/// On the published ConfigMap: which rollouts govern a rule of another namespace than their own. Where theirs cannot be read,
+/// this says what must stay.
+pub const ABROAD: &str = "turnout.dev/governed-from-abroad";
 /// On the published ConfigMap and the Lease: the release goes, and every controller stands still.
 pub const UNINSTALLING: &str = "turnout.dev/uninstalling";
 /// On the gateways' pods: a new value makes kubelet sync the pod, and with it the mounted routes, at once.

@@ -10,14 +10,15 @@
 //! missed a change and its reversal would seem to have the newest routes, while kubelet may bring it those in between.
 
 use crate::kube_api::ApiError;
-use crate::names::{FENCE, FIELD_MANAGER, ROUTES_KEY, UNINSTALLING};
-use crate::rollouts::Rollouts;
+use crate::names::{ABROAD, FENCE, FIELD_MANAGER, ROUTES_KEY, UNINSTALLING};
+use crate::rollouts::{Rollouts, read_abroad};
 use crate::settings::Settings;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, PostParams};
 use kube::{Client, ResourceExt as _};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
+use turnout_rollout::ModelRollout;
 use turnout_routes::documents::Document;
 use turnout_routes::{Source, parse};
 
@@ -63,6 +64,11 @@ impl PublishedRoutes {
         self.text_of(text).is_some() && self.annotation(FENCE) == Some(fence)
     }
 
+    /// The rollouts that governed a rule of another namespace than their own when it was written.
+    pub fn abroad(&self) -> Vec<ModelRollout> {
+        self.annotation(ABROAD).map(read_abroad).unwrap_or_default()
+    }
+
     /// The text as it stands here with its first line, if it does and nothing else does.
     fn text_of(&self, text: &str) -> Option<&String> {
         let data = self.config_map.as_ref()?.data.as_ref().filter(|data| data.len() == 1)?;
@@ -81,6 +87,7 @@ impl PublishedRoutes {
         settings: &Settings,
         text: &str,
         fence: String,
+        abroad: String,
     ) -> Result<Self, ApiError> {
         let api: Api<ConfigMap> = Api::namespaced(client.clone(), &settings.namespace);
         let mut next = self.config_map.clone().unwrap_or_default();
@@ -91,6 +98,7 @@ impl PublishedRoutes {
         next.data = Some(BTreeMap::from([(ROUTES_KEY.to_owned(), text)]));
         next.binary_data = None;
         next.annotations_mut().insert(FENCE.to_owned(), fence);
+        next.annotations_mut().insert(ABROAD.to_owned(), abroad);
         let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
         let written = if self.config_map.is_some() {
             api.replace(&settings.routes_configmap, &parameters, &next)

@@ -7,7 +7,7 @@ use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams, TypeMeta};
 use kube::{Client, ResourceExt as _};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use turnout_driver::Subject as _;
 use turnout_rollout::{API_VERSION, Mode, ModelRollout, RolloutStatus};
@@ -80,13 +80,8 @@ impl RolloutObject {
 
     /// As much of an object that cannot be read as is needed to leave its rule alone: what it governed last.
     pub fn former(object: &DynamicObject) -> Option<ModelRollout> {
-        let governs = object.data.get("status")?.get("governs")?;
-        let rollout = json!({
-            "apiVersion": API_VERSION, "kind": KIND,
-            "metadata": {"name": object.name_any(), "namespace": object.namespace()},
-            "spec": governs, "status": {"governs": governs},
-        });
-        serde_json::from_value(rollout).ok()
+        let metadata = json!({"name": object.name_any(), "namespace": object.namespace()});
+        governor(&metadata, object.data.get("status")?.get("governs")?)
     }
 
     /// It holds the finalizer.
@@ -154,6 +149,31 @@ impl RolloutObject {
             *self = next;
         }
     }
+}
+
+/// A rollout of which nothing is known but what it governed last.
+fn governor(metadata: &Value, governs: &Value) -> Option<ModelRollout> {
+    let (spec, status) = (governs, json!({"governs": governs}));
+    let rollout =
+        json!({"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": spec, "status": status});
+    serde_json::from_value(rollout).ok()
+}
+
+/// Those that govern a rule of another namespace, as text for [`read_abroad`].
+pub fn write_abroad<'a>(rollouts: impl Iterator<Item = &'a ModelRollout>) -> String {
+    let abroad = rollouts.filter_map(|rollout| {
+        let former = rollout.as_it_governed()?;
+        let metadata = json!({"name": rollout.metadata.name, "namespace": rollout.metadata.namespace});
+        let is_abroad = former.route_namespace() != rollout.metadata.namespace;
+        is_abroad.then(|| json!({"metadata": metadata, "governs": rollout.status.governs}))
+    });
+    Value::from_iter(abroad).to_string()
+}
+
+/// What [`write_abroad`] has written; what somebody else has put there says nothing.
+pub fn read_abroad(text: &str) -> Vec<ModelRollout> {
+    let listed: Vec<Value> = serde_json::from_str(text).unwrap_or_default();
+    listed.iter().filter_map(|one| governor(&one["metadata"], &one["governs"])).collect()
 }
 
 /// What an Event is about.

@@ -54,6 +54,8 @@ pub struct View {
     pub apart: Vec<(RolloutObject, Obstacle)>,
     /// Rollouts, or what is known of them, whose rules stay as they are published: nothing can be decided on them.
     held: Vec<ModelRollout>,
+    /// Those of them whose own namespaces cannot be read.
+    pub unlisted: Vec<ModelRollout>,
     /// The rules of rollouts in Istio mode, by UID.
     pub elsewhere: BTreeMap<String, Elsewhere>,
     /// What was made for all that is to be published; none while some of it stays as it was published, with twins of its own.
@@ -106,6 +108,7 @@ impl View {
         view.read_pods(client, settings).await;
         view.read_istio(client).await;
         view.set_apart();
+        view.hold(settings);
         view.freeze_documents();
         view.gateways = gateways::look(client, settings, outbound).await?;
         Ok(Seen::View(Box::new(view)))
@@ -151,13 +154,15 @@ impl View {
         }
     }
 
-    /// Whatever is known of rollouts on which nothing can be decided keeps its rule as it is published; `met` are those that
-    /// governed a rule of another namespace, by their own, when that was read last.
-    pub fn hold(&mut self, met: &BTreeMap<String, Vec<ModelRollout>>) {
+    /// Whatever is known of rollouts on which nothing can be decided keeps its rule as it is published, also of those in
+    /// governed namespaces that cannot be read: their own documents are not read either, but those of other namespaces are.
+    fn hold(&mut self, settings: &Settings) {
+        self.unlisted = self.published.abroad();
+        let is_unlisted = |namespace: &String| settings.governs(namespace) && !self.listed.contains(namespace);
+        self.unlisted.retain(|rollout| is_unlisted(&rollout.metadata.namespace));
         let former = self.rollouts.unreadable.iter().filter_map(|(object, _)| RolloutObject::former(object));
-        let unlisted = met.iter().filter(|(namespace, _)| !self.listed.contains(namespace)).flat_map(|(_, met)| met);
         let apart = self.apart.iter().map(|(one, _)| &one.rollout);
-        self.held = former.chain(unlisted.chain(apart).cloned()).collect();
+        self.held = former.chain(self.unlisted.iter().chain(apart).cloned()).collect();
     }
 
     /// All rollouts, in the versions that were written over those that were read.

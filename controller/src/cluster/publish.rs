@@ -3,7 +3,7 @@
 use super::{Cluster, shared_failure};
 use crate::documents::freeze;
 use crate::published::fence;
-use crate::rollouts::RolloutObject;
+use crate::rollouts::{RolloutObject, write_abroad};
 use crate::twins;
 use crate::view::View;
 use turnout_driver::{Failure, Prepared, Publication, Refused, Rendered, Round, Site as _};
@@ -45,7 +45,8 @@ impl Cluster {
         if !self.is_newest(view, rollouts).await? {
             return Ok(Publication::Outdated);
         }
-        let replaced = view.published.replace(&self.client, &self.settings, &rendered.text, fence).await;
+        let abroad = write_abroad(fenced.readable.iter().map(|one| &one.rollout).chain(&view.unlisted));
+        let replaced = view.published.replace(&self.client, &self.settings, &rendered.text, fence, abroad).await;
         let published = replaced.map_err(|error| shared_failure(&error))?;
         if published.revision != view.published.revision {
             self.telemetry.published();

@@ -4,11 +4,13 @@ use super::scene::{Fate, Scene};
 use super::{live, live_with};
 use crate::api::store::Key;
 use crate::world::Happening;
-use crate::world::cast::App;
+use crate::world::cast::{App, MODELS, published};
 use serde_json::json;
 use std::time::Duration;
 use tokio::time::Instant;
 use turnout_rollout::{Backend, ConditionStatus, ConditionType, Stage, Target};
+use turnout_routes::documents::Document;
+use turnout_routes::{Source, parse};
 
 const OTHER: &str = "other";
 /// So long a step may take beside a failure: a round that waits for one namespace or write once, and the next.
@@ -78,4 +80,45 @@ fn a_status_that_the_api_server_does_not_take_keeps_no_other_rollout() {
         let [_first, _second] = scene.start_both().await;
         reaches_blue_50(scene, "").await;
     });
+}
+
+/// A rollout of another namespace governs the rule of the second model.
+#[test]
+fn a_rule_stays_as_it_is_published_while_its_rollout_in_another_namespace_cannot_be_read_whoever_leads() {
+    for (kind, fate) in
+        [("modelrollouts", Fate::Forbidden), ("modelrollouts", Fate::Hangs), ("services", Fate::Forbidden)]
+    {
+        live_with(2, async |scene| {
+            scene.governs_too(OTHER);
+            let rank = App(1);
+            let (abroad, of_rank) = (Key::new("modelrollouts", OTHER, "rank"), rank.rollout());
+            let [green, blue] = Backend::BOTH.map(|backend| json!({"host": rank.host(backend)}));
+            let route = json!({"virtualService": "rank", "namespace": MODELS});
+            scene.remove(&of_rank);
+            scene.put(&abroad, json!({"spec": {"route": route, "green": green, "blue": blue}}));
+            let [first, second] = scene.start_both().await;
+            let governs = || scene.object(&abroad).is_some_and(|it| it["status"]["governs"].is_object());
+            scene.until("it governs its rule", governs).await;
+            let line = format!("List {kind} {OTHER}/");
+            scene.fate(move |_, asked| if asked == line { fate } else { Fate::Done });
+            first.stop();
+            first.ended().await.expect("it was told to");
+            scene.until("the second leads", || second.heart.is_leading()).await;
+            let rule = || {
+                let published = scene.object(&published()).expect("it is published");
+                let text = published["data"]["routes.yaml"].as_str().unwrap_or_default().to_owned();
+                let parsed =
+                    parse(&[Source { name: "routes.yaml", bytes: text.as_bytes() }]).expect("gateways take it");
+                let mut documents = parsed.documents.into_iter();
+                documents.find(|it| matches!(it, Document::VirtualService(it) if it.metadata.name == "rank"))
+            };
+            let before = rule();
+            assert!(before.is_some(), "{kind} {fate:?}");
+            scene.edit(&rank.virtual_service(), |document| {
+                document["spec"]["http"] = json!([{"route": [{"destination": {"host": rank.host(Backend::Blue)}}]}]);
+            });
+            reaches_blue_50(scene, &format!("{kind} {fate:?}")).await;
+            assert_eq!(rule(), before, "{kind} {fate:?}");
+        });
+    }
 }
