@@ -22,8 +22,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use turnout_driver::{
-    BackendView, Clock, Done, Driver, Failure, Gateway, Look, Outbound, Prepared, Publication, Rendered, Round, Site,
-    Subject,
+    BackendView, Clock, Done, Driver, Failure, Gateway, Inquiry, Look, Outbound, Prepared, Publication, Rendered,
+    Round, Site, Subject,
 };
 use turnout_rollout::{
     Action, Backend, Event, Mode, ModelRollout, Obstacle, RolloutStatus, Severity, Timestamp, Weights, Workload,
@@ -45,6 +45,7 @@ pub struct Cluster {
     refused: [BTreeSet<(String, Option<String>)>; 2],
     /// The namespaces that are being read.
     readers: Readers,
+    inquiry: Inquiry,
     /// Until when, and after how many seconds, no status is written that the API server was slow to take, by rollout.
     slow: BTreeMap<String, (Timestamp, u64)>,
     /// What the registry said last.
@@ -68,6 +69,7 @@ pub fn controller(
         now: clock(),
         refused: [BTreeSet::new(), BTreeSet::new()],
         readers: Readers::default(),
+        inquiry: Inquiry::default(),
         slow: BTreeMap::new(),
         notices: Vec::new(),
     };
@@ -82,7 +84,8 @@ impl Site for Cluster {
         self.now = now;
         let [refused, before] = &mut self.refused;
         *before = std::mem::take(refused);
-        match View::read(&self.client, &self.settings, &*self.outbound, &mut self.readers).await {
+        let Self { client, settings, outbound, readers, inquiry, .. } = self;
+        match View::read(client, settings, outbound, readers, inquiry).await {
             Err(error) => self.cannot_look(&error, round).await,
             Ok(Seen::Uninstalling) => Look::Over,
             Ok(Seen::View(mut view)) => {

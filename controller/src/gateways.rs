@@ -15,30 +15,39 @@ use kube::api::{Api, ListParams, Patch, PatchParams};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use turnout_driver::outbound::{Call, OutboundError};
-use turnout_driver::{Gateway, Outbound};
+use turnout_driver::{Gateway, Inquiry, Outbound};
 use turnout_rollout::GatewayReport;
 
 /// All gateways, in the order of their pods' names, each just asked.
-pub async fn look(client: &Client, settings: &Settings, outbound: &dyn Outbound) -> Result<Vec<Gateway>, ApiError> {
+pub async fn look(
+    client: &Client,
+    settings: &Settings,
+    outbound: &Arc<dyn Outbound>,
+    inquiry: &mut Inquiry,
+) -> Result<Vec<Gateway>, ApiError> {
     let Some(service) = &settings.gateway_service else { return Ok(Vec::new()) };
     let api: Api<EndpointSlice> = Api::namespaced(client.clone(), &settings.namespace);
     let of_service = ListParams::default().labels(&format!("kubernetes.io/service-name={service}"));
     let slices = list(&api, &settings.namespace, &of_service).await?;
     let endpoints = endpoints(&slices);
-    let asked = endpoints.into_iter().map(|(pod, endpoint)| async move {
-        let Endpoint { address, serving, terminating } = endpoint;
-        let status = SocketAddr::new(address, settings.gateway_status_port);
-        let report = match Gateway::ask(outbound, &pod, status).await {
-            Some(report) => report,
+    let status = |address| SocketAddr::new(address, settings.gateway_status_port);
+    let asked: Vec<_> = endpoints.iter().map(|(pod, endpoint)| (pod.clone(), status(endpoint.address))).collect();
+    let mut reports = inquiry.ask(outbound, &asked).await;
+    let found = endpoints.into_iter().map(|(id, Endpoint { address, serving, terminating })| {
+        let (status, report, hangs) = (status(address), reports.remove(&id), inquiry.hangs(&id));
+        async move {
             // What neither serves nor listens has gone, or has not come yet.
-            None if !serving && !listens(outbound, status).await => return None,
-            None => GatewayReport::silent(pod.clone()),
-        };
-        let report = if serving { report } else { report.draining() };
-        Some(Gateway { id: pod, serving, terminating, status, report })
+            if report.is_none() && !serving && !hangs && !listens(&**outbound, status).await {
+                return None;
+            }
+            let report = report.unwrap_or_else(|| GatewayReport::silent(id.clone()));
+            let report = if serving { report } else { report.draining() };
+            Some(Gateway { id, serving, terminating, status, report })
+        }
     });
-    Ok(join_all(asked).await.into_iter().flatten().collect())
+    Ok(join_all(found).await.into_iter().flatten().collect())
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

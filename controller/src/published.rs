@@ -87,7 +87,7 @@ impl PublishedRoutes {
         settings: &Settings,
         text: &str,
         fence: String,
-        abroad: String,
+        abroad: Option<String>,
     ) -> Result<Self, ApiError> {
         let api: Api<ConfigMap> = Api::namespaced(client.clone(), &settings.namespace);
         let mut next = self.config_map.clone().unwrap_or_default();
@@ -98,7 +98,8 @@ impl PublishedRoutes {
         next.data = Some(BTreeMap::from([(ROUTES_KEY.to_owned(), text)]));
         next.binary_data = None;
         next.annotations_mut().insert(FENCE.to_owned(), fence);
-        next.annotations_mut().insert(ABROAD.to_owned(), abroad);
+        next.annotations_mut().remove(ABROAD);
+        next.annotations_mut().extend(abroad.map(|abroad| (ABROAD.to_owned(), abroad)));
         let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
         let written = if self.config_map.is_some() {
             api.replace(&settings.routes_configmap, &parameters, &next)

@@ -159,15 +159,16 @@ fn governor(metadata: &Value, governs: &Value) -> Option<ModelRollout> {
     serde_json::from_value(rollout).ok()
 }
 
-/// Those that govern a rule of another namespace, as text for [`read_abroad`].
-pub fn write_abroad<'a>(rollouts: impl Iterator<Item = &'a ModelRollout>) -> String {
+/// Those that govern a rule of another namespace, as text for [`read_abroad`], if there are any.
+pub fn write_abroad<'a>(rollouts: impl Iterator<Item = &'a ModelRollout>) -> Option<String> {
     let abroad = rollouts.filter_map(|rollout| {
         let former = rollout.as_it_governed()?;
         let metadata = json!({"name": rollout.metadata.name, "namespace": rollout.metadata.namespace});
         let is_abroad = former.route_namespace() != rollout.metadata.namespace;
         is_abroad.then(|| json!({"metadata": metadata, "governs": rollout.status.governs}))
     });
-    Value::from_iter(abroad).to_string()
+    let abroad: Vec<Value> = abroad.collect();
+    (!abroad.is_empty()).then(|| Value::Array(abroad).to_string())
 }
 
 /// What [`write_abroad`] has written; what somebody else has put there says nothing.

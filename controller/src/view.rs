@@ -15,7 +15,8 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{Api, DynamicObject, ListParams};
 use kube::{Client, ResourceExt as _};
 use std::collections::{BTreeMap, BTreeSet};
-use turnout_driver::{Elsewhere, Gateway, Outbound};
+use std::sync::Arc;
+use turnout_driver::{Elsewhere, Gateway, Inquiry, Outbound};
 use turnout_rollout::{
     Backend, BackendRef, Mode, ModelRollout, Obstacle, Registry, ServiceName, full_host, is_generated, subset_labels,
 };
@@ -78,8 +79,9 @@ impl View {
     pub async fn read(
         client: &Client,
         settings: &Settings,
-        outbound: &dyn Outbound,
+        outbound: &Arc<dyn Outbound>,
         readers: &mut Readers,
+        inquiry: &mut Inquiry,
     ) -> Result<Seen, ApiError> {
         let mut view = Self::default();
         let namespaces = readers.read(client, settings).await;
@@ -110,7 +112,7 @@ impl View {
         view.set_apart();
         view.hold(settings);
         view.freeze_documents();
-        view.gateways = gateways::look(client, settings, outbound).await?;
+        view.gateways = gateways::look(client, settings, outbound, inquiry).await?;
         Ok(Seen::View(Box::new(view)))
     }
 

@@ -23,7 +23,7 @@ mod site;
 mod warm_up;
 mod write;
 
-pub use gateway::Gateway;
+pub use gateway::{Gateway, Inquiry};
 pub use outbound::{Direct, Outbound};
 pub use round::{Clock, Driver};
 pub use site::{

@@ -5,9 +5,10 @@
 use super::directory::Directory;
 use super::http;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use tokio::net::lookup_host;
 use tokio::task::JoinSet;
-use turnout_driver::{BackendView, Direct, Gateway};
+use turnout_driver::{BackendView, Direct, Gateway, Inquiry, Outbound};
 use turnout_rollout::{Backend, BackendObservation, BackendRef, GatewayReport, ModelRollout, full_host, subset_labels};
 use turnout_routes::documents::{Document, EndpointAddress, Resolution, ServiceEndpoint, ServiceEntry, ServicePort};
 
@@ -41,19 +42,17 @@ pub(crate) struct Endpoint {
 }
 
 /// Finds the gateways and asks each. Of one whose file cannot be read nothing is known but that it is there.
-pub(crate) async fn gateways(directory: &Directory) -> anyhow::Result<Vec<Gateway>> {
-    let mut asked = JoinSet::new();
-    for (id, addresses) in directory.gateway_addresses()? {
-        asked.spawn(async move {
-            let status = addresses.map_or(NOWHERE, |addresses| addresses.status);
-            let report = Gateway::ask(&Direct, &id, status).await;
-            let report = report.unwrap_or_else(|| GatewayReport::silent(id.clone()));
-            Gateway { id, serving: true, terminating: false, status, report }
-        });
-    }
-    let mut gateways = asked.join_all().await;
-    gateways.sort_by(|one, other| one.id.cmp(&other.id));
-    Ok(gateways)
+pub(crate) async fn gateways(directory: &Directory, inquiry: &mut Inquiry) -> anyhow::Result<Vec<Gateway>> {
+    let found = directory.gateway_addresses()?.into_iter();
+    let found = found.map(|(id, addresses)| (id, addresses.map_or(NOWHERE, |addresses| addresses.status)));
+    let found: Vec<(String, SocketAddr)> = found.collect();
+    let outbound: Arc<dyn Outbound> = Arc::new(Direct);
+    let mut reports = inquiry.ask(&outbound, &found).await;
+    let gateway = |(id, status): (String, SocketAddr)| {
+        let report = reports.remove(&id).unwrap_or_else(|| GatewayReport::silent(id.clone()));
+        Gateway { id, serving: true, terminating: false, status, report }
+    };
+    Ok(found.into_iter().map(gateway).collect())
 }
 
 /// Where the documents say that a backend is; empty if nowhere.

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Notify, mpsc};
 use turnout_driver::{
-    BackendView, Direct, Done, Driver, Failure, Gateway, Look, Prepared, Publication, Rendered, Round, Site, Subject,
-    View,
+    BackendView, Direct, Done, Driver, Failure, Gateway, Inquiry, Look, Prepared, Publication, Rendered, Round, Site,
+    Subject, View,
 };
 use turnout_rollout::{Action, Backend, Event, ModelRollout, Obstacle, RolloutStatus, Severity, Timestamp, Weights};
 use turnout_routes::documents::Document;
@@ -40,6 +40,7 @@ pub(crate) struct LocalSite {
     world: World,
     problems: Vec<String>,
     notices: mpsc::UnboundedSender<Notice>,
+    inquiry: Inquiry,
     /// When it was published what gateways have not yet.
     published_at: Option<Instant>,
     _lock: Lock,
@@ -78,7 +79,16 @@ pub(crate) fn driver(directory: Directory, notices: mpsc::UnboundedSender<Notice
     let lock = directory.lock_as_driver()?;
     let mount = Mount::new(directory.routes());
     let (world, problems) = (World::default(), Vec::new());
-    let site = LocalSite { directory, mount, world, problems, notices, published_at: None, _lock: lock };
+    let site = LocalSite {
+        directory,
+        mount,
+        world,
+        problems,
+        notices,
+        inquiry: Inquiry::default(),
+        published_at: None,
+        _lock: lock,
+    };
     Ok(Driver::new(site, Arc::new(Direct), Arc::new(now)))
 }
 
@@ -227,7 +237,7 @@ impl LocalSite {
             rollouts,
             documents: self.world.documents().map(<[Document]>::to_vec).unwrap_or_default(),
             published,
-            gateways: observe::gateways(&self.directory).await?,
+            gateways: observe::gateways(&self.directory, &mut self.inquiry).await?,
             is_complete: self.world.is_complete(),
         })
     }

@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use turnout_driver::Inquiry;
 use turnout_rollout::{Backend, RolloutStatus, Stage, Target};
 
 const LOOK: Duration = Duration::from_millis(20);
@@ -148,7 +149,10 @@ impl Workloads {
             return Ok(false);
         };
         let revision = revision_of(&text);
-        Ok(observe::gateways(&self.directory).await?.iter().all(|gateway| gateway.has(&revision)))
+        Ok(observe::gateways(&self.directory, &mut Inquiry::default())
+            .await?
+            .iter()
+            .all(|gateway| gateway.has(&revision)))
     }
 
     fn slot(&mut self, backend: Backend) -> &mut Option<Serving> {
