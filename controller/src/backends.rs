@@ -66,7 +66,9 @@ impl Pods {
                 found.exists = true;
                 if let Some(ready) = ready_endpoint(endpoint, pod, port) {
                     found.ready.push(ready);
-                    for deployment in pod.into_iter().flat_map(|pod| deployments_of(&view.deployments, pod)) {
+                    for deployment in
+                        pod.into_iter().flat_map(|pod| deployments_of(view.deployments_in(&service.namespace), pod))
+                    {
                         found.is_updated &= is_updated(deployment);
                         found.is_short |= !is_whole(deployment);
                         found.replicas = found.replicas.max(workloads::replicas_of(deployment));
@@ -203,13 +205,12 @@ fn short_hash(value: &Value) -> String {
     digest.iter().take(6).fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
-/// The Deployments that the pod belongs to.
-fn deployments_of<'a>(deployments: &'a [Deployment], pod: &Pod) -> impl Iterator<Item = &'a Deployment> {
-    let (namespace, labels) = (pod.namespace(), pod.labels().clone());
+/// Those Deployments of its namespace that the pod belongs to.
+fn deployments_of<'a>(deployments: &'a [Deployment], pod: &'a Pod) -> impl Iterator<Item = &'a Deployment> {
+    let labels = pod.labels();
     deployments.iter().filter(move |deployment| {
         let wanted = deployment.spec.as_ref().and_then(|spec| spec.selector.match_labels.as_ref());
-        deployment.namespace() == namespace
-            && wanted.is_some_and(|wanted| wanted.iter().all(|(key, value)| labels.get(key) == Some(value)))
+        wanted.is_some_and(|wanted| wanted.iter().all(|(key, value)| labels.get(key) == Some(value)))
     })
 }
 

@@ -142,8 +142,11 @@ impl Site for Cluster {
         self.events.tell(&rollout.reference(), event.severity, event.reason, &event.message).await;
     }
 
-    async fn prepare(&mut self, view: &mut View, round: &mut Round) -> Prepared {
-        self.tell_apart(view, round).await;
+    async fn tell_apart(&mut self, view: &mut View, round: &mut Round) {
+        self.tell_unread(view, round).await;
+    }
+
+    async fn prepare(&mut self, view: &mut View) -> Prepared {
         self.make_twins(view).await
     }
 

@@ -101,11 +101,13 @@ pub async fn remove(client: &Client, name: &ServiceName, twin: &Service) -> Resu
 /// The address family in which gateways find the pods of a Service, if anything says it: that of its twin, which it keeps,
 /// or its own first one. In a cluster with two families each pod has an address, and an endpoint, of each.
 pub fn family<'a>(view: &'a View, name: &ServiceName) -> Option<&'a str> {
-    let is_beside = |other: &ServiceName, twin: &Service| {
-        is_twin(twin) && other.namespace == name.namespace && twin.labels().get(TWIN_OF) == Some(&name.name)
-    };
-    let twin = view.services.iter().find(|(other, twin)| is_beside(other, twin)).map(|(_, twin)| twin);
-    family_of(twin).or_else(|| family_of(view.services.get(name)))
+    family_of(twins_of(view, name).next()).or_else(|| family_of(view.services.get(name)))
+}
+
+/// Those that stand beside this Service.
+fn twins_of<'a>(view: &'a View, name: &ServiceName) -> impl Iterator<Item = &'a Service> {
+    let is_of = |twin: &Service| is_twin(twin) && twin.labels().get(TWIN_OF) == Some(&name.name);
+    view.services_in(&name.namespace).map(|(_, service)| service).filter(move |service| is_of(service))
 }
 
 /// The controller made it.
@@ -205,10 +207,9 @@ fn deployments_of(
     let named = |deployment: &Deployment| {
         let pods = deployment.spec.as_ref()?.template.metadata.as_ref()?.labels.clone()?;
         let is_selected = selector.iter().all(|(key, value)| pods.get(key) == Some(value));
-        let is_here = deployment.metadata.namespace.as_ref() == Some(&service.namespace);
-        (is_here && is_selected).then(|| (deployment.name_any(), pods))
+        is_selected.then(|| (deployment.name_any(), pods))
     };
-    view.deployments.iter().filter_map(named).collect()
+    view.deployments_in(&service.namespace).iter().filter_map(named).collect()
 }
 
 /// The port at the pods. A named one is what the endpoints say, or, while there are none, what the twin has kept.
@@ -229,9 +230,7 @@ fn target(view: &View, name: &ServiceName, port: &ServicePort) -> Option<u16> {
 }
 
 fn kept(view: &View, name: &ServiceName, port: &ServicePort) -> Option<u16> {
-    let is_of = |twin: &Service| is_twin(twin) && twin.labels().get(TWIN_OF) == Some(&name.name);
-    let twins = view.services.iter().filter(|(other, twin)| other.namespace == name.namespace && is_of(twin));
-    let ports = twins.flat_map(|(_, twin)| twin.spec.iter().flat_map(|spec| spec.ports.iter().flatten()));
+    let ports = twins_of(view, name).flat_map(|twin| twin.spec.iter().flat_map(|spec| spec.ports.iter().flatten()));
     let same = ports.filter(|candidate| candidate.name == port.name).map(|candidate| candidate.port);
     same.map(u16::try_from).find_map(Result::ok)
 }

@@ -8,11 +8,11 @@ use crate::namespaces::{Namespace, Readers, Workloads};
 use crate::published::PublishedRoutes;
 use crate::rollouts::{RolloutObject, Rollouts};
 use crate::settings::{DocumentSource, Settings};
-use futures::future::join_all;
+use futures::future::{join_all, try_join_all};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::api::{Api, DynamicObject, ListParams};
+use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 use kube::{Client, ResourceExt as _};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,6 +21,10 @@ use turnout_rollout::{
     Backend, BackendRef, Mode, ModelRollout, Obstacle, Registry, ServiceName, full_host, is_generated, subset_labels,
 };
 use turnout_routes::documents::Document;
+
+/// So many things of a namespace are asked for one by one, since others of their kind may live there in masses; more of them
+/// by one list of all.
+const FEW: usize = 4;
 
 /// What the cluster holds, as far as the controller cares.
 #[derive(Debug, Default)]
@@ -41,8 +45,8 @@ pub struct View {
     pub services: BTreeMap<ServiceName, Service>,
     /// Their endpoints.
     pub slices: BTreeMap<ServiceName, Vec<EndpointSlice>>,
-    /// The Deployments of the governed namespaces.
-    pub deployments: Vec<Deployment>,
+    /// The Deployments of the governed namespaces, by these.
+    pub deployments: BTreeMap<String, Vec<Deployment>>,
     /// The pods behind the backends of rollouts, by namespace and name.
     pub pods: BTreeMap<(String, String), Pod>,
     /// The namespaces whose rollouts are known.
@@ -131,7 +135,7 @@ impl View {
             let namespace = slice.namespace().unwrap_or_default();
             self.slices.entry(ServiceName { namespace, name }).or_default().push(slice);
         }
-        self.deployments.extend(deployments);
+        self.deployments.insert(name.clone(), deployments);
         self.listed.push(name.clone());
         found.documents.unwrap_or_else(|error| {
             self.frozen.insert(name, error.obstacle());
@@ -182,6 +186,18 @@ impl View {
         self.documents.documents = documents;
     }
 
+    /// The Services of a namespace, by name.
+    pub fn services_in(&self, namespace: &str) -> impl Iterator<Item = (&ServiceName, &Service)> {
+        let first = ServiceName { namespace: namespace.to_owned(), name: String::new() };
+        let all = self.services.range(first..);
+        all.take_while(move |(name, _)| name.namespace == namespace)
+    }
+
+    /// The Deployments of a namespace.
+    pub fn deployments_in(&self, namespace: &str) -> &[Deployment] {
+        self.deployments.get(namespace).map(Vec::as_slice).unwrap_or_default()
+    }
+
     /// The documents of this namespace stay as they are published: they, or what they lead to, cannot be read.
     pub fn is_frozen(&self, namespace: &str) -> bool {
         self.dark.contains_key(namespace) || self.frozen.contains_key(namespace)
@@ -191,14 +207,21 @@ impl View {
     async fn read_pods(&mut self, client: &Client, settings: &Settings) {
         let rollouts = self.rollouts.readable.iter().map(|one| &one.rollout);
         let services: BTreeSet<ServiceName> = rollouts.flat_map(backend_services).flatten().collect();
-        let selections: BTreeSet<(String, String)> = services
-            .iter()
-            .filter(|service| settings.governs(&service.namespace))
-            .filter_map(|service| Some((service.namespace.clone(), selector(self.services.get(service)?)?)))
-            .collect();
-        let lists = selections.into_iter().map(|(namespace, selector)| async move {
+        let mut selectors: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for service in services.into_iter().filter(|service| settings.governs(&service.namespace)) {
+            if let Some(selector) = self.services.get(&service).and_then(selector) {
+                selectors.entry(service.namespace).or_default().insert(selector);
+            }
+        }
+        let wanted = selectors.into_iter().flat_map(|(namespace, selectors)| {
+            let whole = (selectors.len() > FEW).then(|| (namespace.clone(), ListParams::default()));
+            let apart = selectors.into_iter().filter(|_| whole.is_none()).collect::<Vec<_>>().into_iter();
+            let apart = apart.map(move |selector| (namespace.clone(), ListParams::default().labels(&selector)));
+            whole.into_iter().chain(apart)
+        });
+        let lists = wanted.map(|(namespace, parameters)| async move {
             let api: Api<Pod> = Api::namespaced(client.clone(), &namespace);
-            let listed = list(&api, &namespace, &ListParams::default().labels(&selector)).await;
+            let listed = list(&api, &namespace, &parameters).await;
             (namespace, listed)
         });
         for (namespace, listed) in join_all(lists).await {
@@ -222,17 +245,25 @@ impl View {
         let with_subsets: BTreeSet<String> =
             rollouts.iter().filter(has_subset).map(|rollout| rollout.route_namespace().to_owned()).collect();
         let kind = &istio_kind("VirtualService", "virtualservices");
-        let reads = wanted.into_iter().map(|(namespace, name)| async move {
-            let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, kind);
-            let place = format!("virtualservices {namespace}/{name}");
-            let found = api.get_opt(&name).await.map_err(ApiError::of("get", place));
-            ((namespace, name), found)
+        let mut names: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (namespace, name) in wanted {
+            names.entry(namespace).or_default().push(name);
+        }
+        let reads = names.into_iter().map(|(namespace, names)| async move {
+            let found = if names.len() > FEW {
+                list_dynamic(client, kind, &namespace).await
+            } else {
+                get_those(client, kind, &namespace, &names).await
+            };
+            (namespace, found)
         });
-        for (key, found) in join_all(reads).await {
+        for (namespace, found) in join_all(reads).await {
             match found {
-                Ok(Some(object)) => drop(self.virtual_services.insert(key, object)),
-                Ok(None) => {}
-                Err(error) => drop(self.dark.insert(key.0, error.obstacle())),
+                Ok(objects) => {
+                    let keyed = objects.into_iter().map(|object| ((namespace.clone(), object.name_any()), object));
+                    self.virtual_services.extend(keyed);
+                }
+                Err(error) => drop(self.dark.insert(namespace, error.obstacle())),
             }
         }
         let rules = &istio_kind("DestinationRule", "destinationrules");
@@ -293,6 +324,21 @@ impl turnout_driver::View for View {
     fn elsewhere(&self, rollout: &RolloutObject) -> Option<Elsewhere> {
         self.elsewhere.get(&rollout.uid()).cloned()
     }
+}
+
+/// Those objects that there are.
+async fn get_those(
+    client: &Client,
+    kind: &ApiResource,
+    namespace: &str,
+    names: &[String],
+) -> Result<Vec<DynamicObject>, ApiError> {
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, kind);
+    let reads = names.iter().map(async |name| {
+        let place = format!("{} {namespace}/{name}", kind.plural);
+        api.get_opt(name).await.map_err(ApiError::of("get", place))
+    });
+    Ok(try_join_all(reads).await?.into_iter().flatten().collect())
 }
 
 /// The labels of a subset in a DestinationRule as Istio has it.

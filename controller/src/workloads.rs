@@ -205,7 +205,7 @@ impl<'a> Workloads<'a> {
     }
 
     fn find(&self, backend: Backend) -> Found<'a> {
-        Found::among(&self.view.deployments, self.rollout, self.owner_uid, backend)
+        Found::among(self.view.deployments_in(&self.rollout.metadata.namespace), self.rollout, self.owner_uid, backend)
     }
 
     async fn deploy(&self, backend: Backend, revision: &str) -> Result<bool, WorkloadError> {

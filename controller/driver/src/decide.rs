@@ -4,8 +4,8 @@ use crate::round::{Decided, Driver, Outcome};
 use crate::site::{BackendView, Site, Subject, View};
 use std::collections::BTreeSet;
 use turnout_rollout::{
-    Backend, BackendObservation, Departure, Fitted, Mode, ModelRollout, Observation, Published, RouteSelectionError,
-    Weights, decide, depart, fit, hold, route_weights,
+    Backend, BackendObservation, Departure, Fitted, Mode, ModelRollout, Observation, Published, RolloutRules,
+    RouteSelectionError, Weights, decide, depart, fit, hold, route_weights,
 };
 
 /// A gateway whose endpoints differ from those that are ready for longer has them from elsewhere: no DNS answer is as old.
@@ -41,7 +41,8 @@ impl<S: Site> Driver<S> {
             let weights = route_weights(view.published(), fitted).ok();
             let published = weights.zip(view.revision());
             let published = published.map(|(weights, revision)| Published { revision: revision.to_owned(), weights });
-            let gateways = view.gateways().iter().map(|gateway| gateway.report.observe(view.published(), fitted));
+            let rules = RolloutRules::of(view.published(), fitted);
+            let gateways = view.gateways().iter().map(|gateway| gateway.report.observe(&rules, fitted));
             (published, gateways.collect())
         };
         Observation {

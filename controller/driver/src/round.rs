@@ -105,6 +105,7 @@ impl<S: Site> Driver<S> {
         let mut decided = self.decide(&mut view).await;
         let were_kept = !std::mem::take(&mut self.obstacles).is_empty();
         self.write_statuses(&view, &mut decided, &mut round).await;
+        self.site.tell_apart(&mut view, &mut round).await;
         let revision = self.publish(&mut view, &decided, &mut round).await;
         self.set_elsewhere(&view, &decided, &mut round).await;
         self.bring_to_gateways(revision.as_deref(), view.gateways(), &decided, &mut round).await;

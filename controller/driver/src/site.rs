@@ -53,8 +53,12 @@ pub trait Site: Send {
     /// Tells people what happened to a rollout, once it is written down.
     fn tell(&mut self, rollout: &Self::Rollout, event: &Event) -> impl Future<Output = ()> + Send;
 
+    /// Tells rollouts on which nothing can be decided why that is so. What is written there is written before anything is
+    /// published.
+    fn tell_apart(&mut self, view: &mut Self::View, round: &mut Round) -> impl Future<Output = ()> + Send;
+
     /// Makes what gateways must find once the documents are published, and returns these with what was made.
-    fn prepare(&mut self, view: &mut Self::View, round: &mut Round) -> impl Future<Output = Prepared> + Send;
+    fn prepare(&mut self, view: &mut Self::View) -> impl Future<Output = Prepared> + Send;
 
     /// Publishes a text, if it is not what is published already. `rollouts` are those of the look as they were written.
     fn publish(

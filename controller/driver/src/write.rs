@@ -50,7 +50,7 @@ impl<S: Site> Driver<S> {
         if !self.site.publishes() || is_uncertain {
             return current;
         }
-        let Prepared { documents, refused } = self.site.prepare(view, round).await;
+        let Prepared { documents, refused } = self.site.prepare(view).await;
         for Refused { namespace, failure } in refused {
             self.failed_in(decided, &namespace, &failure, round);
         }

@@ -6,6 +6,7 @@ use crate::observation::{GatewayObservation, Load, Rejection};
 use crate::resource::ModelRollout;
 use crate::weights::Backend;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use turnout_routes::documents::{Action, Document};
 use turnout_routes::router::Origin;
 
@@ -19,6 +20,8 @@ pub struct GatewayReport {
     rejected: Option<Rejection>,
     language: Option<u32>,
     backends: Vec<BackendReport>,
+    /// Where in `backends` those of a host are.
+    by_host: BTreeMap<String, Vec<usize>>,
 }
 
 /// A backend at a gateway.
@@ -72,13 +75,19 @@ pub struct BackendName<'a> {
 impl BackendName<'_> {
     /// Whether a gateway that says `host:port` or `host:port/subset` means it.
     fn is_called(&self, name: &str) -> bool {
-        let (address, subset) = match name.split_once('/') {
-            Some((address, subset)) => (address, Some(subset)),
-            None => (name, None),
-        };
-        let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
+        let (host, port, subset) = parts(name);
         host == self.host && subset == self.subset && self.port.is_none_or(|wanted| port == wanted.to_string())
     }
+}
+
+/// Host, port and subset of what a gateway calls a backend.
+fn parts(name: &str) -> (&str, &str, Option<&str>) {
+    let (address, subset) = match name.split_once('/') {
+        Some((address, subset)) => (address, Some(subset)),
+        None => (name, None),
+    };
+    let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
+    (host, port, subset)
 }
 
 /// Why a gateway's answer says nothing.
@@ -132,6 +141,10 @@ impl GatewayReport {
                 (Err(error), _) => return Err(GatewayReportError::Page { id, page: "/revision", error }),
                 (_, Err(error)) => return Err(GatewayReportError::Page { id, page: "/backends", error }),
             };
+        let mut by_host: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        for (index, report) in page.backends.iter().enumerate() {
+            by_host.entry(parts(&report.backend).0.to_owned()).or_default().push(index);
+        }
         let rejection = |rejected: RejectedAnswer| Rejection { revision: rejected.revision, reason: rejected.reason };
         Ok(Self {
             id,
@@ -142,12 +155,14 @@ impl GatewayReport {
             rejected: answer.rejected.map(rejection),
             language: answer.language,
             backends: page.backends,
+            by_host,
         })
     }
 
     /// A gateway that lives and cannot be read.
     pub fn silent(id: String) -> Self {
-        Self { id, serving: true, answers: false, active: None, rejected: None, language: None, backends: Vec::new() }
+        let (backends, by_host) = (Vec::new(), BTreeMap::new());
+        Self { id, serving: true, answers: false, active: None, rejected: None, language: None, backends, by_host }
     }
 
     /// The same gateway, which takes no new connections any more: what it has in flight counts, what it serves does not.
@@ -186,10 +201,9 @@ impl GatewayReport {
         self.load_in(backend, None)
     }
 
-    /// The gateway as the decision about a rollout needs it; `documents` are what is published.
-    pub fn observe(&self, documents: &[Document], rollout: &ModelRollout) -> GatewayObservation {
-        let rules = Rules::of(documents, rollout);
-        let load = |backend: Backend| self.load_in(&name_of(rollout, backend).name(), Some(&rules));
+    /// The gateway as the decision about a rollout with these rules needs it.
+    pub fn observe(&self, rules: &RolloutRules, rollout: &ModelRollout) -> GatewayObservation {
+        let load = |backend: Backend| self.load_in(&name_of(rollout, backend).name(), Some(rules));
         GatewayObservation {
             id: self.id.clone(),
             serving: self.serving,
@@ -207,11 +221,12 @@ impl GatewayReport {
     }
 
     fn of(&self, backend: &BackendName<'_>) -> impl Iterator<Item = &BackendReport> {
-        self.backends.iter().filter(move |report| backend.is_called(&report.backend))
+        let of_host = self.by_host.get(backend.host).into_iter().flatten().map(|index| &self.backends[*index]);
+        of_host.filter(move |report| backend.is_called(&report.backend))
     }
 
     /// Of the rollout with these rules, or of all rules without.
-    fn load_in(&self, backend: &BackendName<'_>, rules: Option<&Rules>) -> Load {
+    fn load_in(&self, backend: &BackendName<'_>, rules: Option<&RolloutRules>) -> Load {
         let mut load = Load::default();
         for report in self.of(backend) {
             let given = report.weights.iter().filter(|given| rules.is_none_or(|rules| rules.is_split(&given.route)));
@@ -247,16 +262,18 @@ fn name_of(rollout: &ModelRollout, backend: Backend) -> FullName<'_> {
     FullName { host, port: reference.port, subset: reference.subset.as_deref() }
 }
 
-/// The rules of the rollout's VirtualService, as gateways name them.
-struct Rules {
+/// The rules of a rollout's VirtualService, as gateways name them.
+#[derive(Clone, Debug)]
+pub struct RolloutRules {
     /// How they all begin.
     own: String,
     /// Those that split: their weights are the rollout's.
     splits: Vec<String>,
 }
 
-impl Rules {
-    fn of(documents: &[Document], rollout: &ModelRollout) -> Self {
+impl RolloutRules {
+    /// In these documents: those that are published.
+    pub fn of(documents: &[Document], rollout: &ModelRollout) -> Self {
         let (namespace, name) = (rollout.route_namespace(), rollout.spec.route.virtual_service.as_str());
         let mut rules = Self { own: format!("{namespace}/{name} "), splits: Vec::new() };
         for document in documents {
@@ -327,11 +344,17 @@ spec:
         let report =
             GatewayReport::parse("gateway-0".to_owned(), revision.to_string().as_bytes(), BACKENDS.as_bytes()).unwrap();
         assert_eq!((report.id(), report.active(), report.language()), ("gateway-0", Some("3f2a"), Some(1)));
-        let observed = report.observe(&documents, &rollout(json!({})));
+        let observed = report.observe(&RolloutRules::of(&documents, &rollout(json!({}))), &rollout(json!({})));
         assert_eq!((observed.id.as_str(), observed.active.as_deref()), ("gateway-0", Some("3f2a")));
         let draining = GatewayObservation { serving: false, ..observed.clone() };
         assert_eq!(
-            (observed.serving, report.clone().draining().observe(&documents, &rollout(json!({})))),
+            (
+                observed.serving,
+                report
+                    .clone()
+                    .draining()
+                    .observe(&RolloutRules::of(&documents, &rollout(json!({}))), &rollout(json!({})))
+            ),
             (true, draining)
         );
         let rejection = Rejection { revision: "9c1b".to_owned(), reason: "bad".to_owned() };
@@ -350,7 +373,8 @@ spec:
 
     #[test]
     fn a_silent_gateway_has_no_revision_and_no_load() {
-        let observed = GatewayReport::silent("gateway-0".to_owned()).observe(&[], &rollout(json!({})));
+        let observed = GatewayReport::silent("gateway-0".to_owned())
+            .observe(&RolloutRules::of(&[], &rollout(json!({}))), &rollout(json!({})));
         assert_eq!((observed.active, observed.rejected), (None, None));
         assert_eq!((observed.green, observed.blue), (Load::default(), Load::default()));
     }

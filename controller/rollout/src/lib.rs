@@ -95,7 +95,8 @@ mod testing;
 
 pub use commands::{CommandError, RollbackRequest};
 pub use gateway_report::{
-    BackendName, BackendReport, GatewayReport, GatewayReportError, RouteRequests, RouteWeight, active_revision,
+    BackendName, BackendReport, GatewayReport, GatewayReportError, RolloutRules, RouteRequests, RouteWeight,
+    active_revision,
 };
 pub use governed::{Fitted, Governed, fit, hold};
 pub use hosts::{ServiceName, full_host, subset_labels};

@@ -51,7 +51,7 @@ impl Cluster {
 
     /// Rollouts of namespaces that cannot be read are told so, and keep what is published of their rules. One that is
     /// being deleted where the controller has no rights goes with its namespace, whose Roles went first.
-    pub(super) async fn tell_apart(&mut self, view: &mut View, round: &mut Round) {
+    pub(super) async fn tell_unread(&mut self, view: &mut View, round: &mut Round) {
         for (name, obstacle) in view.dark.iter().chain(&view.frozen) {
             round.fails(format!("namespace {name} stays as it is published: {}", obstacle.message));
         }

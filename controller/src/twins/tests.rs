@@ -38,7 +38,8 @@ fn add_deployment(view: &mut View, namespace: &str, name: &str, app: &str) {
             "template": {"metadata": {"labels": {"app": app, "team": "scoring"}}},
         },
     });
-    view.deployments.push(serde_json::from_value(deployment).unwrap());
+    let deployment = serde_json::from_value(deployment).unwrap();
+    view.deployments.entry(namespace.to_owned()).or_default().push(deployment);
 }
 
 fn workloads(view: &View) -> Vec<String> {

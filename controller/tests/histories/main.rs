@@ -16,6 +16,7 @@ mod api;
 mod history;
 mod laws;
 mod process;
+mod scale;
 mod trace;
 mod wire;
 mod world;

@@ -3,7 +3,7 @@
 
 use super::splits::{self, Split};
 use serde_json::{Value, json};
-use turnout_rollout::{Backend, GatewayObservation, GatewayReport, ModelRollout};
+use turnout_rollout::{Backend, GatewayObservation, GatewayReport, ModelRollout, RolloutRules};
 use turnout_routes::documents::Document;
 
 /// What was seen.
@@ -146,7 +146,7 @@ impl GatewayView {
     /// those that pin requests to one backend.
     pub(crate) fn observe(&mut self, documents: &[Document], rollout: &ModelRollout) {
         if self.knows(rollout) && !documents.is_empty() {
-            self.observed = Some(self.report.observe(documents, rollout));
+            self.observed = Some(self.report.observe(&RolloutRules::of(documents, rollout), rollout));
         }
     }
 

@@ -158,7 +158,10 @@ impl Site for LocalSite {
         self.notice(Notice::Event { rollout: rollout.name.clone(), severity, reason, message });
     }
 
-    async fn prepare(&mut self, view: &mut LocalView, _: &mut Round) -> Prepared {
+    /// What cannot be read has a former form, or keeps everything back.
+    async fn tell_apart(&mut self, _: &mut LocalView, _: &mut Round) {}
+
+    async fn prepare(&mut self, view: &mut LocalView) -> Prepared {
         Prepared { documents: view.documents.clone(), refused: Vec::new() }
     }
 

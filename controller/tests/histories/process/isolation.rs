@@ -48,6 +48,19 @@ fn a_namespace_that_cannot_be_read_keeps_nobody_elsewhere() {
 }
 
 #[test]
+fn a_rollout_whose_namespace_cannot_be_read_is_told_so_with_and_without_a_gateway() {
+    for has_gateway in [true, false] {
+        live(async |scene| {
+            scene.has_gateway(has_gateway);
+            scene.fate(|_, asked| if asked == "List services abtesting/" { Fate::Forbidden } else { Fate::Done });
+            let [_first, _second] = scene.start_both().await;
+            let told = || scene.status().condition(ConditionType::Operational).map(|it| it.reason.clone());
+            scene.until(&format!("gateway {has_gateway}: it is told"), || told().as_deref() == Some("Forbidden")).await;
+        });
+    }
+}
+
+#[test]
 fn a_rollout_goes_with_its_namespace_whose_rights_went_first() {
     live(async |scene| {
         scene.governs_too(OTHER);
