@@ -208,8 +208,10 @@ fn steady_round(size: Size) -> Cost {
             let is_calm = round.problems.is_empty() && round.pause > Duration::from_secs(1);
             if is_calm && was_calm {
                 let mut requests = BTreeMap::new();
-                telling.try_iter().for_each(|line| *requests.entry(line).or_default() += 1);
-                return Cost { requests, cpu: cpu_time() - cpu };
+                for line in telling.try_iter() {
+                    *requests.entry(line).or_default() += 1;
+                }
+                return Cost { requests, cpu: cpu_time().saturating_sub(cpu) };
             }
             was_calm = is_calm;
             tokio::time::sleep(Duration::from_millis(50)).await;

@@ -61,6 +61,19 @@ fn a_rollout_whose_namespace_cannot_be_read_is_told_so_with_and_without_a_gatewa
 }
 
 #[test]
+fn what_all_share_and_cannot_be_read_is_told_in_every_namespace_that_can_be() {
+    live(async |scene| {
+        scene.governs_too(OTHER);
+        let of_other = format!("List modelrollouts {OTHER}/");
+        let shared = "Get configmaps turnout-system/turnout-routes";
+        scene.fate(move |_, asked| if asked == of_other || asked == shared { Fate::Forbidden } else { Fate::Done });
+        let [_first, _second] = scene.start_both().await;
+        let told = || scene.status().condition(ConditionType::Operational).map(|it| it.reason.clone());
+        scene.until("it is told", || told().as_deref() == Some("Forbidden")).await;
+    });
+}
+
+#[test]
 fn a_rollout_goes_with_its_namespace_whose_rights_went_first() {
     live(async |scene| {
         scene.governs_too(OTHER);
