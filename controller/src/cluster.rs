@@ -217,7 +217,7 @@ impl Site for Cluster {
         }
         if rollout.rollout.spec.workload == Workload::Managed {
             take(workloads.scale().await);
-            take(workloads.forget_templates(&rollout.rollout.status).await.map(|()| false));
+            take(workloads.tend(&rollout.rollout.status).await);
         }
         done
     }

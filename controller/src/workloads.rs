@@ -8,6 +8,7 @@
 mod deployment;
 mod difference;
 mod template;
+mod tend;
 
 #[cfg(test)]
 mod tests;
@@ -15,18 +16,17 @@ mod tests;
 pub use deployment::{Labels, deployment, deployment_name, is_selected_by};
 pub use template::{parse_template, stored_template, template_revision};
 
-use crate::kube_api::{ApiError, list};
-use crate::names::{FIELD_MANAGER, REVISION, ROLLOUT};
+use crate::kube_api::ApiError;
+use crate::names::FIELD_MANAGER;
 use crate::rollouts::RolloutObject;
 use crate::view::{View, backend_services};
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Client, ResourceExt as _};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
 use template::stored_name;
-use turnout_rollout::{API_VERSION, Action, Backend, InvalidRollout, KIND, ModelRollout, RolloutSpec, RolloutStatus};
+use turnout_rollout::{API_VERSION, Action, Backend, InvalidRollout, KIND, ModelRollout, RolloutStatus};
 
 /// Why a managed backend cannot be made or removed.
 #[derive(Debug, thiserror::Error)]
@@ -183,27 +183,6 @@ impl<'a> Workloads<'a> {
         Ok(true)
     }
 
-    /// Removes the stored templates of revisions that neither the status nor the spec names any more. A former leader that
-    /// comes late does no harm: what was stored since is of a later generation than the rollout that it has read.
-    pub async fn forget_templates(&self, status: &RolloutStatus) -> Result<(), WorkloadError> {
-        let kept = self.revisions_in_use(status);
-        let generation = self.rollout.metadata.generation.unwrap_or(0);
-        let api = self.stored();
-        let namespace = &self.rollout.metadata.namespace;
-        let selector = format!("{ROLLOUT}={}", self.rollout.metadata.name);
-        for stored in list(&api, namespace, &ListParams::default().labels(&selector)).await? {
-            let is_kept = stored.labels().get(REVISION).is_some_and(|revision| kept.contains(revision));
-            if is_kept || stored.revision >= generation || !is_owned(&stored.metadata, self.owner_uid) {
-                continue;
-            }
-            let parameters = DeleteParams::background().preconditions(as_read(&stored.metadata));
-            let place = format!("controllerrevisions {namespace}/{}", stored.name_any());
-            let deleted = api.delete(&stored.name_any(), &parameters).await.map_err(ApiError::of("delete", place));
-            unless_missing(deleted.map(|_| ()))?;
-        }
-        Ok(())
-    }
-
     fn find(&self, backend: Backend) -> Found<'a> {
         Found::among(self.view.deployments_in(&self.rollout.metadata.namespace), self.rollout, self.owner_uid, backend)
     }
@@ -228,11 +207,17 @@ impl<'a> Workloads<'a> {
             Found::Owned(live) if is_leaving(live) => Ok(false),
             Found::Owned(live) => {
                 let Some(next) = deployment::changed(live, wanted) else { return Ok(false) };
-                let written = self.deployments().replace(&next.name_any(), &parameters, &next).await;
-                written.map_err(ApiError::of("update", title(live)))?;
-                Ok(true)
+                Ok(self.replace(&next).await?)
             }
         }
+    }
+
+    /// Over the version that was read, which it still has. Returns whether anything came of it: where a webhook makes it
+    /// what it was, nothing does.
+    async fn replace(&self, next: &Deployment) -> Result<bool, ApiError> {
+        let written = self.deployments().replace(&next.name_any(), &written_by_controller(), next).await;
+        let written = written.map_err(ApiError::of("update", title(next)))?;
+        Ok(written.metadata.resource_version != next.metadata.resource_version)
     }
 
     /// Without a number in the spec a backend begins with as many pods as the other one has, whoever scaled that.
@@ -283,14 +268,6 @@ impl<'a> Workloads<'a> {
             Err(error) if !error.is_conflict() => Err(error.into()),
             _ => Ok(()),
         }
-    }
-
-    fn revisions_in_use(&self, status: &RolloutStatus) -> BTreeSet<String> {
-        let candidate = status.candidate.as_ref().map(|candidate| candidate.revision.clone());
-        let RolloutSpec { revision, template, .. } = &self.rollout.spec;
-        let of_template = template.as_ref().map(template_revision);
-        let named = [&status.stable_revision, &status.previous_revision, &candidate, revision, &of_template];
-        named.into_iter().flatten().cloned().collect()
     }
 
     /// The labels by which traffic finds the pods of a backend.

@@ -4,6 +4,7 @@
 use super::deployment::changed;
 use super::template::stored_name;
 use super::*;
+use std::collections::BTreeSet;
 
 fn rollout(spec: Value) -> ModelRollout {
     let mut object = json!({

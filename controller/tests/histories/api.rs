@@ -221,7 +221,8 @@ impl Request {
             resource_version: text(&preconditions["resourceVersion"]),
         };
         let before = store.get(&key).cloned();
-        let after = store.delete(&key, &required)?;
+        let waits_for_dependents = self.body["propagationPolicy"] == "Foreground";
+        let after = store.delete(&key, &required, waits_for_dependents)?;
         let is_guarded = required.uid.is_some() && required.resource_version.is_some();
         let mut accepted = self.changed(200, key, before, after.clone(), is_guarded);
         if after.is_none() {

@@ -3,10 +3,12 @@
 mod calm;
 mod generate;
 mod run;
+mod shape;
 mod shrink;
 
 pub(crate) use generate::history;
 pub(crate) use run::{Failure, live, respond};
+pub(crate) use shape::Shape;
 pub(crate) use shrink::shrink;
 
 use crate::world::{Beginning, Happening};
@@ -14,6 +16,7 @@ use crate::world::{Beginning, Happening};
 /// A whole history.
 #[derive(Clone, Debug)]
 pub(crate) struct History {
+    pub(crate) shape: Shape,
     pub(crate) beginning: Beginning,
     /// By how many seconds the second controller's clock is ahead, or behind.
     pub(crate) skew_seconds: i64,
@@ -40,6 +43,13 @@ pub(crate) struct Trip {
     pub(crate) gateways_follow: bool,
     /// Which of several requests that wait at once is delivered: not always the first.
     pub(crate) shuffle: usize,
+}
+
+impl Trip {
+    /// Nothing comes between, and gateways follow.
+    pub(crate) fn undisturbed(controller: usize) -> Self {
+        Self { controller, ending: Ending::Whole, disturbances: Vec::new(), gateways_follow: true, shuffle: 0 }
+    }
 }
 
 /// Where it ends.

@@ -5,6 +5,7 @@
 //! stale list is not held to the laws that this list decides, but to all others.
 
 mod facts;
+mod managed;
 mod published;
 mod status;
 mod writes;
@@ -14,7 +15,7 @@ pub(crate) use facts::{Facts, weights};
 use crate::api::Effect;
 use crate::world::World;
 use crate::world::cast::App;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use turnout_rollout::Backend;
 
@@ -45,16 +46,18 @@ pub(crate) struct Window {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Seen {
     pub(crate) reached: BTreeSet<String>,
-    pub(crate) counts: std::collections::BTreeMap<&'static str, u64>,
+    pub(crate) counts: BTreeMap<&'static str, u64>,
 }
 
 /// The laws' own memory.
 #[derive(Debug, Default)]
 pub(crate) struct Laws {
     /// When each rollout's stage was reached, by the world's clock.
-    reached_at: [u64; 2],
+    reached_at: [u64; App::COUNT],
     /// How far the controllers' clocks are apart.
     skew_seconds: u64,
+    /// The images of the templates that are kept, by the rollout's UID and the revision.
+    templates: BTreeMap<(String, String), String>,
     pub(crate) seen: Seen,
 }
 
@@ -75,6 +78,11 @@ impl Window {
     /// It was so at some moment, as far as lists of these kinds could tell.
     fn was(&self, told_by: &[&str], holds: impl Fn(&Facts) -> bool) -> bool {
         self.is_stale(told_by) || self.moments.iter().any(|facts| holds(facts))
+    }
+
+    /// Nobody has published by hand since it began.
+    fn is_unmeddled(&self, world: &World) -> bool {
+        self.moments.iter().all(|facts| facts.meddled == world.meddled)
     }
 
     /// The gateways that were there all the time.
@@ -106,6 +114,11 @@ impl Laws {
 
     /// A controller wrote, and the API server accepted it. The window's last moment is from before the write.
     pub(crate) fn check_write(&mut self, world: &mut World, window: &Window, effect: &Effect) -> Checked {
+        match effect.key.plural {
+            "deployments" => self.check_deployment(world, window, effect)?,
+            "controllerrevisions" => self.check_stored(world, window, effect)?,
+            _ => {}
+        }
         writes::check(world, effect)?;
         for app in world.apps() {
             if effect.key == app.rollout() && effect.part == crate::api::store::Part::Status {

@@ -21,7 +21,7 @@ mod trace;
 mod wire;
 mod world;
 
-use history::{Failure, History};
+use history::{Failure, History, Shape};
 use laws::Seen;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -49,7 +49,8 @@ fn number_from(variable: &str) -> Option<u64> {
 /// What became of many histories.
 #[derive(Default)]
 struct Outcome {
-    seen: Seen,
+    /// By shape, how many histories there were and what they have shown.
+    seen: BTreeMap<Shape, (u64, Seen)>,
     /// By law, the seeds that break it.
     broken: BTreeMap<&'static str, BTreeSet<u64>>,
 }
@@ -65,10 +66,15 @@ fn live_all(seeds: u64) -> Outcome {
                 if seed >= seeds {
                     break;
                 }
-                let result = history::live(&history::history(seed), false);
+                let history = history::history(seed);
+                let result = history::live(&history, false);
                 let mut total = total.lock().unwrap();
                 match result {
-                    Ok(seen) => total.seen.add(seen),
+                    Ok(seen) => {
+                        let (count, total) = total.seen.entry(history.shape).or_default();
+                        *count += 1;
+                        total.add(seen);
+                    }
                     Err(failure) => drop(total.broken.entry(failure.broken.law).or_default().insert(seed)),
                 }
             }
@@ -110,6 +116,16 @@ fn tell(seed: u64, history: &History, failure: &Failure) -> String {
     )
 }
 
+/// A law that nothing came near to holds of nothing: histories of every shape must have got somewhere.
+fn check_seen(shape: Shape, seen: Option<&(u64, Seen)>) {
+    let Some((_, seen)) = seen else { panic!("no history with {shape}") };
+    let ends = ["Blue_0", "Blue_50", "Blue_100", "Blue_Green", "Green_100", "Rollback"];
+    let missing: Vec<_> = ends.into_iter().filter(|end| !seen.reached.contains(*end)).collect();
+    assert!(missing.is_empty(), "no history with {shape} reached {missing:?}");
+    let never = shape.events().into_iter().filter(|what| !seen.counts.contains_key(what)).collect::<Vec<_>>();
+    assert!(never.is_empty(), "in no history with {shape} there were {never:?}");
+}
+
 #[test]
 fn no_history_breaks_a_law_and_every_history_arrives() {
     if let Some(seed) = number_from("TURNOUT_SEED") {
@@ -123,5 +139,12 @@ fn no_history_breaks_a_law_and_every_history_arrives() {
     let histories = number_from("TURNOUT_HISTORIES").unwrap_or_else(usual_histories);
     let Outcome { seen, broken } = live_all(histories);
     assert!(broken.is_empty(), "{}", tell_all(&broken));
-    println!("{histories} histories: {seen:#?}");
+    for (shape, (count, seen)) in &seen {
+        println!("{count} histories with {shape}: {seen:?}");
+    }
+    if histories >= 100 {
+        for shape in Shape::all() {
+            check_seen(shape, seen.get(&shape));
+        }
+    }
 }

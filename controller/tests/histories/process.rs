@@ -2,6 +2,7 @@
 //! nothing must not count as alive, nor keep the lease from the other one. The clock is tokio's, paused: it moves on when
 //! nothing else can.
 
+mod altered;
 mod isolation;
 mod scene;
 mod uninstall;
@@ -17,11 +18,14 @@ fn live(test: impl AsyncFnOnce(&Scene)) {
 }
 
 fn live_with(models: usize, test: impl AsyncFnOnce(&Scene)) {
+    live_in(&Scene::of(models), test);
+}
+
+fn live_in(scene: &Scene, test: impl AsyncFnOnce(&Scene)) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     runtime.block_on(async {
-        let scene = Scene::of(models);
         tokio::select! {
-            () = test(&scene) => {}
+            () = test(scene) => {}
             () = scene.serve() => {}
         }
     });

@@ -12,7 +12,7 @@ pub(crate) fn effect(effect: &Effect) -> String {
         let table = table_of(after);
         let of = |app: App| table.as_ref().map(|table| weights(table, app).to_string());
         let revision = table.as_ref().map(|table| table.revision[..8].to_owned());
-        return format!("      published {revision:?}: {:?}, {:?}", of(App(0)), of(App(1)));
+        return format!("      published {revision:?}: {:?}", App::ALL.map(of));
     }
     if effect.part == Part::Status {
         let status = &after["status"];

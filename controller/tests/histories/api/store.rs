@@ -11,6 +11,9 @@ use std::fmt;
 use std::sync::Arc;
 use turnout_rollout::Timestamp;
 
+/// The finalizer that keeps an object until those that it owns are gone.
+pub(crate) const FOREGROUND: &str = "foregroundDeletion";
+
 /// Names an object. Plurals are unique among the kinds that are served.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Key {
@@ -154,8 +157,14 @@ impl Store {
         Ok(self.update(key, &old, object))
     }
 
-    /// The client's verb `delete`. Returns the object if finalizers keep it, none if it is gone.
-    pub(crate) fn delete(&mut self, key: &Key, required: &Preconditions) -> Result<Option<Arc<Value>>, Refusal> {
+    /// The client's verb `delete`. Returns the object if finalizers keep it, none if it is gone. In the foreground the
+    /// object waits for those that it owns.
+    pub(crate) fn delete(
+        &mut self,
+        key: &Key,
+        required: &Preconditions,
+        in_foreground: bool,
+    ) -> Result<Option<Arc<Value>>, Refusal> {
         let kind = key.kind();
         let old = Arc::clone(self.get(key).ok_or_else(|| Refusal::not_found(kind, &key.name))?);
         let checks =
@@ -169,6 +178,13 @@ impl Store {
                 );
                 return Err(Refusal::conflict(kind, &key.name, &why));
             }
+        }
+        if in_foreground && !is_deleted(&old) {
+            self.edit(key, |object| {
+                let mut all: Vec<String> = finalizers(object).into_iter().map(str::to_owned).collect();
+                all.push(FOREGROUND.to_owned());
+                object["metadata"]["finalizers"] = json!(all);
+            });
         }
         Ok(self.remove(key))
     }

@@ -1,11 +1,12 @@
 //! The end of a history: faults are over, everybody who should act does, and nobody else. Then the rollouts go where they
 //! are asked to go, each step of the way within three reconciles, and come to rest, where nothing is written any more.
 
+use super::Trip;
 use super::run::Run;
-use super::{Ending, Trip};
 use crate::laws::{Broken, Checked, law};
-use crate::world::cast::{App, Edit};
+use crate::world::cast::{App, BROKEN, Edit};
 use crate::world::{Happening, number_of, revision_name};
+use turnout_controller::workloads::template_revision;
 use turnout_rollout::{Backend, Candidate, Plan, RolloutStatus, Stage, Target, WaitReason, Weights};
 
 const CONVERGES: &str = "it converges within three reconciles";
@@ -35,8 +36,8 @@ impl Run {
                 return self.check_end();
             }
         }
-        let status = self.world.status(App(0));
-        law(false, CONVERGES, || format!("it does not come to rest: {}", status.message))
+        let messages = self.world.apps().into_iter().map(|app| self.world.status(app).message).collect::<Vec<_>>();
+        law(false, CONVERGES, || format!("it does not come to rest: {}", messages.join("; ")))
     }
 
     /// What was set to fail works, and documents and specs are good.
@@ -127,7 +128,7 @@ impl Run {
             return Ok(());
         }
         let [green, blue] = Backend::BOTH.map(|backend| self.world.exists(app, backend));
-        if !green && !blue {
+        if !green && !blue && !self.world.model(app).is_managed() {
             self.happens(&Happening::SomebodyDeploys(app, Backend::Green, 0))?;
         }
         let wanted = if blue && !green { 100 } else { 0 };
@@ -140,6 +141,9 @@ impl Run {
 
     /// Whoever put something else onto a backend that no pipeline may touch now, puts back what belongs there.
     fn put_back(&mut self, app: App) -> Checked {
+        if self.world.model(app).is_managed() {
+            return self.give_up(app);
+        }
         let status = self.world.status(app);
         let candidate = status.candidate.as_ref().map(|candidate| candidate.revision.clone());
         let waits_for = status.waiting.as_ref().map(|waiting| waiting.reason);
@@ -170,6 +174,18 @@ impl Run {
             }
         }
         Ok(())
+    }
+
+    /// Managed: what does not start is given up: rolled back, or, where nothing was there before, another one is tried.
+    fn give_up(&mut self, app: App) -> Checked {
+        let status = self.world.status(app);
+        let candidate = status.candidate.as_ref().filter(|_| status.in_progress() && status.rollback.is_none());
+        let image = candidate.and_then(|candidate| self.laws.image(&self.world, app, &candidate.revision));
+        if image != Some(revision_name(BROKEN)) {
+            return Ok(());
+        }
+        let is_first = status.stable_revision.is_none();
+        self.happens(&if is_first { Happening::Start(app, BROKEN - 1) } else { Happening::RollBack(app) })
     }
 
     /// Without labels images are all that tells revisions apart: a candidate that is what green ran before is none, and
@@ -260,8 +276,9 @@ impl Run {
     fn check_rollout(&self, app: App) -> Checked {
         let Some(rollout) = self.world.rollout(app) else { return Ok(()) };
         let (spec, status) = (&rollout.spec, &rollout.status);
-        let wanted =
-            spec.revision.as_ref().map(|revision| Candidate { revision: revision.clone(), attempt: spec.attempt });
+        let of_template = spec.template.as_ref().map(template_revision);
+        let wanted = rollout.wanted_revision().or(of_template.as_ref());
+        let wanted = wanted.map(|revision| Candidate { revision: revision.clone(), attempt: spec.attempt });
         let is_stable = wanted.as_ref().map(|wanted| &wanted.revision) == status.stable_revision.as_ref();
         let rolls_back = spec.target == Some(Target::Rollback);
         let nothing_new = wanted.is_none() || is_stable || rolls_back;
@@ -276,6 +293,11 @@ impl Run {
             }
             Some(Target::Stage(Stage::Green100)) => {
                 law(nothing_new, ASKED, told)?;
+                let asked = self.world.asked[app.0].map(revision_name);
+                let runs = self.world.runs(app, Backend::Green);
+                law(asked.is_none() || asked == runs, ASKED, || {
+                    format!("{}: {asked:?} was asked for, and green runs {runs:?}", app.name())
+                })?;
                 self.check_alone(app)
             }
             Some(Target::Stage(reached)) => {
@@ -292,17 +314,23 @@ impl Run {
     fn check_alone(&self, app: App) -> Checked {
         let status = self.world.status(app);
         let runs = self.world.runs(app, Backend::Green);
-        let is_it = runs == status.stable_revision || !self.world.model(app).labelled;
+        let stable = status.stable_revision.as_ref().and_then(|stable| self.laws.image(&self.world, app, stable));
+        let is_it = runs == stable || !self.world.model(app).labelled;
         law(is_it, ASKED, || format!("{}: green runs {runs:?}", app.name()))?;
         for gateway in &self.world.gateways {
             let [green, blue] = Backend::BOTH.map(|backend| gateway.weight(&app.upstream(backend)));
             let is_alone = Weights { green, blue } == Weights::all(Backend::Green);
             law(is_alone, ASKED, || format!("{} gives green {green}, blue {blue}", gateway.name))?;
         }
+        if let Some(wanted) = self.world.rollout(app).and_then(|rollout| rollout.spec.replicas) {
+            let deployment = self.world.store.get(&app.deployment(Backend::Green)).cloned().unwrap_or_default();
+            let has = &deployment["spec"]["replicas"];
+            law(*has == wanted, ASKED, || format!("{}: green has {has} of {wanted} pods", app.name()))?;
+        }
         law(!self.world.exists(app, Backend::Blue), ASKED, || format!("{}: blue is still there", app.name()))
     }
 }
 
 fn whole(controller: usize) -> Trip {
-    Trip { controller, ending: Ending::Whole, disturbances: Vec::new(), gateways_follow: false, shuffle: 0 }
+    Trip { gateways_follow: false, ..Trip::undisturbed(controller) }
 }

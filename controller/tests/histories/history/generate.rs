@@ -1,13 +1,14 @@
 //! Makes a history from a seed. Rounds are most of it, and the cluster mostly follows: else nothing would get far enough
 //! to be disturbed.
 
-use super::{Disturbance, Ending, Fault, History, Step, Trip};
-use crate::world::cast::{App, Edit, Misfit};
+use super::{Disturbance, Ending, Fault, History, Shape, Step, Trip};
+use crate::world::cast::{App, BROKEN, Edit, Misfit};
 use crate::world::{Beginning, Happening, Model};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use turnout_rollout::{Backend, Stage, Target};
 
 /// What a server may answer instead of doing what it is asked.
@@ -16,8 +17,9 @@ const CODES: [u16; 9] = [409, 410, 422, 429, 500, 503, 403, 404, 500];
 /// The history of a seed, the same one each time.
 pub(crate) fn history(seed: u64) -> History {
     let mut random = Random(StdRng::seed_from_u64(seed));
-    let beginning = random.beginning();
-    random.history(beginning)
+    let shape = Shape::of(seed);
+    let beginning = random.beginning(shape);
+    random.history(shape, beginning)
 }
 
 struct Random(StdRng);
@@ -39,17 +41,17 @@ impl Random {
         if self.chance(50) { Backend::Green } else { Backend::Blue }
     }
 
-    fn beginning(&mut self) -> Beginning {
+    fn beginning(&mut self, shape: Shape) -> Beginning {
         let models = if self.chance(20) { 2 } else { 1 };
         Beginning {
             objects: self.chance(50),
             twins: self.chance(75),
             gateways: 1 + self.number(3),
-            models: (0..models).map(|_| self.model()).collect(),
+            models: (0..models).map(|app| (App(app), self.model(shape.managed))).collect(),
         }
     }
 
-    fn model(&mut self) -> Model {
+    fn model(&mut self, managed: bool) -> Model {
         let mut spec = json!({"onBackendLoss": if self.chance(40) { "Rollback" } else { "Hold" }});
         if self.chance(85) {
             spec["revision"] = json!("v1");
@@ -62,8 +64,27 @@ impl Random {
         }
         let gates: Vec<Value> = ["Blue_0", "Blue_50", "Blue_100", "Blue_Green"].map(|stage| self.gate(stage)).into();
         spec["gates"] = gates.into_iter().filter(|gate| !gate.is_null()).collect();
+        if managed {
+            return self.managed(spec);
+        }
         let green = self.chance(80).then(|| self.number(2));
         Model { spec, green, labelled: self.chance(80), brings_services: self.chance(40) }
+    }
+
+    /// Half of the specs name no number of pods, and most no revision.
+    fn managed(&mut self, mut spec: Value) -> Model {
+        spec["workload"] = json!("Managed");
+        if self.chance(50) {
+            spec["replicas"] = json!(1 + self.below(3));
+        }
+        if self.chance(20) {
+            spec["onDrainDeadline"] = json!("Remove");
+            spec["drainDeadlineSeconds"] = json!(20);
+        }
+        if self.chance(70) {
+            crate::api::store::remove(&mut spec, "revision");
+        }
+        Model { spec, green: Some(self.number(2)), labelled: true, brings_services: false }
     }
 
     fn gate(&mut self, stage: &str) -> Value {
@@ -75,25 +96,43 @@ impl Random {
         }
     }
 
-    fn history(&mut self, beginning: Beginning) -> History {
+    fn history(&mut self, shape: Shape, beginning: Beginning) -> History {
         // Half of the histories have one controller, as most clusters do.
         let leaders = if self.chance(50) { 2 } else { 1 };
         let skew_seconds = if leaders == 2 && self.chance(50) { self.0.random_range(-40..=40) } else { 0 };
         // Some are rough, some only a little.
         let roughness = [3, 10, 30][self.below(3)];
-        let models = beginning.models.len();
+        let models = &beginning.models;
         let length = 10 + self.below(70);
-        let steps = (0..length).map(|_| self.step(leaders, roughness, models)).collect();
-        History { beginning, skew_seconds, steps }
+        let mut steps = if self.chance(75) { self.lead_in(models) } else { Vec::new() };
+        steps.extend((0..length).map(|_| self.step(leaders, roughness, models)));
+        History { shape, beginning, skew_seconds, steps }
     }
 
-    fn step(&mut self, leaders: usize, roughness: u32, models: usize) -> Step {
+    /// Managed backends begin with nothing. In most histories green is there before anything happens to it.
+    fn lead_in(&mut self, models: &BTreeMap<App, Model>) -> Vec<Step> {
+        let managed: Vec<App> = models.iter().filter(|(_, model)| model.is_managed()).map(|(app, _)| *app).collect();
+        if managed.is_empty() {
+            return Vec::new();
+        }
+        let [deploys, publishes, confirms] = [(); 3].map(|()| Step::Round(Trip::undisturbed(0)));
+        let follow = [Happening::ClusterFollows, Happening::GatewaysFollow].map(Step::World);
+        let starts = managed.into_iter().map(|app| Step::World(Happening::Start(app, 2 + self.number(3))));
+        [deploys].into_iter().chain(follow).chain([publishes, confirms]).chain(starts).collect()
+    }
+
+    fn step(&mut self, leaders: usize, roughness: u32, models: &BTreeMap<App, Model>) -> Step {
         if self.chance(45) {
             return Step::Round(self.trip(leaders, roughness, models));
         }
-        let app = App(self.below(models));
         let usual = self.chance(60);
-        Step::World(if usual { self.usual(app) } else { self.happening(app) })
+        Step::World(self.any(usual, models))
+    }
+
+    fn any(&mut self, usual: bool, models: &BTreeMap<App, Model>) -> Happening {
+        let chosen = self.below(models.len());
+        let Some((app, model)) = models.iter().nth(chosen) else { return Happening::ClusterFollows };
+        if usual { self.usual(*app) } else { self.happening(*app, model.is_managed()) }
     }
 
     /// What makes rollouts go on.
@@ -107,15 +146,15 @@ impl Random {
         }
     }
 
-    fn happening(&mut self, app: App) -> Happening {
+    fn happening(&mut self, app: App, managed: bool) -> Happening {
         let gateway = self.below(4);
         match self.below(12) {
             0 | 1 => self.for_pods(app),
             2..5 => self.for_gateway(app, gateway),
-            5..9 => self.by_people(app),
+            5..9 => self.by_people(app, managed),
             9 => Happening::SecondsPass(1 + self.below(100) as u64),
             10 => self.for_documents(app),
-            _ => self.by_somebody(app),
+            _ => self.by_somebody(app, managed),
         }
     }
 
@@ -150,13 +189,14 @@ impl Random {
         }
     }
 
-    fn by_people(&mut self, app: App) -> Happening {
+    fn by_people(&mut self, app: App, managed: bool) -> Happening {
         match self.below(20) {
             0..6 => Happening::Promote(app),
             6 => Happening::PromoteTo(app, Stage::BLUE_100),
             7 => Happening::Retarget(app, self.target()),
             8 => Happening::Pause(app, self.chance(30)),
             9 | 10 => Happening::RollBack(app),
+            11..15 if managed && self.chance(20) => Happening::Start(app, BROKEN),
             11..15 => Happening::Start(app, self.number(4)),
             15 => Happening::Revision(app, self.chance(80).then(|| self.number(4))),
             16 => Happening::Attempt(app),
@@ -190,7 +230,14 @@ impl Random {
         }
     }
 
-    fn by_somebody(&mut self, app: App) -> Happening {
+    fn by_somebody(&mut self, app: App, managed: bool) -> Happening {
+        if managed && self.chance(60) {
+            return match self.below(5) {
+                0 => Happening::SomebodyUndeploys(app, self.backend()),
+                1 => Happening::SomebodyDeploys(app, self.backend(), self.number(4)),
+                _ => Happening::SomebodyScales(app, self.backend(), 1 + u32::from(self.number(4))),
+            };
+        }
         match self.below(8) {
             0 | 1 => Happening::SomebodyDeploys(app, self.backend(), self.number(4)),
             2 => Happening::SomebodyPublishes(app, self.chance(70).then(|| self.0.random_range(0..=100))),
@@ -200,7 +247,7 @@ impl Random {
         }
     }
 
-    fn trip(&mut self, leaders: usize, roughness: u32, models: usize) -> Trip {
+    fn trip(&mut self, leaders: usize, roughness: u32, models: &BTreeMap<App, Model>) -> Trip {
         let ending = match self.below(100) {
             0..8 => Ending::Crash { request: self.below(30), after_effect: self.chance(60) },
             8..30 if leaders == 2 => Ending::Sleep { request: self.below(30) },
@@ -214,7 +261,7 @@ impl Random {
         Trip { controller: self.below(leaders), ending, disturbances, gateways_follow: self.chance(60), shuffle }
     }
 
-    fn disturbance(&mut self, models: usize) -> Disturbance {
+    fn disturbance(&mut self, models: &BTreeMap<App, Model>) -> Disturbance {
         match self.below(10) {
             0..3 => Disturbance::Fault(Fault::Refused(*CODES.choose(&mut self.0).unwrap_or(&500))),
             3 => Disturbance::Fault(Fault::LostBefore),
@@ -222,9 +269,8 @@ impl Random {
             5 => Disturbance::Fault(Fault::Stale(1 + self.below(6))),
             6 => Disturbance::Partition(1 + self.below(40)),
             _ => {
-                let app = App(self.below(models));
-                let happening = if self.chance(40) { self.usual(app) } else { self.happening(app) };
-                Disturbance::Happening(happening)
+                let usual = self.chance(40);
+                Disturbance::Happening(self.any(usual, models))
             }
         }
     }

@@ -1,7 +1,7 @@
 //! What is true of the world at one moment, as far as a controller asks for it.
 
 use crate::world::World;
-use crate::world::cast::{App, GATEWAYS, MODELS, SYSTEM};
+use crate::world::cast::{App, GATEWAYS, SYSTEM, tag};
 use crate::world::table::Table;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -12,11 +12,14 @@ use turnout_rollout::{Backend, Weights};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Facts {
     /// By model and backend.
-    backends: [[BackendFacts; 2]; 2],
+    backends: [[BackendFacts; 2]; App::COUNT],
     pub(crate) gateways: Vec<GatewayFacts>,
     pub(crate) published: Option<Rc<Table>>,
     /// The names of the twins.
     pub(crate) twins: BTreeSet<String>,
+    managed: [ManagedFacts; App::COUNT],
+    /// How often somebody had published by hand.
+    pub(crate) meddled: u64,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -25,6 +28,17 @@ pub(crate) struct BackendFacts {
     pub(crate) ready: u64,
     /// What all of these run.
     pub(crate) runs: Option<String>,
+    /// How many pods its Deployment is to have.
+    pub(crate) replicas: Option<u64>,
+}
+
+/// A managed rollout.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ManagedFacts {
+    /// The image of the spec's template.
+    pub(crate) template: Option<String>,
+    pub(crate) replicas: Option<u64>,
+    pub(crate) stable: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -33,7 +47,7 @@ pub(crate) struct GatewayFacts {
     /// The EndpointSlices say that it takes new connections.
     pub(crate) serving: bool,
     /// By model and backend.
-    loads: [[LoadFacts; 2]; 2],
+    loads: [[LoadFacts; 2]; App::COUNT],
     pub(crate) active: Option<String>,
     table: Option<Rc<Table>>,
 }
@@ -51,14 +65,19 @@ fn at(backend: Backend) -> usize {
 
 impl Facts {
     pub(crate) fn of(world: &World) -> Self {
-        let mut facts = Self { published: world.published(), ..Self::default() };
+        let mut facts = Self { published: world.published(), meddled: world.meddled, ..Self::default() };
         for app in world.apps() {
             for backend in Backend::BOTH {
                 facts.backends[app.0][at(backend)] = backend_facts(world, app, backend);
             }
+            if let Some(rollout) = world.rollout(app).filter(|_| world.model(app).is_managed()) {
+                let template = rollout.spec.template.as_ref().and_then(tag);
+                let replicas = rollout.spec.replicas.map(u64::from);
+                facts.managed[app.0] = ManagedFacts { template, replicas, stable: rollout.status.stable_revision };
+            }
         }
         facts.gateways = gateways(world);
-        let services = world.store.list("services", MODELS).into_iter().map(|(key, _)| key.name.clone());
+        let services = world.model_objects("services").into_iter().map(|(key, _)| key.name);
         facts.twins = services.filter(|name| name.starts_with("turnout-")).collect();
         facts
     }
@@ -69,6 +88,10 @@ impl Facts {
 
     pub(crate) fn is_ready(&self, app: App, backend: Backend) -> bool {
         self.backend(app, backend).ready > 0
+    }
+
+    pub(crate) fn managed(&self, app: App) -> &ManagedFacts {
+        &self.managed[app.0]
     }
 
     pub(crate) fn gateway(&self, name: &str) -> Option<&GatewayFacts> {
@@ -99,22 +122,25 @@ pub(crate) fn weights(table: &Table, app: App) -> Weights {
 }
 
 fn backend_facts(world: &World, app: App, backend: Backend) -> BackendFacts {
-    let slice = crate::api::store::Key::new("endpointslices", MODELS, &format!("{}-slice", app.service(backend).name));
+    let deployment = world.store.get(&app.deployment(backend));
+    let replicas = deployment.and_then(|deployment| deployment["spec"]["replicas"].as_u64());
+    let slice =
+        crate::api::store::Key::new("endpointslices", app.namespace(), &format!("{}-slice", app.service(backend).name));
     // Slices outlive their Service until garbage is collected, and mean nothing then.
     let slice = world.store.get(&slice).filter(|_| world.store.get(&app.service(backend)).is_some());
-    let Some(slice) = slice else { return BackendFacts::default() };
+    let Some(slice) = slice else { return BackendFacts { replicas, ..BackendFacts::default() } };
     let endpoints = slice["endpoints"].as_array().into_iter().flatten();
     let ready: Vec<&Value> = endpoints.filter(|endpoint| endpoint["conditions"]["ready"] == true).collect();
     let image = |endpoint: &&Value| {
         let name = endpoint["targetRef"]["name"].as_str().unwrap_or_default();
-        let pod = world.store.get(&crate::api::store::Key::new("pods", MODELS, name))?;
+        let pod = world.store.get(&crate::api::store::Key::new("pods", app.namespace(), name))?;
         let image = pod["status"]["containerStatuses"][0]["image"].as_str()?;
         Some(image.rsplit_once(':')?.1.to_owned())
     };
     let mut images = ready.iter().map(image);
     let first = images.next().flatten();
     let is_same = images.all(|other| other == first);
-    BackendFacts { ready: ready.len() as u64, runs: first.filter(|_| is_same) }
+    BackendFacts { ready: ready.len() as u64, runs: first.filter(|_| is_same), replicas }
 }
 
 fn gateways(world: &World) -> Vec<GatewayFacts> {

@@ -8,7 +8,7 @@ use crate::world::cast::App;
 use serde::Deserialize as _;
 use serde_json::Value;
 use turnout_rollout::{
-    Backend, Candidate, Gate, ModelRollout, Plan, RollbackReason, RolloutStatus, Stage, Target, Weights,
+    Backend, Candidate, Gate, ModelRollout, Plan, RollbackReason, RolloutStatus, Stage, Target, Weights, Workload,
 };
 
 const ORDER: &str = "stages are passed in their order";
@@ -18,6 +18,7 @@ const REACHED: &str = "a stage is reached when every gateway has it";
 const BACK: &str = "a rollback once begun is finished";
 const NEWER: &str = "a status never goes back";
 const HELD: &str = "a rollout that gives weights holds the finalizer";
+const LARGE: &str = "a managed backend has as many pods as the other one before it gets more weight";
 const CLAIM: &str = "what is called safe to remove has no weight and no requests";
 
 /// One write of a status.
@@ -65,8 +66,12 @@ impl Laws {
             return law(false, ORDER, || format!("{next} is entered without a candidate"));
         };
         let is_first = after.stable_revision.is_none();
+        // The very first green is made, or changed in place: it serves when the stage is reached.
+        if is_first && next == Stage::Green100 && step.rollout.spec.workload == Workload::Managed {
+            return Ok(());
+        }
         if is_first && next == Stage::Green100 {
-            return step.check_serves(world, Backend::Green, &candidate, next);
+            return self.check_serves(world, step, Backend::Green, &candidate, next);
         }
         if after.candidate != before.candidate {
             self.seen.count("rollouts begun");
@@ -82,7 +87,8 @@ impl Laws {
         law(!step.rollout.spec.paused, GATES, || format!("{next} is entered and the rollout is paused"))?;
         self.check_gate(world, step, &plan, from, &candidate)?;
         let fresh = if next == Stage::Green100 { Backend::Green } else { Backend::Blue };
-        step.check_serves(world, fresh, &candidate, next)?;
+        self.check_serves(world, step, fresh, &candidate, next)?;
+        check_large_enough(step, from, next)?;
         check_warm(world, step, from, fresh)
     }
 
@@ -140,12 +146,39 @@ impl Laws {
         });
         law(was_published, REACHED, || format!("{stage} is reached and {weights} was not published"))?;
         let ends = matches!(stage, Target::Rollback | Target::Stage(Stage::Green100));
-        let serves = step.window.was(&["endpointslices", "pods"], |facts| {
-            facts.backend(step.app, Backend::Green).runs == after.stable_revision
+        let stable = after.stable_revision.as_ref().and_then(|stable| self.image(world, step.app, stable));
+        let serves = step.window.was(&["endpointslices", "pods", "deployments"], |facts| {
+            facts.backend(step.app, Backend::Green).runs == stable
         });
         let is_labelled = world.model(step.app).labelled;
-        law(!ends || serves || !is_labelled, IMAGE, || {
+        let is_altered = self.is_altered(world, step.app, Backend::Green);
+        law(!ends || serves || !is_labelled || is_altered, IMAGE, || {
             format!("{stage} is reached and green does not serve {:?}", after.stable_revision)
+        })
+    }
+
+    /// What is entered gives weight to a backend that serves the candidate. Pods without labels are told apart by their
+    /// images alone: then blue is taken for the candidate, and green must have blue's.
+    fn check_serves(
+        &self,
+        world: &World,
+        step: &Step<'_>,
+        backend: Backend,
+        candidate: &Candidate,
+        next: Stage,
+    ) -> Checked {
+        let revision = self.image(world, step.app, &candidate.revision);
+        let is_labelled = world.model(step.app).labelled;
+        let serves = step.window.was(&["endpointslices", "pods", "deployments"], |facts| {
+            let runs = |backend: Backend| &facts.backend(step.app, backend).runs;
+            match (is_labelled, backend) {
+                (true, _) => *runs(backend) == revision,
+                (false, Backend::Green) => runs(Backend::Green) == runs(Backend::Blue),
+                (false, Backend::Blue) => true,
+            }
+        });
+        law(serves || self.is_altered(world, step.app, backend), IMAGE, || {
+            format!("{}: {next} is entered and {backend} does not serve {revision:?}", step.app.name())
         })
     }
 
@@ -155,6 +188,8 @@ impl Laws {
         law(!goes_back || after.rollback.is_some(), BACK, || "it was given up".to_owned())?;
         let is_back = after.moving_to.is_none_or(|to| to == Target::Rollback);
         law(!goes_back || is_back, BACK, || format!("it goes on to {:?}", after.moving_to))?;
+        let is_same = before.stable_revision == after.stable_revision;
+        law(!goes_back || is_same, BACK, || format!("it ends at {:?}", after.stable_revision))?;
         let Some(rollback) = after.rollback.as_ref().filter(|_| before.rollback.is_none()) else { return Ok(()) };
         self.seen.count("rollbacks");
         if rollback.reason == RollbackReason::BackendLost {
@@ -179,24 +214,6 @@ impl Step<'_> {
         law(!forgets, NEWER, || "the stable revision was forgotten".to_owned())
     }
 
-    /// What is entered gives weight to a backend that serves the candidate. Pods without labels are told apart by their
-    /// images alone: then blue is taken for the candidate, and green must have blue's.
-    fn check_serves(&self, world: &World, backend: Backend, candidate: &Candidate, next: Stage) -> Checked {
-        let revision = Some(candidate.revision.clone());
-        let is_labelled = world.model(self.app).labelled;
-        let serves = self.window.was(&["endpointslices", "pods", "deployments"], |facts| {
-            let runs = |backend: Backend| &facts.backend(self.app, backend).runs;
-            match (is_labelled, backend) {
-                (true, _) => *runs(backend) == revision,
-                (false, Backend::Green) => runs(Backend::Green) == runs(Backend::Blue),
-                (false, Backend::Blue) => true,
-            }
-        });
-        law(serves, IMAGE, || {
-            format!("{}: {next} is entered and {backend} does not serve {revision:?}", self.app.name())
-        })
-    }
-
     /// Conditions changed and nothing else: what was claimed before was claimed then.
     fn only_tells(&self) -> bool {
         let mut told = self.before.clone();
@@ -208,22 +225,47 @@ impl Step<'_> {
     fn check_claims(&self) -> Checked {
         let (app, window) = (self.app, self.window);
         for &backend in &self.after.safe_to_remove {
-            let name = app.name();
-            let was_idle =
-                window.was(&["configmaps"], |facts| facts.weights(app).is_some_and(|weights| weights.of(backend) == 0));
-            law(was_idle, CLAIM, || format!("{name}: {backend} has weight in what is published"))?;
-            for gateway in window.gateways() {
-                let load = |facts: &super::Facts| facts.gateway(gateway).map(|it| it.load(app, backend));
-                let had_no_weight =
-                    window.was(&["endpointslices"], |facts| load(facts).is_some_and(|load| load.weight == 0));
-                law(had_no_weight, CLAIM, || format!("{name}: {backend} has weight at {gateway}"))?;
-                let was_drained = window
-                    .was(&["endpointslices"], |facts| load(facts).is_some_and(|load| load.in_flight_by_split == 0));
-                law(was_drained, CLAIM, || format!("{name}: {backend} has requests in flight at {gateway}"))?;
-            }
+            check_was_idle(window, app, backend, CLAIM, false)?;
         }
         Ok(())
     }
+}
+
+/// At some moment that the controller saw the backend had neither weight nor, unless these are let go, requests.
+pub(super) fn check_was_idle(
+    window: &Window,
+    app: App,
+    backend: Backend,
+    is_idle: &'static str,
+    is_let_go: bool,
+) -> Checked {
+    let name = app.name();
+    let was_idle =
+        window.was(&["configmaps"], |facts| facts.weights(app).is_some_and(|weights| weights.of(backend) == 0));
+    law(was_idle, is_idle, || format!("{name}: {backend} has weight in what is published"))?;
+    for gateway in window.gateways() {
+        let load = |facts: &super::Facts| facts.gateway(gateway).map(|it| it.load(app, backend));
+        let had_no_weight = window.was(&["endpointslices"], |facts| load(facts).is_some_and(|load| load.weight == 0));
+        law(had_no_weight, is_idle, || format!("{name}: {backend} has weight at {gateway}"))?;
+        let is_drained = |facts: &super::Facts| load(facts).is_some_and(|load| load.in_flight_by_split == 0);
+        let was_drained = is_let_go || window.was(&["endpointslices"], is_drained);
+        law(was_drained, is_idle, || format!("{name}: {backend} has requests in flight at {gateway}"))?;
+    }
+    Ok(())
+}
+
+/// Managed: what gets more weight is to have as many pods as the other one.
+fn check_large_enough(step: &Step<'_>, from: Stage, next: Stage) -> Checked {
+    let gains = |backend: &Backend| next.weights().of(*backend) > from.weights().of(*backend);
+    let Some(backend) = Backend::BOTH.into_iter().find(gains) else { return Ok(()) };
+    if step.rollout.spec.workload == Workload::External || step.rollout.spec.replicas.is_some() {
+        return Ok(());
+    }
+    let is_large = step.window.was(&["deployments"], |facts| {
+        let [own, other] = [backend, backend.other()].map(|backend| facts.backend(step.app, backend).replicas);
+        own >= other
+    });
+    law(is_large, LARGE, || format!("{}: {next} is entered and {backend} is smaller", step.app.name()))
 }
 
 fn check_warm(world: &World, step: &Step<'_>, from: Stage, fresh: Backend) -> Checked {

@@ -7,7 +7,7 @@ use crate::world::World;
 use crate::world::cast::{DOCUMENTS, SYSTEM, published};
 use serde_json::Value;
 
-const FOREIGN: &str = "what is not the controller's stays as it is";
+pub(super) const FOREIGN: &str = "what is not the controller's stays as it is";
 const GUARDED: &str = "every write goes only over what was read";
 
 pub(super) fn check(world: &World, effect: &Effect) -> Checked {
@@ -36,6 +36,8 @@ pub(super) fn check(world: &World, effect: &Effect) -> Checked {
         ("pods", Part::Main, Some(before), Some(after)) if is_nudge => {
             only(effect, before, after, &["/metadata/annotations/turnout.dev~1nudge"])
         }
+        // What is made of workloads has laws of its own.
+        ("deployments" | "controllerrevisions", Part::Main, ..) => Ok(()),
         ("services", Part::Main, before, after) => check_twin(effect, before, after),
         (
             "virtualservices" | "destinationrules" | "gateways" | "serviceentries",
@@ -51,7 +53,7 @@ pub(super) fn check(world: &World, effect: &Effect) -> Checked {
 }
 
 /// Nothing but what these pointers name has changed.
-fn only(effect: &Effect, before: &Value, after: &Value, pointers: &[&str]) -> Checked {
+pub(super) fn only(effect: &Effect, before: &Value, after: &Value, pointers: &[&str]) -> Checked {
     let without = |object: &Value| {
         let mut object = object.clone();
         for pointer in pointers.iter().chain(&["/metadata/resourceVersion"]) {

@@ -108,7 +108,13 @@ impl Scene {
     pub(super) fn of(models: usize) -> Self {
         let warm_up = json!({"warmUp": {"path": "/score", "requests": 2}});
         let model = Model { spec: warm_up, green: Some(1), labelled: true, brings_services: false };
-        let beginning = Beginning { objects: true, twins: true, gateways: 1, models: vec![model; models] };
+        Self::with(vec![model; models])
+    }
+
+    /// With these.
+    pub(super) fn with(models: Vec<Model>) -> Self {
+        let models = App::ALL.into_iter().zip(models).collect();
+        let beginning = Beginning { objects: true, twins: true, gateways: 1, models };
         Self {
             world: RefCell::new(World::new(beginning)),
             seats: <[Seat; 3]>::default(),

@@ -4,10 +4,14 @@ use crate::api::store::Key;
 use serde_json::{Value, json};
 use turnout_rollout::{Backend, Weights};
 
-/// The namespace of the models and their rollouts.
+/// The namespace of the first models and their rollouts.
 pub(crate) const MODELS: &str = "abtesting";
+/// Another one, which is governed where a model of the history lives there.
+pub(crate) const OTHERS: &str = "ranking";
 /// The release's own namespace.
 pub(crate) const SYSTEM: &str = "turnout-system";
+/// All of them.
+pub(crate) const NAMESPACES: [&str; 3] = [MODELS, OTHERS, SYSTEM];
 /// The ConfigMap that gateways mount.
 pub(crate) const ROUTES: &str = "turnout-routes";
 /// The ConfigMap of the users' documents, where that is the source.
@@ -17,35 +21,40 @@ pub(crate) const STATUS_PORT: u16 = 15021;
 /// Where a model listens.
 pub(crate) const MODEL_PORT: u16 = 5001;
 
-/// A model with its rollout, its VirtualService and its two backends. There are two of them.
+/// A model with its rollout, its VirtualService and its two backends. There are three of them, two of one namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct App(pub(crate) usize);
 
 impl App {
-    pub(crate) const ALL: [Self; 2] = [Self(0), Self(1)];
+    pub(crate) const COUNT: usize = 3;
+    pub(crate) const ALL: [Self; Self::COUNT] = [Self(0), Self(1), Self(2)];
 
     pub(crate) fn name(self) -> &'static str {
-        ["model", "rank"][self.0]
+        ["model", "rank", "guess"][self.0]
+    }
+
+    pub(crate) fn namespace(self) -> &'static str {
+        [MODELS, MODELS, OTHERS][self.0]
     }
 
     pub(crate) fn rollout(self) -> Key {
-        Key::new("modelrollouts", MODELS, self.name())
+        Key::new("modelrollouts", self.namespace(), self.name())
     }
 
     pub(crate) fn virtual_service(self) -> Key {
-        Key::new("virtualservices", MODELS, self.name())
+        Key::new("virtualservices", self.namespace(), self.name())
     }
 
     pub(crate) fn service(self, backend: Backend) -> Key {
-        Key::new("services", MODELS, &format!("{}-svc-{backend}", self.name()))
+        Key::new("services", self.namespace(), &format!("{}-svc-{backend}", self.name()))
     }
 
     pub(crate) fn deployment(self, backend: Backend) -> Key {
-        Key::new("deployments", MODELS, &format!("{}-{backend}", self.name()))
+        Key::new("deployments", self.namespace(), &format!("{}-{backend}", self.name()))
     }
 
     pub(crate) fn host(self, backend: Backend) -> String {
-        format!("{}-svc-{backend}.{MODELS}.svc.cluster.local", self.name())
+        format!("{}-svc-{backend}.{}.svc.cluster.local", self.name(), self.namespace())
     }
 
     /// What gateways call a backend in their metrics.
@@ -90,6 +99,33 @@ pub(crate) fn model_deployment(app: App, backend: Backend, revision: &str, repli
             },
         },
     })
+}
+
+/// The template of a managed model.
+pub(crate) fn template(app: App, number: u8) -> Value {
+    json!({
+        "metadata": {"labels": {"team": "scoring"}},
+        "spec": {"containers": [{
+            "name": "model",
+            "image": image(app, &revision_name(number)),
+            "ports": [{"containerPort": MODEL_PORT}],
+            "readinessProbe": {"tcpSocket": {"port": MODEL_PORT}},
+            "resources": {"limits": {"cpu": "0.5"}},
+        }]},
+    })
+}
+
+pub(crate) fn revision_name(number: u8) -> String {
+    format!("v{number}")
+}
+
+/// Pods of this one are never ready.
+pub(crate) const BROKEN: u8 = 9;
+
+/// What is behind the colon of the first container's image, in a pod or a template.
+pub(crate) fn tag(pod: &Value) -> Option<String> {
+    let image = pod["spec"]["containers"][0]["image"].as_str()?;
+    Some(image.rsplit_once(':')?.1.to_owned())
 }
 
 pub(crate) fn image(app: App, revision: &str) -> String {
@@ -195,7 +231,7 @@ impl Draft {
         json!({
             "apiVersion": "networking.istio.io/v1",
             "kind": "VirtualService",
-            "metadata": {"name": app.name(), "namespace": MODELS, "labels": {"team": "scoring"}},
+            "metadata": {"name": app.name(), "namespace": app.namespace(), "labels": {"team": "scoring"}},
             "spec": {"hosts": [format!("{}.example.com", app.name())], "http": http},
         })
     }

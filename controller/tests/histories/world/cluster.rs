@@ -1,14 +1,15 @@
 //! What a cluster's own controllers do, one step at a time: Deployments make and replace pods, EndpointSlices follow pods.
 
-use super::cast::{MODELS, SYSTEM};
-use crate::api::store::{Key, Store, uid_of};
+use super::cast::{BROKEN, NAMESPACES};
+use crate::api::store::{Key, Store, is_deleted, uid_of};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// Every Deployment makes one step. Returns whether anything changed.
 pub(crate) fn deployments_act(store: &mut Store, next_pod: &mut u16) -> bool {
     let before = store.revision();
-    let deployments: Vec<Key> = store.list("deployments", MODELS).into_iter().map(|(key, _)| key.clone()).collect();
+    let all = NAMESPACES.into_iter().flat_map(|namespace| store.list("deployments", namespace));
+    let deployments: Vec<Key> = all.map(|(key, _)| key.clone()).collect();
     for key in deployments {
         deployment_acts(store, &key, next_pod);
     }
@@ -18,7 +19,10 @@ pub(crate) fn deployments_act(store: &mut Store, next_pod: &mut u16) -> bool {
 fn deployment_acts(store: &mut Store, key: &Key, next_pod: &mut u16) {
     let Some(deployment) = store.get(key).cloned() else { return };
     let generation = deployment["metadata"]["generation"].clone();
-    if deployment["status"]["observedGeneration"] == generation {
+    if is_deleted(&deployment) {
+        let (new, old) = pods_of(store, &deployment);
+        new.iter().chain(&old).for_each(|(pod, _)| drop(store.mark_deleted(pod)));
+    } else if deployment["status"]["observedGeneration"] == generation {
         let wanted = deployment["spec"]["replicas"].as_u64().unwrap_or(1);
         let (new, old) = pods_of(store, &deployment);
         let is_ready = |(_, pod): &(Key, Arc<Value>)| is_ready(pod);
@@ -39,7 +43,8 @@ type Pods = Vec<(Key, Arc<Value>)>;
 /// The pods of its present template and those of former ones; those that terminate count as gone.
 fn pods_of(store: &Store, deployment: &Value) -> (Pods, Pods) {
     let uid = uid_of(deployment);
-    let pods = store.list("pods", MODELS).into_iter().filter(|(_, pod)| {
+    let namespace = deployment["metadata"]["namespace"].as_str().unwrap_or_default();
+    let pods = store.list("pods", namespace).into_iter().filter(|(_, pod)| {
         pod["metadata"]["ownerReferences"][0]["uid"] == uid && !pod["metadata"]["deletionTimestamp"].is_string()
     });
     let pods = pods.map(|(key, pod)| (key.clone(), Arc::clone(pod)));
@@ -65,6 +70,7 @@ fn report(store: &mut Store, key: &Key) {
 }
 
 fn make_pod(store: &mut Store, deployment: &Value, number: u16) {
+    let namespace = deployment["metadata"]["namespace"].as_str().unwrap_or_default();
     let template = &deployment["spec"]["template"];
     let name = format!("{}-{number}", deployment["metadata"]["name"].as_str().unwrap_or_default());
     let image = template["spec"]["containers"][0]["image"].as_str().unwrap_or_default();
@@ -88,7 +94,7 @@ fn make_pod(store: &mut Store, deployment: &Value, number: u16) {
             }],
         },
     });
-    store.put(&Key::new("pods", MODELS, &name), pod);
+    store.put(&Key::new("pods", namespace, &name), pod);
 }
 
 /// A digest that differs from others in its first letters.
@@ -97,12 +103,32 @@ pub(crate) fn image_id(image: &str) -> String {
     format!("{image}@sha256:{letters:0<64}")
 }
 
+/// Deployments that wait for their pods go with the last one.
+pub(crate) fn deployments_go(store: &mut Store) {
+    let all = NAMESPACES.into_iter().flat_map(|namespace| store.list("deployments", namespace));
+    let leaving = all.filter(|(_, deployment)| is_deleted(deployment));
+    let leaving: Vec<(Key, Arc<Value>)> = leaving.map(|(key, it)| (key.clone(), Arc::clone(it))).collect();
+    for (key, deployment) in leaving {
+        let uid = uid_of(&deployment);
+        let pods = store.list("pods", &key.namespace).into_iter();
+        if !pods.map(|(_, pod)| pod).any(|pod| pod["metadata"]["ownerReferences"][0]["uid"] == uid) {
+            store.edit(&key, |object| object["metadata"]["finalizers"] = json!([]));
+        }
+    }
+}
+
+/// The image of a model that does not start.
+pub(crate) fn is_broken(pod: &Value) -> bool {
+    super::cast::tag(pod) == Some(super::cast::revision_name(BROKEN))
+}
+
 pub(crate) fn is_ready(pod: &Value) -> bool {
     pod["status"]["conditions"][0]["status"] == "True"
 }
 
 pub(crate) fn set_ready(store: &mut Store, pod: &Key, ready: bool) {
     store.edit(pod, |pod| {
+        let ready = ready && !is_broken(pod);
         pod["status"]["conditions"][0]["status"] = json!(if ready { "True" } else { "False" });
         if pod["status"]["containerStatuses"].is_array() {
             pod["status"]["containerStatuses"][0]["ready"] = json!(ready);
@@ -112,7 +138,7 @@ pub(crate) fn set_ready(store: &mut Store, pod: &Key, ready: bool) {
 
 /// The EndpointSlices of all Services say what their pods are by now.
 pub(crate) fn slices_follow(store: &mut Store) {
-    for namespace in [MODELS, SYSTEM] {
+    for namespace in NAMESPACES {
         let services = store.list("services", namespace).into_iter();
         let services: Vec<(Key, Arc<Value>)> =
             services.map(|(key, service)| (key.clone(), Arc::clone(service))).collect();

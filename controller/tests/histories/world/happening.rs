@@ -1,6 +1,6 @@
 //! All that may happen beside the controllers, each as data: a history is a list of these that can be told again.
 
-use super::cast::{App, Edit, published};
+use super::cast::{self, App, Edit, published};
 use super::{World, cluster, people};
 use crate::api::store::{Key, Store};
 use crate::laws::Checked;
@@ -63,6 +63,10 @@ pub(crate) enum Happening {
     CreateRollout(App),
     /// Whoever should not, puts something onto a backend.
     SomebodyDeploys(App, Backend, u8),
+    /// An autoscaler, or somebody, gives a managed backend so many pods.
+    SomebodyScales(App, Backend, u32),
+    /// Somebody deletes the Deployment of a managed backend.
+    SomebodyUndeploys(App, Backend),
     /// Somebody writes into the published ConfigMap: other weights for a model, or what is no routes file.
     SomebodyPublishes(App, Option<u32>),
     SomebodyDeletesThePublished,
@@ -100,7 +104,23 @@ pub(super) fn happens(world: &mut World, happening: &Happening) -> Checked {
         }
         Happening::Rubbish(present) => world.write_rubbish(*present),
         Happening::SomebodyDeploys(app, backend, number) => {
-            world.deploy(*app, *backend, &super::revision_name(*number));
+            if world.model(*app).is_managed() {
+                let image = cast::image(*app, &super::revision_name(*number));
+                let edit =
+                    |object: &mut Value| object["spec"]["template"]["spec"]["containers"][0]["image"] = json!(image);
+                world.store.edit(&app.deployment(*backend), edit);
+            } else {
+                world.deploy(*app, *backend, &super::revision_name(*number));
+            }
+        }
+        Happening::SomebodyScales(app, backend, replicas) => {
+            world.store.edit(&app.deployment(*backend), |object| object["spec"]["replicas"] = json!(replicas));
+        }
+        Happening::SomebodyUndeploys(app, backend) => {
+            world.store.remove(&app.deployment(*backend));
+            for (pod, _) in world.model_pods(Some((*app, *backend))) {
+                world.store.mark_deleted(&pod);
+            }
         }
         Happening::SomebodyPublishes(app, blue) => somebody_publishes(world, *app, *blue),
         Happening::SomebodyDeletesThePublished => {
@@ -108,8 +128,8 @@ pub(super) fn happens(world: &mut World, happening: &Happening) -> Checked {
             world.store.remove(&published());
         }
         Happening::SomebodyDeletesATwin => {
-            let services = world.store.list("services", super::MODELS).into_iter();
-            let twin = services.map(|(key, _)| key).find(|key| key.name.starts_with("turnout-")).cloned();
+            let services = world.model_objects("services").into_iter();
+            let twin = services.map(|(key, _)| key).find(|key| key.name.starts_with("turnout-"));
             twin.map(|twin| world.store.remove(&twin));
         }
         Happening::SomebodyAnnotates(value) => annotate(&mut world.store, *value),
@@ -204,7 +224,7 @@ fn somebody_publishes(world: &mut World, app: App, blue: Option<u32>) {
 
 fn annotate(store: &mut Store, value: u8) {
     for plural in ["modelrollouts", "virtualservices", "services", "configmaps", "pods", "deployments"] {
-        for namespace in [super::MODELS, super::SYSTEM] {
+        for namespace in cast::NAMESPACES {
             let keys: Vec<Key> = store.list(plural, namespace).into_iter().map(|(key, _)| key.clone()).collect();
             for key in keys {
                 store.edit(&key, |object: &mut Value| {

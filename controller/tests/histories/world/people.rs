@@ -1,6 +1,6 @@
 //! People and pipelines: they write specs, read statuses, and act on what a status says.
 
-use super::cast::App;
+use super::cast::{self, App};
 use super::{Happening, World, number_of, revision_name};
 use crate::laws::{self, Checked};
 use serde_json::json;
@@ -9,6 +9,13 @@ use turnout_rollout::{Backend, Candidate, ModelRollout, Stage, Target, WaitReaso
 /// Somebody writes a rollout's spec, as `turnout rollout` does, or deletes or makes the object. What is refused changes
 /// nothing.
 pub(super) fn steer(world: &mut World, happening: &Happening) {
+    if let Happening::RollBack(app)
+    | Happening::Revision(app, _)
+    | Happening::Attempt(app)
+    | Happening::Retarget(app, _) = happening
+    {
+        world.asked[app.0] = None;
+    }
     match happening {
         Happening::DeleteRollout(app) => drop(world.store.remove(&app.rollout())),
         Happening::CreateRollout(app) if world.apps().contains(app) && world.rollout(*app).is_none() => {
@@ -19,16 +26,33 @@ pub(super) fn steer(world: &mut World, happening: &Happening) {
         Happening::Retarget(app, target) => change(world, *app, |rollout| rollout.spec.target = *target),
         Happening::Pause(app, paused) => change(world, *app, |rollout| rollout.spec.paused = *paused),
         Happening::RollBack(app) => change(world, *app, |rollout| drop(rollout.roll_back())),
+        Happening::Start(app, number) if world.model(*app).is_managed() => write_template(world, *app, *number),
         Happening::Start(app, number) => {
             change(world, *app, |rollout| drop(rollout.start(&revision_name(*number), None)));
         }
         Happening::Revision(app, number) => {
-            change(world, *app, |rollout| rollout.spec.revision = number.map(revision_name));
+            // Of a managed one it is a name of its own for the template that there is.
+            let managed = world.model(*app).is_managed();
+            let name = |number| if managed { format!("r{number}") } else { revision_name(number) };
+            change(world, *app, |rollout| rollout.spec.revision = number.map(name));
         }
         Happening::Attempt(app) => change(world, *app, |rollout| rollout.spec.attempt += 1),
         Happening::Stages(app, stages) => change(world, *app, |rollout| rollout.spec.stages = Some(stages.clone())),
         _ => {}
     }
+}
+
+/// A new template, with a name of its own or without one. Whoever writes it wants it to be rolled out.
+fn write_template(world: &mut World, app: App, number: u8) {
+    change(world, app, |rollout| {
+        rollout.spec.template = Some(cast::template(app, number));
+        if number % 2 == 1 {
+            drop(rollout.start(&revision_name(number), None));
+        } else {
+            rollout.spec.target = rollout.spec.target.filter(|target| *target != Target::Rollback);
+        }
+    });
+    world.asked[app.0] = Some(number);
 }
 
 pub(super) fn change(world: &mut World, app: App, change: impl FnOnce(&mut ModelRollout)) {

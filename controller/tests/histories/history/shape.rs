@@ -1,0 +1,44 @@
+//! The shapes of histories. The seed chooses one of a table, so that any hundred seeds in a row have them all.
+
+use std::fmt;
+
+/// What kind of rollouts a history is about. Where there are several, this is the first one's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Shape {
+    /// The controller makes the Deployments; else pipelines do.
+    pub(crate) managed: bool,
+}
+
+const fn shape(managed: bool) -> Shape {
+    Shape { managed }
+}
+
+const TABLE: [Shape; 8] =
+    [shape(false), shape(true), shape(false), shape(true), shape(false), shape(true), shape(false), shape(false)];
+
+impl Shape {
+    pub(crate) fn of(seed: u64) -> Self {
+        let place = seed % TABLE.len() as u64;
+        TABLE[usize::try_from(place).unwrap_or_default()]
+    }
+
+    /// What there must be in histories of this shape.
+    pub(crate) fn events(self) -> Vec<&'static str> {
+        let mut events = vec!["rollouts begun", "rollbacks", "conflicts"];
+        if self.managed {
+            events.extend(["managed backends made", "managed backends replaced", "managed backends removed"]);
+        }
+        events
+    }
+
+    /// Each once.
+    pub(crate) fn all() -> std::collections::BTreeSet<Self> {
+        TABLE.into_iter().collect()
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.managed { "Managed" } else { "External" })
+    }
+}
