@@ -134,18 +134,20 @@ impl<'a> Workloads<'a> {
         matches!(self.find(backend), Found::Owned(_))
     }
 
-    /// Keeps the template of the candidate that the next status names first. It comes before that status is written: once
-    /// a status names a revision there is a template for it, whatever becomes of the spec. One from which no backend can
-    /// be made is not kept, so that it can be corrected.
+    /// Keeps the template of whatever the next status names first: a candidate, or a stable revision that was served when
+    /// the rollout began. It comes before that status is written: once a status names a revision there is a template for
+    /// it, whatever becomes of the spec. One from which no backend can be made is not kept, so that it can be corrected.
     pub async fn keep_template(&self, next: &RolloutStatus) -> Result<(), WorkloadError> {
-        let Some(candidate) = next.candidate.as_ref().filter(|_| next.candidate != self.rollout.status.candidate)
-        else {
-            return Ok(());
-        };
-        match template_of_spec(self.rollout, next, &candidate.revision) {
-            Some(template) if parse_template(template).is_ok() => self.store(&candidate.revision, template).await,
-            _ => Ok(()),
+        let before = &self.rollout.status;
+        let candidate = next.candidate.as_ref().filter(|_| next.candidate != before.candidate);
+        let stable = next.stable_revision.as_ref().filter(|_| next.stable_revision != before.stable_revision);
+        for revision in candidate.map(|candidate| &candidate.revision).into_iter().chain(stable) {
+            match template_of_spec(self.rollout, next, revision) {
+                Some(template) if parse_template(template).is_ok() => self.store(revision, template).await?,
+                _ => {}
+            }
         }
+        Ok(())
     }
 
     /// Makes or removes a backend. Returns whether something was written.

@@ -51,7 +51,7 @@ impl Wire {
         (waiting > 0).then(|| letters.remove(chosen % waiting))
     }
 
-    fn post(&self, letter: Letter) {
+    pub(crate) fn post(&self, letter: Letter) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(letter);
     }
 }

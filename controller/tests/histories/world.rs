@@ -1,6 +1,7 @@
 //! The cluster around the controllers: models and their pipelines, gateways, people, and whoever else writes where he
 //! should not. It moves only when it is told what happens next.
 
+pub(crate) mod bar;
 pub(crate) mod cast;
 pub(crate) mod cluster;
 pub(crate) mod gateway;
@@ -82,6 +83,8 @@ pub(crate) struct World {
     pub(crate) claims: [[bool; 2]; App::COUNT],
     /// Managed: the template that people asked for last, where that is all that they asked for.
     pub(crate) asked: [Option<u8>; App::COUNT],
+    /// The namespaces that controllers are kept from.
+    pub(crate) bars: BTreeMap<&'static str, bar::Bar>,
     /// How often somebody has published by hand.
     pub(crate) meddled: u64,
 }
@@ -103,27 +106,33 @@ impl World {
             good_forms: [const { Vec::new() }; App::COUNT],
             claims: [[false; 2]; App::COUNT],
             asked: [None; App::COUNT],
+            bars: BTreeMap::new(),
             meddled: 0,
             beginning,
         };
         for app in world.apps() {
-            world.write_document(app);
-            let model = world.model(app).clone();
-            for backend in Backend::BOTH {
-                if !model.brings_services {
-                    world.store.put(&app.service(backend), cast::model_service(app, backend));
-                }
-            }
-            if let Some(number) = model.green.filter(|_| !model.is_managed()) {
-                world.deploy(app, Backend::Green, &revision_name(number));
-            }
-            world.make_rollout(app);
+            world.found(app);
         }
         for _ in 0..world.beginning.gateways {
             world.gateway_joins();
         }
         world.cluster_follows();
         world
+    }
+
+    /// A model is installed.
+    fn found(&mut self, app: App) {
+        self.write_document(app);
+        let model = self.model(app).clone();
+        for backend in Backend::BOTH {
+            if !model.brings_services {
+                self.store.put(&app.service(backend), cast::model_service(app, backend));
+            }
+        }
+        if let Some(number) = model.green.filter(|_| !model.is_managed()) {
+            self.deploy(app, Backend::Green, &revision_name(number));
+        }
+        self.make_rollout(app);
     }
 
     pub(crate) fn settings(&self) -> Settings {
@@ -152,11 +161,6 @@ impl World {
 
     pub(crate) fn draft(&self, app: App) -> Draft {
         self.drafts[app.0]
-    }
-
-    /// The documents say what their authors mean.
-    pub(crate) fn documents_are_good(&self) -> bool {
-        !self.rubbish && self.apps().into_iter().all(|app| self.drafts[app.0].is_good())
     }
 
     /// The rollout as the API server has it.
@@ -259,6 +263,13 @@ impl World {
         self.requests_die();
     }
 
+    /// In flight, that weights have sent.
+    pub(crate) fn requests_of_splits(&self) -> u64 {
+        let backends = self.apps().into_iter().flat_map(|app| Backend::BOTH.map(|backend| app.upstream(backend)));
+        let at = |upstream: String| self.gateways.iter().map(move |it| it.in_flight(&upstream).split).sum::<u64>();
+        backends.map(at).sum()
+    }
+
     fn requests_die(&mut self) {
         for app in self.apps() {
             for backend in Backend::BOTH {
@@ -317,7 +328,11 @@ impl World {
 
     /// What happens next.
     pub(crate) fn happens(&mut self, happening: &Happening) -> Checked {
-        happening::happens(self, happening)
+        match happening.app() {
+            // Nobody makes anything there any more.
+            Some(app) if self.is_deleted(app) => Ok(()),
+            _ => happening::happens(self, happening),
+        }
     }
 
     /// Writes a VirtualService's document where documents are.

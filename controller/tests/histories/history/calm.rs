@@ -24,6 +24,37 @@ impl Run {
         self.tell(|| "all is calm again".to_owned());
         self.end_disturbances()?;
         self.end_rounds().await?;
+        if !self.world.bars.is_empty() {
+            self.leave_out_the_barred().await?;
+        }
+        self.come_to_rest().await
+    }
+
+    /// A namespace that controllers are kept from is no loss to another one: what is there goes on to its end. Then they
+    /// are kept from nothing any more.
+    async fn leave_out_the_barred(&mut self) -> Checked {
+        if !self.open_apps().is_empty() {
+            self.come_to_rest().await?;
+            self.laws.seen.count("others that went on");
+        }
+        for app in self.world.apps().into_iter().filter(|app| self.world.is_deleted(*app)).collect::<Vec<_>>() {
+            self.reconcile().await?;
+            self.laws.seen.count("namespaces deleted");
+            let is_gone = self.world.rollout(app).is_none();
+            law(is_gone, ASKED, || format!("{}: the rollout outlives its namespace", app.name()))?;
+        }
+        for app in self.world.apps() {
+            self.happens(&Happening::Bar(app, None))?;
+        }
+        self.end_disturbances()
+    }
+
+    /// Those that controllers are kept from are not asked for anything.
+    fn open_apps(&self) -> Vec<App> {
+        self.world.apps().into_iter().filter(|app| !self.world.is_barred(*app)).collect()
+    }
+
+    async fn come_to_rest(&mut self) -> Checked {
         for _ in 0..STEPS_TO_REST {
             let before = self.positions();
             self.everybody_acts()?;
@@ -36,7 +67,7 @@ impl Run {
                 return self.check_end();
             }
         }
-        let messages = self.world.apps().into_iter().map(|app| self.world.status(app).message).collect::<Vec<_>>();
+        let messages = self.open_apps().into_iter().map(|app| self.world.status(app).message).collect::<Vec<_>>();
         law(false, CONVERGES, || format!("it does not come to rest: {}", messages.join("; ")))
     }
 
@@ -94,7 +125,7 @@ impl Run {
 
     /// Pods start, pipelines and people do what the statuses ask for. Returns whether anybody did anything.
     fn everybody_acts(&mut self) -> Result<bool, Broken> {
-        let before = (self.world.store.revision(), self.positions());
+        let before = (self.world.store.revision(), self.positions(), self.world.requests_of_splits());
         self.happens(&Happening::ClusterFollows)?;
         for gateway in 0..self.world.gateways.len() {
             self.happens(&Happening::RequestsEnd(gateway))?;
@@ -103,7 +134,7 @@ impl Run {
                 self.happens(&Happening::Requests { gateway, app, pinned: Some(Backend::Green) })?;
             }
         }
-        for app in self.world.apps() {
+        for app in self.open_apps() {
             self.happens(&Happening::CreateRollout(app))?;
             self.happens(&Happening::PipelineActs(app))?;
             self.let_go(app)?;
@@ -118,7 +149,7 @@ impl Run {
         }
         self.happens(&Happening::ClusterFollows)?;
         self.happens(&Happening::GatewaysFollow)?;
-        Ok(before != (self.world.store.revision(), self.positions()))
+        Ok(before != (self.world.store.revision(), self.positions(), self.world.requests_of_splits()))
     }
 
     /// A rollout that is deleted stays until its document gives weight only to what is there.
@@ -215,7 +246,7 @@ impl Run {
     }
 
     fn is_pausing(&self) -> bool {
-        self.world.apps().into_iter().any(|app| {
+        self.open_apps().into_iter().any(|app| {
             let reason = self.world.status(app).waiting.map(|waiting| waiting.reason);
             matches!(reason, Some(WaitReason::Gate | WaitReason::GatePause))
         })
@@ -236,7 +267,7 @@ impl Run {
                 status.stable_revision
             )
         };
-        self.world.apps().into_iter().map(position).collect()
+        self.open_apps().into_iter().map(position).collect()
     }
 
     /// Nobody acts, and time passes: nothing is written, not even an Event, but that a deadline has passed.
@@ -249,17 +280,20 @@ impl Run {
             let is_overdue = |app: App| self.world.status(app).waiting.is_some_and(|waiting| waiting.overdue);
             let is_told = may_be_told && apps.into_iter().any(is_overdue);
             may_be_told &= !is_told;
-            law(self.writes.is_empty() || is_told, QUIET, || format!("after {seconds} s: {:?}", self.writes))?;
+            let is_barred = |line: &String| self.world.bars.keys().any(|bar| line.contains(&format!(" {bar}/")));
+            let writes: Vec<_> = self.writes.iter().filter(|line| !is_barred(line)).collect();
+            law(writes.is_empty() || is_told, QUIET, || format!("after {seconds} s: {writes:?}"))?;
         }
         Ok(())
     }
 
     fn check_end(&self) -> Checked {
-        law(self.world.documents_are_good(), ASKED, || "the documents were mended".to_owned())?;
+        let apps = self.open_apps();
+        law(apps.iter().all(|app| self.world.draft(*app).is_good()), ASKED, || "the documents were mended".to_owned())?;
         let Some(table) = self.world.published() else {
             return law(false, ASKED, || "nothing is published".to_owned());
         };
-        for app in self.world.apps() {
+        for app in apps {
             let last = self.world.good_forms[app.0].last();
             let is_last = table.documents.iter().map(crate::world::normal_form).any(|form| Some(&form) == last);
             law(is_last, ASKED, || format!("the document of {} is not published", app.name()))?;
@@ -293,7 +327,7 @@ impl Run {
             }
             Some(Target::Stage(Stage::Green100)) => {
                 law(nothing_new, ASKED, told)?;
-                let asked = self.world.asked[app.0].map(revision_name);
+                let asked = self.world.asked[app.0].filter(|asked| *asked != BROKEN).map(revision_name);
                 let runs = self.world.runs(app, Backend::Green);
                 law(asked.is_none() || asked == runs, ASKED, || {
                     format!("{}: {asked:?} was asked for, and green runs {runs:?}", app.name())
@@ -315,7 +349,9 @@ impl Run {
         let status = self.world.status(app);
         let runs = self.world.runs(app, Backend::Green);
         let stable = status.stable_revision.as_ref().and_then(|stable| self.laws.image(&self.world, app, stable));
-        let is_it = runs == stable || !self.world.model(app).labelled;
+        // Somebody's hand can have made it serve, until it was put right.
+        let never_starts = stable == Some(revision_name(BROKEN));
+        let is_it = runs == stable || never_starts || !self.world.model(app).labelled;
         law(is_it, ASKED, || format!("{}: green runs {runs:?}", app.name()))?;
         for gateway in &self.world.gateways {
             let [green, blue] = Backend::BOTH.map(|backend| gateway.weight(&app.upstream(backend)));

@@ -2,6 +2,7 @@
 //! to be disturbed.
 
 use super::{Disturbance, Ending, Fault, History, Shape, Step, Trip};
+use crate::world::bar::Bar;
 use crate::world::cast::{App, BROKEN, Edit, Misfit};
 use crate::world::{Beginning, Happening, Model};
 use rand::rngs::StdRng;
@@ -13,6 +14,10 @@ use turnout_rollout::{Backend, Stage, Target};
 
 /// What a server may answer instead of doing what it is asked.
 const CODES: [u16; 9] = [409, 410, 422, 429, 500, 503, 403, 404, 500];
+
+/// What a controller may be kept from alone.
+const BARRED: [&str; 7] =
+    ["modelrollouts", "services", "endpointslices", "deployments", "virtualservices", "pods", "controllerrevisions"];
 
 /// The history of a seed, the same one each time.
 pub(crate) fn history(seed: u64) -> History {
@@ -42,13 +47,15 @@ impl Random {
     }
 
     fn beginning(&mut self, shape: Shape) -> Beginning {
-        let models = if self.chance(20) { 2 } else { 1 };
-        Beginning {
-            objects: self.chance(50),
-            twins: self.chance(75),
-            gateways: 1 + self.number(3),
-            models: (0..models).map(|app| (App(app), self.model(shape.managed))).collect(),
-        }
+        let several = if shape.two_namespaces { [App(0), App(2)] } else { [App(0), App(1)] };
+        let models = if shape.two_namespaces || self.chance(20) { 2 } else { 1 };
+        // What keeps one kind of rollouts from their namespace must not keep the other kind from theirs.
+        let mut model = |app: App| {
+            let is_other = app == App(2) && self.chance(30);
+            (app, self.model(shape.managed != is_other))
+        };
+        let models = several[..models].iter().map(|app| model(*app)).collect();
+        Beginning { objects: self.chance(50), twins: self.chance(75), gateways: 1 + self.number(3), models }
     }
 
     fn model(&mut self, managed: bool) -> Model {
@@ -106,6 +113,10 @@ impl Random {
         let length = 10 + self.below(70);
         let mut steps = if self.chance(75) { self.lead_in(models) } else { Vec::new() };
         steps.extend((0..length).map(|_| self.step(leaders, roughness, models)));
+        if shape.two_namespaces && self.chance(70) {
+            let of = [App(0), App(2)][self.below(2)];
+            steps.push(Step::World(self.bar(of)));
+        }
         History { shape, beginning, skew_seconds, steps }
     }
 
@@ -132,7 +143,18 @@ impl Random {
     fn any(&mut self, usual: bool, models: &BTreeMap<App, Model>) -> Happening {
         let chosen = self.below(models.len());
         let Some((app, model)) = models.iter().nth(chosen) else { return Happening::ClusterFollows };
+        if !usual && models.contains_key(&App(2)) && self.chance(10) {
+            return if self.chance(50) { self.bar(*app) } else { Happening::Bar(*app, None) };
+        }
         if usual { self.usual(*app) } else { self.happening(*app, model.is_managed()) }
+    }
+
+    fn bar(&mut self, app: App) -> Happening {
+        let kind = if self.chance(40) { None } else { BARRED.choose(&mut self.0).copied() };
+        Happening::Bar(
+            app,
+            Some([Bar::Forbidden(kind), Bar::Hangs(kind), Bar::Hangs(kind), Bar::Deleted][self.below(4)]),
+        )
     }
 
     /// What makes rollouts go on.

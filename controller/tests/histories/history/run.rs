@@ -6,6 +6,7 @@ use crate::api::refusal::Refusal;
 use crate::api::{Request, Verb};
 use crate::laws::{Broken, Checked, Facts, Laws, Seen, Window, check_claims, law};
 use crate::wire::{Letter, Wire};
+use crate::world::bar::Barred;
 use crate::world::{Happening, World};
 use bytes::Bytes;
 use http_body_util::Full;
@@ -16,6 +17,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use turnout_controller::client::Limited;
 use turnout_controller::telemetry::Telemetry;
 use turnout_controller::{Controller, controller};
 use turnout_driver::outbound::{Answer, Outbound, OutboundError};
@@ -25,7 +27,7 @@ use turnout_rollout::Timestamp;
 /// No round sends so many requests.
 const MOST_REQUESTS: usize = 2000;
 /// How often nothing may move before a round counts as stuck.
-const MOST_IDLE_MILLISECONDS: usize = 60_000;
+const MOST_IDLE_STEPS: usize = 2000;
 
 /// How a history failed.
 #[derive(Debug)]
@@ -45,6 +47,10 @@ struct Seat {
     clock: Clock,
     idle: Option<Controller>,
     round: Option<RoundFuture>,
+    /// Requests that nobody answers as long as their namespace hangs.
+    held: Vec<Letter>,
+    /// The round that comes may be told what was true before it began.
+    is_late: bool,
     window: Window,
 }
 
@@ -114,6 +120,9 @@ impl Run {
         let result = self.world.happens(happening);
         self.now.store(self.world.store.now.0, Ordering::Relaxed);
         result?;
+        if matches!(happening, Happening::Bar(..)) {
+            self.seats.iter_mut().for_each(Seat::send_held);
+        }
         self.note();
         check_claims(&self.world)
     }
@@ -133,6 +142,7 @@ impl Run {
     pub(super) fn kill(&mut self, controller: usize) {
         let seat = &mut self.seats[controller];
         (seat.round, seat.idle) = (None, None);
+        seat.held.clear();
         while seat.wire.take(0).is_some() {}
     }
 
@@ -190,7 +200,12 @@ impl Run {
             return;
         }
         let mut idle = seat.idle.take().unwrap_or_else(|| seat.controller(&self.world));
-        seat.window = Window::begin(facts);
+        if seat.is_late {
+            seat.window.note(&facts);
+        } else {
+            seat.window = Window::begin(facts);
+        }
+        seat.is_late = !seat.held.is_empty();
         seat.round = Some(Box::pin(async move {
             let round = idle.round().await;
             (idle, round)
@@ -201,7 +216,9 @@ impl Run {
     /// Lets the controller work until it waits for an answer. False: its round is over, and what goes on beside rounds
     /// waits for nothing either.
     async fn await_request(&mut self, controller: usize) -> Result<bool, Broken> {
-        for _ in 0..MOST_IDLE_MILLISECONDS {
+        for idle in 0..MOST_IDLE_STEPS {
+            // What is waited for soon is; what hangs takes seconds.
+            let step = Duration::from_millis(if idle < 50 { 1 } else { 50 });
             let seat = &mut self.seats[controller];
             let Some(round) = &mut seat.round else {
                 tokio::time::sleep(Duration::from_millis(1)).await;
@@ -211,7 +228,7 @@ impl Run {
             let ended = tokio::select! {
                 biased;
                 ended = round => Some(ended),
-                () = tokio::time::sleep(Duration::from_millis(1)) => None,
+                () = tokio::time::sleep(step) => None,
             };
             if let Some((idle, round)) = ended {
                 (seat.round, seat.idle) = (None, Some(idle));
@@ -267,12 +284,25 @@ impl Run {
                 let _ = reply.send(answer);
                 Ok(())
             }
+            Some(Letter::Api { head, body, reply }) if self.is_held(&head, &body) => {
+                self.laws.seen.count("requests held");
+                self.tell(|| format!("  {controller} {} {}: held", head.method, head.uri));
+                let seat = &mut self.seats[controller];
+                seat.is_late = true;
+                seat.held.push(Letter::Api { head, body, reply });
+                Ok(())
+            }
             Some(Letter::Api { head, body, reply }) => {
                 let (answer, checked) = self.answer(controller, &head, &body, fault);
                 let _ = reply.send(answer);
                 checked
             }
         }
+    }
+
+    fn is_held(&self, head: &http::request::Parts, body: &Bytes) -> bool {
+        let barred = |request: Request| self.world.barred(request.namespace.as_deref(), request.kind.plural);
+        Request::read(head, body).ok().and_then(barred) == Some(Barred::Held)
     }
 
     fn answer(
@@ -306,6 +336,11 @@ impl Run {
                 return (Ok(respond(code, &refusal.to_status())), Ok(()));
             }
             _ => {}
+        }
+        if self.world.barred(request.namespace.as_deref(), request.kind.plural).is_some() {
+            self.laws.seen.count("requests forbidden");
+            let refusal = Refusal::forbidden(request.kind, &request.name);
+            return (Ok(respond(refusal.code, &refusal.to_status())), Ok(()));
         }
         let as_of = self.as_of(controller, &request, fault);
         let result = request.execute(&mut self.world.store, as_of);
@@ -356,12 +391,26 @@ impl Seat {
     fn new(now: &Arc<AtomicU64>, skew: i64) -> Self {
         let now = Arc::clone(now);
         let clock: Clock = Arc::new(move || Timestamp(now.load(Ordering::Relaxed).saturating_add_signed(skew)));
-        Self { wire: Wire::default(), clock, idle: None, round: None, window: Window::default() }
+        Self {
+            wire: Wire::default(),
+            clock,
+            idle: None,
+            round: None,
+            held: Vec::new(),
+            is_late: false,
+            window: Window::default(),
+        }
+    }
+
+    /// Their namespaces answer again, or refuse.
+    fn send_held(&mut self) {
+        self.held.drain(..).for_each(|letter| self.wire.post(letter));
     }
 
     fn controller(&self, world: &World) -> Controller {
         let outbound: Arc<dyn Outbound> = Arc::new(self.wire.clone());
-        let (client, clock) = (self.wire.client(), Arc::clone(&self.clock));
+        let client = kube::Client::new(Limited(self.wire.clone()), "default");
+        let clock = Arc::clone(&self.clock);
         controller(client, world.settings(), outbound, clock, Telemetry::default())
             .with_confirm_patience(Duration::ZERO)
     }

@@ -7,14 +7,24 @@ use std::fmt;
 pub(crate) struct Shape {
     /// The controller makes the Deployments; else pipelines do.
     pub(crate) managed: bool,
+    /// There are rollouts in two namespaces, one of which controllers may be kept from.
+    pub(crate) two_namespaces: bool,
 }
 
-const fn shape(managed: bool) -> Shape {
-    Shape { managed }
+const fn shape(managed: bool, two_namespaces: bool) -> Shape {
+    Shape { managed, two_namespaces }
 }
 
-const TABLE: [Shape; 8] =
-    [shape(false), shape(true), shape(false), shape(true), shape(false), shape(true), shape(false), shape(false)];
+const TABLE: [Shape; 8] = [
+    shape(false, false),
+    shape(true, false),
+    shape(false, true),
+    shape(false, false),
+    shape(true, true),
+    shape(false, false),
+    shape(true, false),
+    shape(false, true),
+];
 
 impl Shape {
     pub(crate) fn of(seed: u64) -> Self {
@@ -28,6 +38,9 @@ impl Shape {
         if self.managed {
             events.extend(["managed backends made", "managed backends replaced", "managed backends removed"]);
         }
+        if self.two_namespaces {
+            events.extend(["requests held", "requests forbidden", "others that went on", "namespaces deleted"]);
+        }
         events
     }
 
@@ -39,6 +52,7 @@ impl Shape {
 
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.managed { "Managed" } else { "External" })
+        f.write_str(if self.managed { "Managed workloads" } else { "External workloads" })?;
+        f.write_str(if self.two_namespaces { ", two namespaces" } else { "" })
     }
 }

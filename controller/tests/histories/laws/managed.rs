@@ -7,7 +7,7 @@ use crate::world::World;
 use crate::world::cast::{App, tag};
 use serde_json::Value;
 use turnout_controller::workloads::template_revision;
-use turnout_rollout::{Backend, OnDrainDeadline};
+use turnout_rollout::{Backend, Candidate, OnDrainDeadline, RolloutStatus};
 
 const IDLE: &str =
     "a backend with weight, or with requests that a weight has sent there, is neither removed nor replaced";
@@ -38,7 +38,10 @@ impl Laws {
     /// come to its end.
     pub(super) fn is_altered(&self, world: &World, app: App, backend: Backend) -> bool {
         let deployment = world.store.get(&app.deployment(backend)).filter(|_| world.model(app).is_managed());
-        deployment.is_some_and(|deployment| self.check_made(app, deployment).is_err())
+        deployment.is_some_and(|deployment| {
+            // One of a former rollout is made of that one's template, until it goes.
+            owner(deployment, app) != world.uid(app).as_deref() || self.check_made(app, deployment).is_err()
+        })
     }
 
     pub(super) fn check_deployment(&mut self, world: &World, window: &Window, effect: &Effect) -> Checked {
@@ -91,6 +94,14 @@ impl Laws {
         law(kept.is_some() && kept == image.as_ref(), TEMPLATE, || {
             format!("{}: {revision} is made of {image:?}, and {kept:?} is kept", app.name())
         })
+    }
+
+    /// What a status names newly has a template.
+    pub(super) fn check_kept(&self, world: &World, app: App, before: &RolloutStatus, after: &RolloutStatus) -> Checked {
+        let candidate = after.candidate.as_ref().filter(|_| world.model(app).is_managed());
+        let candidate = candidate.filter(|_| after.candidate != before.candidate);
+        let has = |candidate: &Candidate| self.image(world, app, &candidate.revision).is_some();
+        law(candidate.is_none_or(has), TEMPLATE, || format!("{}: {candidate:?} has none", app.name()))
     }
 
     pub(super) fn check_stored(&mut self, world: &World, window: &Window, effect: &Effect) -> Checked {

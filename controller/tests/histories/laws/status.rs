@@ -41,6 +41,7 @@ impl Laws {
         law(is_held || rollout.status.position().is_none(), HELD, || app.name().to_owned())?;
         let step = Step { app, window, before: before.status, after: rollout.status.clone(), rollout };
         step.check_newer()?;
+        self.check_kept(world, app, &step.before, &step.after)?;
         self.check_move(world, &step)?;
         self.check_reached(world, &step)?;
         self.check_way_back(&step)?;

@@ -2,8 +2,8 @@
 
 use super::live_in;
 use super::scene::Scene;
-use crate::api::store::{Key, is_deleted};
-use crate::world::cast::{App, image};
+use crate::api::store::{Key, is_deleted, uid_of};
+use crate::world::cast::{App, Edit, image};
 use crate::world::{Happening, Model};
 use serde_json::{Value, json};
 use turnout_rollout::{Backend, Stage, Target};
@@ -84,5 +84,25 @@ fn a_deployment_of_somebody_else_is_left_alone_and_said() {
         scene.remove(&key);
         let own = || scene.object(&key).is_some_and(|it| !is_deleted(&it));
         scene.until("the controller makes its own", own).await;
+    });
+}
+
+#[test]
+fn a_rollout_that_is_made_anew_keeps_the_template_of_what_it_meets() {
+    live_in(&managed(None), async |scene| {
+        let [_first, _second] = scene.start_both().await;
+        reach_green_100(scene).await;
+        let former = scene.object(&App(0).rollout()).map(|object| uid_of(&object));
+        // Only where its document gives weight to what is there it goes.
+        scene.happens(&Happening::Edit(App(0), Edit::Weights(0)));
+        scene.remove(&App(0).rollout());
+        scene.until("it is gone", || scene.object(&App(0).rollout()).is_none()).await;
+        // The Deployment of the former one is not collected yet, and serves what the new one wants.
+        scene.happens(&Happening::CreateRollout(App(0)));
+        scene.until("green serves", || scene.status().stable_revision.is_some()).await;
+        let owners = scene.owners("controllerrevisions");
+        let uid = scene.object(&App(0).rollout()).map(|object| uid_of(&object));
+        assert_ne!(uid, former);
+        assert!(owners.contains(&uid), "{owners:?} and not {uid:?}");
     });
 }

@@ -322,6 +322,12 @@ impl Scene {
         self.object(&App(0).rollout()).is_some_and(|rollout| rollout["metadata"]["finalizers"].is_array())
     }
 
+    /// To whom the objects of a kind belong.
+    pub(super) fn owners(&self, plural: &'static str) -> Vec<Option<String>> {
+        let all = self.world.borrow().model_objects(plural).into_iter();
+        all.map(|(_, object)| object["metadata"]["ownerReferences"][0]["uid"].as_str().map(str::to_owned)).collect()
+    }
+
     /// Who has the lease.
     pub(super) fn holder(&self) -> Option<String> {
         let lease = self.object(&Key::new("leases", SYSTEM, "turnout-controller"))?;

@@ -1,5 +1,6 @@
 //! All that may happen beside the controllers, each as data: a history is a list of these that can be told again.
 
+use super::bar::Bar;
 use super::cast::{self, App, Edit, published};
 use super::{World, cluster, people};
 use crate::api::store::{Key, Store};
@@ -71,8 +72,38 @@ pub(crate) enum Happening {
     SomebodyPublishes(App, Option<u32>),
     SomebodyDeletesThePublished,
     SomebodyDeletesATwin,
+    /// Controllers are kept from the namespace of a model, or no more.
+    Bar(App, Option<Bar>),
     /// Somebody annotates everything that the controller writes to.
     SomebodyAnnotates(u8),
+}
+
+impl Happening {
+    /// The model whose objects it changes.
+    pub(super) fn app(&self) -> Option<App> {
+        match self {
+            Self::PodsFail(app, _)
+            | Self::PodsStart(app, _)
+            | Self::PodDeleted(app, _)
+            | Self::PipelineActs(app)
+            | Self::Promote(app)
+            | Self::PromoteTo(app, _)
+            | Self::Retarget(app, _)
+            | Self::Pause(app, _)
+            | Self::RollBack(app)
+            | Self::Start(app, _)
+            | Self::Revision(app, _)
+            | Self::Attempt(app)
+            | Self::Stages(app, _)
+            | Self::Edit(app, _)
+            | Self::DeleteRollout(app)
+            | Self::CreateRollout(app)
+            | Self::SomebodyDeploys(app, ..)
+            | Self::SomebodyScales(app, ..)
+            | Self::SomebodyUndeploys(app, _) => Some(*app),
+            _ => None,
+        }
+    }
 }
 
 pub(super) fn happens(world: &mut World, happening: &Happening) -> Checked {
@@ -132,6 +163,7 @@ pub(super) fn happens(world: &mut World, happening: &Happening) -> Checked {
             let twin = services.map(|(key, _)| key).find(|key| key.name.starts_with("turnout-"));
             twin.map(|twin| world.store.remove(&twin));
         }
+        Happening::Bar(app, bar) => world.bar(*app, *bar),
         Happening::SomebodyAnnotates(value) => annotate(&mut world.store, *value),
         Happening::Promote(_)
         | Happening::PromoteTo(..)
