@@ -74,17 +74,18 @@ fn compare(probe: &Probe, [old, new]: &[Router; 2]) -> Option<Change> {
     (destination(&before) != destination(&after)).then(|| Change { request: probe.to_string(), before, after })
 }
 
-/// What counts of an explanation: not the rule's place, and not the order of the backends.
+/// What counts of an explanation: not the rule's place, not the order of the backends, and not what to do about it.
 fn destination(explanation: &Explanation) -> Explanation {
     let mut destination = explanation.clone();
     match &mut destination {
         Explanation::Forward { route, backends, .. } => {
             route.clear();
             backends.sort_by(|one: &Share, other| one.backend.cmp(&other.backend));
+            backends.iter_mut().for_each(|share| share.advice = None);
         }
         Explanation::Redirect { route, .. } => *route = None,
         Explanation::DirectResponse { route, .. } => route.clear(),
-        Explanation::NoRoute => {}
+        Explanation::NoRoute { warnings } => warnings.clear(),
     }
     destination
 }

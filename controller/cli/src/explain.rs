@@ -80,9 +80,13 @@ fn describe(explanation: &Explanation) -> String {
             format!("rule   {route}\n")
         }
         Explanation::Redirect { route: None, .. } => "rule   httpsRedirect of the Gateway\n".to_owned(),
-        Explanation::NoRoute => String::new(),
+        Explanation::NoRoute { .. } => String::new(),
     };
-    format!("{rule}to     {}", outcomes(explanation).join("\n       "))
+    let warnings = match explanation {
+        Explanation::NoRoute { warnings } => warnings.iter().map(|warning| format!("\nwarning: {warning}")).collect(),
+        _ => String::new(),
+    };
+    format!("{rule}to     {}{warnings}", outcomes(explanation).join("\n       "))
 }
 
 /// In one line where a request goes.
@@ -96,13 +100,15 @@ fn outcomes(explanation: &Explanation) -> Vec<String> {
         Explanation::Forward { backends, .. } => backends.iter().map(describe_share).collect(),
         Explanation::Redirect { status, location, .. } => vec![format!("{status} {location}")],
         Explanation::DirectResponse { status, .. } => vec![format!("{status}, answered by the gateway")],
-        Explanation::NoRoute => vec!["404: no rule matches".to_owned()],
+        Explanation::NoRoute { .. } => vec!["404: no rule matches".to_owned()],
     }
 }
 
 fn describe_share(share: &Share) -> String {
     let percent = format!("{:.6}", share.share * 100.0);
     let percent = percent.trim_end_matches('0').trim_end_matches('.');
-    let missing = share.missing.as_ref().map(|missing| format!(" (503: {missing})")).unwrap_or_default();
-    format!("{percent} % {}{missing}", share.backend)
+    let missing = share.missing.as_ref().map(|missing| format!("503: {missing}"));
+    let doubt: Vec<String> = missing.into_iter().chain(share.advice.clone()).collect();
+    let doubt = if doubt.is_empty() { String::new() } else { format!(" ({})", doubt.join("; ")) };
+    format!("{percent} % {}{doubt}", share.backend)
 }

@@ -8,13 +8,12 @@ use serde::Serialize;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use turnout_routes::Problem;
-use turnout_routes::router::Warning;
 
 /// Checks routes as a gateway does: every problem with file, line, document, field and what to write instead.
 ///
 /// Each FILE is a set of routes of its own; a directory is one set, like a mounted ConfigMap.
-/// A warning tells of what is doubtful, and of each destination whose requests would get 503 because a subset, a port or
-/// an endpoint is not there.
+/// A warning tells of what is doubtful: a name that leads nowhere and is much like one that is there, or a destination
+/// whose requests would get 503 because a subset, a port or an endpoint is not there.
 /// Exit code: 0 all are accepted (there may be warnings), 1 one is refused, 2 one cannot be read.
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -36,7 +35,7 @@ struct Checked {
     file: String,
     accepted: bool,
     problems: Vec<Problem>,
-    warnings: Vec<Warning>,
+    warnings: Vec<Problem>,
     notices: Vec<String>,
 }
 
@@ -60,14 +59,15 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
 impl Checked {
     fn read(file: &Path, gateway: &GatewayArguments) -> anyhow::Result<Self> {
         let name = file.display().to_string();
-        Ok(match RouteTexts::read(file)?.parse() {
+        let texts = RouteTexts::read(file)?;
+        Ok(match texts.parse() {
             Ok(parsed) => {
                 let router = gateway.compile(&parsed.documents);
                 Self {
                     file: name,
                     accepted: true,
                     problems: parsed.warnings,
-                    warnings: router.warnings().cloned().collect(),
+                    warnings: texts.warnings(&router),
                     notices: router.notices().to_vec(),
                 }
             }
@@ -83,11 +83,8 @@ impl Checked {
 
     fn print(&self) -> anyhow::Result<()> {
         let file = &self.file;
-        for problem in &self.problems {
+        for problem in self.problems.iter().chain(&self.warnings) {
             print(&problem.to_string())?;
-        }
-        for warning in &self.warnings {
-            print(&format!("{file}: warning: {warning}"))?;
         }
         for notice in &self.notices {
             print(&format!("{file}: note: {notice}"))?;

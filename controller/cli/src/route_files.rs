@@ -10,7 +10,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use turnout_routes::documents::Document;
 use turnout_routes::router::{Identity, Router, compile};
-use turnout_routes::{Parsed, Problems, Source, parse};
+use turnout_routes::{Parsed, Problem, Problems, Source, locate, parse};
 
 /// The gateway that is asked about.
 #[derive(Args)]
@@ -62,8 +62,16 @@ impl RouteTexts {
 
     /// What a gateway would make of them.
     pub(crate) fn parse(&self) -> Result<Parsed, Problems> {
-        let sources: Vec<Source<'_>> = self.0.iter().map(|(name, bytes)| Source { name, bytes }).collect();
-        parse(&sources)
+        parse(&self.sources())
+    }
+
+    /// What a gateway would say of a router that it made of them.
+    pub(crate) fn warnings(&self, router: &Router) -> Vec<Problem> {
+        locate(&self.sources(), router.warnings())
+    }
+
+    fn sources(&self) -> Vec<Source<'_>> {
+        self.0.iter().map(|(name, bytes)| Source { name, bytes }).collect()
     }
 }
 

@@ -160,6 +160,11 @@ impl<'a> Item<'a> {
         matches!(&self.node.value, Value::Scalar(scalar) if scalar.text == text)
     }
 
+    /// The text, if it is one that is not empty.
+    pub(crate) fn text(&self) -> Option<&'a str> {
+        self.node.text()
+    }
+
     /// Whether YAML takes it for nothing.
     pub(crate) fn is_null(&self) -> bool {
         matches!(&self.node.value, Value::Scalar(scalar) if scalar::is_null(scalar))
@@ -182,6 +187,28 @@ impl<'a> Item<'a> {
     pub(crate) fn warn(&self, message: impl Into<String>, advice: impl Into<String>) {
         let advice = Some(advice.into());
         self.report.push(Severity::Warning, self.path.clone(), self.position(), message.into(), advice);
+    }
+
+    /// Reports what is doubtful about the field of this path, at what is there of it.
+    pub(crate) fn warn_below(&self, path: &str, message: String, advice: String) {
+        let mut item = self.clone();
+        for step in path.split(['.', '[', ']']).filter(|step| !step.is_empty()) {
+            let Some(below) = item.step(step) else { break };
+            item = below;
+        }
+        self.report.push(Severity::Warning, path.to_owned(), item.position(), message, Some(advice));
+    }
+
+    /// What is there under a name or a number; an item of a list stands where it begins.
+    fn step(&self, step: &str) -> Option<Self> {
+        match &self.node.value {
+            Value::Scalar(_) => None,
+            Value::Mapping(entries) => Some(self.child(entries.iter().find(|entry| entry.key.text == step)?)),
+            Value::Sequence(items) => {
+                let node = items.get(step.parse::<usize>().ok()?)?;
+                Some(Item { node, key: None, path: String::new(), report: self.report })
+            }
+        }
     }
 
     /// Reports a field that Istio has and the gateway does not.

@@ -2,11 +2,14 @@
 
 use crate::documents::Scheme;
 use crate::router::{
-    Decision, Draws, LocalAnswer, PortKind, Redirection, RequestHead, Route, Router, Split, Target, Transport,
+    Decision, Draws, LocalAnswer, PortKind, Redirection, RequestHead, Route, Router, Split, Target, Transport, Warning,
     normalise_path,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use serde::Serialize;
+
+/// Warnings that one explanation repeats.
+const MAX_WARNINGS: usize = 10;
 
 /// A request that is asked about, and not sent.
 #[derive(Clone, Debug)]
@@ -64,7 +67,11 @@ pub enum Explanation {
         status: u16,
     },
     /// 404: no host, or none of the host's rules, matches.
-    NoRoute,
+    NoRoute {
+        /// What in the documents may be the reason.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        warnings: Vec<String>,
+    },
 }
 
 /// A backend's share of the requests.
@@ -77,6 +84,9 @@ pub struct Share {
     /// Why its requests get 503, if they do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub missing: Option<String>,
+    /// What to add or to write instead, where that is so or may be so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub advice: Option<String>,
 }
 
 impl Inquiry {
@@ -127,7 +137,9 @@ pub fn explain(router: &Router, inquiry: &Inquiry) -> Explanation {
         |route, to: Redirection| Explanation::Redirect { route, status: to.status.as_u16(), location: to.location };
     // Whichever target is drawn, the split that it is drawn from is the same.
     match router.decide(&request, Draws { split: 0 }) {
-        Decision::NoRoute => Explanation::NoRoute,
+        Decision::NoRoute => {
+            Explanation::NoRoute { warnings: router.unserved().take(MAX_WARNINGS).map(ToString::to_string).collect() }
+        }
         Decision::ToHttps(to) => redirect(None, to),
         Decision::Answer(answer) => {
             let route = answer.route.rule.origin.to_string();
@@ -153,10 +165,18 @@ fn target(route: &Route, request: &RequestHead<'_>) -> String {
 }
 
 fn shares(split: &Split) -> Vec<Share> {
-    let share = |target: &Target| Share {
-        backend: target.name.clone(),
-        share: split.share(target),
-        missing: target.warning.as_ref().map(|warning| warning.message.clone()),
+    let share = |target: &Target| {
+        let warning = target.warning.as_ref();
+        let advice = |warning: &Warning| {
+            let Warning { reason, advice, .. } = warning;
+            if warning.gets_503 { advice.clone() } else { format!("{reason}; {advice}") }
+        };
+        Share {
+            backend: target.name.clone(),
+            share: split.share(target),
+            missing: warning.filter(|warning| warning.gets_503).map(|warning| warning.reason.clone()),
+            advice: warning.map(advice),
+        }
     };
     split.targets().iter().map(share).collect()
 }

@@ -9,6 +9,7 @@ mod decode;
 pub mod documents;
 mod encode;
 pub mod explain;
+mod locate;
 mod parse;
 mod problem;
 mod re2;
@@ -18,6 +19,7 @@ pub mod router;
 mod yaml;
 
 pub use addresses::address_digest;
+pub use locate::locate;
 pub use parse::{MAX_SOURCE_BYTES, Parsed, Source, parse};
 pub use problem::{DocumentName, Problem, Problems, Severity};
 pub use render::render;

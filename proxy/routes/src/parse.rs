@@ -12,7 +12,7 @@ use std::rc::Rc;
 /// How large a source may be, and all of them together.
 pub const MAX_SOURCE_BYTES: usize = 1024 * 1024;
 /// How many values (scalars, lists, mappings) the sources may hold together, with aliases expanded.
-const MAX_VALUES: usize = 100_000;
+pub(crate) const MAX_VALUES: usize = 100_000;
 
 /// What the regular expressions of all sources may take once they are compiled.
 const MAX_PATTERN_BYTES: usize = 64 * 1024 * 1024;
@@ -145,7 +145,7 @@ impl<'a> Reader<'a> {
 }
 
 /// What the document calls itself, as far as that can be read.
-fn name_of(node: &Node, index: usize) -> DocumentName {
+pub(crate) fn name_of(node: &Node, index: usize) -> DocumentName {
     let metadata = node.field("metadata");
     let text = |name| metadata.and_then(|metadata| metadata.field(name)?.text()).map(str::to_owned);
     DocumentName {

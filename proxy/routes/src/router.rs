@@ -23,6 +23,7 @@ mod retry;
 mod rewrite;
 mod rule;
 mod services;
+mod slip;
 mod split;
 #[cfg(test)]
 mod testing;
@@ -55,6 +56,7 @@ pub struct Router {
     rules: Vec<Arc<Rule>>,
     backends: Vec<Backend>,
     weights: Vec<BackendWeight>,
+    references: Vec<Warning>,
     notices: Vec<String>,
 }
 
@@ -71,8 +73,8 @@ pub struct BackendWeight {
 
 /// Compiles all documents of a routes file, as this gateway sees them.
 pub fn compile(documents: &[Document], identity: &Identity) -> Router {
-    let Compiled { listeners, rules, backends, notices } = compile::compile(documents, identity);
-    let mut router = Router { listeners, rules, backends, weights: Vec::new(), notices };
+    let Compiled { listeners, rules, backends, warnings, notices } = compile::compile(documents, identity);
+    let mut router = Router { listeners, rules, backends, weights: Vec::new(), references: warnings, notices };
     router.weights = router.splits().flat_map(|(origin, split)| split_weights(origin, split)).collect();
     router
 }
@@ -111,14 +113,21 @@ impl Router {
         &self.backends
     }
 
-    /// What was left out on purpose, in words for a log: Gateways for other gateways, VirtualServices of none.
+    /// What was left out, perhaps on purpose, in words for a log: Gateways for other gateways, VirtualServices of none.
     pub fn notices(&self) -> &[String] {
         &self.notices
     }
 
-    /// Each destination that some request can come to and that cannot be served as the documents stand.
+    /// What is doubtful: names that lead nowhere, and each destination that some request can come to and that cannot be
+    /// served as the documents stand.
     pub fn warnings(&self) -> impl Iterator<Item = &Warning> {
-        self.splits().flat_map(|(_, split)| split.targets()).filter_map(|target| target.warning.as_ref())
+        let targets = self.splits().flat_map(|(_, split)| split.targets());
+        self.references.iter().chain(targets.filter_map(|target| target.warning.as_ref()))
+    }
+
+    /// Why requests may find no rule.
+    pub(crate) fn unserved(&self) -> impl Iterator<Item = &Warning> {
+        self.references.iter().filter(|warning| warning.kind != "DestinationRule")
     }
 
     /// The rules that some request can reach, once each however many hosts and ports lead to them.

@@ -169,7 +169,8 @@ fn syntax_error(error: &ScanError, text: &str) -> SyntaxError {
     if error.info() == "recursion limit exceeded" {
         return too_deep(position);
     }
-    SyntaxError { position, message: format!("not valid YAML: {}", error.info()), advice: None }
+    let advice = Some("check the indentation, and that every bracket and quote is closed");
+    SyntaxError { position, message: format!("not valid YAML: {}", error.info()), advice }
 }
 
 fn too_deep(position: Position) -> SyntaxError {

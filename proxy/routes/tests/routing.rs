@@ -40,7 +40,7 @@ fn ask(router: &Router, request: &str) -> String {
         }
         Explanation::Redirect { location, status, .. } => format!("{status} -> {location}"),
         Explanation::DirectResponse { status, .. } => status.to_string(),
-        Explanation::NoRoute => "none".to_owned(),
+        Explanation::NoRoute { .. } => "none".to_owned(),
     }
 }
 
@@ -104,12 +104,16 @@ fn without_a_gateway_document_everything_is_served_on_every_port() {
 }
 
 #[test]
-fn a_gateway_of_others_is_left_out_with_a_notice() {
+fn a_gateway_of_others_is_left_out_with_a_warning_or_beside_our_own_with_a_notice() {
     let other = GATEWAY.replace("istio: ingressgateway", "istio: other");
     let router = routers(&rules("[{directResponse: {status: 200}}]").replace(GATEWAY, &other));
     assert_eq!(ask(&router, "GET /"), "none");
     assert_eq!(router.port_kind(80), PortKind::Unknown);
-    assert!(router.notices()[0].contains("default/gw"), "{:?}", router.notices());
+    assert!(router.warnings().all(|warning| warning.name == "gw") && router.notices().is_empty());
+    let both = other.replace("name: gw,", "name: other,") + &rules("[{directResponse: {status: 200}}]");
+    let router = routers(&both);
+    assert_eq!((ask(&router, "GET /").as_str(), router.warnings().count()), ("200", 0));
+    assert!(router.notices()[0].contains("default/other"), "{:?}", router.notices());
 }
 
 #[test]

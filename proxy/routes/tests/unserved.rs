@@ -150,7 +150,7 @@ fn a_destination_is_warned_of_exactly_if_its_requests_get_503() {
                     let inquiry = Inquiry::new("GET", "http://a/", []).expect("a request");
                     let Explanation::Forward { backends, .. } = explain(&router, &inquiry) else { panic!("{case}") };
                     let said: Vec<_> = backends.iter().map(|share| share.missing.as_ref()).collect();
-                    assert_eq!(said, [warnings.first().map(|warning| &warning.message)], "{case}");
+                    assert_eq!(said, [warnings.first().map(|warning| &warning.reason)], "{case}");
                     seen[usize::from(served)] += 1;
                 }
             }
@@ -204,8 +204,8 @@ fn a_warning_says_where_why_and_what_to_add() {
         Some(80),
         Subset::Undefined,
         None,
-        ".subset: requests get 503: no DestinationRule for m.default.svc.cluster.local has the subset \"undefined\"; \
-         add it to spec.subsets of a DestinationRule for m.default.svc.cluster.local in the namespace default",
+        ".subset: requests get 503: no DestinationRule for m.default.svc.cluster.local has the subset \"undefined\", \
+         only labelled, whole; add it to spec.subsets of a DestinationRule for m.default.svc.cluster.local in the namespace default",
     );
     check(
         "m",

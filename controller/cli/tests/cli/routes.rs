@@ -61,8 +61,20 @@ fn lint_reads_standard_input_and_mounted_directories() {
 #[test]
 fn lint_tells_what_a_gateway_leaves_out() {
     let text = routes(50, 50).replace("istio: ingressgateway", "istio: other");
-    check(&turnout_with_input(&["lint", "-"], &text), 0, &["-: note: ", "-: accepted"]);
+    let warning = "<stdin>:5:3: warning: Gateway default/gateway: spec.selector: left out: ";
+    check(&turnout_with_input(&["lint", "-"], &text), 0, &[warning, "-: accepted"]);
     check(&turnout_with_input(&["lint", "-", "--labels", "istio=other"], &text), 0, &["-: accepted"]);
+}
+
+#[test]
+fn a_name_that_leads_nowhere_is_told_by_lint_with_its_place_and_by_explain() {
+    let text = routes(50, 50).replace("gateways: [gateway]", "gateways: [gatway]");
+    let warning = "warning: VirtualService default/model: spec.gateways[0]: not served: no Gateway default/gatway is here, \
+                   only default/gateway; did you mean gateway?";
+    let lint = turnout_with_input(&["lint", "-"], &text);
+    check(&lint, 0, &[&format!("<stdin>:15:14: {warning}\n"), "-: accepted"]);
+    let explain = turnout_with_input(&["explain", "--routes", "-", "GET", "/"], &text);
+    check(&explain, 0, &[&format!("to     404: no rule matches\n{warning}\n")]);
 }
 
 #[test]
@@ -74,16 +86,12 @@ fn a_destination_that_cannot_be_served_is_told_before_its_requests_get_503() {
     let why = r#"no DestinationRule for blue.example has the subset "v2""#;
     let place = "VirtualService default/model: spec.http[1].route[1].destination.subset";
     let lint = turnout(&["lint", &file]);
-    check(
-        &lint,
-        0,
-        &[&format!("{file}: warning: {place}: requests get 503: {why}; add "), &format!("{file}: accepted")],
-    );
+    check(&lint, 0, &[&format!(": warning: {place}: requests get 503: {why}; add "), &format!("{file}: accepted")]);
     let warnings = turnout(&["lint", &file, "-o", "json"]).json()["files"][0]["warnings"].clone();
     assert_eq!(warnings.as_array().unwrap().len(), 1, "{warnings}");
     assert_eq!(warnings[0]["path"], "spec.http[1].route[1].destination.subset");
     let explain = turnout(&["explain", "--routes", &file, "GET", "/"]);
-    check(&explain, 0, &["90 % green.example:5001\n", &format!("10 % blue.example/v2 (503: {why})")]);
+    check(&explain, 0, &["90 % green.example:5001\n", &format!("10 % blue.example/v2 (503: {why}; add ")]);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Istio's `StringMatch`: exact, prefix, or a regular expression that must match the whole string.
 
-use crate::decode::{Decoded, Item};
+use crate::decode::{Decoded, Item, quoted};
 use crate::encode::Fields;
 use crate::re2::{self, PatternError};
 use regex::bytes::Regex;
@@ -66,6 +66,10 @@ pub(super) enum EmptyPrefix {
 impl StringMatch {
     /// Without any of the three kinds it is none.
     pub(super) fn decode(item: &Item<'_>, empty_prefix: EmptyPrefix) -> Decoded<Option<Self>> {
+        if let Some(text) = item.text() {
+            let text = quoted(text);
+            return Err(item.advise(format!("{text} is not a mapping"), format!("write {{exact: {text}}}")));
+        }
         let mut object = item.object()?;
         let exact = object.field("exact", |item| Ok(Self::Exact(item.string()?.to_owned())));
         let prefix = object.field("prefix", |item| match item.string()? {

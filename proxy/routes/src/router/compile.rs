@@ -2,6 +2,7 @@
 //! what is wrong was found by the parser, and what is missing around the documents becomes an answer to the requests that
 //! meet it.
 
+mod references;
 mod rules;
 
 use super::backend::Backend;
@@ -9,9 +10,9 @@ use super::hosts::{HostTable, VirtualHost};
 use super::identity::Identity;
 use super::listeners::{Listeners, PortTable, TlsServer};
 use super::rule::Rule;
-use crate::documents::{
-    Document, Gateway, HostPattern, Metadata, NamespaceScope, Server, ServerTransport, VirtualService,
-};
+use super::warning::Warning;
+use crate::documents::{Document, Gateway, HostPattern, NamespaceScope, Server, ServerTransport, VirtualService};
+use references::Told;
 use rules::{RuleCompiler, Served};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,6 +23,8 @@ pub(super) struct Compiled {
     /// Those that some request can reach.
     pub(super) rules: Vec<Arc<Rule>>,
     pub(super) backends: Vec<Backend>,
+    /// Names that lead nowhere.
+    pub(super) warnings: Vec<Warning>,
     pub(super) notices: Vec<String>,
 }
 
@@ -37,12 +40,12 @@ pub(super) fn compile(documents: &[Document], identity: &Identity) -> Compiled {
     }
     gateways.sort_by_key(|gateway| gateway.metadata.age_order());
     virtual_services.sort_by_key(|virtual_service| virtual_service.metadata.age_order());
+    let Told { warnings, notices } = references::check(documents, &gateways, &virtual_services, identity);
     let rules = RuleCompiler::new(documents, identity);
-    let mut compiler = Compiler { identity, virtual_services, rules, notices: Vec::new() };
+    let mut compiler = Compiler { identity, virtual_services, rules };
     let listeners = if gateways.is_empty() { compiler.whole() } else { compiler.by_port(&gateways) };
-    let Compiler { rules, notices, .. } = compiler;
-    let (rules, backends) = rules.finish();
-    Compiled { listeners, rules, backends, notices }
+    let (rules, backends) = compiler.rules.finish();
+    Compiled { listeners, rules, backends, warnings, notices }
 }
 
 struct Compiler<'d> {
@@ -50,7 +53,6 @@ struct Compiler<'d> {
     /// Oldest first.
     virtual_services: Vec<&'d VirtualService>,
     rules: RuleCompiler<'d>,
-    notices: Vec<String>,
 }
 
 /// The hosts of one listener while they are collected.
@@ -80,8 +82,6 @@ impl<'d> Compiler<'d> {
         let mut plain: BTreeMap<u16, HostPlan<'d>> = BTreeMap::new();
         for (number, gateway) in gateways.iter().enumerate() {
             if !self.identity.carries(&gateway.selector) {
-                let name = full_name(&gateway.metadata);
-                self.notices.push(format!("Gateway {name} selects other labels than this gateway has: left out"));
                 continue;
             }
             for server in &gateway.servers {
@@ -108,7 +108,6 @@ impl<'d> Compiler<'d> {
         for (port, plan) in plain {
             ports.entry(port).or_default().plain = Some(self.host_table(plan, Some(port)));
         }
-        self.note_unbound(gateways);
         Listeners::ByPort(ports)
     }
 
@@ -144,16 +143,6 @@ impl<'d> Compiler<'d> {
         }
     }
 
-    fn note_unbound(&mut self, gateways: &[&Gateway]) {
-        for virtual_service in &self.virtual_services {
-            let bound = gateways.iter().any(|gateway| gateway.is_among(&virtual_service.gateways));
-            if !bound {
-                let name = full_name(&virtual_service.metadata);
-                self.notices.push(format!("VirtualService {name} names none of the Gateways here: not served"));
-            }
-        }
-    }
-
     /// `port` is known where Gateway documents name one; else each request brings its own.
     fn host_table(&mut self, plan: HostPlan<'d>, port: Option<u16>) -> HostTable {
         let mut table = HostTable::default();
@@ -163,10 +152,6 @@ impl<'d> Compiler<'d> {
         }
         table
     }
-}
-
-fn full_name(metadata: &Metadata) -> String {
-    format!("{}/{}", metadata.namespace, metadata.name)
 }
 
 fn in_scope(scope: &NamespaceScope, gateway: &Gateway, virtual_service: &VirtualService) -> bool {

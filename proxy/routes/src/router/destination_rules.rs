@@ -38,6 +38,11 @@ impl<'d> DestinationRules<'d> {
         made
     }
 
+    /// The rules that name the host, in whichever namespace.
+    pub(super) fn all(&self, host: &str) -> &[&'d DestinationRule] {
+        self.all.get(host).map_or(&[], Vec::as_slice)
+    }
+
     /// The rules of a host: those in the gateway's own namespace, else those in the service's, else, for a host that is
     /// not the cluster's, any; those of the most specific pattern; oldest first.
     pub(super) fn of(&self, host: &str, namespace: &str) -> &[&'d DestinationRule] {

@@ -21,6 +21,10 @@ pub(super) struct Known<'a> {
     pub(super) rules: &'a [&'a DestinationRule],
     /// The one that is wanted, if a rule has it.
     pub(super) subset: Option<&'a Subset>,
+    /// What the host probably is, misspelt: one that a ServiceEntry has.
+    pub(super) meant: Option<&'a str>,
+    /// What the subset probably is, misspelt.
+    pub(super) meant_subset: Option<&'a str>,
 }
 
 /// A short name is one of the namespace's services; `localhost` and anything with a dot are taken as they are.

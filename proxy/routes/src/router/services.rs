@@ -5,6 +5,7 @@
 use super::backend::{Backend, BackendId, EndpointSource, Missing, ServiceName, UNKNOWN, cluster_namespace};
 use super::destination_rules::{DestinationRules, find_subset, merge_policies};
 use super::known::{Known, Wanted, complete};
+use super::slip::Slips;
 use super::warning::Lack;
 use crate::documents::{
     Destination, DestinationRule, Document, EndpointAddress, Resolution, ServiceEndpoint, ServiceEntry, ServicePort,
@@ -19,6 +20,9 @@ pub(super) struct Services<'d> {
     rules: DestinationRules<'d>,
     backends: Vec<Backend>,
     resolved: HashMap<Wanted, Result<BackendId, Missing>>,
+    /// Of hosts that no ServiceEntry has, the one that was probably meant.
+    meant: HashMap<String, Option<&'d str>>,
+    slips: Slips,
 }
 
 /// What a destination comes to.
@@ -26,7 +30,7 @@ pub(super) struct Resolved {
     /// What its backend is called, or would be.
     pub(super) name: String,
     pub(super) backend: Result<BackendId, Missing>,
-    /// Why its requests get 503, if they do.
+    /// Why its requests get 503, or probably will.
     pub(super) lack: Option<Lack>,
 }
 
@@ -58,7 +62,14 @@ impl<'d> Services<'d> {
             }
         }
         let rules = DestinationRules::new(&rules, own_namespace);
-        Self { entries: by_host, rules, backends: Vec::new(), resolved: HashMap::new() }
+        Self {
+            entries: by_host,
+            rules,
+            backends: Vec::new(),
+            resolved: HashMap::new(),
+            meant: HashMap::new(),
+            slips: Slips::new(),
+        }
     }
 
     pub(super) fn into_backends(self) -> Vec<Backend> {
@@ -73,6 +84,7 @@ impl<'d> Services<'d> {
             self.resolved.insert(wanted.clone(), made);
             made
         });
+        self.look_for_meant(&wanted.host);
         let found = backend.map(|id| &self.backends[id.0]);
         let name = found.map_or_else(|_| wanted.to_string(), Backend::to_string);
         let lack = self.known(&wanted).lack(found);
@@ -100,7 +112,21 @@ impl<'d> Services<'d> {
         };
         let rules = self.rules.of(host, namespace);
         let subset = wanted.subset.as_deref().and_then(|name| find_subset(rules, name));
-        Known { wanted, entry, namespace, rules, subset }
+        let meant = self.meant.get(host).copied().flatten();
+        let unknown = wanted.subset.as_deref().filter(|_| subset.is_none());
+        let subsets = || rules.iter().flat_map(|rule| &rule.subsets).map(|subset| subset.name.as_str());
+        let meant_subset = unknown.and_then(|name| self.slips.meant(name, subsets()));
+        Known { wanted, entry, namespace, rules, subset, meant, meant_subset }
+    }
+
+    /// A host that has a DestinationRule of its own is written in two places, and no slip.
+    fn look_for_meant(&mut self, host: &str) {
+        if self.entries.is_empty() || self.entries.contains_key(host) || self.meant.contains_key(host) {
+            return;
+        }
+        let own_rule = self.rules.all(host).iter().any(|rule| complete(&rule.host, &rule.metadata.namespace) == host);
+        let meant = if own_rule { None } else { self.slips.meant(host, self.entries.keys().copied()) };
+        self.meant.insert(host.to_owned(), meant);
     }
 
     fn backend(&self, wanted: &Wanted) -> Result<Backend, Missing> {

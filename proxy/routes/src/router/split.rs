@@ -22,7 +22,7 @@ pub struct Target {
     pub backend: Result<BackendId, Missing>,
     /// What the backend is called, or would be: as much of `host:port/subset` as is known.
     pub name: String,
-    /// Why its requests get 503, if they do: there is no backend, or one without endpoints.
+    /// Why its requests get 503, or probably will.
     pub warning: Option<Warning>,
     /// The weight in effect: that of the document, but never 0, since a single destination gets everything.
     pub weight: u32,

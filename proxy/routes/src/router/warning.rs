@@ -1,69 +1,106 @@
-//! What a gateway would need to serve a destination, where the documents as they stand do not let it. Such a destination
-//! is no error, as in Istio: its requests get 503. But nobody should learn of it from them.
+//! What is doubtful about documents that are right one by one. A destination that they leave without a backend is no error,
+//! as in Istio: its requests get 503. But nobody should learn of it from them.
 
 use super::backend::{Backend, Missing, cluster_namespace};
 use super::known::Known;
 use super::origin::Origin;
 use crate::decode::quoted;
-use serde::Serialize;
 use std::fmt;
 
-/// A destination that cannot be served: which, why, and what to add.
+/// Names of one list that are told.
+const TOLD: usize = 3;
+
+/// What is doubtful: where, why, and what to add or to write instead.
 ///
 /// It is shown on one line: `VirtualService abtesting/scoring: spec.http[0].route[1].destination.subset: requests get 503:
-/// no DestinationRule for model.example.com has the subset "v2"; add it to spec.subsets of one`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// no DestinationRule for model.example.com has the subset "v2"; add it to spec.subsets of one`. With its file and line,
+/// it is a [`Problem`](crate::Problem): see [`locate`](crate::locate()).
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning {
-    /// The VirtualService, as `namespace/name`.
-    pub virtual_service: String,
+    /// The document's.
+    pub kind: &'static str,
+    /// The document's.
+    pub namespace: String,
+    /// The document's.
+    pub name: String,
     /// The field, as `spec.http[0].route[1].destination.subset`.
     pub path: String,
-    /// Why its requests get 503.
-    pub message: String,
+    /// Whether requests are sure to get 503, as far as the documents go.
+    pub gets_503: bool,
+    /// Why, or what is doubtful.
+    pub reason: String,
     /// What to add or to write instead.
     pub advice: String,
 }
 
 impl Warning {
-    pub(super) fn new(origin: &Origin, position: usize, lack: Lack) -> Self {
-        let Lack { field, message, advice } = lack;
-        let path = format!("spec.http[{}].route[{position}].destination{field}", origin.http);
-        Self { virtual_service: format!("{}/{}", origin.namespace, origin.virtual_service), path, message, advice }
+    pub(super) fn of_destination(origin: &Origin, position: usize, lack: Lack) -> Self {
+        let Lack { field, gets_503, reason, advice } = lack;
+        Self {
+            kind: "VirtualService",
+            namespace: origin.namespace.clone(),
+            name: origin.virtual_service.clone(),
+            path: format!("spec.http[{}].route[{position}].destination{field}", origin.http),
+            gets_503,
+            reason,
+            advice,
+        }
+    }
+
+    /// What is to be known, without where and without what to do.
+    pub fn message(&self) -> String {
+        if self.gets_503 { format!("requests get 503: {}", self.reason) } else { self.reason.clone() }
     }
 }
 
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { virtual_service, path, message, advice } = self;
-        write!(f, "VirtualService {virtual_service}: {path}: requests get 503: {message}; {advice}")
+        let Self { kind, namespace, name, path, advice, .. } = self;
+        write!(f, "{kind} {namespace}/{name}: {path}: {}; {advice}", self.message())
     }
 }
 
-/// Why a destination cannot be served, whichever rule names it.
+/// Why a destination cannot be served, or will hardly be, whichever rule names it.
 pub(super) struct Lack {
     /// What follows `destination` in the field's path.
     pub(super) field: &'static str,
-    pub(super) message: String,
+    pub(super) gets_503: bool,
+    pub(super) reason: String,
     pub(super) advice: String,
 }
 
 impl Known<'_> {
     /// What is lacking, given what the destination came to.
     pub(super) fn lack(&self, outcome: Result<&Backend, Missing>) -> Option<Lack> {
-        match outcome {
+        let lack = match outcome {
             Err(Missing::Service) => Some(self.no_service()),
             Err(Missing::Port) => Some(self.no_such_port()),
             Err(Missing::PortNotGiven) => Some(self.no_port_given()),
             Err(Missing::Subset) => Some(self.no_subset()),
             Ok(backend) if backend.endpoints.is_empty() => Some(self.no_endpoint()),
             Ok(_) => None,
-        }
+        };
+        let Some(meant) = self.meant else { return lack };
+        let advice = format!("did you mean {meant}?");
+        let host = &self.wanted.host;
+        let reason = format!("no ServiceEntry has {host}, so it is looked up in DNS");
+        lack.map(|lack| Lack { advice: advice.clone(), ..lack }).or(Some(Lack {
+            field: ".host",
+            gets_503: false,
+            reason,
+            advice,
+        }))
     }
 
     fn no_service(&self) -> Lack {
         let host = &self.wanted.host;
         let advice = format!("write port.number, or add a ServiceEntry with the host {host}");
-        Lack { field: "", message: format!("no ServiceEntry has {host}, and a look-up by name needs a port"), advice }
+        Lack {
+            field: "",
+            gets_503: true,
+            reason: format!("no ServiceEntry has {host}, and a look-up by name needs a port"),
+            advice,
+        }
     }
 
     fn no_such_port(&self) -> Lack {
@@ -74,23 +111,31 @@ impl Known<'_> {
             }
             _ => format!("the ServiceEntry of {host} has no ports"),
         };
-        Lack { field: ".port", message, advice: "add the port to spec.ports of the ServiceEntry".to_owned() }
+        Lack {
+            field: ".port",
+            gets_503: true,
+            reason: message,
+            advice: "add the port to spec.ports of the ServiceEntry".to_owned(),
+        }
     }
 
     fn no_port_given(&self) -> Lack {
         let message = format!("{} has the ports {}, and the destination names none", self.wanted.host, self.ports());
-        Lack { field: "", message, advice: "write port.number".to_owned() }
+        Lack { field: "", gets_503: true, reason: message, advice: "write port.number".to_owned() }
     }
 
     fn no_subset(&self) -> Lack {
         let host = &self.wanted.host;
         let place =
             cluster_namespace(host).map(|namespace| format!(" in the namespace {namespace}")).unwrap_or_default();
-        Lack {
-            field: ".subset",
-            message: format!("no DestinationRule for {host} has the subset {}", self.subset()),
-            advice: format!("add it to spec.subsets of a DestinationRule for {host}{place}"),
-        }
+        let advice = match self.meant_subset {
+            Some(meant) => format!("did you mean {meant}?"),
+            None => format!("add it to spec.subsets of a DestinationRule for {host}{place}"),
+        };
+        let known: Vec<_> = self.rules.iter().flat_map(|rule| &rule.subsets).map(|it| it.name.clone()).collect();
+        let only = if known.is_empty() { String::new() } else { format!(", only {}", listed(known.into_iter())) };
+        let reason = format!("no DestinationRule for {host} has the subset {}{only}", self.subset());
+        Lack { field: ".subset", gets_503: true, reason, advice }
     }
 
     fn no_endpoint(&self) -> Lack {
@@ -101,7 +146,8 @@ impl Known<'_> {
         match self.entry {
             None => Lack {
                 field: ".subset",
-                message: format!(
+                gets_503: true,
+                reason: format!(
                     "no ServiceEntry of {host} has endpoints with the labels {labels} of the subset {subset}"
                 ),
                 advice: format!(
@@ -111,12 +157,14 @@ impl Known<'_> {
             },
             Some(_) if labels.is_empty() => Lack {
                 field: "",
-                message: format!("the ServiceEntry of {host} has no endpoints"),
+                gets_503: true,
+                reason: format!("the ServiceEntry of {host} has no endpoints"),
                 advice: "add one to its spec.endpoints".to_owned(),
             },
             Some(_) => Lack {
                 field: ".subset",
-                message: format!(
+                gets_503: true,
+                reason: format!(
                     "no endpoint in the ServiceEntry of {host} has the labels {labels} of the subset {subset}"
                 ),
                 advice: "add one to its spec.endpoints".to_owned(),
@@ -132,4 +180,19 @@ impl Known<'_> {
         let ports = self.entry.into_iter().flat_map(|entry| &entry.ports);
         ports.map(|port| port.number.to_string()).collect::<Vec<_>>().join(" and ")
     }
+}
+
+/// `a, b, c and others`, each once.
+pub(super) fn listed(names: impl Iterator<Item = String>) -> String {
+    let mut told: Vec<String> = Vec::new();
+    for name in names {
+        if told.contains(&name) {
+            continue;
+        }
+        if told.len() == TOLD {
+            return format!("{} and others", told.join(", "));
+        }
+        told.push(name);
+    }
+    if told.is_empty() { "none".to_owned() } else { told.join(", ") }
 }

@@ -7,6 +7,7 @@ use crate::documents::header_changes::HeaderOperations;
 use crate::documents::host::check_wildcard_domain;
 use crate::encode::Fields;
 use serde_json::Value;
+use std::net::IpAddr;
 
 /// Sends the request to one of the destinations.
 #[derive(Clone, Debug, PartialEq)]
@@ -103,7 +104,11 @@ impl Destination {
             if host == "*" {
                 return Err(item.advise("every host is no destination", "write the host of one service"));
             }
-            check_wildcard_domain(&host).map_err(|error| item.error(error.to_string()))?;
+            check_wildcard_domain(&host).map_err(|error| match host.parse::<IpAddr>() {
+                Ok(_) => item
+                    .advise(error.to_string(), "give the address to an endpoint of a ServiceEntry, and write its host"),
+                Err(_) => item.error(error.to_string()),
+            })?;
             Ok(host)
         });
         let subset = object.field_or_default("subset", |item| match item.filled()? {

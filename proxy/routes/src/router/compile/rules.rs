@@ -141,7 +141,7 @@ impl<'d> RuleCompiler<'d> {
             Target {
                 backend,
                 name,
-                warning: lack.map(|lack| Warning::new(origin, position, lack)),
+                warning: lack.map(|lack| Warning::of_destination(origin, position, lack)),
                 weight: weighted.weight,
                 authority: authority(http, forward, weighted),
                 request_headers: combine(&http.headers.request, &weighted.headers.request),

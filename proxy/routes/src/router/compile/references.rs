@@ -1,0 +1,290 @@
+//! Names by which documents find one another and that lead nowhere: a Gateway, a label of the gateway, a host of both a
+//! Gateway and a VirtualService, the host of a DestinationRule. Nothing of it is an error: what is named may be another
+//! gateway's, in another file, or known to the cluster alone. So a name that is not here is a warning only where another
+//! one is that it misspells, or where that other one is left without use. Destinations are looked at where they are
+//! resolved.
+
+use super::in_scope;
+use crate::documents::{
+    Action, DestinationRule, Document, Gateway, GatewayRef, HostPattern, HttpRule, Metadata, NamespaceScope,
+    VirtualService,
+};
+use crate::router::identity::Identity;
+use crate::router::known::complete;
+use crate::router::slip::Slips;
+use crate::router::warning::{Warning, listed};
+use std::collections::BTreeSet;
+
+/// What there is to say.
+#[derive(Default)]
+pub(super) struct Told {
+    pub(super) warnings: Vec<Warning>,
+    pub(super) notices: Vec<String>,
+}
+
+/// Looks at all documents; Gateways and VirtualServices are those among them.
+pub(super) fn check(
+    documents: &[Document],
+    gateways: &[&Gateway],
+    virtual_services: &[&VirtualService],
+    identity: &Identity,
+) -> Told {
+    let names = gateways.iter().map(|gateway| full_name(&gateway.metadata)).collect();
+    let mut checker = Checker { gateways, names, identity, slips: Slips::new(), told: Told::default() };
+    // Without a Gateway document every VirtualService is served, whichever Gateways it names.
+    if !gateways.is_empty() {
+        let any_is_ours = gateways.iter().any(|gateway| identity.carries(&gateway.selector));
+        for gateway in gateways {
+            checker.selector(gateway, any_is_ours);
+        }
+        let idle = gateways.iter().any(|gateway| {
+            identity.carries(&gateway.selector) && !virtual_services.iter().any(|it| gateway.is_among(&it.gateways))
+        });
+        for virtual_service in virtual_services {
+            checker.gateways(virtual_service, idle);
+            checker.hosts(virtual_service);
+        }
+    }
+    checker.destination_rules(documents, virtual_services);
+    checker.told
+}
+
+struct Checker<'d> {
+    gateways: &'d [&'d Gateway],
+    /// Theirs, with their namespaces.
+    names: Vec<String>,
+    identity: &'d Identity,
+    slips: Slips,
+    told: Told,
+}
+
+impl Checker<'_> {
+    /// A Gateway for other labels is another gateway's, unless they are misspelt or this one is left without any.
+    fn selector(&mut self, gateway: &Gateway, any_is_ours: bool) {
+        let Identity { labels, .. } = self.identity;
+        if self.identity.carries(&gateway.selector) {
+            return;
+        }
+        let lacking = gateway.selector.iter().filter(|(key, value)| labels.get(*key) != Some(*value));
+        let meant = lacking.clone().find_map(|(key, value)| {
+            let written = label((key, value));
+            let own: Vec<String> = labels.iter().map(label).collect();
+            self.slips.meant(&written, own.iter().map(String::as_str)).map(str::to_owned)
+        });
+        let reason = format!(
+            "left out: this gateway does not have the label {}, only {}",
+            listed(lacking.map(label)),
+            listed(labels.iter().map(label)),
+        );
+        match meant {
+            Some(meant) => self.warn(gateway, "spec.selector".to_owned(), reason, format!("did you mean {meant}?")),
+            None if !any_is_ours => {
+                let advice = "select labels that it has, or start it with these".to_owned();
+                self.warn(gateway, "spec.selector".to_owned(), reason, advice);
+            }
+            None => self.note(gateway, &reason),
+        }
+    }
+
+    /// `idle`: a Gateway of this gateway is bound to by nothing.
+    fn gateways(&mut self, virtual_service: &VirtualService, idle: bool) {
+        let own = &virtual_service.gateways;
+        let is_bound = self.gateways.iter().any(|gateway| gateway.is_among(own));
+        let mut said = false;
+        for (position, reference) in own.iter().enumerate() {
+            if let Some((reason, advice)) = self.misspelt_gateway(reference, virtual_service, is_bound) {
+                let path = format!("spec.gateways[{position}]");
+                let reason = if is_bound { reason } else { format!("not served: {reason}") };
+                self.warn(virtual_service, path, reason, advice);
+                said = true;
+            }
+        }
+        for (rule, entry, reference) in gateways_of_matches(virtual_service) {
+            if own.contains(reference) {
+                continue;
+            }
+            if let Some((reason, advice)) = self.misspelt_gateway(reference, virtual_service, true) {
+                let path = format!("spec.http[{rule}].match[{entry}].gateways");
+                self.warn(virtual_service, path, format!("never matches: {reason}"), advice);
+            }
+        }
+        if is_bound || said {
+            return;
+        }
+        let known = self.known();
+        let reason = match own.as_slice() {
+            [] => format!("not served: it names no Gateway; there is {known}"),
+            _ => format!("not served: it names none of the Gateways here; there is {known}"),
+        };
+        if idle && !own.contains(&GatewayRef::Mesh) {
+            let path = if own.is_empty() { "spec" } else { "spec.gateways" };
+            self.warn(virtual_service, path.to_owned(), reason, "write it under spec.gateways".to_owned());
+        } else {
+            self.note(virtual_service, &reason);
+        }
+    }
+
+    /// A Gateway that is not here, beside one that was meant: a slip, or, where the document is bound to no other, the
+    /// same name in another namespace.
+    fn misspelt_gateway(
+        &self,
+        reference: &GatewayRef,
+        virtual_service: &VirtualService,
+        is_bound: bool,
+    ) -> Option<(String, String)> {
+        let GatewayRef::Named { namespace, name } = reference else { return None };
+        if self.gateways.iter().any(|gateway| gateway.is_among(std::slice::from_ref(reference))) {
+            return None;
+        }
+        let written = format!("{namespace}/{name}");
+        let names = self.names.iter().map(String::as_str);
+        let same_name = |full: &&str| !is_bound && full.split_once('/').is_some_and(|(_, known)| known == name);
+        let meant = self.slips.meant(&written, names.clone()).or_else(|| names.clone().find(same_name))?;
+        let own_namespace = format!("{}/", virtual_service.metadata.namespace);
+        let meant = meant.strip_prefix(&own_namespace).unwrap_or(meant);
+        Some((format!("no Gateway {written} is here, only {}", self.known()), format!("did you mean {meant}?")))
+    }
+
+    /// A VirtualService is served for the hosts that its Gateways have, too.
+    fn hosts(&mut self, virtual_service: &VirtualService) {
+        let gateways = self.gateways;
+        let bound = gateways.iter().filter(|gateway| gateway.is_among(&virtual_service.gateways));
+        let own = bound.filter(|gateway| self.identity.carries(&gateway.selector));
+        let open =
+            own.flat_map(|gateway| gateway.servers.iter().flat_map(|server| &server.hosts).map(|it| (*gateway, it)));
+        let open: Vec<_> = open.collect();
+        let is_served = |host| {
+            let mut here = open.iter().filter(|(gateway, open)| in_scope(&open.namespace, gateway, virtual_service));
+            here.any(|(_, open)| open.host.intersect(host).is_some())
+        };
+        let unserved = virtual_service.hosts.iter().enumerate().filter(|(_, host)| !is_served(host));
+        let unserved: Vec<_> = unserved.collect();
+        if open.is_empty() || unserved.is_empty() {
+            return;
+        }
+        let known = listed(open.iter().map(|(gateway, open)| match &open.namespace {
+            NamespaceScope::Any => open.host.to_string(),
+            NamespaceScope::Own => format!("{}/{}", gateway.metadata.namespace, open.host),
+            NamespaceScope::Named(namespace) => format!("{namespace}/{}", open.host),
+        }));
+        let reason = |host| format!("not served for {host}: its Gateways have only {known}");
+        let mut said = false;
+        for (position, host) in &unserved {
+            let names = open.iter().filter_map(|(_, open)| exact(&open.host));
+            if let Some(meant) = exact(host).and_then(|host| self.slips.meant(host, names)) {
+                let path = format!("spec.hosts[{position}]");
+                self.warn(virtual_service, path, reason(host.to_string()), format!("did you mean {meant}?"));
+                said = true;
+            }
+        }
+        let none_is_served = unserved.len() == virtual_service.hosts.len();
+        if none_is_served && !said && !virtual_service.gateways.contains(&GatewayRef::Mesh) {
+            let hosts = listed(unserved.iter().map(|(_, host)| host.to_string()));
+            let advice = "write hosts that both have, of a namespace that the Gateway takes".to_owned();
+            self.warn(virtual_service, "spec.hosts".to_owned(), reason(hosts), advice);
+        }
+    }
+
+    /// A DestinationRule for a host that nothing else names, where something names one like it.
+    fn destination_rules(&mut self, documents: &[Document], virtual_services: &[&VirtualService]) {
+        let rules: Vec<&DestinationRule> = documents.iter().filter_map(destination_rule).collect();
+        if rules.is_empty() {
+            return;
+        }
+        let destinations = virtual_services.iter().flat_map(|document| {
+            let hosts = document.http.iter().flat_map(hosts_of_destinations);
+            hosts.map(|host| complete(host, &document.metadata.namespace))
+        });
+        let entries = documents.iter().flat_map(|document| match document {
+            Document::ServiceEntry(entry) => entry.hosts.clone(),
+            _ => Vec::new(),
+        });
+        let named: BTreeSet<String> = destinations.chain(entries).collect();
+        for rule in rules {
+            let host = complete(&rule.host, &rule.metadata.namespace);
+            if host.contains('*') || named.contains(&host) {
+                continue;
+            }
+            if let Some(meant) = self.slips.meant(&host, named.iter().map(String::as_str)) {
+                let reason = format!("no destination and no ServiceEntry has {host}");
+                self.warn(rule, "spec.host".to_owned(), reason, format!("did you mean {meant}?"));
+            }
+        }
+    }
+
+    fn known(&self) -> String {
+        listed(self.names.iter().cloned())
+    }
+
+    fn warn(&mut self, document: &impl Named, path: String, reason: String, advice: String) {
+        let (kind, Metadata { namespace, name, .. }) = document.named();
+        let (namespace, name) = (namespace.clone(), name.clone());
+        self.told.warnings.push(Warning { kind, namespace, name, path, gets_503: false, reason, advice });
+    }
+
+    fn note(&mut self, document: &impl Named, what: &str) {
+        let (kind, metadata) = document.named();
+        self.told.notices.push(format!("{kind} {}: {what}", full_name(metadata)));
+    }
+}
+
+/// A document of one kind.
+trait Named {
+    fn named(&self) -> (&'static str, &Metadata);
+}
+
+impl Named for Gateway {
+    fn named(&self) -> (&'static str, &Metadata) {
+        ("Gateway", &self.metadata)
+    }
+}
+
+impl Named for VirtualService {
+    fn named(&self) -> (&'static str, &Metadata) {
+        ("VirtualService", &self.metadata)
+    }
+}
+
+impl Named for DestinationRule {
+    fn named(&self) -> (&'static str, &Metadata) {
+        ("DestinationRule", &self.metadata)
+    }
+}
+
+/// Each with the positions of its rule and its match.
+fn gateways_of_matches(virtual_service: &VirtualService) -> impl Iterator<Item = (usize, usize, &GatewayRef)> {
+    virtual_service.http.iter().enumerate().flat_map(|(rule, http)| {
+        let matches = http.matches.iter().enumerate();
+        matches.flat_map(move |(entry, it)| it.gateways.iter().map(move |reference| (rule, entry, reference)))
+    })
+}
+
+fn hosts_of_destinations(http: &HttpRule) -> impl Iterator<Item = &str> {
+    let destinations = match &http.action {
+        Action::Forward(forward) => forward.destinations.as_slice(),
+        Action::Redirect(_) | Action::DirectResponse(_) => &[],
+    };
+    destinations.iter().map(|weighted| weighted.destination.host.as_str())
+}
+
+fn destination_rule(document: &Document) -> Option<&DestinationRule> {
+    match document {
+        Document::DestinationRule(rule) => Some(rule),
+        _ => None,
+    }
+}
+
+fn exact(host: &HostPattern) -> Option<&str> {
+    match host {
+        HostPattern::Exact(name) => Some(name),
+        HostPattern::Suffix(_) | HostPattern::Any => None,
+    }
+}
+
+fn full_name(metadata: &Metadata) -> String {
+    format!("{}/{}", metadata.namespace, metadata.name)
+}
+
+fn label((key, value): (&String, &String)) -> String {
+    format!("{key}={value}")
+}
