@@ -24,6 +24,7 @@ pub(crate) struct Snapshot {
 pub(crate) struct Snapshots {
     current: ArcSwapOption<Snapshot>,
     rejected: Mutex<Option<Rejected>>,
+    unreadable: Mutex<Option<String>>,
 }
 
 /// A routes file that was not taken.
@@ -57,6 +58,18 @@ impl Snapshots {
 
     pub(crate) fn rejected(&self) -> Option<Rejected> {
         self.rejected.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Remembers why the routes cannot be read, or that they can; says whether that is news.
+    pub(crate) fn set_unreadable(&self, why: Option<String>) -> bool {
+        let mut unreadable = self.unreadable.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_news = *unreadable != why;
+        *unreadable = why;
+        is_news
+    }
+
+    pub(crate) fn unreadable(&self) -> Option<String> {
+        self.unreadable.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn current(&self) -> Option<Arc<Snapshot>> {

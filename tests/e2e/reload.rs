@@ -152,10 +152,14 @@ async fn a_file_that_disappears_keeps_the_table() {
         });
         noticed.await.unwrap_or_else(|error| panic!("{}: {error}: {}", path.display(), gateway.log()));
         assert_eq!(serving_table(&gateway).await, 1);
+        let told = gateway.status("/revision").await.expect("it answers").json().expect("it is JSON");
+        assert!(whole_directory || told["unreadable"].is_string(), "{told}");
         let documents = fixture.table(2);
         directory.write_in_place(KEY, documents.as_bytes()).expect("the file is written");
         confirm(&gateway, &documents).await;
         assert_eq!(serving_table(&gateway).await, 2);
+        let told = gateway.status("/revision").await.expect("it answers").json().expect("it is JSON");
+        assert!(told["unreadable"].is_null(), "{told}");
     }
 }
 

@@ -97,6 +97,23 @@ async fn the_revision_warns_of_what_the_table_that_serves_cannot_serve() -> anyh
 }
 
 #[tokio::test]
+async fn a_name_that_leads_nowhere_is_warned_of_by_the_revision_the_log_and_the_explanation() -> anyhow::Result<()> {
+    let mut bed = Bed::start(TO_GREEN, &[]).await?;
+    let misspelt = documents(&bed.backends, TO_GREEN).replace("gateways: [gateway]", "gateways: [gatway]");
+    bed.publish(&misspelt).await?;
+    assert_eq!(bed.send(&RawRequest::get("/")).await?.status, 404);
+    let line = misspelt.lines().position(|line| line.contains("gatway")).context("it is there")? + 1;
+    let warning = "VirtualService default/scoring: spec.gateways[0]: not served: no Gateway default/gatway is here, only \
+                   default/gateway; did you mean gateway?";
+    let placed = format!("{KEY}:{line}:14: warning: {warning}");
+    assert_eq!(bed.gateway.status("/revision").await?.json()?["warnings"], serde_json::json!([placed]));
+    assert!(bed.gateway.log().contains(&placed), "{}", bed.gateway.log());
+    let explained = bed.gateway.admin("/explain?url=/").await?.json()?;
+    assert_eq!(explained, serde_json::json!({ "outcome": "no_route", "warnings": [warning] }));
+    Ok(())
+}
+
+#[tokio::test]
 async fn unknown_pages_and_methods_are_refused() -> anyhow::Result<()> {
     let bed = Bed::start(TO_GREEN, &[]).await?;
     for path in ["/", "/metricsx", "/routes", "/explain", "/quitquitquit"] {
@@ -461,6 +478,8 @@ async fn a_gateway_port_without_a_listener_is_told() -> anyhow::Result<()> {
     let bed = Bed::over(backends, &other, &[PORT], &[]).await?;
     let unserved = bed.gateway.metrics().await?.sum("turnout_gateway_port_unserved", &[("port", "8443")]);
     assert_eq!(unserved, Some(1.0));
+    let told = bed.gateway.status("/revision").await?.json()?;
+    assert!(told["warnings"][0].as_str().is_some_and(|it| it.contains("--listen 8443=ADDR:PORT")), "{told}");
     assert_eq!(bed.send(&RawRequest::get("/")).await?.status, 200);
     Ok(())
 }

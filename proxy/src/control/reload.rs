@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use turnout_routes::router::{Identity, Router, compile};
-use turnout_routes::{parse, revision};
+use turnout_routes::{locate, parse, revision};
 use watch::Watch;
 
 /// How long a new table waits for the first answers to the names in it.
@@ -39,8 +39,6 @@ pub(crate) struct Reloader {
     pub(crate) served_ports: BTreeSet<u16>,
     /// What was read last, taken or not.
     pub(crate) last_read: Option<String>,
-    /// Why they cannot be read, where that was so at the last look.
-    pub(crate) unreadable: Option<String>,
     /// Told when the first file that could be read was taken or refused.
     pub(crate) first: Option<oneshot::Sender<()>>,
 }
@@ -78,11 +76,11 @@ impl Reloader {
         let sources = match read_sources(&self.path).await {
             Ok(sources) => sources,
             Err(error) => {
-                self.cannot_read(error.to_string());
+                self.cannot_read(&error.to_string());
                 return None;
             }
         };
-        self.unreadable = None;
+        self.snapshots.set_unreadable(None);
         let revision = revision(&sources.as_sources());
         if self.last_read.as_ref() == Some(&revision) {
             return None;
@@ -110,7 +108,8 @@ impl Reloader {
             let parsed = parse(&sources.as_sources()).map_err(|problems| problems.to_string())?;
             let router = compile(&parsed.documents, &identity);
             let of_documents = parsed.warnings.iter().map(ToString::to_string);
-            let warnings = of_documents.chain(router.warnings().map(ToString::to_string)).collect();
+            let of_names = locate(&sources.as_sources(), router.warnings());
+            let warnings = of_documents.chain(of_names.iter().map(ToString::to_string)).collect();
             Ok((router, warnings))
         });
         parsed.await.unwrap_or_else(|error| Err(format!("the parser failed: {error}")))
@@ -119,7 +118,11 @@ impl Reloader {
     /// Everything that the table needs is made ready beside the one that serves; then both of them, the upstreams and
     /// the table, are exchanged.
     async fn publish(&mut self, table: Table, watch: &mut Watch) {
-        let Table { revision, router, warnings } = table;
+        let Table { revision, router, mut warnings } = table;
+        let unserved_ports: Vec<u16> = router.ports().filter(|port| !self.served_ports.contains(port)).collect();
+        warnings.extend(unserved_ports.iter().map(|port| {
+            format!("no listener serves the Gateway port {port}: start the gateway with --listen {port}=ADDR:PORT")
+        }));
         for notice in router.notices() {
             tracing::info!("{notice}");
         }
@@ -128,10 +131,6 @@ impl Reloader {
         }
         if warnings.len() > LOGGED_WARNINGS {
             tracing::warn!(warnings = warnings.len(), "/revision on the status port has them all");
-        }
-        let unserved_ports: Vec<u16> = router.ports().filter(|port| !self.served_ports.contains(port)).collect();
-        for port in &unserved_ports {
-            tracing::warn!(port, "no --listen serves this Gateway port");
         }
         let prepared = self.registry.prepare(router.backends());
         // One limit for all of them: a name that does not resolve must not keep a table away.
@@ -147,12 +146,11 @@ impl Reloader {
 
     /// Said once: whoever looks often would say little else, and if the log is beside the routes each line of it is a
     /// hint to look again.
-    fn cannot_read(&mut self, error: String) {
+    fn cannot_read(&mut self, error: &str) {
         self.count("unreadable");
-        if self.unreadable.as_ref() != Some(&error) {
+        if self.snapshots.set_unreadable(Some(error.to_owned())) {
             let path = self.path.display();
             tracing::error!(%path, error, "routes cannot be read: the last good table keeps serving");
-            self.unreadable = Some(error);
         }
     }
 

@@ -96,9 +96,13 @@ async fn flush<F: Future<Output = ()> + Send + 'static>(workers: impl Iterator<I
 async fn revision(State(control): State<Arc<Control>>) -> Json<Value> {
     let current = control.snapshots.current();
     let rejected = control.snapshots.rejected();
+    let unusable = control.credentials.report().into_iter().filter(|(_, report)| report.missing);
+    let unusable = unusable.map(|(name, _)| format!("the newest certificate of the credential {name} cannot be used"));
+    let of_routes = current.as_ref().map(|snapshot| snapshot.warnings.clone()).unwrap_or_default();
     Json(json!({
         "active": current.as_ref().map(|snapshot| &snapshot.revision),
-        "warnings": current.as_ref().map(|snapshot| &snapshot.warnings[..]).unwrap_or_default(),
+        "warnings": of_routes.into_iter().chain(unusable).collect::<Vec<_>>(),
+        "unreadable": control.snapshots.unreadable(),
         "rejected": rejected.map(|rejected| json!({ "revision": rejected.revision, "reason": rejected.reason })),
         "language": LANGUAGE_VERSION,
     }))

@@ -31,7 +31,6 @@ impl Scene {
             metrics: Arc::new(Metrics::new(source).expect("every name is used once")),
             served_ports: BTreeSet::new(),
             last_read: None,
-            unreadable: None,
             first: Some(tell),
         };
         Self { folder, reloader, first }
