@@ -309,7 +309,7 @@ async fn a_missing_credential_fails_its_own_server_alone() -> anyhow::Result<()>
         + &server("https-b", "b.example.com", "mode: SIMPLE, credentialName: gone")
         + &server("https-c", "c.example.com", "mode: SIMPLE, credentialName: empty")
         + &server("https-d", "d.example.com", "mode: MUTUAL, credentialName: here");
-    let bed = start(&secrets, &servers, &[("*", "green")], &[]).await?;
+    let mut bed = start(&secrets, &servers, &[("*", "green")], &[]).await?;
     let client = TlsClient::trusting(&authority)?;
     assert_eq!(ask(&bed, &client, "a.example.com", "a.example.com").await?.status, 200);
     for name in ["b.example.com", "c.example.com", "d.example.com"] {
@@ -317,6 +317,17 @@ async fn a_missing_credential_fails_its_own_server_alone() -> anyhow::Result<()>
     }
     missing(&bed, "gone", Some(1.0)).await?;
     missing(&bed, "empty", Some(1.0)).await?;
+    let told = bed.gateway.status("/revision").await?.json()?;
+    let of_credentials =
+        ["here", "gone", "empty"].map(|name| told["warnings"].to_string().contains(&format!("credential {name} ")));
+    assert_eq!(of_credentials, [false, true, true], "{told}");
+    // Each look says only what is new: a gateway with its log beside the routes would never come to rest.
+    for table in 0..3 {
+        let again = documents(&bed.backends, &servers, &[("*", "green")]) + &format!("# {table}\n");
+        bed.publish(&again).await?;
+    }
+    let log = bed.gateway.log();
+    assert_eq!(log.matches("certificate cannot be used").count(), 3, "{log}");
     // Once it is there it is used; nothing has to be published for it.
     secrets.certificate("empty", &authority.sign(&["c.example.com"])?)?;
     missing(&bed, "empty", None).await?;

@@ -20,6 +20,8 @@ pub(crate) struct Credentials {
 #[derive(Default)]
 struct Current {
     loaded: HashMap<Key, Loaded>,
+    /// Why the newest files of others cannot be used.
+    failed: HashMap<Key, String>,
     report: BTreeMap<String, CredentialReport>,
 }
 
@@ -63,7 +65,7 @@ impl Credentials {
         let mut now = Current::default();
         for server in router.tls_servers() {
             let key = Key::of(server);
-            if now.loaded.contains_key(&key) {
+            if now.loaded.contains_key(&key) || now.failed.contains_key(&key) {
                 continue;
             }
             let name = key.name();
@@ -73,7 +75,12 @@ impl Credentials {
             let in_use = match loaded {
                 Ok(loaded) => Some(loaded),
                 Err(error) => {
-                    tracing::warn!(credential = name, %error, kept = known.is_some(), "certificate cannot be used");
+                    let error = error.to_string();
+                    // Said once: if the log is beside the routes, each line of it is a hint to look again.
+                    if before.failed.get(&key) != Some(&error) {
+                        tracing::warn!(credential = name, error, kept = known.is_some(), "certificate cannot be used");
+                    }
+                    now.failed.insert(key.clone(), error);
                     report.missing = true;
                     known.cloned()
                 }
@@ -124,8 +131,8 @@ impl Credentials {
         if let Some(known) = known.filter(|known| known.files == files) {
             return Ok(known.clone());
         }
-        warn_if_others_can_read(&paths.key);
         let config = server_config(key.handshakes, &paths, &files)?;
+        warn_if_others_can_read(&paths.key);
         tracing::info!(credential = key.name(), "certificate loaded");
         Ok(Loaded { files, config: Arc::new(config) })
     }

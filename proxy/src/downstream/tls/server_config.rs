@@ -50,7 +50,7 @@ pub(super) enum CredentialError {
     Empty(PathBuf),
     #[error("client certificates need the authority in {0}")]
     NoAuthority(PathBuf),
-    #[error("{0}")]
+    #[error("tls.crt and tls.key, or the files in their place: {0}")]
     Tls(#[from] rustls::Error),
     #[error("the client authority: {0}")]
     Verifier(#[from] rustls::server::VerifierBuilderError),
