@@ -68,7 +68,7 @@ pub(crate) enum GatewayError {
     #[error("no route matches the request")]
     NoRoute,
     /// No routes file has been accepted yet.
-    #[error("the gateway has no routes yet")]
+    #[error("the gateway has no routes: none have been accepted yet")]
     NoRoutes,
     /// The destination cannot be resolved.
     #[error("the backend does not exist: {0}")]

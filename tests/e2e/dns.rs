@@ -182,12 +182,15 @@ async fn no_such_name_and_no_address_are_no_endpoints() -> anyhow::Result<()> {
         .await
     };
     absent("never existed").await?;
+    let said = |bed: &Bed| bed.gateway.log().matches("DNS knows no address of this name").count();
+    assert_eq!(said(&bed), 1, "{}", bed.gateway.log());
     for gone in [Answer::NoSuchName, addresses(&[], 1)] {
         dns.say(name, addresses(&[2], 1));
         eventually(LONG, || async { served_by(&bed, 3).await }).await?;
         dns.say(name, gone.clone());
         absent(&format!("{gone:?}")).await?;
     }
+    assert_eq!(said(&bed), 1, "a name that goes is none that never was: {}", bed.gateway.log());
     Ok(())
 }
 

@@ -29,6 +29,8 @@ pub(crate) struct Resolver(Option<TokioResolver>);
 pub(super) struct Known {
     ipv4: Family,
     ipv6: Family,
+    /// Whether a server has answered, if only that there is no such name.
+    answered: bool,
 }
 
 #[derive(Debug, Default)]
@@ -81,6 +83,13 @@ impl Resolver {
             self.look_up_family(name, RecordType::A, &mut known.ipv4),
             self.look_up_family(name, RecordType::AAAA, &mut known.ipv6),
         );
+        if !known.answered && !known.ipv4.failing && !known.ipv6.failing && self.0.is_some() {
+            known.answered = true;
+            // Probably a slip. That a name goes later on, as that of a Service without pods does, is told where it is kept.
+            if known.addresses().is_empty() {
+                tracing::warn!(name, "DNS knows no address of this name: its backend has no endpoints");
+            }
+        }
         // An address family that a name does not have is no reason to ask again sooner than for the one that it has.
         if known.addresses().is_empty() { RETRY } else { ipv4.min(ipv6) }
     }
