@@ -96,9 +96,7 @@ struct App {
 impl App {
     /// Binds everything first: a gateway that cannot have its ports has started nothing.
     fn start(settings: Settings) -> Result<Self, AppError> {
-        let listeners: Vec<Listener> = settings.listeners.iter().map(listener::bind).collect::<Result<_, _>>()?;
-        let status = listener::bind_socket("--status", settings.status)?;
-        let admin = listener::bind_socket("--admin", settings.admin)?;
+        let (listeners, status, admin) = bind_all(&settings)?;
         if let Some(path) = &settings.addresses_file {
             write_addresses(path, &listeners, &status, &admin)?;
         }
@@ -199,6 +197,20 @@ impl App {
     }
 }
 
+/// The listeners, the status port and the admin port; all that cannot be had are reported at once.
+fn bind_all(settings: &Settings) -> io::Result<(Vec<Listener>, TcpListener, TcpListener)> {
+    let listeners: Vec<_> = settings.listeners.iter().map(listener::bind).collect();
+    let [status, admin] = [("--status", settings.status), ("--admin", settings.admin)]
+        .map(|(flag, address)| listener::bind_socket(flag, address));
+    let failed = listeners.iter().filter_map(|bound| bound.as_ref().err());
+    let failed = failed.chain([&status, &admin].into_iter().filter_map(|bound| bound.as_ref().err()));
+    let failed: Vec<String> = failed.map(ToString::to_string).collect();
+    if failed.is_empty() {
+        return Ok((listeners.into_iter().collect::<io::Result<_>>()?, status?, admin?));
+    }
+    Err(io::Error::other(failed.join("\n")))
+}
+
 fn reloader(
     settings: &Settings,
     shared: &Shared,
@@ -215,7 +227,6 @@ fn reloader(
         metrics: Arc::clone(&shared.metrics),
         served_ports: listeners.iter().map(|listener| listener.gateway_port).collect(),
         last_read: None,
-        unreadable: None,
         first: Some(first),
     }
 }

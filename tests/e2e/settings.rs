@@ -193,6 +193,13 @@ async fn a_port_that_is_taken_is_named_with_its_flag() -> anyhow::Result<()> {
             writeln!(problems, "{flag}: {message:?}")?;
         }
     }
+    let others = [TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?];
+    let (status, admin) = (others[0].local_addr()?, others[1].local_addr()?);
+    let all = [format!("--listen={address}"), format!("--status={status}"), format!("--admin={admin}")];
+    let message = refused(&folder, &all.each_ref().map(String::as_str)).await?;
+    for taken in [address.clone(), status.to_string(), admin.to_string()] {
+        assert!(message.contains(&format!("cannot listen on {taken}: ")), "all at once: {message}");
+    }
     let twice = format!("--listen=80={address},443={address}");
     let message = refused(&folder, &[&twice]).await?;
     assert!(message.contains("--listen") && message.contains("twice"), "{message}");

@@ -48,7 +48,11 @@ pub(crate) fn bind_socket(flag: &str, address: SocketAddr) -> io::Result<TcpList
         Ok(TcpListener::from(socket))
     };
     bind().map_err(|error: io::Error| {
-        io::Error::new(error.kind(), format!("{flag}: cannot listen on {address}: {error}"))
+        let advice = match error.kind() {
+            io::ErrorKind::AddrInUse => "; give another address, or end what listens there",
+            _ => "",
+        };
+        io::Error::new(error.kind(), format!("{flag}: cannot listen on {address}: {error}{advice}"))
     })
 }
 
