@@ -41,7 +41,7 @@ const HEALTH_TICK: Duration = Duration::from_millis(200);
 /// The directory holds documents/*.yaml (the routes), rollouts/model.yaml (the rollout, the same object as in a
 /// cluster), status/model.json (what was reached), routes/ (what the gateway reads, laid out like a mounted ConfigMap)
 /// and addresses.json. Edit the files, or use `turnout rollout ... --local DIR`. Started again over the same directory
-/// it goes on where it was, also after it was killed. Green and blue are scoring servers of its own: a revision R
+/// it goes on where it was, also after it was killed, once its documents are right. Green and blue are scoring servers of its own: a revision R
 /// answers "New Model R".
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -223,13 +223,20 @@ async fn wait_for_routes(directory: &Directory, workloads: &Workloads) -> anyhow
     let mount = Mount::new(directory.routes());
     let models: Vec<SocketAddr> = Backend::BOTH.into_iter().filter_map(|backend| workloads.address(backend)).collect();
     let deadline = Instant::now() + PUBLISH_TIMEOUT;
+    let mut told = Vec::new();
     loop {
         let text = mount.current()?.unwrap_or_default();
         if !text.is_empty() && models.iter().all(|model| names_port(&text, model.port())) {
             return Ok(());
         }
+        let problems = directory.problems();
         if Instant::now() > deadline {
-            bail!("no routes are published:\n{}", directory.problems().join("\n"));
+            bail!("no routes are published:\n{}", problems.join("\n"));
+        }
+        if told != problems {
+            problems.iter().for_each(|problem| eprintln!("problem: {problem}"));
+            eprintln!("waiting for routes that can be published");
+            told = problems;
         }
         tokio::time::sleep(LOOK).await;
     }

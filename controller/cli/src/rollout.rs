@@ -13,7 +13,7 @@ use crate::terminal::{Marks, can_redraw, redraw};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use turnout_rollout::{ModelRollout, RollbackRequest, Stage, Timestamp};
+use turnout_rollout::{Gate, ModelRollout, Plan, RollbackRequest, Stage, Target, Timestamp};
 
 /// How often gateways and backends are looked at while they are watched: nobody tells when they change.
 const WATCH_TICK: Duration = Duration::from_secs(2);
@@ -133,7 +133,9 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
         }
         Verb::Promote { name, to } => {
             let promote = &mut |rollout: &mut ModelRollout| {
-                rollout.promote(to).map(|target| format!("it is to go on to {target}"))
+                let target = rollout.promote(to)?;
+                let stop = next_stop(rollout, target).map(|stop| format!("; {stop}")).unwrap_or_default();
+                Ok(format!("it is to go on to {target}{stop}"))
             };
             change(&place, &name, output, promote).await
         }
@@ -161,6 +163,18 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
             change(&place, &name, output, roll_back).await
         }
     }
+}
+
+/// What keeps a rollout that was promoted from its target.
+fn next_stop(rollout: &ModelRollout, target: Stage) -> Option<String> {
+    if rollout.spec.paused {
+        return Some("it is paused until it is resumed".to_owned());
+    }
+    let plan = Plan::of(rollout).ok()?;
+    let reached = rollout.status.stage.and_then(Target::stage)?;
+    let closed = |stage: &&Stage| reached < **stage && **stage < target && plan.gate(**stage) != Gate::Open;
+    let stop = plan.stages().stages().iter().find(closed)?;
+    Some(format!("it stops at the gate of {stop}"))
 }
 
 /// Changes a rollout's spec. What the rollout does not allow is a result, not an error of usage.

@@ -10,7 +10,7 @@ use crate::rollout::{Name, warn_if_nobody_drives};
 use clap::Args;
 use serde_json::json;
 use std::time::{Duration, Instant};
-use turnout_rollout::{Backend, ModelRollout, Target};
+use turnout_rollout::{Backend, CommandError, ModelRollout, Plan, Target};
 
 /// The longest that a change can go unnoticed, if nothing tells of it.
 const TICK: Duration = Duration::from_secs(2);
@@ -63,6 +63,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
     let deadline = Instant::now() + arguments.timeout;
     let mut rollout = place.read(&name).await?;
     let goal = arguments.goal.goal();
+    arguments.goal.check(&rollout)?;
     let (mut told, mut trouble) = (String::new(), None);
     let (code, outcome) = loop {
         match goal.standing(&rollout) {
@@ -97,6 +98,16 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
 }
 
 impl GoalArguments {
+    /// What the rollout never comes to is not waited for.
+    fn check(&self, rollout: &ModelRollout) -> Result<(), CommandError> {
+        match (self.stage, Plan::of(rollout)) {
+            (Some(Target::Stage(stage)), Ok(plan)) if !plan.stages().contains(stage) => {
+                Err(CommandError::NotInPlan { stage, stages: plan.stages().clone() })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// As a client takes it; one of them is given.
     fn goal(&self) -> Goal {
         match (self.stage, self.safe_to_remove) {

@@ -130,10 +130,11 @@ async fn configuration(access: &Access) -> anyhow::Result<Config> {
             Config::from_custom_kubeconfig(kubeconfig, &options).await.context("the kubeconfig cannot be used")
         }
         None if access.context.is_some() => bail!("--context needs a kubeconfig, and there is none"),
-        None => Config::incluster().context(
+        None if std::env::var_os("KUBERNETES_SERVICE_HOST").is_none() => bail!(
             "there is no cluster to talk to: neither --kubeconfig nor KUBECONFIG nor ~/.kube/config nor the service \
-             account of a pod; for a directory give --local DIR",
+             account of a pod; rollout and wait work over a directory, too: give --local DIR"
         ),
+        None => Config::incluster().context("the service account of this pod cannot be used"),
     }
 }
 

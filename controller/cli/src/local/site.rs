@@ -77,6 +77,8 @@ pub(crate) type LocalDriver = Driver<LocalSite>;
 /// Takes the directory, or fails if another driver has it.
 pub(crate) fn driver(directory: Directory, notices: mpsc::UnboundedSender<Notice>) -> anyhow::Result<LocalDriver> {
     let lock = directory.lock_as_driver()?;
+    // Those of the last driver are not this one's.
+    directory.write_problems(&[])?;
     let mount = Mount::new(directory.routes());
     let (world, problems) = (World::default(), Vec::new());
     let site = LocalSite {

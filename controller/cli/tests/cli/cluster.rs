@@ -97,7 +97,8 @@ fn each_verb_writes_only_the_fields_that_it_changes() {
     let promoted = json!({"target": "Blue_100", "approval": approval});
     check(&Bed::at_blue_50(), &["promote"], "it is to go on to Blue_100", &promoted);
     let promoted = json!({"target": "Green_100", "approval": approval});
-    check(&Bed::at_blue_50(), &["promote", "--to", "Green_100"], "it is to go on to Green_100", &promoted);
+    let done = "it is to go on to Green_100; it stops at the gate of Blue_100";
+    check(&Bed::at_blue_50(), &["promote", "--to", "Green_100"], done, &promoted);
     check(&Bed::at_blue_50(), &["rollback"], "the candidate is to go back", &json!({"target": "Rollback"}));
 }
 

@@ -70,6 +70,7 @@ fn exit_codes_tell_a_time_out_from_a_refusal_and_from_bad_usage() {
     check(&["rollout", "start", "--revision", "sha256:3f2a"], 2, "is no value of a label");
     check(&["rollout", "status", "other"], 2, "there is no rollout other");
     check(&["wait", "--stage", "Green_100", "--timeout", "0s"], 3, "timed out");
+    check(&["wait", "--stage", "Blue_51"], 2, "Blue_51 is no stage of this rollout: it passes Blue_0, Blue_50, ");
     check(&["wait", "--idle", "--stage", "Blue_0"], 2, "cannot be used with");
     for command in [["rollout", "list"], ["wait", "--idle"]] {
         let ran = turnout(&command);
@@ -172,8 +173,12 @@ fn a_paused_rollout_stays_until_it_is_resumed() {
     local.done(&["rollout", "start", "--revision", "B", "--to", "Blue_50"]);
     eventually("the phase Paused", || (local.status()["status"]["phase"] == "Paused").then_some(()));
     assert_eq!(local.status()["status"]["stage"], "Blue_0");
+    let promoted = local.done(&["rollout", "promote", "--to", "Blue_100"]).stdout;
+    assert!(promoted.ends_with("it is to go on to Blue_100; it is paused until it is resumed\n"), "{promoted}");
     local.done(&["rollout", "resume"]);
     wait_for(&local, &["--stage", "Blue_50"]);
+    let promoted = local.done(&["rollout", "promote", "--to", "Green_100"]).stdout;
+    assert!(promoted.ends_with("it is to go on to Green_100; it stops at the gate of Blue_100\n"), "{promoted}");
 }
 
 #[test]
@@ -239,6 +244,22 @@ fn a_bad_document_changes_nothing_and_is_told_until_it_is_good_again() {
     std::fs::write(&file, good.replace("exact: green", "exact: gruen")).unwrap();
     eventually("the new routes", || published().contains("gruen").then_some(()));
     eventually("that nothing is wrong any more", || (local.status()["problems"] == json!([])).then_some(()));
+}
+
+#[test]
+fn the_problems_of_a_start_that_failed_are_told_at_once_and_forgotten_by_the_next() {
+    let mut local = Local::start();
+    local.kill();
+    let file = local.path().join("documents/routes.yaml");
+    let good = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, good.replace("destination:", "destinatoin:")).unwrap();
+    let failing = Running::start(&["local", "--listen", "127.0.0.1:0", "--dir", local.path().to_str().unwrap()]);
+    failing.wait_for_remark("destinatoin: unknown field");
+    let ran = failing.end();
+    assert!(ran.code == 2 && ran.stderr.contains("no routes are published"), "{ran:?}");
+    std::fs::write(&file, good).unwrap();
+    local.start_again();
+    assert_eq!(local.status()["problems"], json!([]));
 }
 
 #[test]

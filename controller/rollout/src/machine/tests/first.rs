@@ -107,7 +107,7 @@ fn without_a_revision_the_documents_keep_their_weights() {
     let mut scene = first(&json!({"revision": null}));
     let decision = scene.decide();
     assert_eq!((decision.weights, scene.phase()), (None, Phase::Idle));
-    assert_eq!(scene.message(), "nothing to roll out: spec.revision is not set");
+    assert!(scene.message().starts_with("nothing to roll out: spec.revision is not set"), "{}", scene.message());
 }
 
 #[test]
