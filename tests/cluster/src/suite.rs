@@ -76,7 +76,7 @@ impl Suite {
             return ExitCode::SUCCESS;
         }
         if !is_full() && env::var(SLOW).as_deref() != Ok("1") {
-            println!("the suite {} is left out, since it starts a cluster (as root, with Go): set {SLOW}=1 to run it", self.name);
+            println!("the suite {} is left out: it starts a cluster, as root; set {SLOW}=1 to run it", self.name);
             return ExitCode::SUCCESS;
         }
         let chosen: Vec<&Named> = self.cases.iter().filter(|case| is_chosen(case.name, &words)).collect();

@@ -122,7 +122,9 @@ impl Draft<'_> {
     fn line(&self) -> String {
         let text = match (&self.wait, self.status.position()) {
             (Some((_, text)), _) => text.clone(),
-            (None, None) => "nothing to roll out: spec.revision is not set (`turnout rollout start --revision` sets it)".to_owned(),
+            (None, None) => {
+                "nothing to roll out: spec.revision is not set (`turnout rollout start --revision` sets it)".to_owned()
+            }
             (None, Some(_)) if self.done => self.end_line(),
             (None, Some(_)) => "reached".to_owned(),
         };
