@@ -81,7 +81,9 @@ fn destination(explanation: &Explanation) -> Explanation {
         Explanation::Forward { route, backends, .. } => {
             route.clear();
             backends.sort_by(|one: &Share, other| one.backend.cmp(&other.backend));
-            backends.iter_mut().for_each(|share| share.advice = None);
+            for share in backends {
+                share.advice = None;
+            }
         }
         Explanation::Redirect { route, .. } => *route = None,
         Explanation::DirectResponse { route, .. } => route.clear(),

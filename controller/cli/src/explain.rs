@@ -82,11 +82,11 @@ fn describe(explanation: &Explanation) -> String {
         Explanation::Redirect { route: None, .. } => "rule   httpsRedirect of the Gateway\n".to_owned(),
         Explanation::NoRoute { .. } => String::new(),
     };
-    let warnings = match explanation {
-        Explanation::NoRoute { warnings } => warnings.iter().map(|warning| format!("\nwarning: {warning}")).collect(),
-        _ => String::new(),
-    };
-    format!("{rule}to     {}{warnings}", outcomes(explanation).join("\n       "))
+    let mut lines = vec![format!("{rule}to     {}", outcomes(explanation).join("\n       "))];
+    if let Explanation::NoRoute { warnings } = explanation {
+        lines.extend(warnings.iter().map(|warning| format!("warning: {warning}")));
+    }
+    lines.join("\n")
 }
 
 /// In one line where a request goes.

@@ -234,7 +234,9 @@ async fn wait_for_routes(directory: &Directory, workloads: &Workloads) -> anyhow
             bail!("no routes are published:\n{}", problems.join("\n"));
         }
         if told != problems {
-            problems.iter().for_each(|problem| eprintln!("problem: {problem}"));
+            for problem in &problems {
+                eprintln!("problem: {problem}");
+            }
             eprintln!("waiting for routes that can be published");
             told = problems;
         }
