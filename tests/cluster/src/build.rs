@@ -141,6 +141,11 @@ impl Programs {
     }
 }
 
+/// Writes an image of this program, which is `/NAME` in it, for a user without privileges.
+pub(crate) fn write_image(reference: &str, name: &str, program: &Path, archive: &Path) -> Result<()> {
+    archive::write(reference, name, program, archive::UNPRIVILEGED, archive)
+}
+
 /// Fails unless a cluster can be started on this machine, after installing what is missing.
 pub(crate) fn prepare_host() -> Result<()> {
     let _turn = take_turn()?;

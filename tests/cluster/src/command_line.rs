@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::build::{Image, Programs};
 use crate::cluster::{Cluster, Daemon, Dns, Options};
-use crate::{istio, keeper, load};
+use crate::{drivers, istio, keeper, load};
 
 /// A real Kubernetes node on this machine, in namespaces of its own, without a registry. Needs root.
 #[derive(Parser)]
@@ -85,6 +85,9 @@ enum Verb {
         /// Istio's programs too.
         #[arg(long)]
         istio: bool,
+        /// Argo Rollouts, Flagger and Prometheus too.
+        #[arg(long)]
+        drivers: bool,
     },
     #[command(hide = true)]
     Keep {
@@ -164,10 +167,13 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Load { which, archive } => Cluster::attach(which.index)?.load_image(&archive)?,
         Verb::Stop { which, daemon } => Cluster::attach(which.index)?.stop(daemon)?,
         Verb::Start { which, daemon } => Cluster::attach(which.index)?.start(daemon)?,
-        Verb::Build { images, istio } => {
+        Verb::Build { images, istio, drivers } => {
             build(&images)?;
             if istio {
                 istio::build()?;
+            }
+            if drivers {
+                drivers::build()?;
             }
         }
         Verb::Keep { index, workshop } => block_on(keeper::run(index, &workshop))?,

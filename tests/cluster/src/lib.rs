@@ -6,7 +6,8 @@
 //!
 //! # A suite
 //! A suite is a `[[test]]` with `harness = false` whose `main` runs a [`Suite`]: cases, one after another, on one
-//! cluster. It runs where `TURNOUT_SLOW=1`, as root, and with every repeat where `TURNOUT_SLOW=full`:
+//! cluster. It runs where `TURNOUT_SLOW=1`, as root, and with every repeat where `TURNOUT_SLOW=full`; one of the long run
+//! ([`Suite::of_the_long_run`]) only there:
 //!
 //! ```text
 //! fn main() -> ExitCode {
@@ -37,6 +38,7 @@
 //! | serve models | [`Model`], and [`Cluster::tell_model`] to make one unready or slow |
 //! | install the chart | [`release`] |
 //! | have models, routes, a rollout and a gateway | [`Scene`] |
+//! | be driven by Argo Rollouts or Flagger | [`Driver`] |
 //! | hold answers against weights | [`SplitLoad`] |
 //! | be the cloud | [`Cluster::give_address`] |
 //! | send load, ask once | [`LoadProcess`], [`client`], [`Cluster::resolve`] |
@@ -58,6 +60,7 @@ mod cluster;
 #[doc(hidden)]
 pub mod command_line;
 mod control;
+mod drivers;
 pub mod istio;
 mod keeper;
 mod lines;
@@ -76,6 +79,7 @@ mod suite;
 pub use addresses::Addresses;
 pub use build::{Image, Programs};
 pub use cluster::{Cluster, Daemon, Dns, NODE, Options};
+pub use drivers::Driver;
 pub use load::{KindReport, LoadProcess, LoadReport, LoadSpec, RequestKind, ToldBy};
 pub use model::{Model, PORT, probe};
 pub use scene::Scene;

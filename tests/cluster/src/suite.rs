@@ -2,7 +2,8 @@
 //! harness of Rust because a cluster has to outlive the cases and be gone after them, and because one that is left out
 //! has to say so.
 //!
-//! It runs only where `TURNOUT_SLOW=1`, or with every repeat where `TURNOUT_SLOW=full`; a cluster that leaves a trace is a failure like any other.
+//! It runs only where `TURNOUT_SLOW=1`, or with every repeat where `TURNOUT_SLOW=full`, and one of the long run only
+//! there; a cluster that leaves a trace is a failure like any other.
 
 use std::env;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -30,6 +31,7 @@ pub struct Suite {
     name: &'static str,
     options: Options,
     cases: Vec<Named>,
+    is_of_the_long_run: bool,
 }
 
 #[derive(Debug)]
@@ -48,7 +50,13 @@ enum Outcome {
 impl Suite {
     /// A suite without cases, for a cluster of this kind.
     pub fn new(name: &'static str, options: Options) -> Self {
-        Self { name, options, cases: Vec::new() }
+        Self { name, options, cases: Vec::new(), is_of_the_long_run: false }
+    }
+
+    /// The same only where every repeat is wanted: what it is made of takes too long for the gate of every change.
+    #[must_use]
+    pub fn of_the_long_run(self) -> Self {
+        Self { is_of_the_long_run: true, ..self }
     }
 
     /// With this case, which any cluster serves.
@@ -75,8 +83,8 @@ impl Suite {
             self.cases.iter().for_each(|case| println!("{}: test", case.name));
             return ExitCode::SUCCESS;
         }
-        if !is_full() && env::var(SLOW).as_deref() != Ok("1") {
-            println!("the suite {} is left out: it starts a cluster, as root; set {SLOW}=1 to run it", self.name);
+        if let Some(why) = self.why_left_out(env::var(SLOW).unwrap_or_default().as_str()) {
+            println!("the suite {} is left out: {why}", self.name);
             return ExitCode::SUCCESS;
         }
         let chosen: Vec<&Named> = self.cases.iter().filter(|case| is_chosen(case.name, &words)).collect();
@@ -90,6 +98,16 @@ impl Suite {
                 println!("the suite {} has no cluster: {error:#}", self.name);
                 ExitCode::FAILURE
             }
+        }
+    }
+
+    fn why_left_out(&self, slow: &str) -> Option<&'static str> {
+        match slow {
+            "full" => None,
+            "1" if !self.is_of_the_long_run => None,
+            "1" => Some("it belongs to the long run; set TURNOUT_SLOW=full"),
+            _ if self.is_of_the_long_run => Some("it starts a cluster, as root; set TURNOUT_SLOW=full"),
+            _ => Some("it starts a cluster, as root; set TURNOUT_SLOW=1"),
         }
     }
 
@@ -151,6 +169,19 @@ fn report(name: &str, run: impl FnOnce() -> Outcome) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_gate_leaves_out_what_belongs_to_the_long_run() {
+        let check = |suite: &Suite, slow: &str, runs: bool| {
+            assert_eq!(suite.why_left_out(slow).is_none(), runs, "{slow}: {suite:?}");
+        };
+        let suite = Suite::new("gate", Options::default());
+        let long = Suite::new("long", Options::default()).of_the_long_run();
+        for (slow, in_the_gate, in_the_long_run) in [("", false, false), ("1", true, false), ("full", true, true)] {
+            check(&suite, slow, in_the_gate);
+            check(&long, slow, in_the_long_run);
+        }
+    }
 
     #[test]
     fn cases_are_chosen_by_a_part_of_their_name() {
