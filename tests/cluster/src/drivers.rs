@@ -1,8 +1,8 @@
 //! What others made to roll out versions by writing into Istio's objects, and here drives Turnout in its place: Argo
 //! Rollouts and Flagger, and the Prometheus that Flagger asks. Each is compiled from its own module, as it is.
 //!
-//! They take a quarter of an hour on two cores without a warm Go build cache, so only `drivers`, a suite of the long
-//! run, makes them.
+//! They take five minutes on two cores without a warm Go build cache, so only `drivers`, a suite of the long run, makes
+//! them.
 
 use std::fs;
 use std::path::PathBuf;
@@ -73,7 +73,7 @@ impl Driver {
         }
     }
 
-    /// Prometheus finds its targets in every cloud, and is a third as large where it need not.
+    /// Prometheus knows how to find targets in every cloud; here it asks DNS, and compiles nothing of the rest.
     fn tags(self) -> &'static str {
         match self {
             Self::ArgoRollouts | Self::Flagger => "",

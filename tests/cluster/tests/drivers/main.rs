@@ -1,0 +1,21 @@
+//! Turnout where others decide: Argo Rollouts and Flagger, unmodified, write into the VirtualServices and
+//! DestinationRules of a cluster that has no Istio, and Turnout's gateways do what stands there.
+
+mod argo;
+mod flagger;
+mod prometheus;
+mod scene;
+
+use std::process::ExitCode;
+
+use turnout_cluster::{Image, Options, Suite};
+
+fn main() -> ExitCode {
+    let images = vec![Image::Controller, Image::Model, Image::Proxy];
+    Suite::new("drivers", Options { images, ..Options::default() })
+        .of_the_long_run()
+        .node_case("argo_rollouts_drives_two_services", argo::drives_two_services)
+        .node_case("argo_rollouts_drives_two_subsets", argo::drives_two_subsets)
+        .node_case("flagger_promotes_and_rolls_back_by_its_own_metrics", flagger::promotes_and_rolls_back)
+        .run()
+}
