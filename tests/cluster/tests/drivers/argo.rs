@@ -115,6 +115,8 @@ fn walk(scene: Scene<'_>, canary: &Value) -> Result<()> {
     scene.await_status("rollout", "blue is stable", is_stable)?;
     load.settle("promoted", Weights { green: 0, blue: 100 })?;
     await_no_header_route(&scene)?;
+    scene.await_departure()?;
+    load.check("green is gone", Weights { green: 0, blue: 100 })?;
 
     deploy(&scene, "green", &canary)?;
     await_pause(&scene, FIRST_PAUSE)?;
@@ -124,6 +126,8 @@ fn walk(scene: Scene<'_>, canary: &Value) -> Result<()> {
     load.settle("the next canary at 50", Weights { green: 50, blue: 50 })?;
     scene.await_header_route("the next canary", "green")?;
     abort(&scene, &mut load)?;
+    scene.await_departure()?;
+    load.check("the canary is gone", Weights { green: 0, blue: 100 })?;
     load.finish()?;
     scene.leave()
 }

@@ -37,12 +37,16 @@ pub(crate) fn promotes_and_rolls_back(cluster: &Cluster) -> Result<()> {
     suspend(&scene, false)?;
     await_phase(&scene, "Succeeded")?;
     load.settle("promoted", Weights { green: 0, blue: 100 })?;
+    scene.await_departure()?;
+    load.check("the canary is gone", Weights { green: 0, blue: 100 })?;
 
     // Too slow, but no request fails by it.
     scene.apply(&model("green", SLOW_MS))?;
     await_weight(&scene, 25)?;
     await_phase(&scene, "Failed")?;
     load.settle("rolled back", Weights { green: 0, blue: 100 })?;
+    scene.await_departure()?;
+    load.check("the bad version is gone", Weights { green: 0, blue: 100 })?;
     load.finish()?;
     check_events(&scene)?;
     scene.leave()

@@ -18,6 +18,7 @@ const VALUES: [&str; 2] = ["documents.source=objects", "crds.istio.install=true"
 /// The header that a rule for one version asks for.
 const HEADER: &str = "x-api-version";
 const ASKED: u64 = 500;
+const REPLICAS: u32 = 2;
 
 /// A namespace of its own, governed by the release.
 pub(crate) struct Scene<'cluster> {
@@ -84,6 +85,15 @@ impl<'cluster> Scene<'cluster> {
         })
     }
 
+    /// Returns when the pods of the version that lost are gone, which is when a gateway that still knows them would fail.
+    pub(crate) fn await_departure(&self) -> Result<()> {
+        self.cluster.wait_until("the pods of one version alone are left", DEADLINE, || {
+            let pods = self.cluster.list(self.namespace, "pods", "")?;
+            ensure!(pods.len() == REPLICAS as usize, "there are {} pods", pods.len());
+            Ok(())
+        })
+    }
+
     /// Takes the namespace away, so that the next case has the machine for itself.
     pub(crate) fn leave(self) -> Result<()> {
         self.cluster.delete_namespace(self.namespace)
@@ -94,6 +104,7 @@ impl<'cluster> Scene<'cluster> {
 pub(crate) fn model(version: &str, delay_ms: u32) -> Value {
     let mut model = Model::new(MODEL, version, version, version);
     (model.is_labelled, model.pre_stop_seconds, model.delay_ms) = (false, PRE_STOP_SECONDS, delay_ms);
+    model.replicas = REPLICAS;
     model.deployment()
 }
 
