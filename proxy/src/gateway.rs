@@ -33,7 +33,7 @@ use std::cell::RefCell;
 use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
-use turnout_routes::router::{Decision, Draws, LocalAnswer};
+use turnout_routes::router::{Decision, Draws, Forward, LocalAnswer, Target};
 
 /// One worker's gateway.
 pub(crate) struct Gateway {
@@ -104,7 +104,10 @@ impl Gateway {
             detail.rule = Some(Arc::clone(&route.rule));
         }
         let local = match &decision {
-            Decision::Forward(forward) => return self.forward(snapshot, forward, inbound, record).await,
+            Decision::Forward(forward) => {
+                let forward = Forward { target: self.present(snapshot, forward), ..*forward };
+                return self.forward(snapshot, &forward, inbound, record).await;
+            }
             Decision::NoRoute => self.error(GatewayError::NoRoute, inbound),
             Decision::ToHttps(redirection) => Answer::redirect(redirection),
             Decision::Answer(answer) => match &answer.content {
@@ -114,6 +117,19 @@ impl Gateway {
             .governed_by(answer.route),
         };
         local.leaving(inbound.body.take())
+    }
+
+    /// Whom the weights chose, or, where DNS has no address of it at this moment, one of the others by their weights. A
+    /// server of DNS may go on for half a minute to say that there is nobody, while pods are ready and somebody who
+    /// looks at them alone gives them weight.
+    fn present<'s>(&self, snapshot: &WorkerSnapshot, forward: &Forward<'s>) -> &'s Target {
+        let chosen = forward.target;
+        let is_present = |target: &Target| target.backend.is_ok_and(|id| snapshot.upstreams[id.0].has_endpoints());
+        // What the documents leave without an endpoint stays so, as in Istio.
+        if !forward.split.is_by_weight() || chosen.warning.is_some() || is_present(chosen) {
+            return chosen;
+        }
+        forward.split.draw_among(self.random.next_u64(), is_present).unwrap_or(chosen)
     }
 
     /// The answer to a request that goes no further.

@@ -194,6 +194,46 @@ async fn no_such_name_and_no_address_are_no_endpoints() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A driver gives weight to pods that are ready before DNS has them.
+#[tokio::test]
+async fn weights_go_to_those_who_have_an_address() -> anyhow::Result<()> {
+    let started = Pods::start(&[2, 3, 4]).await?;
+    let dns = DnsServer::start().await?;
+    let name = |service: &str| format!("{service}.default.svc.cluster.local");
+    let services = ["one", "two", "new"].map(|service| dns_service(service, started.port, &[])).concat();
+    let to = |service: &str| format!("destination: {{host: {service}, port: {{number: 5001}}}}");
+    let split = |[one, two, new]: [u32; 3]| {
+        let route = [("one", one), ("two", two), ("new", new)];
+        let route = route.map(|(service, weight)| format!("{{{}, weight: {weight}}}", to(service))).join(", ");
+        let pin = format!("- match: [{{uri: {{exact: /pin}}}}]\n  route: [{{{}}}]", to("new"));
+        services.clone() + &virtual_service(&format!("{pin}\n- route: [{route}]"))
+    };
+    dns.say(&name("one"), addresses(&[2], 1));
+    dns.say(&name("two"), addresses(&[3], 1));
+    dns.say(&name("new"), Answer::NoSuchName);
+    let mut bed = start(started.backends, &dns, &split([1, 1, 98])).await?;
+    endpoints(&bed, 2).await?;
+    // One of 10^12 runs misses one of two.
+    assert_eq!(served_by(&bed, 40).await?, pods(&[2, 3]));
+    let pinned = bed.send(&RawRequest::get("/pin")).await?;
+    assert_eq!((pinned.status, pinned.header("x-turnout-reason")), (503, Some("backend_absent")), "a pin has no other");
+
+    // Who has no weight gets nothing in another's place.
+    bed.publish(&split([0, 0, 100])).await?;
+    let alone = bed.send(&RawRequest::get("/")).await?;
+    assert_eq!((alone.status, alone.header("x-turnout-reason")), (503, Some("backend_absent")));
+
+    bed.publish(&split([0, 1, 99])).await?;
+    assert_eq!(served_by(&bed, 10).await?, pods(&[3]));
+    dns.say(&name("new"), addresses(&[4], 1));
+    eventually(LONG, || async {
+        let seen = served_by(&bed, 10).await?;
+        ensure!(seen.contains("pod-4"), "{seen:?}");
+        Ok(())
+    })
+    .await
+}
+
 #[tokio::test]
 async fn a_server_that_fails_leaves_the_last_answer() -> anyhow::Result<()> {
     keeps_the_last_answer(Answer::Failure).await

@@ -120,6 +120,12 @@ impl WorkerUpstream {
         }
     }
 
+    /// Whether anybody is known who could be asked.
+    pub(crate) fn has_endpoints(&self) -> bool {
+        self.refresh();
+        !self.current.borrow().endpoints.is_empty()
+    }
+
     /// Makes one try: chooses an endpoint, takes a connection to it, sends, and returns its answer. `destination` is told
     /// where the try goes as soon as that is known, so that it says so even of one that is given up on the way.
     ///

@@ -69,9 +69,7 @@ impl Split {
 
     /// Draws a ticket from a uniformly random number; each ticket is as likely as any other to within 2^-32.
     pub fn draw(&self, random: u64) -> Ticket {
-        // The high half of the product maps the whole range of `random` onto the tickets without a division.
-        let product = u128::from(random) * u128::from(self.tickets());
-        Ticket(u64::try_from(product >> 64).unwrap_or(0))
+        Ticket(below(self.tickets(), random))
     }
 
     /// The ticket of that number, if there is one: for exact tests and for those who hash instead of drawing.
@@ -86,6 +84,20 @@ impl Split {
         &self.targets[index.min(self.targets.len() - 1)]
     }
 
+    /// Draws, from a uniformly random number, among the targets that are wanted, by their weights.
+    pub fn draw_among(&self, random: u64, is_wanted: impl Fn(&Target) -> bool) -> Option<&Target> {
+        let wanted = || self.targets.iter().filter(|target| is_wanted(target));
+        let tickets: u64 = wanted().map(|target| u64::from(target.weight)).sum();
+        let mut ticket = below(tickets, random);
+        wanted().find(|target| match ticket.checked_sub(u64::from(target.weight)) {
+            Some(rest) => {
+                ticket = rest;
+                false
+            }
+            None => true,
+        })
+    }
+
     /// A target's share of the tickets, 0 to 1.
     #[expect(clippy::cast_precision_loss, reason = "a share for people needs no more than 53 bits")]
     pub fn share(&self, target: &Target) -> f64 {
@@ -96,6 +108,12 @@ impl Split {
     pub fn targets(&self) -> &[Target] {
         &self.targets
     }
+}
+
+/// Maps the whole range of `random` onto the numbers below `count` without a division: by the high half of the product.
+fn below(count: u64, random: u64) -> u64 {
+    let product = u128::from(random) * u128::from(count);
+    u64::try_from(product >> 64).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -139,6 +157,28 @@ mod tests {
         check(&[60, 0, 0, 1], &[60, 1]);
         check(&[0], &[1]);
         check(&[30], &[30]);
+    }
+
+    #[test]
+    fn those_who_are_wanted_share_by_their_weights() {
+        let check = |weights: &[u32], wanted: &[u32], expected: &[(u32, u64)]| {
+            let split = split(weights);
+            let tickets: u64 = wanted.iter().copied().map(u64::from).sum();
+            let mut counts = std::collections::BTreeMap::new();
+            for number in 0..tickets {
+                // The smallest random number that stands for this one.
+                let random =
+                    u64::try_from((u128::from(number) << 64).div_ceil(u128::from(tickets))).expect("below 2^64");
+                let target = split.draw_among(random, |target| wanted.contains(&target.weight)).expect("one is wanted");
+                *counts.entry(target.weight).or_default() += 1;
+            }
+            assert_eq!(counts.into_iter().collect::<Vec<(u32, u64)>>(), expected, "{wanted:?} of {weights:?}");
+        };
+        check(&[75, 25], &[75], &[(75, 75)]);
+        check(&[75, 25], &[25], &[(25, 25)]);
+        check(&[50, 30, 20], &[20, 30], &[(20, 20), (30, 30)]);
+        check(&[50, 30, 20], &[20, 50], &[(20, 20), (50, 50)]);
+        assert!(split(&[50, 50]).draw_among(u64::MAX, |_| false).is_none());
     }
 
     #[test]
