@@ -79,7 +79,8 @@ fn canary(scene: &Scene<'_>) -> Value {
             },
             "analysis": {
                 "interval": "10s",
-                "threshold": 3,
+                // It counts as a failure that nothing is measured yet, for as long as DNS does not tell of the pods.
+                "threshold": 6,
                 "stepWeight": 25,
                 "maxWeight": 50,
                 "metrics": [

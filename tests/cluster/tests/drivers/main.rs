@@ -8,11 +8,12 @@ mod scene;
 
 use std::process::ExitCode;
 
-use turnout_cluster::{Image, Options, Suite};
+use turnout_cluster::{Dns, Image, Options, Suite};
 
 fn main() -> ExitCode {
     let images = vec![Image::Controller, Image::Model, Image::Proxy];
-    Suite::new("drivers", Options { images, ..Options::default() })
+    // Drivers move weights when pods are ready, which is before a DNS server that caches tells of them.
+    Suite::new("drivers", Options { images, dns: Dns::Cached, ..Options::default() })
         .of_the_long_run()
         .node_case("argo_rollouts_drives_two_services", argo::drives_two_services)
         .node_case("argo_rollouts_drives_two_subsets", argo::drives_two_subsets)
