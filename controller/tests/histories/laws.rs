@@ -5,6 +5,7 @@
 //! stale list is not held to the laws that this list decides, but to all others.
 
 mod facts;
+mod istio;
 mod managed;
 mod published;
 mod status;
@@ -13,8 +14,10 @@ mod writes;
 pub(crate) use facts::{Facts, weights};
 
 use crate::api::Effect;
+use crate::api::store::Part;
 use crate::world::World;
 use crate::world::cast::App;
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use turnout_rollout::Backend;
@@ -40,6 +43,8 @@ pub(crate) struct Window {
     moments: Vec<Rc<Facts>>,
     /// The kinds of which some answer was older than the round.
     pub(crate) stale: BTreeSet<&'static str>,
+    /// Istio mode: the VirtualServices as the controller read them last.
+    pub(crate) rules: BTreeMap<App, Value>,
 }
 
 /// What the histories have shown, so that a test knows that it tested something.
@@ -63,7 +68,7 @@ pub(crate) struct Laws {
 
 impl Window {
     pub(crate) fn begin(facts: Rc<Facts>) -> Self {
-        Self { moments: vec![facts], stale: BTreeSet::new() }
+        Self { moments: vec![facts], stale: BTreeSet::new(), rules: BTreeMap::new() }
     }
 
     pub(crate) fn note(&mut self, facts: &Rc<Facts>) {
@@ -83,6 +88,12 @@ impl Window {
     /// Nobody has published by hand since it began.
     fn is_unmeddled(&self, world: &World) -> bool {
         self.moments.iter().all(|facts| facts.meddled == world.meddled)
+    }
+
+    /// The gateways that were there all the time, where a rollout's weights are theirs.
+    fn gateways_of(&self, app: App) -> Vec<&str> {
+        let is_theirs = self.moments.first().is_some_and(|facts| !facts.is_in_istio_mode(app));
+        if is_theirs { self.gateways() } else { Vec::new() }
     }
 
     /// The gateways that were there all the time.
@@ -117,11 +128,12 @@ impl Laws {
         match effect.key.plural {
             "deployments" => self.check_deployment(world, window, effect)?,
             "controllerrevisions" => self.check_stored(world, window, effect)?,
+            "virtualservices" if effect.part == Part::Main => self.check_rule(world, window, effect)?,
             _ => {}
         }
         writes::check(world, effect)?;
         for app in world.apps() {
-            if effect.key == app.rollout() && effect.part == crate::api::store::Part::Status {
+            if effect.key == app.rollout() && effect.part == Part::Status {
                 self.check_status(world, window, app, effect)?;
             }
         }
@@ -163,8 +175,11 @@ pub(crate) fn check_idle(world: &World, app: App, backend: Backend) -> Checked {
 fn check_no_weight(world: &World, app: App, backend: Backend) -> Checked {
     const LAW: &str = "what is called safe to remove has no weight and no requests";
     let (name, upstream) = (app.name(), app.upstream(backend));
-    let published = world.published().map_or(0, |table| table.weight(&upstream));
+    let published = world.weights(app).map_or(0, |weights| weights.of(backend));
     law(published == 0, LAW, || format!("{name}: {backend} has weight {published} in what is published"))?;
+    if world.model(app).is_in_istio_mode() {
+        return Ok(());
+    }
     // One that takes no connections and does not answer has gone, as far as anybody can tell.
     for gateway in world.gateways.iter().filter(|gateway| !(gateway.leaving && gateway.silent)) {
         let weight = gateway.weight(&upstream);

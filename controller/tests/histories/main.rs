@@ -8,6 +8,9 @@
 //! - `TURNOUT_HISTORIES=500` lives as many as it says;
 //! - `TURNOUT_SEED=123` lives that one and, if it breaks a law, prints it made short, with all that happened in it.
 //!
+//! The seed also chooses the shape (`history/shape.rs`): external or managed workloads, gateway or Istio mode, one or two
+//! namespaces. A run of a hundred or more fails where histories of some shape did not get far enough to show anything.
+//!
 //! Watches are not simulated: they are only hints that wake the loop, so a watch that drops or repeats events is a round
 //! that comes late, or once more, and rounds come here whenever the history says.
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]

@@ -37,6 +37,7 @@ pub(crate) struct Beginning {
     pub(crate) objects: bool,
     /// Gateways find pods by headless twins; else Services by their cluster IPs.
     pub(crate) twins: bool,
+    /// Without any the controller publishes for none.
     pub(crate) gateways: u8,
     pub(crate) models: BTreeMap<App, Model>,
 }
@@ -58,6 +59,11 @@ impl Model {
     /// The controller makes its Deployments; green is the first template.
     pub(crate) fn is_managed(&self) -> bool {
         self.spec["workload"] == "Managed"
+    }
+
+    /// Its weights are those of its VirtualService in the cluster.
+    pub(crate) fn is_in_istio_mode(&self) -> bool {
+        self.spec["mode"] == "Istio"
     }
 }
 
@@ -83,6 +89,8 @@ pub(crate) struct World {
     pub(crate) claims: [[bool; 2]; App::COUNT],
     /// Managed: the template that people asked for last, where that is all that they asked for.
     pub(crate) asked: [Option<u8>; App::COUNT],
+    /// Istio mode: when a controller gave the rule other weights last.
+    pub(crate) patched_at: [u64; App::COUNT],
     /// The namespaces that controllers are kept from.
     pub(crate) bars: BTreeMap<&'static str, bar::Bar>,
     /// How often somebody has published by hand.
@@ -106,6 +114,7 @@ impl World {
             good_forms: [const { Vec::new() }; App::COUNT],
             claims: [[false; 2]; App::COUNT],
             asked: [None; App::COUNT],
+            patched_at: [0; App::COUNT],
             bars: BTreeMap::new(),
             meddled: 0,
             beginning,
@@ -141,7 +150,7 @@ impl World {
             namespaces: self.namespaces().into_iter().map(str::to_owned).collect(),
             namespace: SYSTEM.to_owned(),
             identity: "controller".to_owned(),
-            gateway_service: Some(GATEWAYS.to_owned()),
+            gateway_service: self.has_gateways().then(|| GATEWAYS.to_owned()),
             gateway_status_port: cast::STATUS_PORT,
             routes_configmap: ROUTES.to_owned(),
             documents: if objects { DocumentSource::Objects } else { DocumentSource::ConfigMap(DOCUMENTS.to_owned()) },
@@ -149,6 +158,10 @@ impl World {
             lease: "turnout-controller".to_owned(),
             listen: ([127, 0, 0, 1], 0).into(),
         }
+    }
+
+    pub(crate) fn has_gateways(&self) -> bool {
+        self.beginning.gateways > 0
     }
 
     pub(crate) fn apps(&self) -> Vec<App> {
@@ -184,7 +197,18 @@ impl World {
 
     /// The weights that a model's rule has where its data plane reads them.
     pub(crate) fn weights(&self, app: App) -> Option<Weights> {
+        if self.model(app).is_in_istio_mode() {
+            return cast::split(self.store.get(&app.virtual_service())?, app).map(|(_, weights)| weights);
+        }
         self.published().map(|table| crate::laws::weights(&table, app))
+    }
+
+    /// A controller gave a rule weights. One that comes late may give those of an older position, once.
+    pub(crate) fn patched(&mut self, app: App, given: Weights) {
+        self.patched_at[app.0] = self.store.now.0;
+        if self.status(app).weights != Some(given) {
+            self.claims[app.0] = [false; 2];
+        }
     }
 
     /// Deployments, pods and EndpointSlices do what they have to, to the end.
@@ -341,6 +365,10 @@ impl World {
         let object = draft.virtual_service(app);
         if draft.is_good() {
             self.good_forms[app.0].push(normal_form(&only_document(&object)));
+        }
+        // In Istio mode whoever writes the document writes the weights, too.
+        if self.model(app).is_in_istio_mode() {
+            self.claims[app.0] = [false; 2];
         }
         if self.beginning.objects {
             let key = app.virtual_service();

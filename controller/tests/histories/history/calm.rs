@@ -4,7 +4,7 @@
 use super::Trip;
 use super::run::Run;
 use crate::laws::{Broken, Checked, law};
-use crate::world::cast::{App, BROKEN, Edit};
+use crate::world::cast::{App, BROKEN, Edit, template};
 use crate::world::{Happening, number_of, revision_name};
 use turnout_controller::workloads::template_revision;
 use turnout_rollout::{Backend, Candidate, Plan, RolloutStatus, Stage, Target, WaitReason, Weights};
@@ -63,7 +63,13 @@ impl Run {
             }
             let acted = self.everybody_acts()?;
             if !acted && before == self.positions() && !self.is_pausing() {
-                self.check_quiet().await?;
+                // Weights of Istio settle once more where somebody put them back.
+                self.happens(&Happening::SecondsPass(20))?;
+                self.reconcile().await?;
+                // Those that controllers are half kept from may still move, and the revision that all confirm with them.
+                if !self.world.is_half_barred() {
+                    self.check_quiet().await?;
+                }
                 return self.check_end();
             }
         }
@@ -100,7 +106,8 @@ impl Run {
         let Some(rollout) = self.world.rollout(app).filter(|rollout| rollout.spec.revision.is_none()) else {
             return Ok(());
         };
-        let number = rollout.status.candidate.as_ref().and_then(|it| number_of(app, &rollout.status, &it.revision));
+        let candidate = rollout.status.candidate.as_ref().map(|candidate| &candidate.revision);
+        let number = (0..=9).find(|number| candidate == Some(&revision_name(*number)));
         match number {
             Some(number) if !self.world.model(app).labelled => self.happens(&Happening::Revision(app, Some(number))),
             _ => Ok(()),
@@ -144,6 +151,8 @@ impl Run {
                 // As long as a pod that could not be warmed is let alone.
                 Some(WaitReason::WarmUp) => self.happens(&Happening::SecondsPass(60))?,
                 Some(WaitReason::GatePause) => self.happens(&Happening::SecondsPass(100))?,
+                // Nobody reports, so time passes.
+                Some(reason) if self.settles(app, reason) => self.happens(&Happening::SecondsPass(20))?,
                 _ => self.put_back(app)?,
             }
         }
@@ -210,6 +219,15 @@ impl Run {
     /// Managed: what does not start is given up: rolled back, or, where nothing was there before, another one is tried.
     fn give_up(&mut self, app: App) -> Checked {
         let status = self.world.status(app);
+        // A Deployment of a former rollout has served what nobody stored; the status says what to do.
+        let lacks_template = status.conditions.iter().any(|condition| condition.reason == "TemplateMissing");
+        if let Some(stable) = status.stable_revision.as_ref().filter(|_| lacks_template) {
+            let is_it = |number: &u8| {
+                *stable == revision_name(*number) || *stable == template_revision(&template(app, *number))
+            };
+            let number = (0..=9).find(is_it);
+            return number.map_or(Ok(()), |number| self.happens(&Happening::Start(app, number)));
+        }
         let candidate = status.candidate.as_ref().filter(|_| status.in_progress() && status.rollback.is_none());
         let image = candidate.and_then(|candidate| self.laws.image(&self.world, app, &candidate.revision));
         if image != Some(revision_name(BROKEN)) {
@@ -248,8 +266,14 @@ impl Run {
     fn is_pausing(&self) -> bool {
         self.open_apps().into_iter().any(|app| {
             let reason = self.world.status(app).waiting.map(|waiting| waiting.reason);
-            matches!(reason, Some(WaitReason::Gate | WaitReason::GatePause))
+            let settles = reason.is_some_and(|reason| self.settles(app, reason));
+            settles || matches!(reason, Some(WaitReason::Gate | WaitReason::GatePause))
         })
+    }
+
+    /// It waits for proxies of Istio.
+    fn settles(&self, app: App, reason: WaitReason) -> bool {
+        self.world.model(app).is_in_istio_mode() && matches!(reason, WaitReason::Confirmation | WaitReason::Drain)
     }
 
     /// Where each rollout is on its way.
@@ -280,9 +304,7 @@ impl Run {
             let is_overdue = |app: App| self.world.status(app).waiting.is_some_and(|waiting| waiting.overdue);
             let is_told = may_be_told && apps.into_iter().any(is_overdue);
             may_be_told &= !is_told;
-            let is_barred = |line: &String| self.world.bars.keys().any(|bar| line.contains(&format!(" {bar}/")));
-            let writes: Vec<_> = self.writes.iter().filter(|line| !is_barred(line)).collect();
-            law(writes.is_empty() || is_told, QUIET, || format!("after {seconds} s: {writes:?}"))?;
+            law(self.writes.is_empty() || is_told, QUIET, || format!("after {seconds} s: {:?}", self.writes))?;
         }
         Ok(())
     }
@@ -290,6 +312,12 @@ impl Run {
     fn check_end(&self) -> Checked {
         let apps = self.open_apps();
         law(apps.iter().all(|app| self.world.draft(*app).is_good()), ASKED, || "the documents were mended".to_owned())?;
+        for app in &apps {
+            self.check_rollout(*app)?;
+        }
+        if !self.world.has_gateways() {
+            return Ok(());
+        }
         let Some(table) = self.world.published() else {
             return law(false, ASKED, || "nothing is published".to_owned());
         };
@@ -297,11 +325,12 @@ impl Run {
             let last = self.world.good_forms[app.0].last();
             let is_last = table.documents.iter().map(crate::world::normal_form).any(|form| Some(&form) == last);
             law(is_last, ASKED, || format!("the document of {} is not published", app.name()))?;
-            self.check_rollout(app)?;
         }
         for gateway in &self.world.gateways {
             let has = gateway.table.as_ref().map(|table| &table.revision);
-            law(has == Some(&table.revision), ASKED, || format!("{} has {has:?}", gateway.name))?;
+            law(has == Some(&table.revision) || self.world.is_half_barred(), ASKED, || {
+                format!("{} has {has:?}", gateway.name)
+            })?;
         }
         Ok(())
     }
@@ -329,7 +358,9 @@ impl Run {
                 law(nothing_new, ASKED, told)?;
                 let asked = self.world.asked[app.0].filter(|asked| *asked != BROKEN).map(revision_name);
                 let runs = self.world.runs(app, Backend::Green);
-                law(asked.is_none() || asked == runs, ASKED, || {
+                // The name that a template got was in use, and means the one that is stored: that is said.
+                let is_told = status.named.as_ref().is_some_and(|named| named.stored);
+                law(asked.is_none() || asked == runs || is_told, ASKED, || {
                     format!("{}: {asked:?} was asked for, and green runs {runs:?}", app.name())
                 })?;
                 self.check_alone(app)
@@ -353,7 +384,9 @@ impl Run {
         let never_starts = stable == Some(revision_name(BROKEN));
         let is_it = runs == stable || never_starts || !self.world.model(app).labelled;
         law(is_it, ASKED, || format!("{}: green runs {runs:?}", app.name()))?;
-        for gateway in &self.world.gateways {
+        let weights = self.world.weights(app);
+        law(weights == Some(Weights::all(Backend::Green)), ASKED, || format!("{}: {weights:?}", app.name()))?;
+        for gateway in self.world.gateways.iter().filter(|_| !self.world.model(app).is_in_istio_mode()) {
             let [green, blue] = Backend::BOTH.map(|backend| gateway.weight(&app.upstream(backend)));
             let is_alone = Weights { green, blue } == Weights::all(Backend::Green);
             law(is_alone, ASKED, || format!("{} gives green {green}, blue {blue}", gateway.name))?;

@@ -51,11 +51,23 @@ impl Random {
         let models = if shape.two_namespaces || self.chance(20) { 2 } else { 1 };
         // What keeps one kind of rollouts from their namespace must not keep the other kind from theirs.
         let mut model = |app: App| {
-            let is_other = app == App(2) && self.chance(30);
-            (app, self.model(shape.managed != is_other))
+            let mut is_other = |percent| app == App(2) && self.chance(percent);
+            let (managed, in_istio_mode) = (shape.managed != is_other(30), shape.in_istio_mode != is_other(30));
+            let mut model = self.model(managed);
+            if in_istio_mode {
+                model.spec["mode"] = json!("Istio");
+            }
+            (app, model)
         };
-        let models = several[..models].iter().map(|app| model(*app)).collect();
-        Beginning { objects: self.chance(50), twins: self.chance(75), gateways: 1 + self.number(3), models }
+        let models: BTreeMap<App, Model> = several[..models].iter().map(|app| model(*app)).collect();
+        let in_istio_mode = |model: &Model| model.is_in_istio_mode();
+        let needs_none = models.values().all(in_istio_mode) && self.chance(70);
+        Beginning {
+            objects: self.chance(50) || models.values().any(in_istio_mode),
+            twins: self.chance(75),
+            gateways: if needs_none { 0 } else { 1 + self.number(3) },
+            models,
+        }
     }
 
     fn model(&mut self, managed: bool) -> Model {
@@ -113,6 +125,9 @@ impl Random {
         let length = 10 + self.below(70);
         let mut steps = if self.chance(75) { self.lead_in(models) } else { Vec::new() };
         steps.extend((0..length).map(|_| self.step(leaders, roughness, models)));
+        if self.chance(30) {
+            steps.extend(models.keys().map(|app| Step::World(Happening::RollBack(*app))));
+        }
         if shape.two_namespaces && self.chance(70) {
             let of = [App(0), App(2)][self.below(2)];
             steps.push(Step::World(self.bar(of)));
@@ -126,10 +141,11 @@ impl Random {
         if managed.is_empty() {
             return Vec::new();
         }
-        let [deploys, publishes, confirms] = [(); 3].map(|()| Step::Round(Trip::undisturbed(0)));
+        let [deploys, publishes, settles, confirms] = [(); 4].map(|()| Step::Round(Trip::undisturbed(0)));
+        let passes = Step::World(Happening::SecondsPass(20));
         let follow = [Happening::ClusterFollows, Happening::GatewaysFollow].map(Step::World);
         let starts = managed.into_iter().map(|app| Step::World(Happening::Start(app, 2 + self.number(3))));
-        [deploys].into_iter().chain(follow).chain([publishes, confirms]).chain(starts).collect()
+        [deploys].into_iter().chain(follow).chain([publishes, settles, passes, confirms]).chain(starts).collect()
     }
 
     fn step(&mut self, leaders: usize, roughness: u32, models: &BTreeMap<App, Model>) -> Step {
@@ -145,6 +161,13 @@ impl Random {
         let Some((app, model)) = models.iter().nth(chosen) else { return Happening::ClusterFollows };
         if !usual && models.contains_key(&App(2)) && self.chance(10) {
             return if self.chance(50) { self.bar(*app) } else { Happening::Bar(*app, None) };
+        }
+        // Weights of Istio settle while time passes; and rules that are in the cluster have other writers.
+        if usual && model.is_in_istio_mode() && self.chance(25) {
+            return Happening::SecondsPass(20);
+        }
+        if !usual && model.is_in_istio_mode() && self.chance(25) {
+            return self.for_documents(*app);
         }
         if usual { self.usual(*app) } else { self.happening(*app, model.is_managed()) }
     }

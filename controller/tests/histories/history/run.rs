@@ -7,6 +7,7 @@ use crate::api::{Request, Verb};
 use crate::laws::{Broken, Checked, Facts, Laws, Seen, Window, check_claims, law};
 use crate::wire::{Letter, Wire};
 use crate::world::bar::Barred;
+use crate::world::cast::App;
 use crate::world::{Happening, World};
 use bytes::Bytes;
 use http_body_util::Full;
@@ -354,6 +355,7 @@ impl Run {
                 (respond(refusal.code, &refusal.to_status()), Ok(()))
             }
             Ok(accepted) => {
+                self.remember_rule(controller, &request, &accepted.body);
                 let checked = match &accepted.effect {
                     Some(effect) => {
                         self.tell(|| crate::trace::effect(effect));
@@ -371,6 +373,15 @@ impl Run {
             return (reset(), checked);
         }
         (Ok(response), checked)
+    }
+
+    /// What a controller reads of a rule is what it may write over.
+    fn remember_rule(&mut self, controller: usize, request: &Request, answer: &serde_json::Value) {
+        let is_it = |app: &App| Some(app.namespace()) == request.namespace.as_deref() && app.name() == request.name;
+        let app = self.world.apps().into_iter().find(is_it);
+        if let Some(app) = app.filter(|_| request.verb == Verb::Get && request.kind.plural == "virtualservices") {
+            self.seats[controller].window.rules.insert(app, answer.clone());
+        }
     }
 
     fn as_of(&mut self, controller: usize, request: &Request, fault: Option<Fault>) -> u64 {

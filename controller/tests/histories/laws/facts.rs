@@ -18,6 +18,12 @@ pub(crate) struct Facts {
     /// The names of the twins.
     pub(crate) twins: BTreeSet<String>,
     managed: [ManagedFacts; App::COUNT],
+    /// By model: the weights of its rule, those that its status wants, and when a controller changed them last.
+    weights: [Option<Weights>; App::COUNT],
+    wanted: [Option<Weights>; App::COUNT],
+    patched_at: [u64; App::COUNT],
+    in_istio_mode: [bool; App::COUNT],
+    pub(crate) now: u64,
     /// How often somebody had published by hand.
     pub(crate) meddled: u64,
 }
@@ -66,7 +72,11 @@ fn at(backend: Backend) -> usize {
 impl Facts {
     pub(crate) fn of(world: &World) -> Self {
         let mut facts = Self { published: world.published(), meddled: world.meddled, ..Self::default() };
+        (facts.now, facts.patched_at) = (world.store.now.0, world.patched_at);
         for app in world.apps() {
+            facts.in_istio_mode[app.0] = world.model(app).is_in_istio_mode();
+            facts.weights[app.0] = world.weights(app);
+            facts.wanted[app.0] = world.status(app).weights;
             for backend in Backend::BOTH {
                 facts.backends[app.0][at(backend)] = backend_facts(world, app, backend);
             }
@@ -100,7 +110,19 @@ impl Facts {
 
     /// The weights of a model's rule in what is published.
     pub(crate) fn weights(&self, app: App) -> Option<Weights> {
-        self.published.as_ref().map(|table| weights(table, app))
+        self.weights[app.0]
+    }
+
+    pub(crate) fn wanted(&self, app: App) -> Option<Weights> {
+        self.wanted[app.0]
+    }
+
+    pub(crate) fn patched_at(&self, app: App) -> u64 {
+        self.patched_at[app.0]
+    }
+
+    pub(crate) fn is_in_istio_mode(&self, app: App) -> bool {
+        self.in_istio_mode[app.0]
     }
 }
 

@@ -39,6 +39,9 @@ impl Laws {
         before: Option<&Table>,
         table: &Table,
     ) -> Checked {
+        if world.model(app).is_in_istio_mode() {
+            return Ok(());
+        }
         let former = before.map(|table| weights(table, app));
         let Some(rollout) = world.rollout(app) else { return Ok(()) };
         let is_deleted = rollout.metadata.other.contains_key("deletionTimestamp");
@@ -69,7 +72,7 @@ impl Laws {
 }
 
 /// A backend newly gets weight.
-fn check_fit(window: &Window, app: App, backend: Backend, former: Option<Weights>) -> Checked {
+pub(super) fn check_fit(window: &Window, app: App, backend: Backend, former: Option<Weights>) -> Checked {
     let other = backend.other();
     let is_fit = window
         .was(&["endpointslices", "services"], |facts| facts.is_ready(app, backend) || !facts.is_ready(app, other));
@@ -77,7 +80,7 @@ fn check_fit(window: &Window, app: App, backend: Backend, former: Option<Weights
     if former.is_none_or(|former| former.of(other) == 0) {
         return Ok(());
     }
-    for gateway in window.gateways() {
+    for gateway in window.gateways_of(app) {
         let is_seen = window.was(&["endpointslices", "services"], |facts| {
             let known = facts.gateway(gateway).map_or(0, |it| it.load(app, backend).known);
             known > 0 || !facts.is_ready(app, other)

@@ -38,7 +38,8 @@ impl Laws {
             return law(false, NEWER, || format!("{object} is no rollout"));
         };
         let is_held = finalizers(object).contains(&"turnout.dev/weights") || is_deleted(object);
-        law(is_held || rollout.status.position().is_none(), HELD, || app.name().to_owned())?;
+        let needs_none = world.model(app).is_in_istio_mode();
+        law(is_held || needs_none || rollout.status.position().is_none(), HELD, || app.name().to_owned())?;
         let step = Step { app, window, before: before.status, after: rollout.status.clone(), rollout };
         step.check_newer()?;
         self.check_kept(world, app, &step.before, &step.after)?;
@@ -51,7 +52,7 @@ impl Laws {
         step.check_claims()?;
         for backend in Backend::BOTH {
             let claims = step.after.safe_to_remove.contains(&backend);
-            let is_sound = claims && !step.window.stale.contains("endpointslices");
+            let is_sound = claims && !step.window.stale.contains("endpointslices") && step.window.is_unmeddled(world);
             world.claims[app.0][usize::from(backend == Backend::Blue)] = is_sound;
         }
         Ok(())
@@ -129,8 +130,11 @@ impl Laws {
             return law(false, NEWER, || format!("{stage} is reached and not in the history"));
         };
         let revision = entry.routes_revision.as_deref();
-        let gateways = step.window.gateways();
-        law(!entry.confirmed_by.is_empty(), REACHED, || format!("{stage} is confirmed by nobody"))?;
+        let gateways = step.window.gateways_of(step.app);
+        let in_istio_mode = world.model(step.app).is_in_istio_mode();
+        law(in_istio_mode == entry.confirmed_by.is_empty(), REACHED, || {
+            format!("{stage} is confirmed by {:?}", entry.confirmed_by)
+        })?;
         for name in gateways {
             let is_named = entry.confirmed_by.iter().any(|by| by == name);
             let has_it = |active: Option<&str>| active.is_some() && active == revision;
@@ -141,10 +145,14 @@ impl Laws {
         }
         let weights = stage.stage().map_or(Weights::all(Backend::Green), Stage::weights);
         let is_first = after.stable_revision.is_none() && stage != Target::Stage(Stage::Green100);
-        let was_published = step.window.was(&["configmaps"], |facts| {
-            let is_it = facts.published.as_ref().map(|table| table.revision.as_str()) == revision;
-            is_it && (is_first || facts.weights(step.app) == Some(weights))
-        });
+        if in_istio_mode && !is_first {
+            super::istio::check_settled(step.window, step.app, weights, self.skew_seconds)?;
+        }
+        let was_published = in_istio_mode
+            || step.window.was(&["configmaps"], |facts| {
+                let is_it = facts.published.as_ref().map(|table| table.revision.as_str()) == revision;
+                is_it && (is_first || facts.weights(step.app) == Some(weights))
+            });
         law(was_published, REACHED, || format!("{stage} is reached and {weights} was not published"))?;
         let ends = matches!(stage, Target::Rollback | Target::Stage(Stage::Green100));
         let stable = after.stable_revision.as_ref().and_then(|stable| self.image(world, step.app, stable));
@@ -241,10 +249,11 @@ pub(super) fn check_was_idle(
     is_let_go: bool,
 ) -> Checked {
     let name = app.name();
-    let was_idle =
-        window.was(&["configmaps"], |facts| facts.weights(app).is_some_and(|weights| weights.of(backend) == 0));
+    let was_idle = window.was(&["configmaps", "virtualservices"], |facts| {
+        facts.weights(app).is_some_and(|weights| weights.of(backend) == 0)
+    });
     law(was_idle, is_idle, || format!("{name}: {backend} has weight in what is published"))?;
-    for gateway in window.gateways() {
+    for gateway in window.gateways_of(app) {
         let load = |facts: &super::Facts| facts.gateway(gateway).map(|it| it.load(app, backend));
         let had_no_weight = window.was(&["endpointslices"], |facts| load(facts).is_some_and(|load| load.weight == 0));
         law(had_no_weight, is_idle, || format!("{name}: {backend} has weight at {gateway}"))?;
@@ -264,7 +273,8 @@ fn check_large_enough(step: &Step<'_>, from: Stage, next: Stage) -> Checked {
     }
     let is_large = step.window.was(&["deployments"], |facts| {
         let [own, other] = [backend, backend.other()].map(|backend| facts.backend(step.app, backend).replicas);
-        own >= other
+        // One whose Deployment somebody has just deleted has none, and nothing to be scaled.
+        own.is_none() || own >= other
     });
     law(is_large, LARGE, || format!("{}: {next} is entered and {backend} is smaller", step.app.name()))
 }

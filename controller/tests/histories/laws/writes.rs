@@ -36,8 +36,8 @@ pub(super) fn check(world: &World, effect: &Effect) -> Checked {
         ("pods", Part::Main, Some(before), Some(after)) if is_nudge => {
             only(effect, before, after, &["/metadata/annotations/turnout.dev~1nudge"])
         }
-        // What is made of workloads has laws of its own.
-        ("deployments" | "controllerrevisions", Part::Main, ..) => Ok(()),
+        // Workloads and, in Istio mode, rules have laws of their own.
+        ("deployments" | "controllerrevisions" | "virtualservices", Part::Main, ..) => Ok(()),
         ("services", Part::Main, before, after) => check_twin(effect, before, after),
         (
             "virtualservices" | "destinationrules" | "gateways" | "serviceentries",

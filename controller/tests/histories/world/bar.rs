@@ -43,6 +43,11 @@ impl World {
         self.bars.contains_key(app.namespace())
     }
 
+    /// Their rollouts are still seen, and may be decided on.
+    pub(crate) fn is_half_barred(&self) -> bool {
+        self.bars.values().any(|bar| matches!(bar, Bar::Forbidden(Some(_)) | Bar::Hangs(Some(_))))
+    }
+
     pub(crate) fn is_deleted(&self, app: App) -> bool {
         self.bars.get(app.namespace()) == Some(&Bar::Deleted)
     }

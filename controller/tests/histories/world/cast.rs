@@ -139,6 +139,19 @@ pub(crate) fn gateway_service() -> Value {
     })
 }
 
+/// Where in a VirtualService the rule is that has both backends and nothing else as its destinations, and its weights.
+pub(crate) fn split(object: &Value, app: App) -> Option<(usize, Weights)> {
+    let rules = object["spec"]["http"].as_array()?;
+    rules.iter().enumerate().find_map(|(place, rule)| {
+        let route = rule["route"].as_array().filter(|route| route.len() == 2)?;
+        let weight = |backend: Backend| {
+            let entry = route.iter().find(|entry| entry["destination"]["host"] == app.host(backend))?;
+            entry["weight"].as_u64().and_then(|weight| u32::try_from(weight).ok())
+        };
+        Some((place, Weights { green: weight(Backend::Green)?, blue: weight(Backend::Blue)? }))
+    })
+}
+
 /// What an author of documents may do to a VirtualService.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Edit {

@@ -204,7 +204,7 @@ fn gateway_happens(world: &mut World, happening: &Happening) {
             }
         }
         Happening::GatewaysFollow => world.gateways_follow(),
-        Happening::GatewayJoins if world.gateways.len() < 4 => world.gateway_joins(),
+        Happening::GatewayJoins if world.has_gateways() && world.gateways.len() < 4 => world.gateway_joins(),
         Happening::GatewayLeaves(gateway) if world.gateways.iter().filter(|it| !it.leaving).count() > 1 => {
             on(world, *gateway, |it| it.leaving = true);
             let leaving: Vec<Key> =
