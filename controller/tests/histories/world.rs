@@ -2,8 +2,10 @@
 //! should not. It moves only when it is told what happens next.
 
 pub(crate) mod bar;
+mod beginning;
 pub(crate) mod cast;
 pub(crate) mod cluster;
+mod forms;
 pub(crate) mod gateway;
 mod happening;
 mod people;
@@ -13,9 +15,11 @@ pub(crate) use happening::Happening;
 
 use crate::api::store::{Key, Store, uid_of};
 use crate::laws::Checked;
+pub(crate) use beginning::{Beginning, Model};
 use bytes::Bytes;
 pub(crate) use cast::revision_name;
 use cast::{App, DOCUMENTS, Draft, GATEWAYS, MODEL_PORT, ROUTES, SYSTEM, published};
+pub(crate) use forms::{normal_form, table_of};
 use gateway::Gateway;
 use serde::Deserialize as _;
 use serde_json::{Value, json};
@@ -28,44 +32,6 @@ use turnout_controller::settings::{DocumentSource, RegistryKind, Settings};
 use turnout_driver::outbound::{Answer, Call};
 use turnout_rollout::{Backend, ModelRollout, RolloutStatus, Timestamp, Weights};
 use turnout_routes::documents::Document;
-use turnout_routes::{Source, parse};
-
-/// How a history begins.
-#[derive(Clone, Debug)]
-pub(crate) struct Beginning {
-    /// The documents are objects; else they stand in a ConfigMap.
-    pub(crate) objects: bool,
-    /// Gateways find pods by headless twins; else Services by their cluster IPs.
-    pub(crate) twins: bool,
-    /// Without any the controller publishes for none.
-    pub(crate) gateways: u8,
-    pub(crate) models: BTreeMap<App, Model>,
-}
-
-/// A model, as it is when its rollout is made.
-#[derive(Clone, Debug)]
-pub(crate) struct Model {
-    /// Of the rollout, but for route and backends.
-    pub(crate) spec: Value,
-    /// What green serves already.
-    pub(crate) green: Option<u8>,
-    /// Its pods say what they serve.
-    pub(crate) labelled: bool,
-    /// Its Services come and go with the Deployments.
-    pub(crate) brings_services: bool,
-}
-
-impl Model {
-    /// The controller makes its Deployments; green is the first template.
-    pub(crate) fn is_managed(&self) -> bool {
-        self.spec["workload"] == "Managed"
-    }
-
-    /// Its weights are those of its VirtualService in the cluster.
-    pub(crate) fn is_in_istio_mode(&self) -> bool {
-        self.spec["mode"] == "Istio"
-    }
-}
 
 /// The cluster.
 #[derive(Debug)]
@@ -364,7 +330,7 @@ impl World {
         let draft = self.drafts[app.0];
         let object = draft.virtual_service(app);
         if draft.is_good() {
-            self.good_forms[app.0].push(normal_form(&only_document(&object)));
+            self.good_forms[app.0].push(normal_form(&forms::only_document(&object)));
         }
         // In Istio mode whoever writes the document writes the weights, too.
         if self.model(app).is_in_istio_mode() {
@@ -463,37 +429,4 @@ pub(crate) fn number_of(app: App, status: &RolloutStatus, revision: &str) -> Opt
         met.map_or(revision == name, |met| is_met(&met.runs.images))
     };
     (0..=9).find(is_it)
-}
-
-/// What a gateway would make of a ConfigMap.
-pub(crate) fn table_of(config_map: &Value) -> Option<Rc<Table>> {
-    let data = config_map["data"].as_object()?;
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let mount: BTreeMap<String, String> = data.iter().map(|(name, value)| (name.clone(), text(value))).collect();
-    Table::load(&mount).ok()
-}
-
-fn only_document(object: &Value) -> Document {
-    let text = object.to_string();
-    let parsed = parse(&[Source { name: "document", bytes: text.as_bytes() }]).expect("it is good");
-    parsed.documents.into_iter().next().expect("it is one")
-}
-
-/// The document without what its author does not decide: the weights of splits and what the API server adds.
-pub(crate) fn normal_form(document: &Document) -> Document {
-    use turnout_routes::documents::{Action, Destinations};
-    let mut document = document.clone();
-    if let Document::VirtualService(service) = &mut document {
-        service.metadata.creation_timestamp = None;
-        for rule in &mut service.http {
-            if let Action::Forward(forward) = &mut rule.action {
-                let mut all = forward.destinations.as_slice().to_vec();
-                for one in &mut all {
-                    one.weight = 1;
-                }
-                forward.destinations = Destinations::new(all).expect("the weights are 1");
-            }
-        }
-    }
-    document
 }
