@@ -5,6 +5,7 @@ use super::{Accepted, Refusal, Request};
 use crate::wire::{Letter, Wire};
 use bytes::Bytes;
 use http_body_util::Full;
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
 use kube::Api;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions};
@@ -194,6 +195,23 @@ fn patches_apply_whole_or_not_at_all() {
         assert_eq!(refusal(api.patch("s", &parameters, &patch(false)).await), is(404, "NotFound"));
         let strategic = Patch::Strategic(json!({"spec": {}}));
         assert_eq!(refusal(api.patch("r", &parameters, &strategic).await), is(415, "UnsupportedMediaType"));
+    });
+}
+
+#[test]
+fn what_is_deleted_in_the_foreground_waits_for_what_it_owns() {
+    let mut store = store();
+    run(&mut store, async {
+        let api: Api<Deployment> = api();
+        let object = json!({
+            "metadata": {"name": "d"},
+            "spec": {"selector": {"matchLabels": {"app": "d"}}, "template": {"metadata": {"labels": {"app": "d"}}}},
+        });
+        api.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
+        let marked = api.delete("d", &DeleteParams::foreground()).await.unwrap().left().unwrap();
+        assert!(marked.metadata.deletion_timestamp.is_some());
+        assert_eq!(marked.metadata.finalizers, Some(vec!["foregroundDeletion".to_owned()]));
+        assert!(api.get("d").await.is_ok());
     });
 }
 
