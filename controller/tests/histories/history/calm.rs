@@ -216,7 +216,8 @@ impl Run {
         Ok(())
     }
 
-    /// Managed: what does not start is given up: rolled back, or, where nothing was there before, another one is tried.
+    /// Managed: what does not start is given up: rolled back, or, where nothing was there before, another one is tried. Where a
+    /// new attempt of the revision came between, that keeps its own template: then the revision goes.
     fn give_up(&mut self, app: App) -> Checked {
         let status = self.world.status(app);
         // A Deployment of a former rollout has served what nobody stored; the status says what to do.
@@ -233,8 +234,12 @@ impl Run {
         if image != Some(revision_name(BROKEN)) {
             return Ok(());
         }
-        let is_first = status.stable_revision.is_none();
-        self.happens(&if is_first { Happening::Start(app, BROKEN - 1) } else { Happening::RollBack(app) })
+        let is_another = self.world.asked[app.0] == Some(BROKEN - 1);
+        self.happens(&match status.stable_revision {
+            Some(_) => Happening::RollBack(app),
+            None if is_another => Happening::Revision(app, None),
+            None => Happening::Start(app, BROKEN - 1),
+        })
     }
 
     /// Without labels images are all that tells revisions apart: a candidate that is what green ran before is none, and
