@@ -65,6 +65,8 @@ pub(crate) enum Ending {
     Sleep {
         request: usize,
     },
+    /// It sleeps where it is about to write an object of this kind.
+    SleepBefore(&'static str),
 }
 
 /// What comes between.

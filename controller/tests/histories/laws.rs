@@ -43,6 +43,8 @@ pub(crate) struct Window {
     moments: Vec<Rc<Facts>>,
     /// The kinds of which some answer was older than the round.
     pub(crate) stale: BTreeSet<&'static str>,
+    /// The controller has slept since the round began.
+    pub(crate) has_slept: bool,
     /// Istio mode: the VirtualServices as the controller read them last.
     pub(crate) rules: BTreeMap<App, Value>,
 }
@@ -61,6 +63,9 @@ pub(crate) struct Laws {
     reached_at: [u64; App::COUNT],
     /// How far the controllers' clocks are apart.
     skew_seconds: u64,
+    /// Models whose status has been written since their weights were published last, by a round that was not undisturbed
+    /// to its end. As long as that is so another one that comes late may publish an older position, until the next round.
+    unfenced: BTreeSet<App>,
     /// The images of the templates that are kept, by the rollout's UID and the revision.
     templates: BTreeMap<(String, String), String>,
     pub(crate) seen: Seen,
@@ -68,7 +73,7 @@ pub(crate) struct Laws {
 
 impl Window {
     pub(crate) fn begin(facts: Rc<Facts>) -> Self {
-        Self { moments: vec![facts], stale: BTreeSet::new(), rules: BTreeMap::new() }
+        Self { moments: vec![facts], stale: BTreeSet::new(), has_slept: false, rules: BTreeMap::new() }
     }
 
     pub(crate) fn note(&mut self, facts: &Rc<Facts>) {
@@ -121,6 +126,11 @@ impl Seen {
 impl Laws {
     pub(crate) fn new(skew_seconds: u64) -> Self {
         Self { skew_seconds, ..Self::default() }
+    }
+
+    /// A round has done all that it wanted: whatever it decided is published, and nobody publishes anything older.
+    pub(crate) fn round_ended_undisturbed(&mut self) {
+        self.unfenced.clear();
     }
 
     /// A controller wrote, and the API server accepted it. The window's last moment is from before the write.

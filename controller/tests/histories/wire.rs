@@ -44,6 +44,17 @@ impl Wire {
         letters.len()
     }
 
+    /// One of those that wait would write an object of this kind.
+    pub(crate) fn writes(&self, plural: &str) -> bool {
+        let letters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        letters.iter().any(|letter| match letter {
+            Letter::Api { head, .. } => {
+                head.method != http::Method::GET && head.uri.path().split('/').any(|part| part == plural)
+            }
+            Letter::Pod { .. } => false,
+        })
+    }
+
     /// Takes one of those that wait.
     pub(crate) fn take(&self, chosen: usize) -> Option<Letter> {
         let waiting = self.waiting();

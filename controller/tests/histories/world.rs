@@ -170,8 +170,11 @@ impl World {
     }
 
     /// A controller gave a rule weights. One that comes late may give those of an older position, once.
-    pub(crate) fn patched(&mut self, app: App, given: Weights) {
-        self.patched_at[app.0] = self.store.now.0;
+    pub(crate) fn patched(&mut self, app: App, given: Weights, is_late: bool) {
+        // Nobody can know of it who has looked before and after, and found the same.
+        if !is_late {
+            self.patched_at[app.0] = self.store.now.0;
+        }
         if self.status(app).weights != Some(given) {
             self.claims[app.0] = [false; 2];
         }
@@ -335,6 +338,7 @@ impl World {
         // In Istio mode whoever writes the document writes the weights, too.
         if self.model(app).is_in_istio_mode() {
             self.claims[app.0] = [false; 2];
+            self.meddled += 1;
         }
         if self.beginning.objects {
             let key = app.virtual_service();

@@ -216,8 +216,7 @@ impl Run {
         Ok(())
     }
 
-    /// Managed: what does not start is given up: rolled back, or, where nothing was there before, another one is tried. Where a
-    /// new attempt of the revision came between, that keeps its own template: then the revision goes.
+    /// Managed: what does not start is given up: rolled back, or, where nothing was there before, another one is tried.
     fn give_up(&mut self, app: App) -> Checked {
         let status = self.world.status(app);
         // A Deployment of a former rollout has served what nobody stored; the status says what to do.
@@ -234,12 +233,13 @@ impl Run {
         if image != Some(revision_name(BROKEN)) {
             return Ok(());
         }
-        let is_another = self.world.asked[app.0] == Some(BROKEN - 1);
-        self.happens(&match status.stable_revision {
-            Some(_) => Happening::RollBack(app),
-            None if is_another => Happening::Revision(app, None),
-            None => Happening::Start(app, BROKEN - 1),
-        })
+        if status.stable_revision.is_some() {
+            return self.happens(&Happening::RollBack(app));
+        }
+        // Only a template that differs from the one that the controller has met is news.
+        let met = status.named.map(|named| named.template);
+        let number = if met == Some(template_revision(&template(app, 8))) { 6 } else { 8 };
+        self.happens(&Happening::Start(app, number))
     }
 
     /// Without labels images are all that tells revisions apart: a candidate that is what green ran before is none, and

@@ -125,6 +125,12 @@ impl Random {
         let length = 10 + self.below(70);
         let mut steps = if self.chance(75) { self.lead_in(models) } else { Vec::new() };
         steps.extend((0..length).map(|_| self.step(leaders, roughness, models)));
+        if leaders == 2 && self.chance(60) {
+            for _ in 0..=self.below(3) {
+                let (place, overtaken) = (self.below(steps.len()), self.overtaken(models));
+                steps.splice(place..place, overtaken);
+            }
+        }
         if self.chance(30) {
             steps.extend(models.keys().map(|app| Step::World(Happening::RollBack(*app))));
         }
@@ -133,6 +139,22 @@ impl Random {
             steps.push(Step::World(self.bar(of)));
         }
         History { shape, beginning, skew_seconds, steps }
+    }
+
+    /// A controller sleeps where it is about to act, wakes when the other one has gone on, and does what it meant to do.
+    fn overtaken(&mut self, models: &BTreeMap<App, Model>) -> Vec<Step> {
+        let plural = ["configmaps", "configmaps", "virtualservices", "deployments"][self.below(4)];
+        let sleeps = Trip { ending: Ending::SleepBefore(plural), ..Trip::undisturbed(0) };
+        let chosen = models.iter().nth(self.below(models.len())).map(|(app, model)| (*app, model.is_managed()));
+        let asked = chosen.map(
+            |(app, managed)| if self.chance(50) { Happening::RollBack(app) } else { self.by_people(app, managed) },
+        );
+        let others = (0..=self.below(3)).map(|_| Step::Round(Trip::undisturbed(1)));
+        let mut steps = vec![Step::Round(sleeps)];
+        steps.extend(asked.map(Step::World));
+        steps.extend(others);
+        steps.push(Step::Round(Trip::undisturbed(0)));
+        steps
     }
 
     /// Managed backends begin with nothing. In most histories green is there before anything happens to it.
@@ -300,7 +322,11 @@ impl Random {
         };
         let mut disturbances = Vec::new();
         while self.chance(roughness) && disturbances.len() < 8 {
-            disturbances.push((self.below(30), self.disturbance(models)));
+            let disturbance = self.disturbance(models);
+            // Rollouts are read first, and what was decided on a stale list of them matters most.
+            let is_stale = matches!(disturbance, Disturbance::Fault(Fault::Stale(_)));
+            let at = if is_stale && self.chance(60) { self.below(3) } else { self.below(30) };
+            disturbances.push((at, disturbance));
         }
         let shuffle = if self.chance(50) { self.below(5) } else { 0 };
         Trip { controller: self.below(leaders), ending, disturbances, gateways_follow: self.chance(60), shuffle }

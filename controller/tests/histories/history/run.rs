@@ -53,6 +53,8 @@ struct Seat {
     /// The round that comes may be told what was true before it began.
     is_late: bool,
     window: Window,
+    /// Every request of the round was done.
+    is_undisturbed: bool,
 }
 
 /// A history that is being lived.
@@ -160,6 +162,11 @@ impl Run {
                     self.tell(|| format!("  {} sleeps", trip.controller));
                     return Ok(());
                 }
+                Ending::SleepBefore(plural) if self.seats[trip.controller].wire.writes(plural) => {
+                    self.laws.seen.count("sleeps before a write");
+                    self.tell(|| format!("  {} sleeps before it writes {plural}", trip.controller));
+                    return Ok(());
+                }
                 Ending::Crash { request: last, after_effect } if request >= last => {
                     return self.crash(trip, after_effect);
                 }
@@ -167,6 +174,7 @@ impl Run {
             }
             let fault = self.fault(trip, request, &mut lost);
             let writes = self.writes.len();
+            self.seats[trip.controller].is_undisturbed &= fault.is_none();
             self.deliver(trip.controller, trip.shuffle, fault)?;
             for (_, disturbance) in trip.disturbances.iter().filter(|(at, _)| *at == request) {
                 if let Disturbance::Happening(happening) = disturbance {
@@ -197,6 +205,7 @@ impl Run {
         let seat = &mut self.seats[controller];
         if seat.round.is_some() {
             seat.window.note(&facts);
+            seat.window.has_slept = true;
             self.tell(|| format!("round of {controller} goes on"));
             return;
         }
@@ -207,6 +216,7 @@ impl Run {
             seat.window = Window::begin(facts);
         }
         seat.is_late = !seat.held.is_empty();
+        seat.is_undisturbed = true;
         seat.round = Some(Box::pin(async move {
             let round = idle.round().await;
             (idle, round)
@@ -233,6 +243,9 @@ impl Run {
             };
             if let Some((idle, round)) = ended {
                 (seat.round, seat.idle) = (None, Some(idle));
+                if seat.is_undisturbed && seat.wire.waiting() == 0 {
+                    self.laws.round_ended_undisturbed();
+                }
                 self.tell(|| format!("  ended: {round:?}"));
                 continue;
             }
@@ -290,6 +303,7 @@ impl Run {
                 self.tell(|| format!("  {controller} {} {}: held", head.method, head.uri));
                 let seat = &mut self.seats[controller];
                 seat.is_late = true;
+                seat.is_undisturbed = false;
                 seat.held.push(Letter::Api { head, body, reply });
                 Ok(())
             }
@@ -339,6 +353,7 @@ impl Run {
             _ => {}
         }
         if self.world.barred(request.namespace.as_deref(), request.kind.plural).is_some() {
+            self.seats[controller].is_undisturbed = false;
             self.laws.seen.count("requests forbidden");
             let refusal = Refusal::forbidden(request.kind, &request.name);
             return (Ok(respond(refusal.code, &refusal.to_status())), Ok(()));
@@ -351,6 +366,7 @@ impl Run {
         }
         let (response, checked) = match result {
             Err(refusal) => {
+                self.seats[controller].is_undisturbed = false;
                 self.laws.seen.count(if refusal.code == 409 { "conflicts" } else { "refusals" });
                 (respond(refusal.code, &refusal.to_status()), Ok(()))
             }
@@ -410,6 +426,7 @@ impl Seat {
             held: Vec::new(),
             is_late: false,
             window: Window::default(),
+            is_undisturbed: true,
         }
     }
 

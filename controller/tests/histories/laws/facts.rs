@@ -6,7 +6,8 @@ use crate::world::table::Table;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::rc::Rc;
-use turnout_rollout::{Backend, Weights};
+use std::sync::Arc;
+use turnout_rollout::{Backend, ModelRollout, Stage, Target, Weights};
 
 /// One moment.
 #[derive(Clone, Debug, Default)]
@@ -45,6 +46,10 @@ pub(crate) struct ManagedFacts {
     pub(crate) template: Option<String>,
     pub(crate) replicas: Option<u64>,
     pub(crate) stable: Option<String>,
+    /// What its status names.
+    pub(crate) named: Vec<String>,
+    /// An end is reached, where blue goes.
+    pub(crate) is_at_end: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -81,9 +86,7 @@ impl Facts {
                 facts.backends[app.0][at(backend)] = backend_facts(world, app, backend);
             }
             if let Some(rollout) = world.rollout(app).filter(|_| world.model(app).is_managed()) {
-                let template = rollout.spec.template.as_ref().and_then(tag);
-                let replicas = rollout.spec.replicas.map(u64::from);
-                facts.managed[app.0] = ManagedFacts { template, replicas, stable: rollout.status.stable_revision };
+                facts.managed[app.0] = managed_facts(&rollout);
             }
         }
         facts.gateways = gateways(world);
@@ -143,9 +146,26 @@ pub(crate) fn weights(table: &Table, app: App) -> Weights {
     Weights { green, blue }
 }
 
+fn managed_facts(rollout: &ModelRollout) -> ManagedFacts {
+    let (spec, status) = (&rollout.spec, &rollout.status);
+    let candidate = status.candidate.as_ref().map(|candidate| candidate.revision.clone());
+    let is_end = matches!(status.stage, Some(Target::Rollback | Target::Stage(Stage::Green100)));
+    ManagedFacts {
+        template: spec.template.as_ref().and_then(tag),
+        replicas: spec.replicas.map(u64::from),
+        stable: status.stable_revision.clone(),
+        named: candidate.into_iter().chain(status.stable_revision.clone()).collect(),
+        is_at_end: is_end && status.moving_to.is_none(),
+    }
+}
+
 fn backend_facts(world: &World, app: App, backend: Backend) -> BackendFacts {
     let deployment = world.store.get(&app.deployment(backend));
-    let replicas = deployment.and_then(|deployment| deployment["spec"]["replicas"].as_u64());
+    let is_own = |deployment: &&Arc<Value>| {
+        let owner = &deployment["metadata"]["ownerReferences"][0]["uid"];
+        !world.model(app).is_managed() || owner.as_str().map(str::to_owned) == world.uid(app)
+    };
+    let replicas = deployment.filter(is_own).and_then(|deployment| deployment["spec"]["replicas"].as_u64());
     let slice =
         crate::api::store::Key::new("endpointslices", app.namespace(), &format!("{}-slice", app.service(backend).name));
     // Slices outlive their Service until garbage is collected, and mean nothing then.

@@ -35,7 +35,7 @@ impl Laws {
             self.seen.count("weights newly given");
         }
         self.seen.count("rules patched");
-        world.patched(app, given);
+        world.patched(app, given, window.has_slept);
         Ok(())
     }
 }

@@ -12,6 +12,7 @@ use turnout_rollout::{Backend, Candidate, OnDrainDeadline, RolloutStatus};
 const IDLE: &str =
     "a backend with weight, or with requests that a weight has sent there, is neither removed nor replaced";
 const TEMPLATE: &str = "a revision has one template, which is kept as long as the revision is in use";
+const WRITTEN: &str = "what is done to a managed backend was written down before";
 const REPLICAS: &str = "a managed backend has as many pods as the spec says, or as the other one has";
 
 fn label<'a>(object: &'a Value, name: &str) -> &'a str {
@@ -58,6 +59,7 @@ impl Laws {
             (None, Some(after)) => {
                 self.seen.count("managed backends made");
                 self.check_made(app, after)?;
+                check_named(window, app, after)?;
                 check_size(window, app, backend, None, after)
             }
             (Some(before), Some(after)) if after["metadata"]["deletionTimestamp"].is_null() => {
@@ -75,11 +77,14 @@ impl Laws {
                     return Ok(());
                 }
                 self.seen.count("managed backends replaced");
+                check_named(window, app, after)?;
                 check_idle(world, window, app, backend)
             }
             _ => {
                 self.seen.count("managed backends removed");
                 law(backend == Backend::Blue, IDLE, || format!("{}: {backend} is removed", app.name()))?;
+                let is_end = window.was(&["modelrollouts"], |facts| facts.managed(app).is_at_end);
+                law(is_end, WRITTEN, || format!("{}: {backend} is removed on the way", app.name()))?;
                 check_idle(world, window, app, backend)
             }
         }
@@ -133,6 +138,12 @@ impl Laws {
     }
 }
 
+fn check_named(window: &Window, app: App, after: &Value) -> Checked {
+    let revision = label(&after["spec"]["template"], "turnout.dev/revision");
+    let is_named = window.was(&["modelrollouts"], |facts| facts.managed(app).named.iter().any(|one| one == revision));
+    law(is_named, WRITTEN, || format!("{}: no status has named {revision}", app.name()))
+}
+
 /// It was idle when the controller looked, and what is published still says so.
 fn check_idle(world: &World, window: &Window, app: App, backend: Backend) -> Checked {
     let Some(rollout) = world.rollout(app) else { return Ok(()) };
@@ -157,7 +168,8 @@ fn check_size(window: &Window, app: App, backend: Backend, before: Option<u64>, 
     let is_right = window.was(&["modelrollouts", "deployments"], |facts| {
         let other = facts.backend(app, backend.other()).replicas;
         let managed = facts.managed(app);
-        let as_other = other.is_none_or(|other| Some(other) == replicas) || (before.is_none() && replicas == Some(1));
+        // The first one has as many as the API server gives it.
+        let as_other = other.map_or(replicas == Some(1), |other| Some(other) == replicas);
         managed.replicas.map_or(as_other, |wanted| Some(wanted) == replicas)
     });
     law(is_right, REPLICAS, || format!("{}: {backend} had {before:?} pods and is given {replicas:?}", app.name()))

@@ -27,6 +27,7 @@ impl Laws {
         for app in world.apps() {
             self.check_weights(world, window, app, before.as_deref(), &table)?;
         }
+        self.unfenced.clear();
         self.seen.count("published");
         Ok(())
     }
@@ -57,7 +58,8 @@ impl Laws {
         if rollout.status.position().is_none() {
             return Ok(());
         }
-        let is_written = Some(given) == rollout.status.weights || Some(given) == former || is_deleted;
+        let was_written = window.was(&[], |facts| facts.wanted(app) == Some(given)) && self.unfenced.contains(&app);
+        let is_written = was_written || Some(given) == rollout.status.weights || Some(given) == former || is_deleted;
         law(is_written, WRITTEN, || {
             format!("{}: {given}, was {former:?}, and the status says {:?}", app.name(), rollout.status.weights)
         })?;

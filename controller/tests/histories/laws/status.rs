@@ -41,6 +41,7 @@ impl Laws {
         let needs_none = world.model(app).is_in_istio_mode();
         law(is_held || needs_none || rollout.status.position().is_none(), HELD, || app.name().to_owned())?;
         let step = Step { app, window, before: before.status, after: rollout.status.clone(), rollout };
+        self.unfenced.insert(app);
         step.check_newer()?;
         self.check_kept(world, app, &step.before, &step.after)?;
         self.check_move(world, &step)?;

@@ -1,7 +1,7 @@
 //! What somebody else changes on a managed backend is put right.
 
 use super::live_in;
-use super::scene::Scene;
+use super::scene::{Fate, Scene};
 use crate::api::store::{Key, is_deleted, uid_of};
 use crate::world::cast::{App, Edit, image};
 use crate::world::{Happening, Model};
@@ -104,5 +104,18 @@ fn a_rollout_that_is_made_anew_keeps_the_template_of_what_it_meets() {
         let uid = scene.object(&App(0).rollout()).map(|object| uid_of(&object));
         assert_ne!(uid, former);
         assert!(owners.contains(&uid), "{owners:?} and not {uid:?}");
+    });
+}
+
+#[test]
+fn what_could_not_be_written_down_is_not_done() {
+    live_in(&managed(None), async |scene| {
+        scene.fate(|_, asked| if asked.contains("modelrollouts/status") { Fate::Reset } else { Fate::Done });
+        let [_first, _second] = scene.start_both().await;
+        scene.until_rounds_go_on(0).await;
+        scene.until_rounds_go_on(0).await;
+        assert_eq!(scene.owners("deployments"), [], "no status says what they are to be");
+        scene.fate(|_, _| Fate::Done);
+        reach_green_100(scene).await;
     });
 }
