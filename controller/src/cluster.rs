@@ -92,6 +92,9 @@ impl Site for Cluster {
                 tell_of_unreadable(&view, round);
                 self.forget_others(&view);
                 view.elsewhere = istio::rules(&view);
+                if !view.later.is_empty() {
+                    round.pause = Duration::ZERO;
+                }
                 Look::Seen(view)
             }
         }
@@ -247,7 +250,7 @@ impl Cluster {
 
     /// Forgets what belongs to rollouts that have gone.
     fn forget_others(&mut self, view: &View) {
-        let present = view.rollouts.readable.iter().chain(view.apart.iter().map(|(one, _)| one));
+        let present = view.rollouts.readable.iter().chain(view.undecided());
         let present: BTreeSet<String> = present.map(RolloutObject::uid).collect();
         self.slow.retain(|uid, _| present.contains(uid));
     }

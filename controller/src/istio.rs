@@ -3,7 +3,8 @@
 
 use crate::kube_api::{ApiError, istio_kind};
 use crate::names::FIELD_MANAGER;
-use crate::view::{View, route_key};
+use crate::namespaces::route_key;
+use crate::view::View;
 use kube::Client;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use serde_json::Value;

@@ -3,28 +3,23 @@
 
 use crate::documents::{self, Documents};
 use crate::gateways;
-use crate::kube_api::{ApiError, istio_kind, list, list_dynamic};
-use crate::namespaces::{Namespace, Readers, Workloads};
+use crate::kube_api::ApiError;
+use crate::namespaces::{Namespace, Readers, Wanted, Workloads, backend_services};
 use crate::published::PublishedRoutes;
 use crate::rollouts::{RolloutObject, Rollouts};
 use crate::settings::{DocumentSource, Settings};
-use futures::future::{join_all, try_join_all};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::api::{Api, ApiResource, DynamicObject, ListParams};
+use kube::api::DynamicObject;
 use kube::{Client, ResourceExt as _};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use turnout_driver::{Elsewhere, Gateway, Inquiry, Outbound};
 use turnout_rollout::{
-    Backend, BackendRef, Mode, ModelRollout, Obstacle, Registry, ServiceName, full_host, is_generated, subset_labels,
+    BackendRef, Mode, ModelRollout, Obstacle, Registry, ServiceName, full_host, is_generated, subset_labels,
 };
 use turnout_routes::documents::Document;
-
-/// So many things of a namespace are asked for one by one, since others of their kind may live there in masses; more of them
-/// by one list of all.
-const FEW: usize = 4;
 
 /// What the cluster holds, as far as the controller cares.
 #[derive(Debug, Default)]
@@ -57,6 +52,10 @@ pub struct View {
     pub frozen: BTreeMap<String, Obstacle>,
     /// The rollouts on which nothing can be decided, and why.
     pub apart: Vec<(RolloutObject, Obstacle)>,
+    /// What the namespaces were read for.
+    read_for: Wanted,
+    /// The rollouts that are decided on once their backends' namespaces were read for them, too.
+    pub later: Vec<RolloutObject>,
     /// Rollouts, or what is known of them, whose rules stay as they are published: nothing can be decided on them.
     held: Vec<ModelRollout>,
     /// Those of them whose own namespaces cannot be read.
@@ -111,9 +110,8 @@ impl View {
             DocumentSource::ConfigMap(_) if !settings.has_gateway() => Documents::default(),
             DocumentSource::ConfigMap(name) => documents::read(client, settings, name, &view.published).await,
         };
-        view.read_pods(client, settings).await;
-        view.read_istio(client).await;
         view.set_apart();
+        readers.want(view.leave_for_later(settings));
         view.hold(settings);
         view.freeze_documents();
         view.gateways = gateways::look(client, settings, outbound, inquiry).await?;
@@ -122,10 +120,12 @@ impl View {
 
     /// Takes what serves in a namespace; returns the objects that are documents.
     fn take(&mut self, name: String, found: Namespace) -> Vec<DynamicObject> {
-        let Workloads { services, slices, deployments } = found.workloads.unwrap_or_else(|error| {
-            self.dark.insert(name.clone(), error.obstacle());
-            Workloads::default()
-        });
+        let Workloads { services, slices, deployments, pods, virtual_services, destination_rules } =
+            found.workloads.unwrap_or_else(|error| {
+                self.dark.insert(name.clone(), error.obstacle());
+                Workloads::default()
+            });
+        self.read_for.join(found.wanted);
         for service in services {
             let namespace = service.namespace().unwrap_or_default();
             self.services.insert(ServiceName { namespace, name: service.name_any() }, service);
@@ -136,6 +136,10 @@ impl View {
             self.slices.entry(ServiceName { namespace, name }).or_default().push(slice);
         }
         self.deployments.insert(name.clone(), deployments);
+        self.pods.extend(pods.into_iter().map(|pod| ((name.clone(), pod.name_any()), pod)));
+        let keyed = virtual_services.into_iter().map(|object| ((name.clone(), object.name_any()), object));
+        self.virtual_services.extend(keyed);
+        self.destination_rules.extend(destination_rules);
         self.listed.push(name.clone());
         found.documents.unwrap_or_else(|error| {
             self.frozen.insert(name, error.obstacle());
@@ -160,6 +164,16 @@ impl View {
         }
     }
 
+    /// Takes out the rollouts that want more of a namespace than it was read for: those of another one, which it did not
+    /// know of. The next look has it. Returns what all want.
+    fn leave_for_later(&mut self, settings: &Settings) -> Wanted {
+        let all = self.rollouts.readable.iter().chain(self.apart.iter().map(|(one, _)| one));
+        let wanted = Wanted::of(all.map(|one| &one.rollout), settings);
+        let is_later = |one: &mut RolloutObject| !self.read_for.covers(&Wanted::of([&one.rollout], settings));
+        self.later = self.rollouts.readable.extract_if(.., is_later).collect();
+        wanted
+    }
+
     /// Whatever is known of rollouts on which nothing can be decided keeps its rule as it is published, also of those in
     /// governed namespaces that cannot be read: their own documents are not read either, but those of other namespaces are.
     fn hold(&mut self, settings: &Settings) {
@@ -167,14 +181,18 @@ impl View {
         let is_unlisted = |namespace: &String| settings.governs(namespace) && !self.listed.contains(namespace);
         self.unlisted.retain(|rollout| is_unlisted(&rollout.metadata.namespace));
         let former = self.rollouts.unreadable.iter().filter_map(|(object, _)| RolloutObject::former(object));
-        let apart = self.apart.iter().map(|(one, _)| &one.rollout);
+        let apart = self.undecided().map(|one| &one.rollout);
         self.held = former.chain(self.unlisted.iter().chain(apart).cloned()).collect();
+    }
+
+    /// The rollouts that are known and not decided on.
+    pub fn undecided(&self) -> impl Iterator<Item = &RolloutObject> {
+        self.apart.iter().map(|(one, _)| one).chain(&self.later)
     }
 
     /// All rollouts, in the versions that were written over those that were read.
     pub fn rollouts_as_written(&self, decided: &[&RolloutObject]) -> Rollouts {
-        let apart = self.apart.iter().map(|(one, _)| one);
-        let readable = decided.iter().copied().chain(apart).cloned().collect();
+        let readable = decided.iter().copied().chain(self.undecided()).cloned().collect();
         Rollouts { readable, unreadable: self.rollouts.unreadable.clone() }
     }
 
@@ -201,82 +219,6 @@ impl View {
     /// The documents of this namespace stay as they are published: they, or what they lead to, cannot be read.
     pub fn is_frozen(&self, namespace: &str) -> bool {
         self.dark.contains_key(namespace) || self.frozen.contains_key(namespace)
-    }
-
-    /// The pods that the backends' Services select: their labels and images say what they serve.
-    async fn read_pods(&mut self, client: &Client, settings: &Settings) {
-        let rollouts = self.rollouts.readable.iter().map(|one| &one.rollout);
-        let services: BTreeSet<ServiceName> = rollouts.flat_map(backend_services).flatten().collect();
-        let mut selectors: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        for service in services.into_iter().filter(|service| settings.governs(&service.namespace)) {
-            if let Some(selector) = self.services.get(&service).and_then(selector) {
-                selectors.entry(service.namespace).or_default().insert(selector);
-            }
-        }
-        let wanted = selectors.into_iter().flat_map(|(namespace, selectors)| {
-            let whole = (selectors.len() > FEW).then(|| (namespace.clone(), ListParams::default()));
-            let apart = selectors.into_iter().filter(|_| whole.is_none()).collect::<Vec<_>>().into_iter();
-            let apart = apart.map(move |selector| (namespace.clone(), ListParams::default().labels(&selector)));
-            whole.into_iter().chain(apart)
-        });
-        let lists = wanted.map(|(namespace, parameters)| async move {
-            let api: Api<Pod> = Api::namespaced(client.clone(), &namespace);
-            let listed = list(&api, &namespace, &parameters).await;
-            (namespace, listed)
-        });
-        for (namespace, listed) in join_all(lists).await {
-            match listed {
-                Ok(pods) => {
-                    let pods = pods.into_iter().map(|pod| ((namespace.clone(), pod.name_any()), pod));
-                    self.pods.extend(pods);
-                }
-                Err(error) => drop(self.dark.insert(namespace, error.obstacle())),
-            }
-        }
-    }
-
-    /// What rollouts in Istio mode need of Istio's objects, as they are: they may hold what no gateway of ours takes.
-    async fn read_istio(&mut self, client: &Client) {
-        let rollouts = self.rollouts.readable.iter().map(|one| &one.rollout);
-        let rollouts: Vec<_> = rollouts.filter(|rollout| rollout.spec.mode == Mode::Istio).collect();
-        let wanted: BTreeSet<(String, String)> = rollouts.iter().map(|rollout| route_key(rollout)).collect();
-        let has_subset =
-            |rollout: &&&ModelRollout| Backend::BOTH.iter().any(|b| rollout.spec.backend(*b).subset.is_some());
-        let with_subsets: BTreeSet<String> =
-            rollouts.iter().filter(has_subset).map(|rollout| rollout.route_namespace().to_owned()).collect();
-        let kind = &istio_kind("VirtualService", "virtualservices");
-        let mut names: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for (namespace, name) in wanted {
-            names.entry(namespace).or_default().push(name);
-        }
-        let reads = names.into_iter().map(|(namespace, names)| async move {
-            let found = if names.len() > FEW {
-                list_dynamic(client, kind, &namespace).await
-            } else {
-                get_those(client, kind, &namespace, &names).await
-            };
-            (namespace, found)
-        });
-        for (namespace, found) in join_all(reads).await {
-            match found {
-                Ok(objects) => {
-                    let keyed = objects.into_iter().map(|object| ((namespace.clone(), object.name_any()), object));
-                    self.virtual_services.extend(keyed);
-                }
-                Err(error) => drop(self.dark.insert(namespace, error.obstacle())),
-            }
-        }
-        let rules = &istio_kind("DestinationRule", "destinationrules");
-        let lists = with_subsets.into_iter().map(|namespace| async move {
-            let listed = list_dynamic(client, rules, &namespace).await;
-            (namespace, listed)
-        });
-        for (namespace, listed) in join_all(lists).await {
-            match listed {
-                Ok(listed) => self.destination_rules.extend(listed),
-                Err(error) => drop(self.dark.insert(namespace, error.obstacle())),
-            }
-        }
     }
 
     /// What the pods of the backend carry; empty without a subset, none if no DestinationRule has it.
@@ -326,21 +268,6 @@ impl turnout_driver::View for View {
     }
 }
 
-/// Those objects that there are.
-async fn get_those(
-    client: &Client,
-    kind: &ApiResource,
-    namespace: &str,
-    names: &[String],
-) -> Result<Vec<DynamicObject>, ApiError> {
-    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, kind);
-    let reads = names.iter().map(async |name| {
-        let place = format!("{} {namespace}/{name}", kind.plural);
-        api.get_opt(name).await.map_err(ApiError::of("get", place))
-    });
-    Ok(try_join_all(reads).await?.into_iter().flatten().collect())
-}
-
 /// The labels of a subset in a DestinationRule as Istio has it.
 fn raw_subset(rule: &DynamicObject, host: &str, name: &str) -> Option<BTreeMap<String, String>> {
     let spec = rule.data.get("spec")?;
@@ -348,21 +275,4 @@ fn raw_subset(rule: &DynamicObject, host: &str, name: &str) -> Option<BTreeMap<S
     let subsets = spec.get("subsets").filter(|_| of == host)?.as_array()?;
     let subset = subsets.iter().find(|subset| subset.get("name").and_then(|it| it.as_str()) == Some(name))?;
     serde_json::from_value(subset.get("labels").cloned().unwrap_or_default()).ok()
-}
-
-/// Namespace and name of the VirtualService that a rollout names.
-pub fn route_key(rollout: &ModelRollout) -> (String, String) {
-    (rollout.route_namespace().to_owned(), rollout.spec.route.virtual_service.clone())
-}
-
-/// The Services of green and blue.
-pub fn backend_services(rollout: &ModelRollout) -> [Option<ServiceName>; 2] {
-    Backend::BOTH
-        .map(|backend| ServiceName::of_host(&full_host(&rollout.spec.backend(backend).host, rollout.route_namespace())))
-}
-
-/// As a query; none for a Service whose endpoints somebody else writes.
-fn selector(service: &Service) -> Option<String> {
-    let wanted = service.spec.as_ref()?.selector.as_ref().filter(|wanted| !wanted.is_empty())?;
-    Some(wanted.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(","))
 }

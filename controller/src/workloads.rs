@@ -18,8 +18,9 @@ pub use template::{parse_template, stored_template, template_revision};
 
 use crate::kube_api::ApiError;
 use crate::names::FIELD_MANAGER;
+use crate::namespaces::backend_services;
 use crate::rollouts::RolloutObject;
-use crate::view::{View, backend_services};
+use crate::view::View;
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};

@@ -6,8 +6,11 @@ use crate::api::store::Key;
 use crate::world::Happening;
 use crate::world::cast::{App, MODELS, published};
 use serde_json::json;
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 use tokio::time::Instant;
+use turnout_controller::names::ABROAD;
 use turnout_rollout::{Backend, ConditionStatus, ConditionType, Stage, Target};
 use turnout_routes::documents::Document;
 use turnout_routes::{Source, parse};
@@ -43,6 +46,41 @@ fn a_namespace_that_cannot_be_read_keeps_nobody_elsewhere() {
             scene.fate(move |_, asked| if asked == line { fate } else { Fate::Done });
             let [_first, _second] = scene.start_both().await;
             reaches_blue_50(scene, &format!("{kind} {fate:?}")).await;
+        });
+    }
+}
+
+/// What is read for its own rollouts alone.
+#[test]
+fn a_namespace_whose_pods_or_routes_cannot_be_read_keeps_nobody_elsewhere() {
+    let cases = [("pods", "Gateway", "List pods"), ("virtualservices", "Istio", "Get virtualservices")];
+    for ((kind, mode, asks), fate) in
+        cases.into_iter().flat_map(|case| [Fate::Forbidden, Fate::Hangs].map(|fate| (case, fate)))
+    {
+        live(async |scene| {
+            scene.governs_too(OTHER);
+            let ports = json!([{"port": 5001}]);
+            for name in ["g", "b"] {
+                let service = json!({"metadata": {}, "spec": {"selector": {"app": name}, "ports": ports}});
+                scene.put(&Key::new("services", OTHER, name), service);
+            }
+            let route = json!({"destination": {"host": "g"}, "weight": 100});
+            let spec =
+                json!({"hosts": ["m.example.com"], "http": [{"route": [route, {"destination": {"host": "b"}}]}]});
+            scene.put(&Key::new("virtualservices", OTHER, "model"), json!({"spec": spec}));
+            let (green, blue) = (json!({"host": "g"}), json!({"host": "b"}));
+            let spec = json!({"mode": mode, "route": {"virtualService": "model"}, "green": green, "blue": blue});
+            scene.put(&Key::new("modelrollouts", OTHER, "model"), json!({"spec": spec}));
+            let asked_for = Rc::new(Cell::new(false));
+            let (start, seen) = (format!("{asks} {OTHER}/"), asked_for.clone());
+            scene.fate(move |_, asked| {
+                let is_it = asked.starts_with(&start);
+                seen.set(seen.get() || is_it);
+                if is_it { fate } else { Fate::Done }
+            });
+            let [_first, _second] = scene.start_both().await;
+            reaches_blue_50(scene, &format!("{kind} {fate:?}")).await;
+            assert!(asked_for.get(), "{kind} {fate:?}");
         });
     }
 }
@@ -123,7 +161,8 @@ fn a_rule_stays_as_it_is_published_while_its_rollout_in_another_namespace_cannot
             scene.remove(&of_rank);
             scene.put(&abroad, json!({"spec": {"route": route, "green": green, "blue": blue}}));
             let [first, second] = scene.start_both().await;
-            let governs = || scene.object(&abroad).is_some_and(|it| it["status"]["governs"].is_object());
+            let governs =
+                || scene.object(&published()).is_some_and(|it| it["metadata"]["annotations"][ABROAD].is_string());
             scene.until("it governs its rule", governs).await;
             let line = format!("List {kind} {OTHER}/");
             scene.fate(move |_, asked| if asked == line { fate } else { Fate::Done });
