@@ -1,3 +1,4 @@
+//! The controller: a cluster as a place where rollouts are driven.
 #![doc = include_str!("../ARCHITECTURE.md")]
 
 pub mod app;

@@ -3,6 +3,8 @@
 use crate::client::access::{Access, Installation};
 use crate::client::directory::Directory;
 use crate::client::place::Place;
+#[cfg(feature = "cluster")]
+use crate::output::Output;
 use anyhow::bail;
 use clap::Args;
 use std::path::PathBuf;
@@ -41,6 +43,21 @@ pub(crate) struct InstallationArguments {
     /// The namespace where Turnout is installed: its gateways and its controller [default: all that you may look into].
     #[arg(long, value_name = "NAME", env = "TURNOUT_GATEWAY_NAMESPACE", help_heading = "Cluster")]
     gateway_namespace: Option<String>,
+}
+
+/// What a verb needs that looks at an installation.
+#[derive(Args)]
+#[cfg(feature = "cluster")]
+pub(crate) struct ClusterArguments {
+    #[command(flatten)]
+    pub(crate) access: AccessArguments,
+
+    #[command(flatten)]
+    pub(crate) installation: InstallationArguments,
+
+    /// How to print the result.
+    #[arg(short = 'o', long, value_enum, env = "TURNOUT_OUTPUT", default_value = "text")]
+    pub(crate) output: Output,
 }
 
 impl PlaceArguments {

@@ -8,7 +8,7 @@ mod gateway;
 mod report;
 mod rights;
 
-use crate::arguments::{AccessArguments, InstallationArguments};
+use crate::arguments::ClusterArguments;
 use crate::client::cluster::Cluster;
 use crate::output::{DONE, FAILED, Output, print, print_json};
 use crate::terminal::Marks;
@@ -25,24 +25,17 @@ use turnout_rollout::{ConditionStatus, ConditionType, ModelRollout, Phase};
 #[derive(Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
-    access: AccessArguments,
-
-    #[command(flatten)]
-    installation: InstallationArguments,
-
-    /// How to print the result.
-    #[arg(short = 'o', long, value_enum, env = "TURNOUT_OUTPUT", default_value = "text")]
-    output: Output,
+    cluster: ClusterArguments,
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
-    let cluster = Cluster::connect(&arguments.access.access()).await?;
+    let cluster = Cluster::connect(&arguments.cluster.access.access()).await?;
     let mut report = Report::default();
     if check_server(&cluster, &mut report).await {
         definition::check(&cluster, &mut report).await;
         check_installations(&cluster, &arguments, &mut report).await;
     }
-    match arguments.output {
+    match arguments.cluster.output {
         Output::Text => print(&report.text(Marks::of_environment()))?,
         Output::Json => print_json(&report.to_json())?,
     }

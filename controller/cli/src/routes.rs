@@ -1,6 +1,6 @@
 //! `turnout routes`: what the gateways of a cluster have, replica by replica.
 
-use crate::arguments::{AccessArguments, InstallationArguments};
+use crate::arguments::ClusterArguments;
 use crate::client::cluster::{Cluster, gateways};
 use crate::client::view::{GatewayState, GatewayView, short};
 use crate::output::{DONE, FAILED, Output, columns, print, print_json};
@@ -16,21 +16,14 @@ use serde_json::{Value, json};
 #[derive(Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
-    access: AccessArguments,
-
-    #[command(flatten)]
-    installation: InstallationArguments,
-
-    /// How to print the result.
-    #[arg(short = 'o', long, value_enum, env = "TURNOUT_OUTPUT", default_value = "text")]
-    output: Output,
+    cluster: ClusterArguments,
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
-    let cluster = Cluster::connect(&arguments.access.access()).await?;
-    let installation = arguments.installation.installation();
+    let cluster = Cluster::connect(&arguments.cluster.access.access()).await?;
+    let installation = arguments.cluster.installation.installation();
     let mut pods = cluster.find_gateways(&installation).await?;
-    gateways::narrow(&mut pods, arguments.access.access().namespace.as_deref());
+    gateways::narrow(&mut pods, arguments.cluster.access.access().namespace.as_deref());
     if pods.is_empty() {
         bail!("no gateway was found {}", gateways::searched(&installation));
     }
@@ -43,7 +36,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
     };
     let gateways: Vec<GatewayView> = cluster.ask_gateways(pods).await.into_iter().map(|(_, gateway)| gateway).collect();
     let revision = published.as_ref().map(|published| published.revision.as_str());
-    match arguments.output {
+    match arguments.cluster.output {
         Output::Text => print(&text(&gateways, revision))?,
         Output::Json => print_json(&to_json(&gateways, revision))?,
     }

@@ -38,7 +38,7 @@ pub(super) struct Controller {
 /// Finds them, or says that there is none.
 pub(super) async fn find(cluster: &Cluster, arguments: &Arguments, report: &mut Report) -> Vec<Controller> {
     let found = cluster
-        .find::<Deployment>(LABELS, "the controllers' Deployments", &arguments.installation.installation())
+        .find::<Deployment>(LABELS, "the controllers' Deployments", &arguments.cluster.installation.installation())
         .await;
     let mut deployments = match found {
         Ok(deployments) => deployments,
@@ -48,7 +48,7 @@ pub(super) async fn find(cluster: &Cluster, arguments: &Arguments, report: &mut 
             return Vec::new();
         }
     };
-    gateways::narrow(&mut deployments, arguments.access.access().namespace.as_deref());
+    gateways::narrow(&mut deployments, arguments.cluster.access.access().namespace.as_deref());
     if deployments.is_empty() {
         let text = format!("no controller was found: no Deployment has the labels {LABELS}");
         report.fail(CONTROLLER, text, "install the chart, or name its namespace by --gateway-namespace");

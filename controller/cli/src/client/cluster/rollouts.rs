@@ -8,15 +8,13 @@ use super::Cluster;
 use crate::client::access::Change;
 use anyhow::{Context as _, bail};
 use futures::TryStreamExt as _;
-use kube::api::{
-    Api, ApiResource, DynamicObject, ListParams, Patch, PatchParams, ValidationDirective, WatchEvent, WatchParams,
-};
+use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams, ValidationDirective, WatchEvent, WatchParams};
 use serde_json::{Map, Value, json};
 use std::pin::pin;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout_at};
-use turnout_controller::names::{GROUP, KIND, PLURAL, VERSION};
-use turnout_rollout::ModelRollout;
+use turnout_controller::kube_api::rollout_kind;
+use turnout_rollout::{API_VERSION, KIND, ModelRollout};
 
 /// Who writes, as the API server records it.
 const FIELD_MANAGER: &str = "turnout";
@@ -25,25 +23,14 @@ const FIELD_MANAGER: &str = "turnout";
 const ATTEMPTS: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// The kind of a rollout.
-pub(crate) fn kind() -> ApiResource {
-    ApiResource {
-        group: GROUP.to_owned(),
-        version: VERSION.to_owned(),
-        api_version: format!("{GROUP}/{VERSION}"),
-        kind: KIND.to_owned(),
-        plural: PLURAL.to_owned(),
-    }
-}
-
 impl Cluster {
     fn rollouts(&self) -> Api<DynamicObject> {
-        Api::namespaced_with(self.client.clone(), &self.namespace, &kind())
+        Api::namespaced_with(self.client.clone(), &self.namespace, &rollout_kind())
     }
 
     /// Every rollout of the namespace, or of all.
     pub(crate) async fn list_rollouts(&self, everywhere: bool) -> anyhow::Result<Vec<ModelRollout>> {
-        let api = if everywhere { Api::all_with(self.client.clone(), &kind()) } else { self.rollouts() };
+        let api = if everywhere { Api::all_with(self.client.clone(), &rollout_kind()) } else { self.rollouts() };
         let place = if everywhere { "all namespaces".to_owned() } else { format!("namespace {}", self.namespace) };
         let doing = format!("list the rollouts of {place}");
         let listed = api.list(&ListParams::default()).await.map_err(self.failure(doing))?;
@@ -115,7 +102,7 @@ fn parse(object: DynamicObject) -> anyhow::Result<ModelRollout> {
         object.metadata.name.as_deref().unwrap_or_default()
     );
     let mut value = serde_json::to_value(object).context("the API server's answer cannot be read")?;
-    value["apiVersion"] = json!(format!("{GROUP}/{VERSION}"));
+    value["apiVersion"] = json!(API_VERSION);
     value["kind"] = json!(KIND);
     if let Some(metadata) = value["metadata"].as_object_mut() {
         // As kubectl does: nobody reads it, and it is longer than the rest.
