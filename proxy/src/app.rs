@@ -5,6 +5,7 @@ use crate::control::pages::Pages;
 use crate::control::reload::{Reloader, WARM_UP};
 use crate::control::{Control, admin, status};
 use crate::downstream::listener::{self, Acceptor, Listener};
+use crate::downstream::local_thread;
 use crate::downstream::places::Places;
 use crate::downstream::tls::Credentials;
 use crate::downstream::worker::{Shared, WorkerHandle};
@@ -233,20 +234,21 @@ fn reloader(
 
 /// Starts the thread that accepts for every listener.
 fn accept(acceptor: Acceptor, listeners: Vec<Listener>) -> io::Result<JoinHandle<()>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    std::thread::Builder::new().name("accept".to_owned()).spawn(move || {
-        let local = tokio::task::LocalSet::new();
+    local_thread::start("accept".to_owned(), move || async move {
         let acceptor = std::rc::Rc::new(acceptor);
-        for listener in listeners {
+        let accept = |listener: Listener| {
             tracing::info!(address = %listener.address, gateway_port = listener.gateway_port, "listening");
             let acceptor = std::rc::Rc::clone(&acceptor);
-            local.spawn_local(async move {
+            tokio::task::spawn_local(async move {
                 if let Err(error) = acceptor.run(listener).await {
                     tracing::error!(%error, "a listener failed");
                 }
-            });
+            })
+        };
+        for accepting in listeners.into_iter().map(accept).collect::<Vec<_>>() {
+            // One that failed has said so.
+            let _ = accepting.await;
         }
-        runtime.block_on(local);
     })
 }
 

@@ -4,6 +4,7 @@ mod accepted;
 mod client_io;
 mod ending;
 pub(crate) mod listener;
+pub(crate) mod local_thread;
 pub(crate) mod places;
 mod preface;
 mod protocols;

@@ -75,11 +75,13 @@ fn documents_that_find_one_another_are_not_warned_of() {
     assert_eq!(said(&[]), (Vec::new(), Vec::new()));
 }
 
+/// One change of a line is warned of with its place, with what there is, and with what was meant.
+fn check((line, from, to): (usize, &str, &str), expected: &str) {
+    assert_eq!(said(&[(line, from, to)]), (vec![format!("routes.yaml:{expected}")], Vec::new()), "{to}");
+}
+
 #[test]
-fn a_slip_is_warned_of_with_its_place_what_there_is_and_what_was_meant() {
-    let check = |(line, from, to): (usize, &str, &str), expected: &str| {
-        assert_eq!(said(&[(line, from, to)]), (vec![format!("routes.yaml:{expected}")], Vec::new()), "{to}");
-    };
+fn a_misspelt_gateway_or_label_is_warned_of() {
     check(
         (5, "ingressgateway", "ingresgateway"),
         "5:3: warning: Gateway abtesting/public-gateway: spec.selector: left out: this gateway does not have the label \
@@ -123,6 +125,10 @@ fn a_slip_is_warned_of_with_its_place_what_there_is_and_what_was_meant() {
          abtesting/innre-gateway is here, only abtesting/inner-gateway, abtesting/public-gateway; did you mean \
          inner-gateway?",
     );
+}
+
+#[test]
+fn a_misspelt_host_is_warned_of() {
     check(
         (19, "score.example.com", "score.exmaple.com"),
         "19:11: warning: VirtualService abtesting/scoring: spec.hosts[0]: not served for score.exmaple.com: its Gateways \
@@ -138,6 +144,10 @@ fn a_slip_is_warned_of_with_its_place_what_there_is_and_what_was_meant() {
         "19:3: warning: VirtualService abtesting/scoring: spec.hosts: not served for api.example.com: its Gateways have \
          only score.example.com, *.internal; write hosts that both have, of a namespace that the Gateway takes",
     );
+}
+
+#[test]
+fn a_misspelt_destination_is_warned_of() {
     check(
         (23, "stable", "stabel"),
         "23:81: warning: VirtualService abtesting/scoring: spec.http[0].route[0].destination.subset: requests get 503: no \

@@ -2,6 +2,7 @@
 //! registry of upstreams and the counters, and nothing else.
 
 use super::accepted::Accepted;
+use super::local_thread;
 use super::serve::Server;
 use super::tls::{Credentials, TlsAcceptor};
 use crate::drain::{Drain, Phase};
@@ -19,7 +20,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -62,21 +62,7 @@ impl WorkerHandle {
         let handle =
             Self { commands, connections: Arc::default(), last_tick_ms: Arc::default(), started: Instant::now() };
         let own = handle.clone();
-        let (started, is_started) = std::sync::mpsc::channel();
-        // The runtime belongs to the thread that makes it.
-        let thread = std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
-            let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
-            match runtime {
-                Ok(runtime) => {
-                    let _ = started.send(Ok(()));
-                    runtime.block_on(own.run(received, shared));
-                }
-                Err(error) => {
-                    let _ = started.send(Err(error));
-                }
-            }
-        })?;
-        is_started.recv().map_err(io::Error::other)??;
+        let thread = local_thread::start(format!("worker-{number}"), move || own.run(received, shared))?;
         Ok((handle, thread))
     }
 
