@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use turnout_driver::Direct;
+use turnout_driver::outbound::Direct;
 use turnout_rollout::Timestamp;
 
 /// Runs until SIGTERM or SIGINT, or until it cannot go on, which is an error.

@@ -12,18 +12,19 @@ use crate::istio;
 use crate::kube_api::{ApiError, title};
 use crate::namespaces::Readers;
 use crate::object_status;
-use crate::rollouts::{RolloutObject, Rollouts, reference};
+use crate::rollouts::{RolloutObject, Rollouts, reference, versions};
 use crate::settings::{RegistryKind, Settings};
 use crate::telemetry::Telemetry;
-use crate::view::{Seen, View};
-use crate::workloads::{self, WorkloadError, Workloads, parse_template};
+use crate::view::View;
+use crate::workloads::{self, Found, WorkloadError, Workloads, parse_template};
 use kube::Client;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
+use turnout_driver::outbound::Outbound;
 use turnout_driver::{
-    BackendView, Clock, Done, Driver, Failure, Gateway, Inquiry, Look, Outbound, Prepared, Publication, Rendered,
-    Round, Site, Subject,
+    BackendView, Clock, Done, Driver, Failure, Gateway, Inquiry, Look, Prepared, Publication, Rendered, Round, Site,
+    Subject,
 };
 use turnout_rollout::{
     Action, Backend, Event, Mode, ModelRollout, Obstacle, RolloutStatus, Severity, Timestamp, Weights, Workload,
@@ -86,16 +87,16 @@ impl Site for Cluster {
         *before = std::mem::take(refused);
         let Self { client, settings, outbound, readers, inquiry, .. } = self;
         match View::read(client, settings, outbound, readers, inquiry).await {
-            Err(error) => self.cannot_look(&error, round).await,
-            Ok(Seen::Uninstalling) => Look::Over,
-            Ok(Seen::View(mut view)) => {
+            Err(unread) => self.cannot_look(*unread, round).await,
+            Ok(view) if view.published.is_uninstalling() => Look::Over,
+            Ok(mut view) => {
                 tell_of_unreadable(&view, round);
                 self.forget_others(&view);
                 view.elsewhere = istio::rules(&view);
                 if !view.later.is_empty() {
                     round.pause = Duration::ZERO;
                 }
-                Look::Seen(view)
+                Look::Seen(Box::new(view))
             }
         }
     }
@@ -109,9 +110,9 @@ impl Site for Cluster {
         let is_looked_up = self.settings.registry == RegistryKind::Twins;
         let mut both = backends::look(view, fitted, is_looked_up);
         if fitted.spec.workload == Workload::Managed {
-            let fitted = RolloutObject { object: rollout.object.clone(), rollout: fitted.clone() };
+            let (own, uid) = (view.deployments_in(&fitted.metadata.namespace), rollout.uid());
             for (backend, found) in Backend::BOTH.into_iter().zip(&mut both) {
-                found.observed.exists |= Workloads::new(&self.client, view, &fitted).exists(backend);
+                found.observed.exists |= matches!(Found::among(own, fitted, &uid, backend), Found::Owned(_));
             }
         }
         both
@@ -141,8 +142,10 @@ impl Site for Cluster {
         self.write_in_time(rollout, status).await
     }
 
-    async fn tell(&mut self, rollout: &RolloutObject, event: &Event) {
-        self.events.tell(&rollout.reference(), event.severity, event.reason, &event.message).await;
+    async fn tell(&mut self, told: &[(&RolloutObject, &Event)]) {
+        for (rollout, event) in told {
+            self.events.tell(&rollout.reference(), event.severity, event.reason, &event.message).await;
+        }
     }
 
     async fn tell_apart(&mut self, view: &mut View, round: &mut Round) {
@@ -199,7 +202,8 @@ impl Site for Cluster {
     /// replica has done, or lack a rollout, and a status that need not be written proves nothing.
     async fn is_newest(&mut self, view: &View, rollouts: &[&RolloutObject]) -> Result<bool, Failure> {
         let read = Rollouts::read(&self.client, &view.listed).await.map_err(|error| shared_failure(&error))?;
-        let is_newest = read.versions() == view.rollouts_as_written(rollouts).versions();
+        let written = versions(view.as_written(rollouts).map(|one| &one.object), &view.rollouts.unreadable);
+        let is_newest = read.versions() == written;
         if !is_newest {
             tracing::info!("looking again: a rollout has changed");
         }
@@ -255,7 +259,7 @@ impl Cluster {
         self.slow.retain(|uid, _| present.contains(uid));
     }
 
-    async fn tell_objects(&self, view: &View, round: &mut Round) {
+    async fn tell_objects(&mut self, view: &View, round: &mut Round) {
         for verdict in &view.documents.verdicts {
             match object_status::write(&self.client, verdict, self.now).await {
                 Ok(false) => {}

@@ -16,8 +16,9 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use turnout_driver::outbound::Outbound;
 use turnout_driver::outbound::{Call, OutboundError};
-use turnout_driver::{Gateway, Inquiry, Outbound};
+use turnout_driver::{Gateway, Inquiry};
 use turnout_rollout::GatewayReport;
 
 /// All gateways, in the order of their pods' names, each just asked.

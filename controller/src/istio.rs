@@ -17,32 +17,30 @@ pub fn rules(view: &View) -> BTreeMap<String, Elsewhere> {
     let mut claimed = BTreeMap::new();
     let mut rules = BTreeMap::new();
     for one in view.rollouts.readable.iter().filter(|one| one.rollout.spec.mode == Mode::Istio) {
-        let route = claim(view, &one.rollout, &mut claimed);
-        rules.insert(one.uid(), Elsewhere { route, published: published(view, &one.rollout) });
+        let found = object(view, &one.rollout);
+        let published = found.as_ref().ok().and_then(|(value, generation)| {
+            let weights = istio::observe(value, &one.rollout).ok()?;
+            // There is no other document.
+            Some(Published { revision: format!("generation {generation}"), weights })
+        });
+        let route = found.and_then(|(value, _)| claim(&value, &one.rollout, &mut claimed));
+        rules.insert(one.uid(), Elsewhere { route, published });
     }
     rules
 }
 
-/// What is published: the rule's weights in the cluster, there is no other document.
-fn published(view: &View, rollout: &ModelRollout) -> Option<Published> {
-    let (value, generation) = object(view, rollout).ok()?;
-    let weights = istio::observe(&value, rollout).ok()?;
-    Some(Published { revision: format!("generation {generation}"), weights })
-}
-
 /// The rule's weights, unless a rollout that came before governs it; `governed` has the rules of those.
 fn claim(
-    view: &View,
+    value: &Value,
     rollout: &ModelRollout,
     governed: &mut BTreeMap<String, String>,
 ) -> Result<Weights, RouteSelectionError> {
-    let (value, _) = object(view, rollout)?;
-    let place = istio::governed_rule(&value, rollout)?;
+    let place = istio::governed_rule(value, rollout)?;
     if let Some(by) = governed.get(&place) {
         return Err(RouteSelectionError::AlreadyGoverned { place, by: by.clone() });
     }
     governed.insert(place, rollout.id());
-    istio::observe(&value, rollout)
+    istio::observe(value, rollout)
 }
 
 /// The version of the object with the rule, as it was read.

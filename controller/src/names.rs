@@ -21,7 +21,7 @@ pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 pub const TWIN_OF: &str = "turnout.dev/twin-of";
 
 /// On a model's pods: what they serve.
-pub const REVISION: &str = "turnout.dev/revision";
+pub use turnout_rollout::REVISION_LABEL as REVISION;
 /// On the pods of managed workloads: the rollout that they belong to.
 pub const ROLLOUT: &str = "turnout.dev/rollout";
 /// On the pods of managed workloads: `green` or `blue`.

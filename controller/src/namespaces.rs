@@ -14,8 +14,8 @@ use futures::stream::FuturesUnordered;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams};
-use kube::{Client, ResourceExt as _};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -199,7 +199,8 @@ async fn read_pods(
     services: &[Service],
     wanted: &Wanted,
 ) -> Result<Vec<Pod>, ApiError> {
-    let is_wanted = |service: &&Service| wanted.services.iter().any(|wanted| wanted.name == service.name_any());
+    let names: BTreeSet<&str> = wanted.services.iter().map(|service| service.name.as_str()).collect();
+    let is_wanted = |service: &&Service| service.metadata.name.as_deref().is_some_and(|name| names.contains(name));
     let selectors: BTreeSet<String> = services.iter().filter(is_wanted).filter_map(selector).collect();
     let parameters: Vec<ListParams> = if selectors.len() > FEW {
         vec![ListParams::default()]

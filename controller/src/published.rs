@@ -11,7 +11,7 @@
 
 use crate::kube_api::ApiError;
 use crate::names::{ABROAD, FENCE, FIELD_MANAGER, ROUTES_KEY, UNINSTALLING};
-use crate::rollouts::{Rollouts, read_abroad};
+use crate::rollouts::{Versions, read_abroad};
 use crate::settings::Settings;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, PostParams};
@@ -80,7 +80,7 @@ impl PublishedRoutes {
         self.config_map.as_ref()?.annotations().get(key).map(String::as_str)
     }
 
-    /// Replaces it, or makes it where it is gone. Returns what is published then.
+    /// Replaces it, or makes it where it is gone. Returns the revision that is published then.
     pub async fn replace(
         &self,
         client: &Client,
@@ -88,28 +88,29 @@ impl PublishedRoutes {
         text: &str,
         fence: String,
         abroad: Option<String>,
-    ) -> Result<Self, ApiError> {
+    ) -> Result<String, ApiError> {
         let api: Api<ConfigMap> = Api::namespaced(client.clone(), &settings.namespace);
         let mut next = self.config_map.clone().unwrap_or_default();
         let text = self.text_of(text).cloned().unwrap_or_else(|| {
             let replaced = next.metadata.resource_version.as_deref();
             format!("{FOLLOWS}{}\n{text}", replaced.unwrap_or(&fence))
         });
+        let revision = turnout_routes::revision(&[Source { name: ROUTES_KEY, bytes: text.as_bytes() }]);
         next.data = Some(BTreeMap::from([(ROUTES_KEY.to_owned(), text)]));
         next.binary_data = None;
         next.annotations_mut().insert(FENCE.to_owned(), fence);
         next.annotations_mut().remove(ABROAD);
         next.annotations_mut().extend(abroad.map(|abroad| (ABROAD.to_owned(), abroad)));
         let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-        let written = if self.config_map.is_some() {
+        if self.config_map.is_some() {
             api.replace(&settings.routes_configmap, &parameters, &next)
                 .await
-                .map_err(ApiError::of("update", name(settings)))
+                .map_err(ApiError::of("update", name(settings)))?;
         } else {
             next.metadata.name = Some(settings.routes_configmap.clone());
-            api.create(&parameters, &next).await.map_err(ApiError::of("create", name(settings)))
-        };
-        Ok(Self::of(Some(written?)))
+            api.create(&parameters, &next).await.map_err(ApiError::of("create", name(settings)))?;
+        }
+        Ok(revision)
     }
 }
 
@@ -118,9 +119,9 @@ fn name(settings: &Settings) -> String {
 }
 
 /// What changes with every version of every rollout.
-pub fn fence(rollouts: &Rollouts) -> String {
+pub fn fence(versions: &Versions) -> String {
     let mut hash = Sha256::new();
-    for version in rollouts.versions() {
+    for version in versions {
         // A Debug text is no format to store, but as good as any to tell two versions apart.
         let version = format!("{version:?}");
         hash.update((version.len() as u64).to_be_bytes());
@@ -137,14 +138,10 @@ mod tests {
 
     #[test]
     fn every_version_has_its_own_fence_and_the_same_one_keeps_it() {
-        let of = |version: &str| {
-            let metadata = json!({"name": "model", "namespace": "abtesting", "uid": "1", "resourceVersion": version});
-            let object = serde_json::from_value(json!({"metadata": metadata})).expect("an object");
-            fence(&Rollouts { unreadable: vec![(object, String::new())], ..Rollouts::default() })
-        };
+        let of = |version: &str| fence(&Versions::from([(Some("1".to_owned()), Some(version.to_owned()))]));
         assert_eq!(of("7"), of("7"));
         assert_ne!(of("7"), of("8"), "whatever has changed");
-        assert_ne!(of("7"), fence(&Rollouts::default()));
+        assert_ne!(of("7"), fence(&Versions::new()));
     }
 
     #[test]

@@ -18,7 +18,8 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinError;
 use tokio::time::{Instant, timeout};
-use turnout_driver::{Clock, Outbound, Round};
+use turnout_driver::outbound::Outbound;
+use turnout_driver::{Clock, Round};
 
 /// However much changes, so much time is between two rounds.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(20);

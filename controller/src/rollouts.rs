@@ -32,10 +32,8 @@ pub struct Rollouts {
 
 impl Rollouts {
     /// Which objects there are, in which versions.
-    pub fn versions(&self) -> BTreeSet<(Option<String>, Option<String>)> {
-        let readable = self.readable.iter().map(|one| &one.object);
-        let all = readable.chain(self.unreadable.iter().map(|(object, _)| object));
-        all.map(|object| (object.uid(), object.resource_version())).collect()
+    pub fn versions(&self) -> Versions {
+        versions(self.readable.iter().map(|one| &one.object), &self.unreadable)
     }
 
     /// Reads those of some namespaces.
@@ -44,9 +42,9 @@ impl Rollouts {
         let lists = namespaces.iter().map(|namespace| list_dynamic(client, &kind, namespace));
         let mut all = Self::default();
         for object in try_join_all(lists).await?.into_iter().flatten() {
-            match RolloutObject::of(object.clone()) {
+            match RolloutObject::of(object) {
                 Ok(rollout) => all.readable.push(rollout),
-                Err(problem) => all.unreadable.push((object, problem)),
+                Err(unreadable) => all.unreadable.push(*unreadable),
             }
         }
         all.sort();
@@ -72,10 +70,13 @@ impl Rollouts {
 }
 
 impl RolloutObject {
-    fn of(mut object: DynamicObject) -> Result<Self, String> {
+    /// Or the object, and why it cannot be read.
+    fn of(mut object: DynamicObject) -> Result<Self, Box<(DynamicObject, String)>> {
         object.types = Some(TypeMeta { api_version: API_VERSION.to_owned(), kind: KIND.to_owned() });
-        let rollout = serde_json::to_value(&object).and_then(serde_json::from_value);
-        Ok(Self { rollout: rollout.map_err(|error| error.to_string())?, object })
+        match serde_json::to_value(&object).and_then(serde_json::from_value) {
+            Ok(rollout) => Ok(Self { object, rollout }),
+            Err(error) => Err(Box::new((object, error.to_string()))),
+        }
     }
 
     /// As much of an object that cannot be read as is needed to leave its rule alone: what it governed last.
@@ -149,6 +150,18 @@ impl RolloutObject {
             *self = next;
         }
     }
+}
+
+/// Objects by their UIDs, each in one version.
+pub type Versions = BTreeSet<(Option<String>, Option<String>)>;
+
+/// The versions of these, those that cannot be read among them.
+pub fn versions<'a>(
+    readable: impl Iterator<Item = &'a DynamicObject>,
+    unreadable: &'a [(DynamicObject, String)],
+) -> Versions {
+    let all = readable.chain(unreadable.iter().map(|(object, _)| object));
+    all.map(|object| (object.uid(), object.resource_version())).collect()
 }
 
 /// A rollout of which nothing is known but what it governed last.

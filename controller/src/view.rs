@@ -15,7 +15,8 @@ use kube::api::DynamicObject;
 use kube::{Client, ResourceExt as _};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use turnout_driver::{Elsewhere, Gateway, Inquiry, Outbound};
+use turnout_driver::outbound::Outbound;
+use turnout_driver::{Elsewhere, Gateway, Inquiry};
 use turnout_rollout::{
     BackendRef, Mode, ModelRollout, Obstacle, Registry, ServiceName, full_host, is_generated, subset_labels,
 };
@@ -66,32 +67,40 @@ pub struct View {
     pub registry: Option<Registry>,
 }
 
-/// What came of reading.
+/// What all share could not be read.
 #[derive(Debug)]
-pub enum Seen {
-    /// This is there.
-    View(Box<View>),
-    /// The release is being uninstalled.
-    Uninstalling,
+pub struct Unread {
+    /// Why.
+    pub error: ApiError,
+    /// The rollouts that were read before.
+    pub rollouts: Vec<RolloutObject>,
 }
 
 impl View {
     /// Reads it. Rollouts come first, since a status is written over the version that was read: whatever it was decided on
     /// is then no older. Gateways come last, so that what they report is never older than what they are asked about. What
-    /// is shared must be read; a namespace that cannot be is left alone.
+    /// is shared must be read; a namespace that cannot be is left alone. Of a release that is being uninstalled nothing else
+    /// is read.
     pub async fn read(
         client: &Client,
         settings: &Settings,
         outbound: &Arc<dyn Outbound>,
         readers: &mut Readers,
         inquiry: &mut Inquiry,
-    ) -> Result<Seen, ApiError> {
+    ) -> Result<Self, Box<Unread>> {
         let mut view = Self::default();
         let namespaces = readers.read(client, settings).await;
         if settings.has_gateway() {
-            view.published = PublishedRoutes::read(client, settings).await?;
+            match PublishedRoutes::read(client, settings).await {
+                Ok(published) => view.published = published,
+                Err(error) => {
+                    let read = namespaces.into_values().flatten();
+                    let rollouts = read.flat_map(|namespace| namespace.rollouts.readable).collect();
+                    return Err(Box::new(Unread { error, rollouts }));
+                }
+            }
             if view.published.is_uninstalling() {
-                return Ok(Seen::Uninstalling);
+                return Ok(view);
             }
         }
         let (mut objects, mut rollouts) = (Vec::new(), Vec::new());
@@ -114,8 +123,14 @@ impl View {
         readers.want(view.leave_for_later(settings));
         view.hold(settings);
         view.freeze_documents();
-        view.gateways = gateways::look(client, settings, outbound, inquiry).await?;
-        Ok(Seen::View(Box::new(view)))
+        match gateways::look(client, settings, outbound, inquiry).await {
+            Ok(gateways) => view.gateways = gateways,
+            Err(error) => {
+                let rollouts = view.rollouts.readable.iter().chain(view.undecided()).cloned().collect();
+                return Err(Box::new(Unread { error, rollouts }));
+            }
+        }
+        Ok(view)
     }
 
     /// Takes what serves in a namespace; returns the objects that are documents.
@@ -190,10 +205,9 @@ impl View {
         self.apart.iter().map(|(one, _)| one).chain(&self.later)
     }
 
-    /// All rollouts, in the versions that were written over those that were read.
-    pub fn rollouts_as_written(&self, decided: &[&RolloutObject]) -> Rollouts {
-        let readable = decided.iter().copied().chain(self.undecided()).cloned().collect();
-        Rollouts { readable, unreadable: self.rollouts.unreadable.clone() }
+    /// All rollouts that can be read, in the versions that were written over those that were read.
+    pub fn as_written<'a>(&'a self, decided: &'a [&'a RolloutObject]) -> impl Iterator<Item = &'a RolloutObject> {
+        decided.iter().copied().chain(self.undecided())
     }
 
     /// The registry is made for what will be published: also for documents that cannot be read.
@@ -253,6 +267,10 @@ impl turnout_driver::View for View {
 
     fn gateways(&self) -> &[Gateway] {
         &self.gateways
+    }
+
+    fn is_whole(&self) -> bool {
+        self.dark.is_empty() && self.undecided().next().is_none()
     }
 
     fn held(&self) -> Vec<ModelRollout> {

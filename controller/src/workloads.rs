@@ -104,9 +104,7 @@ impl<'a> Found<'a> {
     /// Looks among the Deployments that were read.
     pub fn among(deployments: &'a [Deployment], rollout: &ModelRollout, owner_uid: &str, backend: Backend) -> Self {
         let name = deployment_name(rollout, backend);
-        let namespace = &rollout.metadata.namespace;
-        let is_it = |it: &&Deployment| it.namespace().as_ref() == Some(namespace) && it.name_any() == name;
-        match deployments.iter().find(is_it) {
+        match deployments.iter().find(|it| it.metadata.name.as_ref() == Some(&name)) {
             None => Self::Absent,
             Some(live) if is_owned(&live.metadata, owner_uid) => Self::Owned(live),
             Some(live) => Self::Foreign(live),
@@ -128,11 +126,6 @@ impl<'a> Workloads<'a> {
     pub fn new(client: &'a Client, view: &'a View, one: &'a RolloutObject) -> Self {
         let owner_uid = one.object.metadata.uid.as_deref().unwrap_or_default();
         Self { client, view, rollout: &one.rollout, owner_uid }
-    }
-
-    /// There is a Deployment of the rollout's own, whether it has pods or not.
-    pub fn exists(&self, backend: Backend) -> bool {
-        matches!(self.find(backend), Found::Owned(_))
     }
 
     /// Keeps the template of whatever the next status names first: a candidate, or a stable revision that was served when

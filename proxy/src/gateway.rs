@@ -126,7 +126,7 @@ impl Gateway {
         let chosen = forward.target;
         let is_present = |target: &Target| target.backend.is_ok_and(|id| snapshot.upstreams[id.0].has_endpoints());
         // What the documents leave without an endpoint stays so, as in Istio.
-        if !forward.split.is_by_weight() || chosen.warning.is_some() || is_present(chosen) {
+        if !forward.split.is_by_weight() || chosen.gets_503() || is_present(chosen) {
             return chosen;
         }
         forward.split.draw_among(self.random.next_u64(), is_present).unwrap_or(chosen)

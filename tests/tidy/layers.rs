@@ -76,13 +76,23 @@ fn absolute(module: &str, named: &str) -> Vec<String> {
     path
 }
 
+/// A file up to the tests that stand in it; that they stand in a file of their own may be said anywhere.
+fn without_tests(text: &str) -> &str {
+    let begins = |(at, _): (usize, &str)| {
+        let declared = text[at..].lines().nth(1).unwrap_or_default();
+        (!declared.ends_with(';')).then_some(at)
+    };
+    let end = text.match_indices("#[cfg(test)]").find_map(begins);
+    &text[..end.unwrap_or(text.len())]
+}
+
 /// What each file names, its tests apart. A module and what it is made of are one: they do not count.
 fn imports(source: &str) -> Imports {
     let mut modules = BTreeMap::new();
     files(&root().join(source), "", &mut modules);
     let mut imports = Imports::new();
     for (module, text) in &modules {
-        let code = text.split("#[cfg(test)]").next().unwrap();
+        let code = without_tests(text);
         let statements = code.lines().collect::<Vec<_>>().join(" ");
         let named = imports.entry(module.clone()).or_default();
         for statement in statements.split("use ").skip(1).filter_map(|rest| rest.split(';').next()) {
@@ -129,6 +139,12 @@ fn what_a_client_knows_needs_no_command_line() {
     for (module, named) in imports("controller/cli/src").iter().filter(|(module, _)| module.starts_with("client::")) {
         let outside = named.iter().filter(|target| !target.starts_with("client::"));
         faults.extend(outside.map(|target| format!("{module} may not name {target}")));
+    }
+    let mut texts = BTreeMap::new();
+    files(&root().join("controller/cli/src/client"), "client", &mut texts);
+    for (module, text) in &texts {
+        let words = ["clap", "print!", "println!", "anstream"].into_iter();
+        faults.extend(words.filter(|word| text.contains(word)).map(|word| format!("{module} may not use {word}")));
     }
     no_faults(&faults);
 }

@@ -1,6 +1,6 @@
 //! Whether gateways have what was published, and the nudge for those that do not.
 
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, has_taken_up};
 use crate::round::{Decided, Driver, WAITING};
 use crate::site::{Round, Site};
 use std::time::Duration;
@@ -61,7 +61,7 @@ impl<S: Site> Driver<S> {
         let started = tokio::time::Instant::now();
         let [mut tick, longest] = CONFIRM_TICKS;
         for gateway in gateways {
-            while !gateway.has_taken_up(&*self.outbound, revision).await {
+            while !has_taken_up(&*self.outbound, gateway.status, revision).await {
                 if started.elapsed() >= self.confirm_patience {
                     return false;
                 }

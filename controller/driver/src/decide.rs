@@ -1,7 +1,7 @@
 //! From what was found to what is to become of each rollout: how the world looks to the state machine.
 
 use crate::round::{Decided, Driver, Outcome};
-use crate::site::{BackendView, Site, Subject, View};
+use crate::site::{BackendView, Endpoint, Site, Subject, View};
 use std::collections::BTreeSet;
 use turnout_rollout::{
     Backend, BackendObservation, Departure, Fitted, Mode, ModelRollout, Observation, Published, RolloutRules,
@@ -23,7 +23,8 @@ impl<S: Site> Driver<S> {
             let (outcome, published) = self.decide_on(view, one, &fitted, &backends, observed);
             decided.push(Decided { rollout: one.clone(), fitted, backends, published, outcome, stored: false });
         }
-        self.outdated.retain(|(key, _), _| decided.iter().any(|one| one.rollout.key() == *key));
+        let is_known = |key: &String| decided.iter().any(|one: &Decided<S::Rollout>| one.rollout.key() == *key);
+        self.outdated.retain(|(key, _), _| !view.is_whole() || is_known(key));
         decided
     }
 
@@ -49,8 +50,8 @@ impl<S: Site> Driver<S> {
             now: self.now,
             route,
             published,
-            green: green.observe(self.warm_ups.warmed()),
-            blue: blue.observe(self.warm_ups.warmed()),
+            green: green.observe(|endpoint| self.warm_ups.is_warm(&one.key(), &endpoint.uid)),
+            blue: blue.observe(|endpoint| self.warm_ups.is_warm(&one.key(), &endpoint.uid)),
             gateways,
             template_revision: self.site.template_revision(fitted),
             obstacle: self.obstacles.get(&one.key()).cloned().or_else(|| self.site.obstacle(view, fitted)),
@@ -134,8 +135,8 @@ fn fit_rollouts<V: View>(view: &mut V) -> Vec<Fitted> {
 }
 
 impl BackendView {
-    fn observe(&self, warmed: &BTreeSet<String>) -> BackendObservation {
-        let warmed = self.ready.iter().all(|endpoint| warmed.contains(&endpoint.uid));
+    fn observe(&self, is_warm: impl Fn(&Endpoint) -> bool) -> BackendObservation {
+        let warmed = self.ready.iter().all(is_warm);
         BackendObservation { warmed, ..self.observed.clone() }
     }
 }

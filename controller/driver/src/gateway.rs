@@ -40,12 +40,12 @@ impl Gateway {
     pub fn has(&self, revision: &str) -> bool {
         self.report.active() == Some(revision)
     }
+}
 
-    /// Whether it has the revision, asked anew and for nothing else.
-    pub(crate) async fn has_taken_up(&self, outbound: &dyn Outbound, revision: &str) -> bool {
-        let answer = outbound.send(Call::get(self.status, "/revision")).await;
-        answer.is_ok_and(|answer| active_revision(&answer.body).as_deref() == Some(revision))
-    }
+/// Whether the gateway with this status port has the revision, asked anew and for nothing else.
+pub async fn has_taken_up(outbound: &dyn Outbound, status: SocketAddr, revision: &str) -> bool {
+    let answer = outbound.send(Call::get(status, "/revision")).await;
+    answer.is_ok_and(|answer| active_revision(&answer.body).as_deref() == Some(revision))
 }
 
 /// Asks gateways what they report. One that hangs is waited for once; after that it is asked beside the rounds, and counts as

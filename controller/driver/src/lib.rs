@@ -23,8 +23,7 @@ mod site;
 mod warm_up;
 mod write;
 
-pub use gateway::{Gateway, Inquiry};
-pub use outbound::{Direct, Outbound};
+pub use gateway::{Gateway, Inquiry, has_taken_up};
 pub use round::{Clock, Driver};
 pub use site::{
     BackendView, Done, Elsewhere, Endpoint, Failure, Look, Prepared, Publication, Refused, Rendered, Round, Site,

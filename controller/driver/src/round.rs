@@ -3,7 +3,7 @@
 use crate::outbound::Outbound;
 use crate::site::{BackendView, Look, RETRY, Round, Site, Subject, View};
 use crate::warm_up::{Target, WarmUps};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use turnout_rollout::{
@@ -110,6 +110,7 @@ impl<S: Site> Driver<S> {
         self.set_elsewhere(&view, &decided, &mut round).await;
         self.bring_to_gateways(revision.as_deref(), view.gateways(), &decided, &mut round).await;
         self.act(&view, &mut decided, &mut round).await;
+        self.tell(&decided).await;
         self.site.finish(&view, &rollouts(&decided), &mut round).await;
         if were_kept && self.obstacles.is_empty() {
             round.pause = Duration::ZERO;
@@ -120,9 +121,10 @@ impl<S: Site> Driver<S> {
 
     async fn act(&mut self, view: &S::View, decided: &mut [Decided<S::Rollout>], round: &mut Round) {
         let may_change = !decided.iter().any(Decided::changes_workloads) || self.is_newest(view, decided, round).await;
-        let mut present = BTreeSet::new();
+        let mut present = BTreeMap::new();
         for one in decided {
-            present.extend(one.backends.iter().flat_map(|backend| &backend.ready).map(|ready| ready.uid.clone()));
+            let ready = one.backends.iter().flat_map(|backend| &backend.ready).map(|ready| ready.uid.clone());
+            present.insert(one.rollout.key(), ready.collect());
             if !one.stored {
                 continue;
             }
@@ -146,7 +148,20 @@ impl<S: Site> Driver<S> {
                 }
             }
         }
-        self.warm_ups.keep(&present);
+        self.warm_ups.keep(&present, view.is_whole());
+    }
+
+    /// What happened is told last: nothing waits for who hears of it.
+    async fn tell(&mut self, decided: &[Decided<S::Rollout>]) {
+        let mut told = Vec::new();
+        for one in decided.iter().filter(|one| one.stored) {
+            if let Outcome::Goes(decision) = &one.outcome {
+                told.extend(decision.events.iter().map(|event| (&one.rollout, event)));
+            }
+        }
+        if !told.is_empty() {
+            self.site.tell(&told).await;
+        }
     }
 
     async fn is_newest(&mut self, view: &S::View, decided: &[Decided<S::Rollout>], round: &mut Round) -> bool {

@@ -50,8 +50,8 @@ pub trait Site: Send {
         status: &RolloutStatus,
     ) -> impl Future<Output = Result<bool, Failure>> + Send;
 
-    /// Tells people what happened to a rollout, once it is written down.
-    fn tell(&mut self, rollout: &Self::Rollout, event: &Event) -> impl Future<Output = ()> + Send;
+    /// Tells people what happened to rollouts; it is written down.
+    fn tell(&mut self, told: &[(&Self::Rollout, &Event)]) -> impl Future<Output = ()> + Send;
 
     /// Tells rollouts on which nothing can be decided why that is so. What is written there is written before anything is
     /// published.
@@ -162,6 +162,11 @@ pub trait View: Send + Sync {
 
     /// The gateways.
     fn gateways(&self) -> &[Gateway];
+
+    /// All rollouts are known and were decided on. Else what is remembered of others stays.
+    fn is_whole(&self) -> bool {
+        true
+    }
 
     /// Rollouts on which nothing can be decided: their rules stay as they are published.
     fn held(&self) -> Vec<ModelRollout> {

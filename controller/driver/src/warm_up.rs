@@ -31,7 +31,7 @@ pub(crate) struct Target<'a> {
 pub(crate) struct WarmUps {
     /// By rollout and pod, each by its UID.
     pods: BTreeMap<(String, String), Pod>,
-    warmed: BTreeSet<String>,
+    warmed: BTreeSet<(String, String)>,
     tasks: JoinSet<Result<(), String>>,
     now: Timestamp,
 }
@@ -71,7 +71,7 @@ impl WarmUps {
         pod.task = None;
         match result {
             Ok(()) => {
-                self.warmed.insert(key.1.clone());
+                self.warmed.insert(key.clone());
                 pod.failure = None;
             }
             Err(problem) => {
@@ -81,9 +81,9 @@ impl WarmUps {
         }
     }
 
-    /// The UIDs of the pods that are warm.
-    pub(crate) fn warmed(&self) -> &BTreeSet<String> {
-        &self.warmed
+    /// This pod of the rollout is warm.
+    pub(crate) fn is_warm(&self, rollout: &str, pod: &str) -> bool {
+        self.warmed.contains(&(rollout.to_owned(), pod.to_owned()))
     }
 
     /// Has these pods of the rollout warmed and no others, and returns at once. Says what has failed.
@@ -99,7 +99,7 @@ impl WarmUps {
         for Target { backend, uid, address } in pods {
             let key = (rollout.to_owned(), uid.to_owned());
             wanted.insert(key.1.clone());
-            if self.warmed.contains(&key.1) {
+            if self.warmed.contains(&key) {
                 continue;
             }
             if self.pods.get(&key).is_some_and(|pod| pod.warm_up != *warm_up) {
@@ -124,10 +124,14 @@ impl WarmUps {
         self.forget(|(of, _)| of == rollout);
     }
 
-    /// All other pods have gone.
-    pub(crate) fn keep(&mut self, present: &BTreeSet<String>) {
-        self.warmed.retain(|uid| present.contains(uid));
-        self.forget(|(_, pod)| !present.contains(pod));
+    /// Of the rollouts that were decided on, all other pods have gone; of others, only if these are `all`, too.
+    pub(crate) fn keep(&mut self, present: &BTreeMap<String, BTreeSet<String>>, all: bool) {
+        let has_gone = |(rollout, pod): &(String, String)| match present.get(rollout) {
+            Some(pods) => !pods.contains(pod),
+            None => all,
+        };
+        self.warmed.retain(|key| !has_gone(key));
+        self.forget(has_gone);
     }
 
     fn forget(&mut self, which: impl Fn(&(String, String)) -> bool) {

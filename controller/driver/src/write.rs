@@ -17,11 +17,9 @@ impl<S: Site> Driver<S> {
         round: &mut Round,
     ) {
         for one in decided {
-            let (next, events) = match &one.outcome {
-                Outcome::Goes(decision) => (decision.status.clone(), decision.events.clone()),
-                Outcome::Departs(departure) => {
-                    (departing(one.rollout.rollout().status.clone(), departure, self.now), Vec::new())
-                }
+            let next = match &one.outcome {
+                Outcome::Goes(decision) => decision.status.clone(),
+                Outcome::Departs(departure) => departing(one.rollout.rollout().status.clone(), departure, self.now),
             };
             match self.site.write_status(view, &mut one.rollout, &next).await {
                 Ok(changed) => {
@@ -31,9 +29,6 @@ impl<S: Site> Driver<S> {
                     }
                 }
                 Err(failure) => self.failed(&one.rollout, failure, round),
-            }
-            for event in events.iter().filter(|_| one.stored) {
-                self.site.tell(&one.rollout, event).await;
             }
         }
     }

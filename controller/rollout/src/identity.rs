@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 /// So many fingerprints a rollout remembers.
 const REMEMBERED: usize = 12;
 /// The label by which pods say what they serve.
-const LABEL: &str = "turnout.dev/revision";
+pub const REVISION_LABEL: &str = "turnout.dev/revision";
 /// As much of a hash as tells two apart.
 const SHORT: usize = 12;
 
@@ -104,7 +104,7 @@ fn identity(status: &RolloutStatus, evidence: Evidence) -> Identity {
         Evidence::Unclear(why) => Identity { doubt: Some(why), ..Identity::default() },
         Evidence::Unlabelled(runs) => {
             let revision = met_as(&status.known, &runs).map(str::to_owned);
-            let doubt = format!("its pods carry no label {LABEL}");
+            let doubt = format!("its pods carry no label {REVISION_LABEL}");
             Identity { revision, runs: Some(runs), doubt: Some(doubt) }
         }
     }

@@ -100,7 +100,7 @@ pub use gateway_report::{
 };
 pub use governed::{Fitted, Governed, fit, hold};
 pub use hosts::{ServiceName, full_host, subset_labels};
-pub use identity::{Evidence, Fingerprint, Identity, KnownRun, identify};
+pub use identity::{Evidence, Fingerprint, Identity, KnownRun, REVISION_LABEL, identify};
 pub use machine::{Action, Decision, Departure, Event, Severity, decide, depart};
 pub use observation::{BackendObservation, GatewayObservation, Load, Observation, Obstacle, Published, Rejection};
 pub use registry::{

@@ -3,7 +3,7 @@
 use super::{Cluster, shared_failure};
 use crate::documents::freeze;
 use crate::published::fence;
-use crate::rollouts::{RolloutObject, write_abroad};
+use crate::rollouts::{RolloutObject, versions, write_abroad};
 use crate::twins;
 use crate::view::View;
 use turnout_driver::{Failure, Prepared, Publication, Refused, Rendered, Round, Site as _};
@@ -33,9 +33,8 @@ impl Cluster {
         rollouts: &[&RolloutObject],
         round: &mut Round,
     ) -> Result<Publication, Failure> {
-        let mut fenced = view.rollouts_as_written(rollouts);
-        fenced.readable.retain(|one| one.rollout.spec.mode == Mode::Gateway);
-        let fence = fence(&fenced);
+        let of_gateways = || view.as_written(rollouts).filter(|one| one.rollout.spec.mode == Mode::Gateway);
+        let fence = fence(&versions(of_gateways().map(|one| &one.object), &view.rollouts.unreadable));
         if view.published.is(&rendered.text, &fence) {
             if let Some(registry) = view.registry.as_ref().filter(|_| rendered.is_whole) {
                 self.tidy_twins(view, registry, round).await;
@@ -45,13 +44,13 @@ impl Cluster {
         if !self.is_newest(view, rollouts).await? {
             return Ok(Publication::Outdated);
         }
-        let abroad = write_abroad(fenced.readable.iter().map(|one| &one.rollout).chain(&view.unlisted));
+        let abroad = write_abroad(of_gateways().map(|one| &one.rollout).chain(&view.unlisted));
         let replaced = view.published.replace(&self.client, &self.settings, &rendered.text, fence, abroad).await;
-        let published = replaced.map_err(|error| shared_failure(&error))?;
-        if published.revision != view.published.revision {
+        let revision = Some(replaced.map_err(|error| shared_failure(&error))?);
+        if revision != view.published.revision {
             self.telemetry.published();
         }
-        Ok(Publication::Swapped(published.revision))
+        Ok(Publication::Swapped(revision))
     }
 
     /// A gateway that has older routes may still look a twin up.

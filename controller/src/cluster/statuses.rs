@@ -2,9 +2,8 @@
 
 use super::{Cluster, failure};
 use crate::kube_api::ApiError;
-use crate::rollouts::{RolloutObject, Rollouts};
-use crate::view::View;
-use futures::future::join_all;
+use crate::rollouts::RolloutObject;
+use crate::view::{Unread, View};
 use kube::Client;
 use std::time::Duration;
 use turnout_driver::{Failure, Look, Round, Subject as _};
@@ -39,15 +38,10 @@ impl Cluster {
         Err(slow)
     }
 
-    /// What could not be read is said in every rollout that can be; what was decided before stays as it is.
-    pub(super) async fn cannot_look(&mut self, error: &ApiError, round: &mut Round) -> Look<View> {
+    /// What could not be read is said in every rollout that could; what was decided before stays as it is.
+    pub(super) async fn cannot_look(&mut self, unread: Unread, round: &mut Round) -> Look<View> {
+        let Unread { error, mut rollouts } = unread;
         let obstacle = error.obstacle();
-        let namespaces = self.settings.namespaces.iter();
-        let reads = namespaces.map(|namespace| Rollouts::read(&self.client, std::slice::from_ref(namespace)));
-        let mut rollouts = Vec::new();
-        for read in join_all(reads).await.into_iter().flatten() {
-            rollouts.extend(read.readable);
-        }
         for one in &mut rollouts {
             self.tell_obstacle(one, &obstacle, round).await;
         }

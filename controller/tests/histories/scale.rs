@@ -23,12 +23,13 @@ use turnout_driver::outbound::{Answer, OutboundError};
 use turnout_rollout::{Backend, Mode, Timestamp};
 
 const GATEWAY_COUNT: u8 = 20;
-const ROLLOUTS_OF_A_NAMESPACE: usize = 20;
 
 /// So many rollouts, with all that is around them.
 #[derive(Clone, Copy, Debug)]
 struct Size {
     mode: Mode,
+    namespaces: usize,
+    /// In each of them.
     rollouts: usize,
 }
 
@@ -42,7 +43,7 @@ struct Cost {
 
 impl Size {
     fn namespaces(self) -> Vec<String> {
-        (0..self.rollouts.div_ceil(ROLLOUTS_OF_A_NAMESPACE)).map(|number| format!("models-{number}")).collect()
+        (0..self.namespaces).map(|number| format!("models-{number}")).collect()
     }
 
     fn settings(self) -> Settings {
@@ -64,8 +65,8 @@ impl Size {
         let mut store = Store::new(Timestamp(1_767_225_600));
         store.put(&published(), json!({"metadata": {}}));
         store.put(&Key::new("services", SYSTEM, GATEWAYS), gateway_service());
-        for number in 0..self.rollouts {
-            put_model(&mut store, self.mode, number);
+        for number in 0..self.namespaces * self.rollouts {
+            put_model(&mut store, self, number);
         }
         let gateways = (0..GATEWAY_COUNT).map(|number| (format!("gateway-{number}"), gateway_address(number)));
         put_slice(&mut store, SYSTEM, GATEWAYS, STATUS_PORT, gateways);
@@ -78,8 +79,8 @@ fn gateway_address(number: u8) -> IpAddr {
 }
 
 /// A model whose green serves, as it is when nothing is rolled out.
-fn put_model(store: &mut Store, mode: Mode, number: usize) {
-    let (namespace, name) = (format!("models-{}", number / ROLLOUTS_OF_A_NAMESPACE), format!("model-{number}"));
+fn put_model(store: &mut Store, size: Size, number: usize) {
+    let (namespace, name) = (format!("models-{}", number / size.rollouts), format!("model-{number}"));
     for backend in Backend::BOTH {
         let workload = format!("{name}-{backend}");
         let labels = json!({"app": name, "version": backend});
@@ -99,7 +100,7 @@ fn put_model(store: &mut Store, mode: Mode, number: usize) {
     let routes = json!({"hosts": [format!("{name}.example.com")], "http": [pinned, split]});
     store.put(&Key::new("virtualservices", &namespace, &name), json!({"spec": routes}));
     let [green, blue] = Backend::BOTH.map(|backend| json!({"host": format!("{name}-{backend}")}));
-    let spec = json!({"mode": mode, "route": {"virtualService": name}, "green": green, "blue": blue});
+    let spec = json!({"mode": size.mode, "route": {"virtualService": name}, "green": green, "blue": blue});
     store.put(&Key::new("modelrollouts", &namespace, &name), json!({"spec": spec}));
 }
 
@@ -223,24 +224,28 @@ fn steady_round(size: Size) -> Cost {
     cost
 }
 
+/// The cost of a round is printed; returns its requests.
+fn requests(mode: Mode, namespaces: usize, rollouts: usize) -> usize {
+    let Cost { requests, cpu } = steady_round(Size { mode, namespaces, rollouts });
+    let (total, each) = (requests.values().sum::<usize>(), cpu / u32::try_from(namespaces * rollouts).unwrap());
+    println!("{mode:?} mode, {namespaces} namespaces of {rollouts} rollouts, {GATEWAY_COUNT} gateways:");
+    println!("  {total} requests, {cpu:?} of CPU, {each:?} for a rollout: {requests:?}");
+    total
+}
+
 /// A ConfigMap has room for some five hundred rules with the names behind them, so that more is for Istio mode, where weights
 /// stand in everybody's own VirtualServices.
 #[test]
-fn a_round_of_many_rollouts_asks_no_more_for_each_than_one_of_few() {
+fn a_round_asks_by_namespaces_however_many_rollouts_they_have() {
     let is_large = std::env::var("TURNOUT_SLOW").is_ok_and(|size| size == "full");
-    for (mode, most) in [(Mode::Gateway, 500), (Mode::Istio, 1000)] {
-        let sizes = if is_large { [20, 100, most] } else { [20, 40, 100] };
-        let growth = sizes.map(|rollouts| {
-            let size = Size { mode, rollouts };
-            let Cost { requests, cpu } = steady_round(size);
-            let (namespaces, total) = (size.namespaces().len(), requests.values().sum::<usize>());
-            let each = cpu / u32::try_from(rollouts).unwrap();
-            println!("{mode:?} mode, {rollouts} rollouts in {namespaces} namespaces, {GATEWAY_COUNT} gateways:");
-            println!("  {total} requests, {cpu:?} of CPU, {each:?} for a rollout");
-            println!("  {requests:?}");
-            (namespaces, total)
-        });
-        let [(first, few), (second, more), (third, most)] = growth;
-        assert_eq!((more - few) * (third - second), (most - more) * (second - first), "{mode:?}: {growth:?}");
+    let many = |most| if is_large { most } else { 5 };
+    for (namespaces, rollouts) in [(1, 5), (1, 20), (1, 60), (2, 20), (5, 20), (many(25), 20)] {
+        assert_eq!(requests(Mode::Gateway, namespaces, rollouts), 9 * namespaces + 2, "{namespaces} of {rollouts}");
     }
+    for (namespaces, rollouts) in [(1, 5), (1, 20), (1, 60), (5, 20), (many(50), 20)] {
+        assert_eq!(requests(Mode::Istio, namespaces, rollouts), 6 * namespaces, "{namespaces} of {rollouts}");
+    }
+    // Up to four of a kind are asked for one by one.
+    assert_eq!(requests(Mode::Gateway, 1, 1), 10 + 2);
+    assert_eq!(requests(Mode::Gateway, 1, 2), 12 + 2);
 }

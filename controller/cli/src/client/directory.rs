@@ -185,8 +185,9 @@ impl Directory {
 
     /// Removes what is known of rollouts that are gone, so that a new one of the same name begins at the beginning.
     pub(crate) fn forget_statuses_except(&self, names: &[&str]) -> anyhow::Result<()> {
-        for entry in fs::read_dir(self.statuses()).context("cannot list the statuses")? {
-            let path = entry.context("cannot list the statuses")?.path();
+        let cannot_list = || format!("cannot list {}", self.statuses().display());
+        for entry in fs::read_dir(self.statuses()).with_context(cannot_list)? {
+            let path = entry.with_context(cannot_list)?.path();
             let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
             if !names.contains(&stem) {
                 fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
@@ -208,8 +209,9 @@ impl Directory {
     /// The gateways that live, by name. One whose file cannot be read is there without addresses.
     pub(crate) fn gateway_addresses(&self) -> anyhow::Result<Vec<(String, Option<GatewayAddresses>)>> {
         let mut gateways = Vec::new();
-        for entry in fs::read_dir(self.gateways()).context("cannot list the gateways")? {
-            let path = entry.context("cannot list the gateways")?.path();
+        let cannot_list = || format!("cannot list {}", self.gateways().display());
+        for entry in fs::read_dir(self.gateways()).with_context(cannot_list)? {
+            let path = entry.with_context(cannot_list)?.path();
             if path.extension().is_some_and(|extension| extension == "json") {
                 let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
                 gateways.push((name, read_json(&path).ok().flatten()));

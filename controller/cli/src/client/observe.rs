@@ -8,12 +8,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use tokio::net::lookup_host;
 use tokio::task::JoinSet;
-use turnout_driver::{BackendView, Direct, Gateway, Inquiry, Outbound};
-use turnout_rollout::{Backend, BackendObservation, BackendRef, GatewayReport, ModelRollout, full_host, subset_labels};
+use turnout_driver::outbound::{Direct, Outbound};
+use turnout_driver::{BackendView, Gateway, Inquiry};
+use turnout_rollout::{
+    Backend, BackendObservation, BackendRef, GatewayReport, ModelRollout, REVISION_LABEL, full_host, subset_labels,
+};
 use turnout_routes::documents::{Document, EndpointAddress, Resolution, ServiceEndpoint, ServiceEntry, ServicePort};
-
-/// What an endpoint serves.
-pub(crate) const REVISION_LABEL: &str = "turnout.dev/revision";
 
 /// Nobody listens there.
 const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);

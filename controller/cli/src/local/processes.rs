@@ -152,9 +152,9 @@ impl Gateway {
 
     /// Forgets the gateways of a driver that was killed; its processes have ended with it.
     pub(crate) fn forget_former(directory: &Directory) -> anyhow::Result<()> {
-        for entry in fs::read_dir(directory.gateways()).context("cannot list the gateways")? {
-            fs::remove_file(entry.context("cannot list the gateways")?.path())
-                .context("cannot remove a former gateway")?;
+        for (name, _) in directory.gateway_addresses()? {
+            let path = directory.gateways().join(format!("{name}.json"));
+            fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
         }
         Ok(())
     }

@@ -2,13 +2,13 @@
 //! with the addresses of two local processes instead of Services.
 
 use crate::client::directory::{Directory, write_whole};
-use crate::client::observe::REVISION_LABEL;
 use anyhow::Context as _;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::{fs, io};
 use turnout_rollout::Backend;
+use turnout_rollout::REVISION_LABEL;
 
 /// The rollout whose backends are the local models.
 pub(crate) const ROLLOUT: &str = "model";

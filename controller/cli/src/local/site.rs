@@ -8,9 +8,10 @@ use crate::client::observe;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Notify, mpsc};
+use turnout_driver::outbound::Direct;
 use turnout_driver::{
-    BackendView, Direct, Done, Driver, Failure, Gateway, Inquiry, Look, Prepared, Publication, Rendered, Round, Site,
-    Subject, View,
+    BackendView, Done, Driver, Failure, Gateway, Inquiry, Look, Prepared, Publication, Rendered, Round, Site, Subject,
+    View,
 };
 use turnout_rollout::{Action, Backend, Event, ModelRollout, Obstacle, RolloutStatus, Severity, Timestamp, Weights};
 use turnout_routes::documents::Document;
@@ -155,9 +156,11 @@ impl Site for LocalSite {
         Ok(true)
     }
 
-    async fn tell(&mut self, rollout: &LocalRollout, event: &Event) {
-        let Event { severity, reason, message } = event.clone();
-        self.notice(Notice::Event { rollout: rollout.name.clone(), severity, reason, message });
+    async fn tell(&mut self, told: &[(&LocalRollout, &Event)]) {
+        for (rollout, event) in told {
+            let Event { severity, reason, message } = (*event).clone();
+            self.notice(Notice::Event { rollout: rollout.name.clone(), severity, reason, message });
+        }
     }
 
     /// What cannot be read has a former form, or keeps everything back.
@@ -301,6 +304,10 @@ impl View for LocalView {
 
     fn gateways(&self) -> &[Gateway] {
         &self.gateways
+    }
+
+    fn is_whole(&self) -> bool {
+        self.is_complete
     }
 
     fn is_uncertain(&self) -> bool {

@@ -6,12 +6,12 @@ use super::processes::Model;
 use super::sample::{FIRST_REVISION, ROLLOUT, SECOND_REVISION, served_revision, write_endpoint};
 use crate::client::directory::Directory;
 use crate::client::mount::{Mount, names_port, revision_of};
-use crate::client::observe;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use turnout_driver::Inquiry;
+use turnout_driver::has_taken_up;
+use turnout_driver::outbound::Direct;
 use turnout_rollout::{Backend, RolloutStatus, Stage, Target};
 
 const LOOK: Duration = Duration::from_millis(20);
@@ -149,10 +149,13 @@ impl Workloads {
             return Ok(false);
         };
         let revision = revision_of(&text);
-        Ok(observe::gateways(&self.directory, &mut Inquiry::default())
-            .await?
-            .iter()
-            .all(|gateway| gateway.has(&revision)))
+        for (_, addresses) in self.directory.gateway_addresses()? {
+            let Some(addresses) = addresses else { return Ok(false) };
+            if !has_taken_up(&Direct, addresses.status, &revision).await {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn slot(&mut self, backend: Backend) -> &mut Option<Serving> {

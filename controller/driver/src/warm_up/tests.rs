@@ -54,6 +54,11 @@ impl Model {
     }
 }
 
+/// The rollout was decided on, and has these pods.
+fn of_rollout(pods: &[&str]) -> BTreeMap<String, BTreeSet<String>> {
+    BTreeMap::from([("rollout".to_owned(), pods.iter().map(|pod| (*pod).to_owned()).collect())])
+}
+
 /// What a round does about the one pod of a rollout.
 struct Rounds {
     board: WarmUps,
@@ -94,7 +99,7 @@ impl Rounds {
     }
 
     fn is_warm(&self) -> bool {
-        self.board.warmed().contains("pod")
+        self.board.is_warm("rollout", "pod")
     }
 }
 
@@ -117,7 +122,7 @@ async fn a_pod_is_warm_once_each_request_was_answered_and_is_not_warmed_twice() 
     rounds.until("it is warm", |rounds, _| rounds.is_warm()).await;
     assert_eq!(rounds.round(), None);
     assert_eq!(model.requests(), 3);
-    rounds.board.keep(&BTreeSet::new());
+    rounds.board.keep(&of_rollout(&[]), true);
     assert!(!rounds.is_warm(), "the pod has gone");
 }
 
@@ -166,7 +171,7 @@ async fn an_answer_may_take_as_long_as_the_spec_says() {
 async fn a_task_that_nobody_wants_is_aborted() {
     let ends: [fn(&mut Rounds); 4] = [
         |rounds| rounds.board.stop("rollout"),
-        |rounds| rounds.board.keep(&BTreeSet::new()),
+        |rounds| rounds.board.keep(&of_rollout(&[]), true),
         |rounds| {
             let nothing = std::iter::empty();
             rounds.board.warm("rollout", &rounds.warm_up, nothing, &rounds.outbound);
@@ -179,11 +184,31 @@ async fn a_task_that_nobody_wants_is_aborted() {
         rounds.round();
         until("it is asked", || model.is_asked()).await;
         rounds.board.stop("another");
-        rounds.board.keep(&BTreeSet::from(["pod".to_owned()]));
+        rounds.board.keep(&of_rollout(&["pod"]), true);
         rounds.round();
         assert_eq!(rounds.board.tasks.len(), 1);
         end(&mut rounds);
         until("nobody waits for it", || !model.is_asked()).await;
         assert_eq!(model.requests(), 1);
     }
+}
+
+#[tokio::test]
+async fn what_is_not_decided_on_for_a_while_goes_on_and_stays_warm() {
+    let (model, address) = Model::start(0).await;
+    let mut rounds = Rounds::new(address);
+    rounds.until("it is asked", |_, _| model.is_asked()).await;
+    rounds.board.keep(&BTreeMap::new(), false);
+    assert!(model.is_asked(), "nothing is known of the rollout");
+    model.status.store(200, Ordering::Relaxed);
+    rounds.board.keep(&BTreeMap::new(), true);
+    rounds.until("it is given up", |_, _| !model.is_asked()).await;
+
+    let (_model, address) = Model::start(200).await;
+    let mut rounds = Rounds::new(address);
+    rounds.until("it is warm", |rounds, _| rounds.board.is_warm("rollout", "pod")).await;
+    rounds.board.keep(&BTreeMap::new(), false);
+    assert!(rounds.board.is_warm("rollout", "pod"));
+    rounds.board.keep(&BTreeMap::new(), true);
+    assert!(!rounds.board.is_warm("rollout", "pod"), "it has gone");
 }

@@ -18,14 +18,20 @@ use turnout_routes::{Source, parse};
 const OTHER: &str = "other";
 /// So long a step may take beside a failure: a round that waits for one namespace or write once, and the next.
 const SOON: Duration = Duration::from_secs(5);
+/// So long a round may be idle: watches are not served here.
+const IDLE: Duration = Duration::from_secs(15);
 
 /// A rollout of the governed namespace goes from its start to a stage.
 async fn reaches_blue_50(scene: &Scene, case: &str) {
+    reaches_blue_50_within(SOON, scene, case).await;
+}
+
+async fn reaches_blue_50_within(limit: Duration, scene: &Scene, case: &str) {
     scene.happens(&Happening::Start(App(0), 2));
     let started = Instant::now();
     let to = Target::Stage(Stage::BLUE_50);
     let reached = || scene.status().history.iter().any(|step| step.to == to);
-    while !reached() && started.elapsed() < SOON {
+    while !reached() && started.elapsed() < limit {
         scene.happens(&Happening::SomebodyDeploys(App(0), Backend::Blue, 2));
         scene.happens(&Happening::ClusterFollows);
         scene.happens(&Happening::Promote(App(0)));
@@ -99,15 +105,34 @@ fn a_rollout_whose_namespace_cannot_be_read_is_told_so_with_and_without_a_gatewa
 }
 
 #[test]
-fn what_all_share_and_cannot_be_read_is_told_in_every_namespace_that_can_be() {
+fn what_all_share_and_cannot_be_read_is_told_at_once_in_every_namespace_that_can_be() {
+    for fate in [Fate::Forbidden, Fate::Hangs] {
+        live(async |scene| {
+            scene.governs_too(OTHER);
+            let [_first, _second] = scene.start_both().await;
+            let of_other = format!("List modelrollouts {OTHER}/");
+            let shared = "Get configmaps turnout-system/turnout-routes";
+            scene.fate(move |_, asked| match asked {
+                _ if asked == of_other => fate,
+                _ if asked == shared => Fate::Forbidden,
+                _ => Fate::Done,
+            });
+            let started = Instant::now();
+            let told = || scene.status().condition(ConditionType::Operational).map(|it| it.reason.clone());
+            scene.until("it is told", || told().as_deref() == Some("Forbidden")).await;
+            // A round that is idle, and the one that fails.
+            assert!(started.elapsed() < IDLE + SOON, "{fate:?}: {:?}", started.elapsed());
+        });
+    }
+}
+
+#[test]
+fn events_that_nobody_takes_keep_no_rollout() {
     live(async |scene| {
-        scene.governs_too(OTHER);
-        let of_other = format!("List modelrollouts {OTHER}/");
-        let shared = "Get configmaps turnout-system/turnout-routes";
-        scene.fate(move |_, asked| if asked == of_other || asked == shared { Fate::Forbidden } else { Fate::Done });
+        scene.fate(|_, asked| if asked.starts_with("Create events") { Fate::Hangs } else { Fate::Done });
         let [_first, _second] = scene.start_both().await;
-        let told = || scene.status().condition(ConditionType::Operational).map(|it| it.reason.clone());
-        scene.until("it is told", || told().as_deref() == Some("Forbidden")).await;
+        // Nothing fails, so that a round may have been idle before.
+        reaches_blue_50_within(IDLE + SOON, scene, "").await;
     });
 }
 

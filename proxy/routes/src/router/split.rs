@@ -34,6 +34,13 @@ pub struct Target {
     pub response_headers: HeaderChangeList,
 }
 
+impl Target {
+    /// The documents leave its requests without an endpoint, whatever DNS says.
+    pub fn gets_503(&self) -> bool {
+        self.warning.as_ref().is_some_and(|warning| warning.gets_503)
+    }
+}
+
 /// One of a split's tickets: a number below [`Split::tickets`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket(u64);

@@ -105,7 +105,7 @@ fn suspend(scene: &Scene<'_>, is_suspended: bool) -> Result<()> {
     scene.cluster.patch(scene.namespace, "canary", MODEL, &json!({ "spec": { "suspend": is_suspended } }))
 }
 
-/// The slow version went back because it was measured to be slow, and the good one did not lack a measurement.
+/// The slow version went back because it was measured to be slow; the good one went to its end.
 fn check_events(scene: &Scene<'_>) -> Result<()> {
     let says = |text: &str| -> Result<bool> {
         let events = scene.cluster.list(scene.namespace, "events", "")?;
