@@ -194,6 +194,24 @@ async fn no_such_name_and_no_address_are_no_endpoints() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// That it looks like a slip is a hint, and leaves its weight to the others as any name that DNS does not know.
+#[tokio::test]
+async fn a_name_that_resembles_another_one_leaves_its_weight_to_those_who_are_there() -> anyhow::Result<()> {
+    let started = Pods::start(&[2]).await?;
+    let dns = DnsServer::start().await?;
+    dns.say("scoring-stable.default.svc.cluster.local", addresses(&[2], 1));
+    let to = |service: &str, port: u16| format!("destination: {{host: {service}, port: {{number: {port}}}}}");
+    let (stable, new) = (to("scoring-stable", 5001), to("scoring-stabel", started.port));
+    let documents = dns_service("scoring-stable", started.port, &[])
+        + &virtual_service(&format!("- route: [{{{stable}, weight: 1}}, {{{new}, weight: 99}}]"));
+    let bed = start(started.backends, &dns, &documents).await?;
+    endpoints(&bed, 1).await?;
+    let revision = bed.gateway.status("/revision").await?.json()?;
+    ensure!(revision["warnings"].to_string().contains("did you mean"), "{revision}");
+    assert_eq!(served_by(&bed, 20).await?, pods(&[2]));
+    Ok(())
+}
+
 /// A driver gives weight to pods that are ready before DNS has them.
 #[tokio::test]
 async fn weights_go_to_those_who_have_an_address() -> anyhow::Result<()> {

@@ -2,7 +2,7 @@
 //! what is waited for ([`standing`]), and what is there around it ([`view`]). In a directory that is files, in a cluster the
 //! Kubernetes API.
 //!
-//! Nothing here reads a command line or prints: what the other files of this crate do with it, a console can do as well.
+//! Nothing here reads a command line or prints, though its errors name the flags that help: what the other files of this crate do with it, a console can do as well.
 
 pub(crate) mod access;
 #[cfg(feature = "cluster")]

@@ -34,7 +34,7 @@ fn write_upstreams(text: &mut Exposition, snapshot: &Snapshot, registry: &Regist
 
 fn write_credentials(text: &mut Exposition, credentials: &Credentials) {
     let report = credentials.report();
-    let missing = report.iter().filter(|(_, credential)| credential.missing).map(|(name, _)| ([name], 1));
+    let missing = report.iter().filter(|(_, credential)| credential.unusable.is_some()).map(|(name, _)| ([name], 1));
     let help = "1 for a certificate that a Gateway names and that cannot be used.";
     text.gauges("turnout_credential_missing", help, ["credential"], missing);
     let expiry = report.iter().filter_map(|(name, credential)| Some(([name], credential.expires?)));

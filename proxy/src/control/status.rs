@@ -96,8 +96,10 @@ async fn flush<F: Future<Output = ()> + Send + 'static>(workers: impl Iterator<I
 async fn revision(State(control): State<Arc<Control>>) -> Json<Value> {
     let current = control.snapshots.current();
     let rejected = control.snapshots.rejected();
-    let unusable = control.credentials.report().into_iter().filter(|(_, report)| report.missing);
-    let unusable = unusable.map(|(name, _)| format!("the newest certificate of the credential {name} cannot be used"));
+    let unusable = control.credentials.report().into_iter().filter_map(|(name, report)| {
+        let why = report.unusable?;
+        Some(format!("the newest certificate of the credential {name} cannot be used: {why}"))
+    });
     let of_routes = current.as_ref().map(|snapshot| snapshot.warnings.clone()).unwrap_or_default();
     Json(json!({
         "active": current.as_ref().map(|snapshot| &snapshot.revision),

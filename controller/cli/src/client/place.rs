@@ -1,7 +1,7 @@
 //! Where rollouts are: in a cluster, or in a directory on this machine. The verbs know only [`Place`]; what each of them
 //! is in the one and in the other stands here side by side.
 //!
-//! This file, `client.rs` and `main.rs` alone know whether the build has access to clusters.
+//! This file, `access.rs`, `client.rs` and `main.rs` alone know whether the build has access to clusters.
 
 use super::access::{Access, Change, Installation};
 #[cfg(feature = "cluster")]

@@ -26,10 +26,10 @@ struct Current {
 }
 
 /// What there is to tell of a credential.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CredentialReport {
-    /// Its newest files cannot be used; an older version may be in use.
-    pub(crate) missing: bool,
+    /// Why its newest files cannot be used, if they cannot; an older version may be in use.
+    pub(crate) unusable: Option<String>,
     /// When the certificate in use ends, in seconds since 1970.
     pub(crate) expires: Option<i64>,
 }
@@ -80,8 +80,8 @@ impl Credentials {
                     if before.failed.get(&key) != Some(&error) {
                         tracing::warn!(credential = name, error, kept = known.is_some(), "certificate cannot be used");
                     }
+                    report.unusable = Some(error.clone());
                     now.failed.insert(key.clone(), error);
-                    report.missing = true;
                     known.cloned()
                 }
             };

@@ -80,7 +80,7 @@ fn config(credentials: &Credentials, router: &Router, server_name: &str) -> Opti
 }
 
 fn report(credentials: &Credentials) -> Vec<(String, bool, bool)> {
-    let told = |(name, report): (String, CredentialReport)| (name, report.missing, report.expires.is_some());
+    let told = |(name, report): (String, CredentialReport)| (name, report.unusable.is_some(), report.expires.is_some());
     credentials.report().into_iter().map(told).collect()
 }
 
