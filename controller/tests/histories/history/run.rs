@@ -338,11 +338,10 @@ impl Run {
         if request.verb.writes() {
             self.writes.push(line.clone());
         }
-        let reset = || Err(io::ErrorKind::ConnectionReset.into());
         match fault {
             Some(Fault::LostBefore) => {
                 self.tell(|| format!("  {controller} {line}: lost before"));
-                return (reset(), Ok(()));
+                return (Err(io::ErrorKind::ConnectionReset.into()), Ok(()));
             }
             Some(Fault::Refused(code)) => {
                 self.laws.seen.count("faults");
@@ -358,11 +357,21 @@ impl Run {
             let refusal = Refusal::forbidden(request.kind, &request.name);
             return (Ok(respond(refusal.code, &refusal.to_status())), Ok(()));
         }
-        let as_of = self.as_of(controller, &request, fault);
+        self.execute(controller, &request, fault)
+    }
+
+    /// It gets through, and may lose its answer.
+    fn execute(
+        &mut self,
+        controller: usize,
+        request: &Request,
+        fault: Option<Fault>,
+    ) -> (io::Result<http::Response<Full<Bytes>>>, Checked) {
+        let as_of = self.as_of(controller, request, fault);
         let result = request.execute(&mut self.world.store, as_of);
         let told = result.as_ref().map(|accepted| accepted.code);
         if request.verb.writes() || told.is_err() || fault.is_some() {
-            self.tell(|| format!("  {controller} {line}: {told:?}, {fault:?}"));
+            self.tell(|| format!("  {controller} {}: {told:?}, {fault:?}", request.line()));
         }
         let (response, checked) = match result {
             Err(refusal) => {
@@ -371,7 +380,7 @@ impl Run {
                 (respond(refusal.code, &refusal.to_status()), Ok(()))
             }
             Ok(accepted) => {
-                self.remember_rule(controller, &request, &accepted.body);
+                self.remember_rule(controller, request, &accepted.body);
                 let checked = match &accepted.effect {
                     Some(effect) => {
                         self.tell(|| crate::trace::effect(effect));
@@ -386,7 +395,7 @@ impl Run {
         };
         if fault == Some(Fault::LostAfter) {
             self.laws.seen.count("lost answers");
-            return (reset(), checked);
+            return (Err(io::ErrorKind::ConnectionReset.into()), checked);
         }
         (Ok(response), checked)
     }

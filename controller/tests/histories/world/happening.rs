@@ -134,6 +134,35 @@ pub(super) fn happens(world: &mut World, happening: &Happening) -> Checked {
             world.write_document(*app);
         }
         Happening::Rubbish(present) => world.write_rubbish(*present),
+        Happening::SomebodyDeploys(..) | Happening::SomebodyScales(..) | Happening::SomebodyUndeploys(..) => {
+            somebody_changes_a_deployment(world, happening);
+        }
+        Happening::SomebodyPublishes(app, blue) => somebody_publishes(world, *app, *blue),
+        Happening::SomebodyDeletesThePublished => {
+            world.void_claims();
+            world.store.remove(&published());
+        }
+        Happening::SomebodyDeletesATwin => somebody_deletes_a_twin(world),
+        Happening::Bar(app, bar) => world.bar(*app, *bar),
+        Happening::SomebodyAnnotates(value) => annotate(&mut world.store, *value),
+        Happening::Promote(_)
+        | Happening::PromoteTo(..)
+        | Happening::Retarget(..)
+        | Happening::Pause(..)
+        | Happening::RollBack(_)
+        | Happening::Start(..)
+        | Happening::Revision(..)
+        | Happening::Attempt(_)
+        | Happening::Stages(..)
+        | Happening::DeleteRollout(_)
+        | Happening::CreateRollout(_) => people::steer(world, happening),
+        gateway => gateway_happens(world, gateway),
+    }
+    Ok(())
+}
+
+fn somebody_changes_a_deployment(world: &mut World, happening: &Happening) {
+    match happening {
         Happening::SomebodyDeploys(app, backend, number) => {
             if world.model(*app).is_managed() {
                 let image = cast::image(*app, &super::revision_name(*number));
@@ -153,32 +182,14 @@ pub(super) fn happens(world: &mut World, happening: &Happening) -> Checked {
                 world.store.mark_deleted(&pod);
             }
         }
-        Happening::SomebodyPublishes(app, blue) => somebody_publishes(world, *app, *blue),
-        Happening::SomebodyDeletesThePublished => {
-            world.void_claims();
-            world.store.remove(&published());
-        }
-        Happening::SomebodyDeletesATwin => {
-            let services = world.model_objects("services").into_iter();
-            let twin = services.map(|(key, _)| key).find(|key| key.name.starts_with("turnout-"));
-            twin.map(|twin| world.store.remove(&twin));
-        }
-        Happening::Bar(app, bar) => world.bar(*app, *bar),
-        Happening::SomebodyAnnotates(value) => annotate(&mut world.store, *value),
-        Happening::Promote(_)
-        | Happening::PromoteTo(..)
-        | Happening::Retarget(..)
-        | Happening::Pause(..)
-        | Happening::RollBack(_)
-        | Happening::Start(..)
-        | Happening::Revision(..)
-        | Happening::Attempt(_)
-        | Happening::Stages(..)
-        | Happening::DeleteRollout(_)
-        | Happening::CreateRollout(_) => people::steer(world, happening),
-        gateway => gateway_happens(world, gateway),
+        _ => {}
     }
-    Ok(())
+}
+
+fn somebody_deletes_a_twin(world: &mut World) {
+    let services = world.model_objects("services").into_iter();
+    let twin = services.map(|(key, _)| key).find(|key| key.name.starts_with("turnout-"));
+    twin.map(|twin| world.store.remove(&twin));
 }
 
 fn pick(world: &World, chosen: usize) -> Option<usize> {
