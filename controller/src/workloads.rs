@@ -104,7 +104,9 @@ impl<'a> Found<'a> {
     /// Looks among the Deployments that were read.
     pub fn among(deployments: &'a [Deployment], rollout: &ModelRollout, owner_uid: &str, backend: Backend) -> Self {
         let name = deployment_name(rollout, backend);
-        match deployments.iter().find(|it| it.metadata.name.as_ref() == Some(&name)) {
+        let namespace = &rollout.metadata.namespace;
+        let is_it = |it: &&Deployment| it.metadata.namespace.as_ref() == Some(namespace) && it.name_any() == name;
+        match deployments.iter().find(is_it) {
             None => Self::Absent,
             Some(live) if is_owned(&live.metadata, owner_uid) => Self::Owned(live),
             Some(live) => Self::Foreign(live),
