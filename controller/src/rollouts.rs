@@ -85,6 +85,13 @@ impl RolloutObject {
         governor(&metadata, object.data.get("status")?.get("governs")?)
     }
 
+    /// The VirtualService, by namespace and name, that an object names which cannot be read.
+    pub fn named_virtual_service(object: &DynamicObject) -> Option<(String, String)> {
+        let route = object.data.get("spec")?.get("route")?;
+        let text = |field: &str| route.get(field).and_then(|value| value.as_str()).map(str::to_owned);
+        Some((text("namespace").or_else(|| object.namespace())?, text("virtualService")?))
+    }
+
     /// It holds the finalizer.
     pub fn has_finalizer(&self) -> bool {
         self.object.finalizers().iter().any(|finalizer| finalizer == FINALIZER)

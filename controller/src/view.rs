@@ -277,8 +277,10 @@ impl turnout_driver::View for View {
         self.held.clone()
     }
 
-    fn is_uncertain(&self) -> bool {
-        self.rollouts.unreadable.iter().any(|(object, _)| RolloutObject::former(object).is_none())
+    fn withheld(&self) -> Vec<(String, String)> {
+        let unreadable = self.rollouts.unreadable.iter().map(|(object, _)| object);
+        let without_former = unreadable.filter(|object| RolloutObject::former(object).is_none());
+        without_former.filter_map(RolloutObject::named_virtual_service).collect()
     }
 
     fn elsewhere(&self, rollout: &RolloutObject) -> Option<Elsewhere> {

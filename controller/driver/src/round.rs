@@ -258,7 +258,8 @@ impl<R: Subject> Decided<R> {
         weights.filter(|_| self.is_in_gateway_mode()).map(|weights| (&self.fitted, weights))
     }
 
-    /// It has weights, but neither those decided may be published, nor are there former ones to keep.
+    /// It has weights, but neither those decided may be published, nor are there former ones to keep: its VirtualService
+    /// stays as it is published.
     pub(crate) fn is_uncertain(&self) -> bool {
         self.is_in_gateway_mode() && self.decided_weights().is_some() && !self.stored && self.published.is_none()
     }

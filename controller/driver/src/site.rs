@@ -173,8 +173,16 @@ pub trait View: Send + Sync {
         Vec::new()
     }
 
-    /// A rollout is there of which not even its rule is known: nothing may be published.
-    fn is_uncertain(&self) -> bool;
+    /// Rollouts that cannot be read, and never could be, name these VirtualServices, by namespace and name: what they want
+    /// there is not known, so that they stay as they are published.
+    fn withheld(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
+
+    /// It may be that there are others that are not even known: nothing may be published.
+    fn is_uncertain(&self) -> bool {
+        false
+    }
 
     /// A rollout's rule that stands in no document of ours.
     fn elsewhere(&self, _rollout: &Self::Rollout) -> Option<Elsewhere> {

@@ -5,7 +5,8 @@ use crate::round::{Decided, Driver, Outcome, rollouts};
 use crate::site::{Failure, Prepared, Publication, Refused, Rendered, Round, Site, Subject, View};
 use std::time::Duration;
 use turnout_rollout::{
-    ConditionStatus, ConditionType, Departure, Obstacle, RenderError, RolloutStatus, Timestamp, publish, route_weights,
+    ConditionStatus, ConditionType, Departure, Obstacle, RenderError, RolloutStatus, Timestamp, keep_published,
+    publish, route_weights,
 };
 use turnout_routes::documents::Document;
 
@@ -41,13 +42,18 @@ impl<S: Site> Driver<S> {
         round: &mut Round,
     ) -> Option<String> {
         let current = view.revision().map(str::to_owned);
-        let is_uncertain = view.is_uncertain() || decided.iter().any(Decided::is_uncertain);
-        if !self.site.publishes() || is_uncertain {
+        if !self.site.publishes() || view.is_uncertain() {
             return current;
         }
-        let Prepared { documents, refused } = self.site.prepare(view).await;
+        let Prepared { mut documents, refused } = self.site.prepare(view).await;
         for Refused { namespace, failure } in refused {
             self.failed_in(decided, &namespace, &failure, round);
+        }
+        let withheld = view.withheld();
+        let named = withheld.iter().map(|(namespace, name)| (namespace.as_str(), name.as_str()));
+        let uncertain = decided.iter().filter(|one| one.is_uncertain()).map(|one| one.fitted.virtual_service());
+        for virtual_service in named.chain(uncertain) {
+            keep_published(&mut documents, view.published(), virtual_service);
         }
         // Gateways refuse a text without documents, so the last one that they took stays.
         if documents.is_empty() {

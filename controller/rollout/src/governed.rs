@@ -66,16 +66,21 @@ pub fn fit(documents: &mut Vec<Document>, published: &[Document], rollouts: &[&M
 /// Gives the VirtualService that the rollout governed the form that is published, or brings it back.
 pub fn hold(documents: &mut Vec<Document>, published: &[Document], rollout: &ModelRollout) {
     let Some(former) = rollout.as_it_governed() else { return };
-    let is_it = |document: &Document| {
-        let metadata = document.metadata();
-        let name = (metadata.namespace.as_str(), metadata.name.as_str());
-        matches!(document, Document::VirtualService(_)) && name == former.virtual_service()
-    };
-    let Some(kept) = published.iter().find(|document| is_it(document)) else { return };
-    if route_weights(std::slice::from_ref(kept), &former).is_ok() {
-        documents.retain(|document| !is_it(document));
-        documents.push(kept.clone());
+    let kept = published.iter().find(|document| is_virtual_service(document, former.virtual_service()));
+    if kept.is_some_and(|kept| route_weights(std::slice::from_ref(kept), &former).is_ok()) {
+        keep_published(documents, published, former.virtual_service());
     }
+}
+
+/// The VirtualService of this namespace and name stays as it is published, be it not at all.
+pub fn keep_published(documents: &mut Vec<Document>, published: &[Document], name: (&str, &str)) {
+    documents.retain(|document| !is_virtual_service(document, name));
+    documents.extend(published.iter().find(|document| is_virtual_service(document, name)).cloned());
+}
+
+fn is_virtual_service(document: &Document, name: (&str, &str)) -> bool {
+    let metadata = document.metadata();
+    matches!(document, Document::VirtualService(_)) && (metadata.namespace.as_str(), metadata.name.as_str()) == name
 }
 
 fn fit_one(

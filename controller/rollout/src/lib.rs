@@ -98,7 +98,7 @@ pub use gateway_report::{
     BackendName, BackendReport, GatewayReport, GatewayReportError, RolloutRules, RouteRequests, RouteWeight,
     active_revision,
 };
-pub use governed::{Fitted, Governed, fit, hold};
+pub use governed::{Fitted, Governed, fit, hold, keep_published};
 pub use hosts::{ServiceName, full_host, subset_labels};
 pub use identity::{Evidence, Fingerprint, Identity, KnownRun, REVISION_LABEL, identify};
 pub use machine::{Action, Decision, Departure, Event, Severity, decide, depart};
