@@ -12,13 +12,15 @@ use crate::istio;
 use crate::kube_api::{ApiError, title};
 use crate::namespaces::Readers;
 use crate::object_status;
+use crate::patience::patient;
 use crate::rollouts::{RolloutObject, Rollouts, reference, versions};
 use crate::settings::{RegistryKind, Settings};
 use crate::telemetry::Telemetry;
 use crate::view::View;
 use crate::workloads::{self, Found, WorkloadError, Workloads, parse_template};
 use kube::Client;
-use std::collections::{BTreeMap, BTreeSet};
+use statuses::write_status;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use turnout_driver::outbound::Outbound;
@@ -35,7 +37,10 @@ pub type Controller = Driver<Cluster>;
 
 /// A cluster, and what the controller remembers of it: only what spares somebody a wait or a repetition.
 pub struct Cluster {
+    /// For what is read, and for what all rollouts share.
     client: Client,
+    /// For what belongs to one namespace.
+    patient: Client,
     settings: Settings,
     outbound: Arc<dyn Outbound>,
     events: Events,
@@ -47,8 +52,6 @@ pub struct Cluster {
     /// The namespaces that are being read.
     readers: Readers,
     inquiry: Inquiry,
-    /// Until when, and after how many seconds, no status is written that the API server was slow to take, by rollout.
-    slow: BTreeMap<String, (Timestamp, u64)>,
     /// What the registry said last.
     notices: Vec<String>,
 }
@@ -61,9 +64,11 @@ pub fn controller(
     clock: Clock,
     telemetry: Telemetry,
 ) -> Controller {
+    let patient = patient(&client);
     let cluster = Cluster {
-        events: Events::new(client.clone(), &settings.identity),
+        events: Events::new(patient.clone(), &settings.identity),
         client,
+        patient,
         settings,
         outbound: outbound.clone(),
         telemetry,
@@ -71,7 +76,6 @@ pub fn controller(
         refused: [BTreeSet::new(), BTreeSet::new()],
         readers: Readers::default(),
         inquiry: Inquiry::default(),
-        slow: BTreeMap::new(),
         notices: Vec::new(),
     };
     Driver::new(cluster, outbound, clock)
@@ -91,7 +95,6 @@ impl Site for Cluster {
             Ok(view) if view.published.is_uninstalling() => Look::Over,
             Ok(mut view) => {
                 tell_of_unreadable(&view, round);
-                self.forget_others(&view);
                 view.elsewhere = istio::rules(&view);
                 if !view.later.is_empty() {
                     round.pause = Duration::ZERO;
@@ -136,10 +139,10 @@ impl Site for Cluster {
         status: &RolloutStatus,
     ) -> Result<bool, Failure> {
         if rollout.rollout.spec.workload == Workload::Managed {
-            let kept = Workloads::new(&self.client, view, rollout).keep_template(status).await;
+            let kept = Workloads::new(&self.patient, view, rollout).keep_template(status).await;
             kept.map_err(|error| Failure::Kept(workload_obstacle(&error)))?;
         }
-        self.write_in_time(rollout, status).await
+        write_status(&self.patient, rollout, status).await.map_err(|error| failure(&error))
     }
 
     async fn tell(&mut self, told: &[(&RolloutObject, &Event)]) {
@@ -168,7 +171,7 @@ impl Site for Cluster {
 
     /// In Istio mode the weights are two numbers of the user's VirtualService.
     async fn set_elsewhere(&mut self, view: &View, rollout: &RolloutObject, weights: Weights) -> Result<bool, Failure> {
-        match istio::patch(&self.client, view, &rollout.rollout, weights).await {
+        match istio::patch(&self.patient, view, &rollout.rollout, weights).await {
             Ok(changed) => Ok(changed),
             Err(error) if error.is_unprocessable() => {
                 let patch = (rollout.uid(), istio::resource_version(view, &rollout.rollout));
@@ -218,7 +221,7 @@ impl Site for Cluster {
             Err(error) if error.is_conflict() => done.changed = true,
             Err(error) => done.obstacle = Some(workload_obstacle(&error)),
         };
-        let workloads = Workloads::new(&self.client, view, rollout);
+        let workloads = Workloads::new(&self.patient, view, rollout);
         for action in actions {
             take(workloads.perform(action).await);
         }
@@ -233,7 +236,7 @@ impl Site for Cluster {
         if !rollout.has_finalizer() {
             return Ok(false);
         }
-        rollout.set_finalizer(&self.client, false).await.map_err(|error| failure(&error))?;
+        rollout.set_finalizer(&self.patient, false).await.map_err(|error| failure(&error))?;
         Ok(true)
     }
 
@@ -252,16 +255,9 @@ impl Cluster {
         })
     }
 
-    /// Forgets what belongs to rollouts that have gone.
-    fn forget_others(&mut self, view: &View) {
-        let present = view.rollouts.readable.iter().chain(view.undecided());
-        let present: BTreeSet<String> = present.map(RolloutObject::uid).collect();
-        self.slow.retain(|uid, _| present.contains(uid));
-    }
-
     async fn tell_objects(&mut self, view: &View, round: &mut Round) {
         for verdict in &view.documents.verdicts {
-            match object_status::write(&self.client, verdict, self.now).await {
+            match object_status::write(&self.patient, verdict, self.now).await {
                 Ok(false) => {}
                 Ok(true) => {
                     let about = reference(&verdict.object);
@@ -323,11 +319,7 @@ fn lacks_template(rollout: &ModelRollout) -> Option<Obstacle> {
 
 fn tell_of_unreadable(view: &View, round: &mut Round) {
     for (object, problem) in &view.rollouts.unreadable {
-        let message = if RolloutObject::former(object).is_some() {
-            "its rule stays as it is published"
-        } else {
-            "nothing is published meanwhile"
-        };
+        let message = "what it names of the routes stays as it is published";
         round.problems.push(format!("{} cannot be read, and {message}: {problem}", title(object)));
     }
     if let Some(problem) = view.documents.problems.first() {

@@ -19,6 +19,7 @@ pub mod mark;
 pub mod names;
 mod namespaces;
 pub mod object_status;
+mod patience;
 pub mod published;
 pub mod replica;
 pub mod rollouts;

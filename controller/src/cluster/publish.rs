@@ -14,7 +14,7 @@ impl Cluster {
     pub(super) async fn make_twins(&mut self, view: &mut View) -> Prepared {
         let registry = twins::registry(view, self.settings.registry);
         let mut documents = registry.join(&view.documents.documents);
-        let refused = twins::apply(&self.client, &self.settings, view, &registry).await;
+        let refused = twins::apply(&self.patient, &self.settings, view, &registry).await;
         // What gateways know goes on, with other weights if need be: they must not look up what is not there.
         let published = &view.published.documents;
         freeze(&mut documents, published, |name| view.is_frozen(name) || refused.contains_key(name));
@@ -57,7 +57,7 @@ impl Cluster {
     async fn tidy_twins(&self, view: &View, registry: &Registry, round: &mut Round) {
         let revision = view.published.revision.as_deref().unwrap_or_default();
         if view.gateways.iter().all(|gateway| gateway.has(revision))
-            && let Err(error) = twins::remove_others(&self.client, view, registry).await
+            && let Err(error) = twins::remove_others(&self.patient, view, registry).await
         {
             round.problems.push(error.to_string());
         }

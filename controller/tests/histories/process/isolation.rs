@@ -5,7 +5,7 @@ use super::{live, live_with};
 use crate::api::store::Key;
 use crate::world::Happening;
 use crate::world::cast::{App, MODELS, published};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
@@ -56,39 +56,88 @@ fn a_namespace_that_cannot_be_read_keeps_nobody_elsewhere() {
     }
 }
 
+/// A rollout of another namespace, beside its route and its Services, with this added to its spec.
+fn put_another(scene: &Scene, added: &Value) {
+    scene.governs_too(OTHER);
+    let ports = json!([{"port": 5001}]);
+    for name in ["g", "b"] {
+        let service = json!({"metadata": {}, "spec": {"selector": {"app": name}, "ports": ports}});
+        scene.put(&Key::new("services", OTHER, name), service);
+        let endpoint = json!({"addresses": ["10.9.0.1"], "conditions": {"ready": true}});
+        let labels = json!({"kubernetes.io/service-name": name});
+        let slice =
+            json!({"metadata": {"labels": labels}, "addressType": "IPv4", "endpoints": [endpoint], "ports": ports});
+        scene.put(&Key::new("endpointslices", OTHER, name), slice);
+    }
+    let half = |host: &str| json!({"destination": {"host": host}, "weight": 50});
+    let spec = json!({"hosts": ["m.example.com"], "http": [{"route": [half("g"), half("b")]}]});
+    scene.put(&Key::new("virtualservices", OTHER, "model"), json!({"spec": spec}));
+    let mut spec = json!({"route": {"virtualService": "model"}, "green": {"host": "g"}, "blue": {"host": "b"}});
+    spec.as_object_mut().expect("it is one").extend(added.as_object().expect("it is one").clone());
+    scene.put(&Key::new("modelrollouts", OTHER, "model"), json!({"spec": spec}));
+}
+
+/// A request of another namespace's rollout has this fate, and the rollout here goes on.
+fn keeps_nobody_elsewhere(request: &'static str, fate: Fate, spec: &Value) {
+    live(async |scene| {
+        put_another(scene, spec);
+        let asked_for = Rc::new(Cell::new(false));
+        let seen = asked_for.clone();
+        scene.fate(move |_, asked| {
+            let is_it = asked.starts_with(request);
+            seen.set(seen.get() || is_it);
+            if is_it { fate } else { Fate::Done }
+        });
+        let [_first, _second] = scene.start_both().await;
+        reaches_blue_50(scene, &format!("{request} {fate:?}")).await;
+        assert!(asked_for.get(), "{request} {fate:?}");
+    });
+}
+
 /// What is read for its own rollouts alone.
 #[test]
 fn a_namespace_whose_pods_or_routes_cannot_be_read_keeps_nobody_elsewhere() {
-    let cases = [("pods", "Gateway", "List pods"), ("virtualservices", "Istio", "Get virtualservices")];
-    for ((kind, mode, asks), fate) in
-        cases.into_iter().flat_map(|case| [Fate::Forbidden, Fate::Hangs].map(|fate| (case, fate)))
-    {
-        live(async |scene| {
-            scene.governs_too(OTHER);
-            let ports = json!([{"port": 5001}]);
-            for name in ["g", "b"] {
-                let service = json!({"metadata": {}, "spec": {"selector": {"app": name}, "ports": ports}});
-                scene.put(&Key::new("services", OTHER, name), service);
-            }
-            let route = json!({"destination": {"host": "g"}, "weight": 100});
-            let spec =
-                json!({"hosts": ["m.example.com"], "http": [{"route": [route, {"destination": {"host": "b"}}]}]});
-            scene.put(&Key::new("virtualservices", OTHER, "model"), json!({"spec": spec}));
-            let (green, blue) = (json!({"host": "g"}), json!({"host": "b"}));
-            let spec = json!({"mode": mode, "route": {"virtualService": "model"}, "green": green, "blue": blue});
-            scene.put(&Key::new("modelrollouts", OTHER, "model"), json!({"spec": spec}));
-            let asked_for = Rc::new(Cell::new(false));
-            let (start, seen) = (format!("{asks} {OTHER}/"), asked_for.clone());
-            scene.fate(move |_, asked| {
-                let is_it = asked.starts_with(&start);
-                seen.set(seen.get() || is_it);
-                if is_it { fate } else { Fate::Done }
-            });
-            let [_first, _second] = scene.start_both().await;
-            reaches_blue_50(scene, &format!("{kind} {fate:?}")).await;
-            assert!(asked_for.get(), "{kind} {fate:?}");
-        });
+    for fate in [Fate::Forbidden, Fate::Hangs] {
+        keeps_nobody_elsewhere("List pods other/", fate, &json!({}));
+        keeps_nobody_elsewhere("Get virtualservices other/", fate, &json!({"mode": "Istio"}));
     }
+}
+
+/// Whatever is written there: a webhook of somebody else may hold it up for as long as it likes.
+#[test]
+fn a_namespace_that_takes_no_write_keeps_nobody_elsewhere() {
+    let probe = json!({"httpGet": {"path": "/", "port": 5001}});
+    let ports = json!([{"containerPort": 5001}]);
+    let containers = json!([{"name": "model", "image": "model:1", "ports": ports, "readinessProbe": probe}]);
+    let managed = json!({"workload": "Managed", "template": {"spec": {"containers": containers}}});
+    let (gateway, istio) = (json!({}), json!({"mode": "Istio", "revision": "2"}));
+    let cases = [
+        (&gateway, "MergePatch modelrollouts other/"),
+        (&gateway, "Replace modelrollouts/status other/"),
+        (&gateway, "Create services other/"),
+        (&istio, "JsonPatch virtualservices other/"),
+        (&managed, "List controllerrevisions other/"),
+        (&managed, "Create controllerrevisions other/"),
+        (&managed, "Create deployments other/"),
+    ];
+    for (spec, request) in cases {
+        for fate in [Fate::Forbidden, Fate::Hangs] {
+            keeps_nobody_elsewhere(request, fate, spec);
+        }
+    }
+}
+
+#[test]
+fn a_rollout_that_cannot_be_read_keeps_nobody_else_and_its_rule_unpublished() {
+    live(async |scene| {
+        put_another(scene, &json!({"stepz": []}));
+        let [_first, _second] = scene.start_both().await;
+        // Nothing fails, so that a round may have been idle before.
+        reaches_blue_50_within(IDLE + SOON, scene, "").await;
+        let published = scene.object(&published()).expect("it is published");
+        let text = published["data"]["routes.yaml"].as_str().unwrap_or_default();
+        assert!(text.contains("namespace: \"abtesting\"") && !text.contains("m.example.com"), "{text}");
+    });
 }
 
 #[test]
