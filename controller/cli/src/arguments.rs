@@ -89,3 +89,19 @@ impl InstallationArguments {
         Installation { gateway_namespace: self.gateway_namespace.clone() }
     }
 }
+
+#[derive(Args)]
+pub(crate) struct Name {
+    /// The rollout [default: the only one].
+    name: Option<String>,
+}
+
+impl Name {
+    /// The name that was given, or that of the only rollout.
+    pub(crate) async fn of(&self, place: &Place) -> anyhow::Result<String> {
+        match &self.name {
+            Some(name) => Ok(name.clone()),
+            None => place.only_name().await,
+        }
+    }
+}

@@ -81,7 +81,7 @@ async fn walk_under_load(
     progress.say("starting two models and a gateway".to_owned());
     let listen = "127.0.0.1:0".parse().context("loopback is an address")?;
     let options = GatewayOptions { listen, workers: arguments.workers, ignore_environment: true };
-    let (mut local, notices) = Local::start(scratch.path(), options, crate::local::sample::OPEN_GATES).await?;
+    let (mut local, notices) = Local::start(scratch.path(), options).await?;
     let may_remove_blue = local.removal_switch();
     may_remove_blue.store(false, Ordering::Relaxed);
     let tally = Arc::new(Tally::default());
@@ -112,7 +112,10 @@ fn parse_stage(text: &str) -> Result<Stage, String> {
     let stages = STAGE_TABLE.map(|row| row.stage);
     let stage = stages.into_iter().find(|stage| stage.to_string() == text);
     stage.ok_or_else(|| {
-        format!("`{text}` is no stage of the demo: write one of {}", stages.map(|stage| stage.to_string()).join(", "))
+        format!(
+            "`{text}` is not a stage of the demo: write one of {}",
+            stages.map(|stage| stage.to_string()).join(", ")
+        )
     })
 }
 

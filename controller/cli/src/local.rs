@@ -67,7 +67,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
     };
     let options = GatewayOptions { listen: arguments.listen, workers: arguments.workers, ignore_environment: false };
     let mut terminated = signal(SignalKind::terminate()).context("cannot wait for signals")?;
-    let (mut local, mut notices) = Local::start(&root, options, "").await?;
+    let (mut local, mut notices) = Local::start(&root, options).await?;
     local.record_addresses()?;
     print(&local.greeting())?;
     let outcome = tokio::select! {
@@ -108,17 +108,16 @@ pub(crate) struct Local {
 }
 
 impl Local {
-    /// Starts everything, in the order in which each needs the one before. `more_spec` is for a rollout that is new.
+    /// Starts everything, in the order in which each needs the one before.
     pub(crate) async fn start(
         root: &std::path::Path,
         options: GatewayOptions,
-        more_spec: &str,
     ) -> anyhow::Result<(Self, mpsc::UnboundedReceiver<Notice>)> {
         let directory = Directory::make(root)?;
         let (sender, receiver) = mpsc::unbounded_channel();
         let driver = site::driver(directory.clone(), sender)?;
         Gateway::forget_former(&directory)?;
-        sample::write(&directory, more_spec)?;
+        sample::write(&directory)?;
         let workloads = Workloads::start(&directory).await?;
         let changed = Arc::new(Notify::new());
         let watcher = watch(&directory, &changed)?;

@@ -4,28 +4,30 @@
 mod screen;
 mod text;
 
-use crate::arguments::{InstallationArguments, PlaceArguments};
+use crate::arguments::{InstallationArguments, Name, PlaceArguments};
 use crate::client::access::{Change, Installation};
 use crate::client::place::Place;
+use crate::client::standing::Goal;
 use crate::client::view::View;
 use crate::output::{DONE, FAILED, Output, print, print_json, print_json_line};
 use crate::terminal::{Marks, can_redraw, redraw};
+use crate::wait::{parse_timeout, wait_for, warn_if_nobody_drives};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use turnout_rollout::{Gate, ModelRollout, Plan, RollbackRequest, Stage, Target, Timestamp};
+use turnout_rollout::{CommandError, Leave, ModelRollout, Phase, Plan, RollbackRequest, Stage, Target, Timestamp};
 
 /// How often gateways and backends are looked at while they are watched: nobody tells when they change.
 const WATCH_TICK: Duration = Duration::from_secs(2);
 
 /// Starts, promotes, pauses and rolls back rollouts, and shows how they stand.
 ///
-/// A rollout goes from Blue_0 to Green_100, as far as its target allows, and stops at each closed gate. Where it goes
-/// is written into its spec, and nothing else of it is touched; the controller takes it up (in a directory: `turnout
-/// local`). Use `turnout wait` for the effect.
+/// A rollout goes from Blue_0 to Green_100. It leaves a stage when it is promoted, when its target lies behind it, or when
+/// all that the stage requires is fulfilled. What is asked for is written into its spec, and nothing else of it is touched;
+/// the controller takes it up (in a directory: `turnout local`). With --wait a verb ends when it has taken effect.
 ///
-/// Exit code: 0 done, 1 the rollout does not allow it, 2 there is no such rollout, or the cluster or directory cannot be
-/// reached or allows too little.
+/// Exit code: 0 done, 1 the rollout does not allow it, or has failed, 2 there is no such rollout, or the cluster or
+/// directory cannot be reached or allows too little, 3 time-out.
 #[derive(Args)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -54,11 +56,15 @@ enum Verb {
         /// The revision of the new image.
         #[arg(long, value_name = "REVISION", env = "TURNOUT_REVISION")]
         revision: String,
-        /// The stage to go to [default: the last, Green_100]. Gates on the way stay closed until they are promoted.
-        #[arg(long, value_name = "STAGE", env = "TURNOUT_TO")]
+        /// The stage to go to [default: Blue_0, and on only by requirements that are fulfilled]. What stages on the way
+        /// require stays required.
+        #[arg(long, value_name = "STAGE", env = "TURNOUT_START_TO")]
         to: Option<Stage>,
+        #[command(flatten)]
+        effect: EffectArguments,
     },
-    /// Where a rollout is, what it waits for, and what its backends and gateways have.
+    /// Where a rollout is, what it waits for, and what its backends and gateways have. Exit code 1 if it is invalid, has
+    /// failed, or takes longer than it may.
     Status {
         #[command(flatten)]
         name: Name,
@@ -68,13 +74,18 @@ enum Verb {
         #[command(flatten)]
         installation: InstallationArguments,
     },
-    /// Goes on: opens the gate of the stage that is reached, and moves the target.
+    /// Goes on: approves the stage that is reached, and moves the target.
     Promote {
         #[command(flatten)]
         name: Name,
         /// The stage to go to [default: the target, at least the next stage].
-        #[arg(long, value_name = "STAGE", env = "TURNOUT_TO")]
+        #[arg(long, value_name = "STAGE", env = "TURNOUT_PROMOTE_TO")]
         to: Option<Stage>,
+        /// Whatever else the stage that is reached requires.
+        #[arg(long, env = "TURNOUT_SKIP_REQUIREMENTS")]
+        skip_requirements: bool,
+        #[command(flatten)]
+        effect: EffectArguments,
     },
     /// Goes no further until it is resumed; going back stays possible.
     Pause {
@@ -90,6 +101,8 @@ enum Verb {
     Rollback {
         #[command(flatten)]
         name: Name,
+        #[command(flatten)]
+        effect: EffectArguments,
     },
     /// What was reached when, the latest last.
     History {
@@ -99,19 +112,14 @@ enum Verb {
 }
 
 #[derive(Args)]
-pub(crate) struct Name {
-    /// The rollout [default: the only one].
-    name: Option<String>,
-}
+struct EffectArguments {
+    /// Waits until it has taken effect, and ends as `turnout wait` does.
+    #[arg(long, env = "TURNOUT_WAIT")]
+    wait: bool,
 
-impl Name {
-    /// The name that was given, or that of the only rollout.
-    pub(crate) async fn of(&self, place: &Place) -> anyhow::Result<String> {
-        match &self.name {
-            Some(name) => Ok(name.clone()),
-            None => place.only_name().await,
-        }
-    }
+    /// With --wait: how long, as 90s, 5m or 1h; a number alone is seconds.
+    #[arg(long, value_name = "TIME", env = "TURNOUT_TIMEOUT", default_value = "5m", value_parser = parse_timeout)]
+    timeout: Duration,
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
@@ -126,43 +134,56 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
             watch(&place, &name, &installation.installation(), output).await
         }
         Verb::History { name } => history(&place, &name, output).await,
-        Verb::Start { name, revision, to } => {
+        Verb::Start { name, revision, to, effect } => {
             place.check_revision(&revision)?;
-            let done = format!("revision {revision} is to go to {}", to.unwrap_or(Stage::Green100));
-            change(&place, &name, output, &mut |rollout| rollout.start(&revision, to).map(|()| done.clone())).await
+            let stage = to.unwrap_or(Stage::BLUE_0);
+            let done = Asked { text: format!("revision {revision} is to go to {stage}"), goal: Some(stage.into()) };
+            change(&place, &name, output, &effect, &|rollout| rollout.start(&revision, to).map(|()| done.clone())).await
         }
-        Verb::Promote { name, to } => {
-            let promote = &mut |rollout: &mut ModelRollout| {
-                let target = rollout.promote(to)?;
+        Verb::Promote { name, to, skip_requirements, effect } => {
+            let promote = |rollout: &mut ModelRollout| {
+                let target = rollout.promote(to, skip_requirements)?;
                 let stop = next_stop(rollout, target).map(|stop| format!("; {stop}")).unwrap_or_default();
-                Ok(format!("it is to go on to {target}{stop}"))
+                Ok(Asked { text: format!("it is to go on to {target}{stop}"), goal: Some(target.into()) })
             };
-            change(&place, &name, output, promote).await
+            change(&place, &name, output, &effect, &promote).await
         }
         Verb::Pause { name } => {
-            let pause = &mut |rollout: &mut ModelRollout| {
+            let pause = |rollout: &mut ModelRollout| {
                 rollout.pause();
-                Ok("it is to go no further".to_owned())
+                Ok(Asked { text: "it is to go no further".to_owned(), goal: None })
             };
-            change(&place, &name, output, pause).await
+            change(&place, &name, output, &EffectArguments::NONE, &pause).await
         }
         Verb::Resume { name } => {
-            let resume = &mut |rollout: &mut ModelRollout| {
+            let resume = |rollout: &mut ModelRollout| {
                 rollout.resume();
-                Ok("it may go on".to_owned())
+                Ok(Asked { text: "it may go on".to_owned(), goal: None })
             };
-            change(&place, &name, output, resume).await
+            change(&place, &name, output, &EffectArguments::NONE, &resume).await
         }
-        Verb::Rollback { name } => {
-            let roll_back = &mut |rollout: &mut ModelRollout| match rollout.roll_back()? {
-                RollbackRequest::OfCandidate => Ok("the candidate is to go back".to_owned()),
-                RollbackRequest::AsNewRollout { revision } => {
-                    Ok(format!("revision {revision} is to be rolled out anew"))
-                }
+        Verb::Rollback { name, effect } => {
+            let roll_back = |rollout: &mut ModelRollout| {
+                Ok(match rollout.roll_back()? {
+                    RollbackRequest::OfCandidate => {
+                        Asked { text: "the candidate is to go back".to_owned(), goal: Some(Target::Rollback) }
+                    }
+                    RollbackRequest::AsNewRollout { revision } => Asked {
+                        text: format!("revision {revision} is to be rolled out anew"),
+                        goal: Some(Stage::Green100.into()),
+                    },
+                })
             };
-            change(&place, &name, output, roll_back).await
+            change(&place, &name, output, &effect, &roll_back).await
         }
     }
+}
+
+/// What was asked for, and what it comes to in the end.
+#[derive(Clone)]
+struct Asked {
+    text: String,
+    goal: Option<Target>,
 }
 
 /// What keeps a rollout that was promoted from its target.
@@ -172,16 +193,38 @@ fn next_stop(rollout: &ModelRollout, target: Stage) -> Option<String> {
     }
     let plan = Plan::of(rollout).ok()?;
     let reached = rollout.status.stage.and_then(Target::stage)?;
-    let closed = |stage: &&Stage| reached < **stage && **stage < target && plan.gate(**stage) != Gate::Open;
-    let stop = plan.stages().stages().iter().find(closed)?;
-    Some(format!("it stops at the gate of {stop}"))
+    let between = plan.stages().stages().iter().filter(|stage| reached < **stage && **stage < target);
+    let required = |stage: &Stage| match plan.leave(*stage) {
+        Leave::When(required) if !required.is_empty() => {
+            let required: Vec<String> = required.iter().map(ToString::to_string).collect();
+            Some(format!("on the way {stage} requires {}", required.join(", ")))
+        }
+        _ => None,
+    };
+    between.into_iter().find_map(required)
+}
+
+impl EffectArguments {
+    const NONE: Self = Self { wait: false, timeout: Duration::ZERO };
 }
 
 /// Changes a rollout's spec. What the rollout does not allow is a result, not an error of usage.
-async fn change(place: &Place, name: &Name, output: Output, change: &mut Change<'_>) -> anyhow::Result<u8> {
+async fn change(
+    place: &Place,
+    name: &Name,
+    output: Output,
+    effect: &EffectArguments,
+    change: &dyn Fn(&mut ModelRollout) -> Result<Asked, CommandError>,
+) -> anyhow::Result<u8> {
     let name = name.of(place).await?;
     warn_if_nobody_drives(place);
-    let (rollout, done) = match place.edit(&name, change).await {
+    let mut goal = None;
+    let edit: &mut Change<'_> = &mut |rollout| {
+        let asked = change(rollout)?;
+        goal = asked.goal;
+        Ok(asked.text)
+    };
+    let (rollout, done) = match place.edit(&name, edit).await {
         Ok(changed) => changed,
         Err(error) => match Place::refusal(&error) {
             Some(refusal) => {
@@ -191,11 +234,16 @@ async fn change(place: &Place, name: &Name, output: Output, change: &mut Change<
             None => return Err(error),
         },
     };
-    match output {
-        Output::Text => print(&format!("{name}: {done}"))?,
-        Output::Json => print_json(&rollout)?,
+    match (output, goal.filter(|_| effect.wait)) {
+        (Output::Text, _) => print(&format!("{name}: {done}"))?,
+        (Output::Json, None) => print_json(&rollout)?,
+        // What was waited for is printed instead.
+        (Output::Json, Some(_)) => {}
     }
-    Ok(DONE)
+    match goal.filter(|_| effect.wait) {
+        Some(target) => wait_for(place, &name, rollout, Goal::Reached(target), effect.timeout, output).await,
+        None => Ok(DONE),
+    }
 }
 
 async fn list(place: &Place, everywhere: bool, output: Output) -> anyhow::Result<u8> {
@@ -227,7 +275,8 @@ async fn status(place: &Place, name: &Name, installation: &Installation, output:
     }
     warn_if_nobody_drives(place);
     warn_of_problems(place);
-    Ok(DONE)
+    let is_bad = matches!(rollout.status.phase, Phase::Failed | Phase::Stalled | Phase::Invalid);
+    Ok(if is_bad { FAILED } else { DONE })
 }
 
 /// Shows every change until it is interrupted, or until the rollout is gone.
@@ -297,13 +346,6 @@ fn to_json(place: &Place, rollout: &ModelRollout, view: Option<&View>) -> Value 
     value["problems"] = json!(place.problems());
     value["driven"] = json!(place.is_driven());
     value
-}
-
-/// Says so on standard error if nothing will move.
-pub(crate) fn warn_if_nobody_drives(place: &Place) {
-    if let Some(advice) = place.advice() {
-        anstream::eprintln!("turnout: {advice}");
-    }
 }
 
 fn warn_of_problems(place: &Place) {

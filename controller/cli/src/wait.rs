@@ -1,16 +1,15 @@
 //! `turnout wait`: blocks until a rollout is where it should be, and says by its exit code whether it got there. A
 //! status counts only once it answers the newest change of the spec.
 
-use crate::arguments::PlaceArguments;
+use crate::arguments::{Name, PlaceArguments};
 use crate::client::place::Place;
 use crate::client::standing::{Goal, Standing, reason};
 use crate::model_process::parse_backend;
 use crate::output::{DONE, FAILED, Output, TIMED_OUT, print, print_json};
-use crate::rollout::{Name, warn_if_nobody_drives};
 use clap::Args;
 use serde_json::json;
 use std::time::{Duration, Instant};
-use turnout_rollout::{Backend, CommandError, ModelRollout, Plan, Target};
+use turnout_rollout::{Backend, CommandError, ModelRollout, Plan, Stage, Target};
 
 /// The longest that a change can go unnoticed, if nothing tells of it.
 const TICK: Duration = Duration::from_secs(2);
@@ -51,6 +50,10 @@ struct GoalArguments {
     #[arg(long, value_name = "BACKEND", env = "TURNOUT_SAFE_TO_REMOVE", value_parser = parse_backend)]
     safe_to_remove: Option<Backend>,
 
+    /// That this backend, green or blue, serves the revision of the spec, ready and warm. For blue that is Blue_0.
+    #[arg(long, value_name = "BACKEND", env = "TURNOUT_READY", value_parser = parse_backend)]
+    ready: Option<Backend>,
+
     /// That no rollout is under way: none was started, or the last one is complete or rolled back.
     #[arg(long, env = "TURNOUT_IDLE")]
     idle: bool,
@@ -60,10 +63,21 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
     let place = arguments.place.open().await?;
     let name = arguments.name.of(&place).await?;
     warn_if_nobody_drives(&place);
-    let deadline = Instant::now() + arguments.timeout;
-    let mut rollout = place.read(&name).await?;
-    let goal = arguments.goal.goal();
+    let rollout = place.read(&name).await?;
     arguments.goal.check(&rollout)?;
+    wait_for(&place, &name, rollout, arguments.goal.goal(), arguments.timeout, arguments.output).await
+}
+
+/// Waits until a rollout that was read is where it should be, and prints whether it got there.
+pub(crate) async fn wait_for(
+    place: &Place,
+    name: &str,
+    mut rollout: ModelRollout,
+    goal: Goal,
+    timeout: Duration,
+    output: Output,
+) -> anyhow::Result<u8> {
+    let deadline = Instant::now() + timeout;
     let (mut told, mut trouble) = (String::new(), None);
     let (code, outcome) = loop {
         match goal.standing(&rollout) {
@@ -72,7 +86,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
             Standing::Pending if Instant::now() >= deadline => break (TIMED_OUT, "timed out".to_owned()),
             Standing::Pending => {}
         }
-        let message = trouble.take().unwrap_or_else(|| told_by(&place, &rollout));
+        let message = trouble.take().unwrap_or_else(|| told_by(place, &rollout));
         if told != message {
             anstream::eprintln!("{}", message.trim_end());
             told = message;
@@ -80,14 +94,14 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
         let left = || deadline.saturating_duration_since(Instant::now());
         place.changed(&rollout, TICK.min(left())).await;
         // What does not answer at all is not waited for beyond the time-out.
-        match tokio::time::timeout(left().max(TICK), place.read(&name)).await {
+        match tokio::time::timeout(left().max(TICK), place.read(name)).await {
             Err(_) => {}
             Ok(Ok(newer)) => rollout = newer,
             Ok(Err(error)) if Place::is_passing(&error) => trouble = Some(format!("turnout: {error:#}")),
             Ok(Err(error)) => return Err(error),
         }
     };
-    match arguments.output {
+    match output {
         Output::Text if code == DONE => print(&format!("{name}: {outcome} ({})", rollout.status.message))?,
         Output::Text => print(&format!("{name}: {outcome} ({})", reason(&rollout)))?,
         Output::Json => {
@@ -95,6 +109,13 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
         }
     }
     Ok(code)
+}
+
+/// Says so on standard error if nothing will move.
+pub(crate) fn warn_if_nobody_drives(place: &Place) {
+    if let Some(advice) = place.advice() {
+        anstream::eprintln!("turnout: {advice}");
+    }
 }
 
 impl GoalArguments {
@@ -110,10 +131,12 @@ impl GoalArguments {
 
     /// As a client takes it; one of them is given.
     fn goal(&self) -> Goal {
-        match (self.stage, self.safe_to_remove) {
-            (Some(target), _) => Goal::Reached(target),
-            (None, Some(backend)) => Goal::SafeToRemove(backend),
-            (None, None) => Goal::Idle,
+        match (self.stage, self.safe_to_remove, self.ready) {
+            (Some(target), _, _) => Goal::Reached(target),
+            (_, Some(backend), _) => Goal::SafeToRemove(backend),
+            (_, _, Some(Backend::Blue)) => Goal::Reached(Target::Stage(Stage::BLUE_0)),
+            (_, _, Some(Backend::Green)) => Goal::Reached(Target::Stage(Stage::Green100)),
+            (None, None, None) => Goal::Idle,
         }
     }
 }

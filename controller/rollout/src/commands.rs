@@ -1,7 +1,7 @@
 //! What people and pipelines ask of a rollout, as changes to its spec. A driver writes the changed spec and then waits
 //! for the status to follow; whoever edits the spec by hand gets the same.
 
-use crate::resource::{Approval, Candidate, Gate, InvalidRollout, ModelRollout, Plan};
+use crate::resource::{Approval, Candidate, InvalidRollout, Leave, ModelRollout, Plan, Requirement};
 use crate::stage::{Stage, StagePlan, Target};
 
 /// Why a request cannot be done.
@@ -11,7 +11,7 @@ pub enum CommandError {
     #[error("the rollout is not valid: {0}")]
     Invalid(#[from] InvalidRollout),
     /// The stage is not in the plan.
-    #[error("{stage} is no stage of this rollout: it passes {stages}")]
+    #[error("{stage} is not a stage of this rollout: it passes {stages}")]
     NotInPlan {
         /// The stage.
         stage: Stage,
@@ -41,6 +41,14 @@ pub enum CommandError {
         /// Where the rollout is.
         reached: Stage,
     },
+    /// A promotion would change nothing.
+    #[error("{stage} requires no approval, but {required}: skip its requirements to go on without that")]
+    NothingToApprove {
+        /// The stage.
+        stage: Stage,
+        /// What it requires.
+        required: String,
+    },
     /// A rollback needs something to go back to.
     #[error("there is no earlier revision to roll back to: the status knows of none")]
     NoEarlierRevision,
@@ -51,7 +59,7 @@ pub enum CommandError {
 pub enum RollbackRequest {
     /// The candidate goes back.
     OfCandidate,
-    /// Nothing was in progress: the revision before the stable one is rolled out anew, with its stages and gates.
+    /// Nothing was in progress: the revision before the stable one is rolled out anew, with all its stages.
     AsNewRollout {
         /// That revision.
         revision: String,
@@ -59,8 +67,8 @@ pub enum RollbackRequest {
 }
 
 impl ModelRollout {
-    /// Rolls out `revision`, as far as `to`; to the end without it. Asking again for what is in progress changes nothing
-    /// but the target; asking for what was rolled back is a new attempt.
+    /// Rolls out `revision`, as far as `to`; without it, as far as requirements carry it. Asking again for what is in
+    /// progress changes nothing but the target; asking for what was rolled back is a new attempt.
     pub fn start(&mut self, revision: &str, to: Option<Stage>) -> Result<(), CommandError> {
         if revision.is_empty() {
             return Err(CommandError::EmptyRevision);
@@ -92,9 +100,9 @@ impl ModelRollout {
         Ok(())
     }
 
-    /// Goes on: opens the gate of the stage that is reached, be it an approval or a pause, and moves the target to `to`, or at least to the next stage.
-    /// Gates on the way to `to` stay what they are. Returns the target.
-    pub fn promote(&mut self, to: Option<Stage>) -> Result<Stage, CommandError> {
+    /// Goes on: approves the stage that is reached, or skips what it requires, and moves the target to `to`, or at least
+    /// to the next stage. What stages on the way to it require stays required. Returns where it goes.
+    pub fn promote(&mut self, to: Option<Stage>, skip_requirements: bool) -> Result<Stage, CommandError> {
         let plan = Plan::of(self)?;
         let candidate = self.status.candidate.clone().filter(|_| self.status.in_progress());
         let candidate = candidate.ok_or(CommandError::NothingInProgress)?;
@@ -104,22 +112,23 @@ impl ModelRollout {
         let reached = self.status.stage.and_then(Target::stage);
         let is_other = |wanted: &String| *wanted != candidate.revision || self.spec.attempt != candidate.attempt;
         let newer = self.wanted_revision().cloned().filter(is_other);
-        let target = match (newer, reached) {
+        let (reached, target) = match (newer, reached) {
             // The newer revision waits for the end of this one, and the target is already its own.
-            (Some(_), Some(reached)) if reached.replaces_green() => Stage::Green100,
+            (Some(_), Some(reached)) if reached.replaces_green() => (reached, None),
             (Some(newer), _) => return Err(CommandError::NotTakenUp(newer)),
             (None, None) => return Err(CommandError::NoStageReached),
-            (None, Some(reached)) => {
-                let target = promoted_target(&plan, reached, to)?;
-                self.spec.target = Some(Target::Stage(target));
-                target
-            }
+            (None, Some(reached)) => (reached, Some(promoted_target(&plan, reached, to)?)),
         };
-        if let Some(stage) = reached.filter(|&stage| plan.gate(stage) != Gate::Open) {
-            let Candidate { revision, attempt } = candidate;
-            self.spec.approval = Some(Approval { revision, attempt, stage });
+        if !skip_requirements {
+            check_approval(&plan, reached)?;
         }
-        Ok(target)
+        let Candidate { revision, attempt } = candidate;
+        self.spec.approval = Some(Approval { revision, attempt, stage: reached, skip_requirements });
+        if let Some(target) = target {
+            self.spec.target = target.map(Target::Stage);
+        }
+        let next = plan.stages().after(reached).unwrap_or(reached);
+        Ok(target.map_or(Stage::Green100, |target| target.unwrap_or(next)))
     }
 
     /// What the spec wants to be rolled out: [`RolloutStatus::wanted_revision`](crate::RolloutStatus::wanted_revision).
@@ -137,7 +146,8 @@ impl ModelRollout {
         self.spec.paused = false;
     }
 
-    /// Goes back: the candidate if one is in progress, else to the revision before the stable one.
+    /// Goes back: the candidate if one is in progress, else to the revision before the stable one, through the stages to
+    /// the last; what they require stays required.
     pub fn roll_back(&mut self) -> Result<RollbackRequest, CommandError> {
         let wanted = self.wanted_revision();
         let is_new = wanted.is_some() && wanted != self.status.stable_revision.as_ref();
@@ -153,22 +163,35 @@ impl ModelRollout {
             return Ok(RollbackRequest::OfCandidate);
         }
         let revision = self.status.previous_revision.clone().ok_or(CommandError::NoEarlierRevision)?;
-        self.start(&revision, None)?;
+        self.start(&revision, Some(Stage::Green100))?;
         Ok(RollbackRequest::AsNewRollout { revision })
     }
 }
 
-fn promoted_target(plan: &Plan, reached: Stage, to: Option<Stage>) -> Result<Stage, CommandError> {
-    let next = plan.stages().after(reached).unwrap_or(reached);
-    let former = plan.target().stage().unwrap_or(next);
-    let target = to.unwrap_or(former.max(next));
+/// The target after a promotion; none if there was none, and the stages after the next one wait for theirs.
+fn promoted_target(plan: &Plan, reached: Stage, to: Option<Stage>) -> Result<Option<Stage>, CommandError> {
+    let Some(target) = to else {
+        let next = plan.stages().after(reached).unwrap_or(reached);
+        return Ok(plan.target().and_then(Target::stage).map(|former| former.max(next)));
+    };
     if !plan.stages().contains(target) {
         return Err(CommandError::NotInPlan { stage: target, stages: plan.stages().clone() });
     }
     if target <= reached {
         return Err(CommandError::Behind { wanted: target, reached });
     }
-    Ok(target)
+    Ok(Some(target))
+}
+
+/// A promotion ends a pause, too; what else is required is not a person's to give.
+fn check_approval(plan: &Plan, stage: Stage) -> Result<(), CommandError> {
+    let Leave::When(required) = plan.leave(stage) else { return Ok(()) };
+    let takes_it = |one: &Requirement| matches!(one, Requirement::Approval | Requirement::Pause { .. });
+    if required.is_empty() || required.iter().any(takes_it) {
+        return Ok(());
+    }
+    let required: Vec<String> = required.iter().map(Requirement::to_string).collect();
+    Err(CommandError::NothingToApprove { stage, required: required.join(", ") })
 }
 
 /// A stage that the caller named is the caller's mistake and not the spec's.
@@ -251,31 +274,37 @@ mod tests {
         };
         check("", None, "the revision is empty: name the image's revision");
         let all = "Blue_0, Blue_50, Blue_100, Blue_Green, Green_100";
-        check("v3", Some("Blue_5"), &format!("Blue_5 is no stage of this rollout: it passes {all}"));
+        check("v3", Some("Blue_5"), &format!("Blue_5 is not a stage of this rollout: it passes {all}"));
     }
 
     #[test]
-    fn a_promotion_moves_the_target_and_opens_the_gate_of_the_reached_stage() {
-        let check = |reached: &str, spec: Value, to: Option<&str>, target: &str, approved: Option<&str>| {
+    fn a_promotion_approves_the_reached_stage_and_moves_a_target_that_is_there() {
+        let check = |reached: &str, spec: Value, to: Option<&str>, goes_to: &str, target: Option<&str>| {
             let mut rollout = at(reached, spec);
             rollout.spec.revision = Some("v2".to_owned());
-            assert_eq!(rollout.promote(to.map(stage)).unwrap(), stage(target));
-            assert_eq!(rollout.spec.target, Some(Target::Stage(stage(target))));
-            let approval = rollout.spec.approval.map(|approval| (approval.revision, approval.stage.to_string()));
-            assert_eq!(approval, approved.map(|stage| ("v2".to_owned(), stage.to_owned())));
+            assert_eq!(rollout.promote(to.map(stage), false).unwrap(), stage(goes_to));
+            assert_eq!(rollout.spec.target, target.map(|target| Target::Stage(stage(target))));
+            let approval = rollout.spec.approval.unwrap();
+            assert_eq!(
+                (approval.revision.as_str(), approval.stage, approval.skip_requirements),
+                ("v2", stage(reached), false)
+            );
         };
-        check("Blue_0", json!({"target": "Blue_0"}), None, "Blue_50", None);
-        check("Blue_50", json!({"target": "Blue_50"}), None, "Blue_100", Some("Blue_50"));
-        check("Blue_50", json!({}), None, "Green_100", Some("Blue_50"));
-        check("Blue_50", json!({}), Some("Blue_100"), "Blue_100", Some("Blue_50"));
-        check("Blue_50", json!({"target": "Blue_0"}), Some("Green_100"), "Green_100", Some("Blue_50"));
-        check("Blue_50", json!({"gates": [{"stage": "Blue_50", "type": "None"}]}), None, "Green_100", None);
+        check("Blue_0", json!({}), None, "Blue_50", None);
+        check("Blue_0", json!({"target": "Blue_0"}), None, "Blue_50", Some("Blue_50"));
+        check("Blue_50", json!({"target": "Blue_50"}), None, "Blue_100", Some("Blue_100"));
+        check("Blue_50", json!({"target": "Green_100"}), None, "Green_100", Some("Green_100"));
+        check("Blue_50", json!({"target": "Rollback"}), None, "Blue_100", None);
+        check("Blue_50", json!({}), Some("Blue_100"), "Blue_100", Some("Blue_100"));
+        check("Blue_50", json!({"target": "Blue_0"}), Some("Green_100"), "Green_100", Some("Green_100"));
+        let required = json!({"steps": [{"stage": "Blue_50", "require": [{"pause": "1h"}]}]});
+        check("Blue_50", required, None, "Blue_100", None);
     }
 
     #[test]
     fn a_promotion_that_cannot_be_is_refused_with_the_reason() {
         let check = |mut rollout: ModelRollout, to: Option<&str>, expected: &str| {
-            assert_eq!(rollout.promote(to.map(stage)).unwrap_err().to_string(), expected);
+            assert_eq!(rollout.promote(to.map(stage), false).unwrap_err().to_string(), expected);
         };
         let idle = with(json!({"revision": "v1"}), json!({"stage": "Green_100", "stableRevision": "v1"}));
         check(idle, None, "no rollout is in progress: start one first");
@@ -294,10 +323,10 @@ mod tests {
     }
 
     #[test]
-    fn a_promotion_opens_the_gate_of_what_must_end_first() {
-        let spec = json!({"revision": "v3", "target": "Blue_0", "gates": [{"stage": "Blue_Green", "type": "Manual"}]});
-        let mut rollout = at("Blue_Green", spec);
-        assert_eq!(rollout.promote(None), Ok(Stage::Green100));
+    fn a_promotion_approves_what_must_end_first() {
+        let steps = json!([{"stage": "Blue_Green", "require": [{"approval": {}}]}]);
+        let mut rollout = at("Blue_Green", json!({"revision": "v3", "target": "Blue_0", "steps": steps}));
+        assert_eq!(rollout.promote(None, false), Ok(Stage::Green100));
         assert_eq!(rollout.spec.target, Some(Target::Stage(Stage::BLUE_0)), "which is the target of v3");
         assert_eq!(rollout.spec.approval.unwrap().revision, "v2");
     }
@@ -310,7 +339,10 @@ mod tests {
         let done = json!({"stage": "Green_100", "stableRevision": "v2", "previousRevision": "v1"});
         let mut rollout = with(json!({"revision": "v2"}), done.clone());
         assert_eq!(rollout.roll_back(), Ok(RollbackRequest::AsNewRollout { revision: "v1".to_owned() }));
-        assert_eq!((rollout.spec.revision.as_deref(), rollout.spec.target), (Some("v1"), None));
+        assert_eq!(
+            (rollout.spec.revision.as_deref(), rollout.spec.target),
+            (Some("v1"), Some(Target::Stage(Stage::Green100)))
+        );
         let mut rollout = with(json!({"revision": "v3"}), done);
         assert_eq!(rollout.roll_back(), Ok(RollbackRequest::OfCandidate), "a start that was not yet taken up");
         let mut first = with(json!({"revision": "v1"}), json!({"movingTo": "Blue_0", "candidate": {"revision": "v1"}}));

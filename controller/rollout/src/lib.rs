@@ -10,7 +10,7 @@
 //! - the sum of the weights is above 0;
 //! - no weight is newly given to a backend without ready endpoints while the other has some;
 //! - a backend with weight at any gateway, or with requests in flight, is neither removed nor replaced;
-//! - stages are passed in their order, and no gate is skipped;
+//! - stages are passed in their order, and nothing that a stage requires is skipped;
 //! - a stage is reached only when every live gateway reports what was published for it;
 //! - a rollback once begun is finished.
 //!
@@ -108,13 +108,12 @@ pub use registry::{
 };
 pub use render::{MAX_PUBLISHED_BYTES, RenderError, RouteSelectionError, governed_rule, publish, route_weights};
 pub use resource::{
-    API_VERSION, Approval, BackendRef, Candidate, Condition, ConditionStatus, ConditionType, FieldError, Gate,
-    GateKind, GateSpec, InvalidRollout, KIND, Mode, ModelRollout, NamedRevision, ObjectMetadata, OnBackendLoss,
-    OnDrainDeadline, Phase, Plan, RollbackReason, RollbackStatus, RolloutSpec, RolloutStatus, RouteRef, Transition,
-    WaitReason, Waiting, WarmUp, Workload,
+    API_VERSION, Approval, ApprovalRequirement, BackendRef, Candidate, Condition, ConditionStatus, ConditionType,
+    FieldError, InvalidRollout, KIND, Leave, Mode, ModelRollout, NamedRevision, ObjectMetadata, OnBackendLoss,
+    OnDrainDeadline, OnFailure, Phase, Plan, Requirement, RequirementSpec, RequirementState, RequirementStatus,
+    RollbackReason, RollbackStatus, RolloutSpec, RolloutStatus, RouteRef, Step, Transition, WaitReason, Waiting,
+    WarmUp, Workload,
 };
-pub use stage::{
-    Percent, STAGE_TABLE, Stage, StagePlan, StagePlanError, StageRow, Target, UnknownStage, UnknownTarget,
-};
+pub use stage::{NotRising, Percent, STAGE_TABLE, Stage, StagePlan, StageRow, Target, UnknownStage, UnknownTarget};
 pub use timestamp::{InvalidTimestamp, Timestamp};
 pub use weights::{Backend, Weights};

@@ -3,8 +3,8 @@
 //! steps, lose everything but the status that it wrote last, and ask again.
 //!
 //! One decision makes at most one step; a driver asks again at once while the status changes. `candidate` says what is
-//! rolled out and whether it goes back, `forward` and `backward` go the way, `confirm` says what is in effect,
-//! `drain` what has been answered, and `report` writes the status.
+//! rolled out and whether it goes back, `forward` and `backward` go the way, `requirements` says how what a stage requires
+//! stands, `confirm` what is in effect, `drain` what has been answered, and `report` writes the status.
 
 mod backward;
 mod candidate;
@@ -13,6 +13,7 @@ mod depart;
 mod drain;
 mod forward;
 mod report;
+mod requirements;
 
 #[cfg(test)]
 mod tests;
@@ -142,6 +143,7 @@ impl<'a> Draft<'a> {
         before.set_back_to(observed.now);
         let mut status = before.clone();
         status.safe_to_remove.clear();
+        status.requirements.clear();
         Self {
             rollout,
             spec: &rollout.spec,
@@ -163,7 +165,7 @@ impl<'a> Draft<'a> {
     fn hold_on(&mut self, reason: WaitReason, problem: String) {
         self.refusal = Some((reason, problem.clone()));
         if self.governs() {
-            self.choose_direction(self.spec.target.unwrap_or(Target::Stage(Stage::Green100)));
+            self.choose_direction(self.spec.target);
         }
         if !self.goes_back() {
             return self.wait_for(reason, &problem);

@@ -2,12 +2,15 @@
 //! local directory and in a cluster. Misspelt fields of the spec are errors; [`Plan::of`] checks what types cannot.
 
 mod plan;
+mod requirement;
 mod status;
 
-pub use plan::{FieldError, Gate, InvalidRollout, Plan};
+pub use plan::{FieldError, InvalidRollout, Leave, Plan};
+pub(crate) use requirement::duration;
+pub use requirement::{ApprovalRequirement, Requirement, RequirementSpec};
 pub use status::{
-    Candidate, Condition, ConditionStatus, ConditionType, NamedRevision, Phase, RollbackReason, RollbackStatus,
-    RolloutStatus, Transition, WaitReason, Waiting,
+    Candidate, Condition, ConditionStatus, ConditionType, NamedRevision, Phase, RequirementState, RequirementStatus,
+    RollbackReason, RollbackStatus, RolloutStatus, Transition, WaitReason, Waiting,
 };
 
 use crate::stage::{Stage, Target};
@@ -68,12 +71,19 @@ pub struct RolloutSpec {
     pub green: BackendRef,
     /// The destination that the candidate is tried on.
     pub blue: BackendRef,
-    /// The weights of blue between `Blue_0` and `Blue_100`, rising; `[50]` if absent.
+    /// The stages that the rollout passes, in their order, and what each requires before it is left. `Blue_0`,
+    /// `Blue_100`, `Blue_Green` and `Green_100` are always passed; without the list `Blue_50` is, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps: Option<Vec<Step>>,
+    /// Was replaced by `steps`, and is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stages: Option<Vec<u32>>,
-    /// What must happen before a stage is left. Without an entry a stage that exposes blue is manual, any other is not.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub gates: Vec<GateSpec>,
+    /// Was replaced by `steps`, and is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gates: Option<Vec<serde_json::Map<String, serde_json::Value>>>,
+    /// What happens when a requirement fails.
+    #[serde(default)]
+    pub on_failure: OnFailure,
     /// Who makes and removes the backends.
     #[serde(default)]
     pub workload: Workload,
@@ -113,13 +123,14 @@ pub struct RolloutSpec {
     /// Raised to roll the same revision out once more after it was rolled back.
     #[serde(default)]
     pub attempt: u32,
-    /// How far the rollout may go, or `Rollback`; `Green_100` if absent.
+    /// How far the rollout may go, or `Rollback`. On the way to a target it passes the stages for which nothing is
+    /// required without being asked again; if absent, each of those waits for a promotion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<Target>,
     /// Nothing goes forward while it is set. Rolling back and the laws of the weights go on.
     #[serde(default)]
     pub paused: bool,
-    /// The manual gate that was opened last.
+    /// The stage that was promoted last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<Approval>,
 }
@@ -162,34 +173,31 @@ pub struct BackendRef {
     pub port: Option<u16>,
 }
 
-/// What must happen before one stage is left.
+/// A stage that the rollout passes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct GateSpec {
-    /// The stage that is left.
+pub struct Step {
+    /// Which.
     pub stage: Stage,
-    /// What is waited for.
-    #[serde(rename = "type")]
-    pub kind: GateKind,
-    /// For a pause: how long, in seconds, after the stage was reached.
+    /// All of this, before it is left. If absent it is left when it is promoted, or when the target lies behind it; with
+    /// an empty list at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub seconds: Option<u64>,
+    pub require: Option<Vec<RequirementSpec>>,
 }
 
-/// What a gate waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What happens when a requirement fails.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub enum GateKind {
-    /// Nothing.
-    None,
-    /// An approval of this stage.
-    Manual,
-    /// Time.
-    Pause,
+pub enum OnFailure {
+    /// The stage stays until somebody rolls back, or promotes past what is required.
+    #[default]
+    Hold,
+    /// The rollout rolls back.
+    Rollback,
 }
 
-/// Opens the manual gate of one stage. It names the rollout too, so that it never opens a gate of the next one.
+/// That one stage may be left. It names the rollout too, so that it never counts for the next one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -201,6 +209,9 @@ pub struct Approval {
     pub attempt: u32,
     /// The stage that may be left.
     pub stage: Stage,
+    /// Whatever else it requires.
+    #[serde(default)]
+    pub skip_requirements: bool,
 }
 
 /// Who makes and removes the backends.
@@ -334,8 +345,7 @@ mod tests {
     #[test]
     fn an_object_is_written_back_with_all_that_it_had() {
         let mut whole = minimal();
-        whole["spec"]["stages"] = json!([5, 25]);
-        whole["spec"]["gates"] = json!([{"stage": "Blue_5", "type": "Pause", "seconds": 60}]);
+        whole["spec"]["steps"] = json!([{"stage": "Blue_5", "require": [{"pause": "1m"}, {"approval": {}}]}]);
         whole["spec"]["target"] = json!("Rollback");
         whole["spec"]["approval"] = json!({"revision": "2", "stage": "Blue_25"});
         whole["status"] = json!({"phase": "Holding", "stage": "Blue_5", "stageSince": "2026-01-01T00:00:00Z"});

@@ -5,6 +5,7 @@
 
 use crate::weights::Weights;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -26,8 +27,8 @@ pub const STAGE_TABLE: [StageRow; 5] = [
         also: "new image deployed as blue beside green",
         leaves_when: "blue ready and warmed",
     },
-    StageRow { stage: Stage::BLUE_50, also: "", leaves_when: "gate passed" },
-    StageRow { stage: Stage::BLUE_100, also: "", leaves_when: "gate passed" },
+    StageRow { stage: Stage::BLUE_50, also: "", leaves_when: "what it requires is fulfilled" },
+    StageRow { stage: Stage::BLUE_100, also: "", leaves_when: "what it requires is fulfilled" },
     StageRow {
         stage: Stage::BlueGreen,
         also: "the old green is replaced by the new image while blue serves everything",
@@ -48,27 +49,59 @@ pub enum Stage {
     Green100,
 }
 
-/// 0 to 100.
+/// 0 to 100, in hundredths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Percent(u8);
+pub struct Percent(u16);
+
+impl Percent {
+    const WHOLE: u16 = 10_000;
+
+    /// Whole weights, as small as they can be: the sum is 100, or 1,000 or 10,000 where the share has decimals.
+    const fn weights(self) -> Weights {
+        let unit = match (self.0 % 100, self.0 % 10) {
+            (0, _) => 100,
+            (_, 0) => 10,
+            _ => 1,
+        };
+        Weights { green: ((Self::WHOLE - self.0) / unit) as u32, blue: (self.0 / unit) as u32 }
+    }
+}
+
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.0 / 100, self.0 % 100) {
+            (whole, 0) => write!(f, "{whole}"),
+            (whole, hundredths) if hundredths % 10 == 0 => write!(f, "{whole}.{}", hundredths / 10),
+            (whole, hundredths) => write!(f, "{whole}.{hundredths:02}"),
+        }
+    }
+}
+
+impl FromStr for Percent {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
+        let hundredths: u16 = format!("{decimals:0<2}").parse().map_err(drop)?;
+        let whole: u16 = whole.parse().map_err(drop)?;
+        let percent = whole.checked_mul(100).and_then(|whole| whole.checked_add(hundredths)).map(Self).ok_or(())?;
+        // Only the name that is also written counts: `050` would be a second one for the same share.
+        if percent.0 <= Self::WHOLE && percent.to_string() == text { Ok(percent) } else { Err(()) }
+    }
+}
 
 impl Stage {
     /// Blue is deployed and has no weight.
     pub const BLUE_0: Self = Self::Blue(Percent(0));
     /// Both have the same weight.
-    pub const BLUE_50: Self = Self::Blue(Percent(50));
+    pub const BLUE_50: Self = Self::Blue(Percent(5_000));
     /// Blue has all weight; green still serves the stable image.
-    pub const BLUE_100: Self = Self::Blue(Percent(100));
-
-    /// `Blue_<share>`; none above 100.
-    pub fn blue(share: u8) -> Option<Self> {
-        (share <= 100).then_some(Self::Blue(Percent(share)))
-    }
+    pub const BLUE_100: Self = Self::Blue(Percent(Percent::WHOLE));
 
     /// The weights that the stage wants, as long as both backends can take them.
     pub const fn weights(self) -> Weights {
         match self {
-            Self::Blue(Percent(blue)) => Weights { green: 100 - blue as u32, blue: blue as u32 },
+            Self::Blue(percent) => percent.weights(),
             Self::BlueGreen => Weights { green: 0, blue: 100 },
             Self::Green100 => Weights { green: 100, blue: 0 },
         }
@@ -78,12 +111,10 @@ impl Stage {
     pub fn replaces_green(self) -> bool {
         self >= Self::BlueGreen
     }
-
-    /// Whether the stage shows blue to users and keeps the way back open: there people look before they go on.
-    pub(crate) fn exposes_blue(self) -> bool {
-        self > Self::BLUE_0 && !self.replaces_green()
-    }
 }
+
+#[cfg(feature = "schema")]
+const STAGE_PATTERN: &str = r"Blue_((0|[1-9][0-9]?)(\.[0-9]?[1-9])?|100)|Blue_Green|Green_100";
 
 #[cfg(feature = "schema")]
 impl schemars::JsonSchema for Stage {
@@ -94,7 +125,7 @@ impl schemars::JsonSchema for Stage {
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({
             "type": "string",
-            "pattern": "^(Blue_(0|[1-9][0-9]?|100)|Blue_Green|Green_100)$",
+            "pattern": format!("^({STAGE_PATTERN})$"),
             "maxLength": 10,
         })
     }
@@ -103,7 +134,7 @@ impl schemars::JsonSchema for Stage {
 impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Blue(Percent(share)) => write!(f, "Blue_{share}"),
+            Self::Blue(share) => write!(f, "Blue_{share}"),
             Self::BlueGreen => f.write_str("Blue_Green"),
             Self::Green100 => f.write_str("Green_100"),
         }
@@ -112,7 +143,7 @@ impl fmt::Display for Stage {
 
 /// A text that names no stage.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no stage: write Blue_0, Blue_<weight of blue>, Blue_100, Blue_Green or Green_100")]
+#[error("unknown stage `{0}`: write Blue_0, Blue_<percent of blue, as 5 or 0.5>, Blue_100, Blue_Green or Green_100")]
 pub struct UnknownStage(String);
 
 impl FromStr for Stage {
@@ -125,9 +156,8 @@ impl FromStr for Stage {
             "Green_100" => return Ok(Self::Green100),
             _ => {}
         }
-        let share = text.strip_prefix("Blue_").and_then(|share| share.parse().ok()).ok_or_else(unknown)?;
-        // Only the name that is also written counts: `Blue_050` would be a second name for one stage.
-        Self::blue(share).filter(|stage| stage.to_string() == text).ok_or_else(unknown)
+        let share = text.strip_prefix("Blue_").and_then(|share| share.parse().ok());
+        share.map(Self::Blue).ok_or_else(unknown)
     }
 }
 
@@ -165,6 +195,12 @@ impl Target {
     }
 }
 
+impl From<Stage> for Target {
+    fn from(stage: Stage) -> Self {
+        Self::Stage(stage)
+    }
+}
+
 #[cfg(feature = "schema")]
 impl schemars::JsonSchema for Target {
     fn schema_name() -> std::borrow::Cow<'static, str> {
@@ -174,7 +210,7 @@ impl schemars::JsonSchema for Target {
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({
             "type": "string",
-            "pattern": "^(Blue_(0|[1-9][0-9]?|100)|Blue_Green|Green_100|Rollback)$",
+            "pattern": format!("^({STAGE_PATTERN}|Rollback)$"),
             "maxLength": 10,
         })
     }
@@ -223,16 +259,10 @@ impl From<Target> for String {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StagePlan(Vec<Stage>);
 
-/// Why a list of weights makes no plan.
+/// A list of stages that makes no plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum StagePlanError {
-    /// The weights at the ends are always there.
-    #[error("weight {0} is not between 0 and 100: Blue_0 and Blue_100 are always there, list only what lies between")]
-    OutOfRange(u32),
-    /// A candidate's weight only ever rises.
-    #[error("weight {1} follows {0}: the weights must rise")]
-    NotRising(u8, u8),
-}
+#[error("{1} follows {0}: write the stages in their order, each once")]
+pub struct NotRising(pub Stage, pub Stage);
 
 impl Default for StagePlan {
     fn default() -> Self {
@@ -241,21 +271,14 @@ impl Default for StagePlan {
 }
 
 impl StagePlan {
-    /// The plan with these weights of blue between `Blue_0` and `Blue_100`, which rise.
-    pub fn new(between: &[u32]) -> Result<Self, StagePlanError> {
-        let mut stages = vec![Stage::BLUE_0];
-        let mut last = 0;
-        for &weight in between {
-            let share = u8::try_from(weight).ok().filter(|share| (1..100).contains(share));
-            let share = share.ok_or(StagePlanError::OutOfRange(weight))?;
-            if share <= last {
-                return Err(StagePlanError::NotRising(last, share));
-            }
-            stages.push(Stage::Blue(Percent(share)));
-            last = share;
+    /// The plan that passes these stages, and those that every rollout passes.
+    pub fn new(listed: &[Stage]) -> Result<Self, NotRising> {
+        if let Some(pair) = listed.windows(2).find(|pair| pair[0] >= pair[1]) {
+            return Err(NotRising(pair[0], pair[1]));
         }
-        stages.extend([Stage::BLUE_100, Stage::BlueGreen, Stage::Green100]);
-        Ok(Self(stages))
+        let always = [Stage::BLUE_0, Stage::BLUE_100, Stage::BlueGreen, Stage::Green100];
+        let stages: BTreeSet<Stage> = always.into_iter().chain(listed.iter().copied()).collect();
+        Ok(Self(stages.into_iter().collect()))
     }
 
     /// The stages, in order.
@@ -299,52 +322,92 @@ mod tests {
         assert_eq!(rows, expected.map(|(name, green, blue)| (name.to_owned(), green, blue)));
     }
 
+    fn all() -> impl Iterator<Item = Stage> {
+        (0..=Percent::WHOLE)
+            .map(|hundredths| Stage::Blue(Percent(hundredths)))
+            .chain([Stage::BlueGreen, Stage::Green100])
+    }
+
+    fn stages(names: &[&str]) -> Vec<Stage> {
+        names.iter().map(|name| name.parse().unwrap()).collect()
+    }
+
     #[test]
     fn every_name_is_read_back_and_no_other_is() {
-        for stage in (0..=100).filter_map(Stage::blue).chain([Stage::BlueGreen, Stage::Green100]) {
+        for stage in all() {
             assert_eq!(stage.to_string().parse(), Ok(stage));
             assert_eq!(stage.to_string().parse(), Ok(Target::Stage(stage)));
         }
         assert_eq!("Rollback".parse(), Ok(Target::Rollback));
-        for text in ["", "Blue_", "Blue_101", "Blue_050", "Blue_+5", "Blue_-1", "blue_50", "Green_50", "Rollback"] {
+        let others = [
+            "",
+            "Blue_",
+            "Blue_101",
+            "Blue_050",
+            "Blue_+5",
+            "Blue_-1",
+            "blue_50",
+            "Green_50",
+            "Rollback",
+            "Blue_.5",
+            "Blue_0.",
+            "Blue_0.0",
+            "Blue_0.50",
+            "Blue_0.005",
+            "Blue_0.+5",
+            "Blue_100.5",
+            "Blue_1e1",
+            "Blue_655.36",
+        ];
+        for text in others {
             assert_eq!(text.parse::<Stage>(), Err(UnknownStage(text.to_owned())), "{text}");
         }
         assert_eq!(
             "Blue_x".parse::<Target>().unwrap_err().to_string(),
-            "`Blue_x` is no stage: write Blue_0, Blue_<weight of blue>, Blue_100, Blue_Green or Green_100; or Rollback"
+            "unknown stage `Blue_x`: write Blue_0, Blue_<percent of blue, as 5 or 0.5>, Blue_100, Blue_Green or \
+             Green_100; or Rollback"
         );
     }
 
     #[test]
-    fn a_plan_takes_any_rising_weights_between_the_ends() {
-        let check = |weights: &[u32], expected: Result<&str, &str>| {
-            let plan = StagePlan::new(weights).map(|plan| plan.to_string()).map_err(|error| error.to_string());
-            assert_eq!(plan.as_deref().map_err(String::as_str), expected, "{weights:?}");
+    fn a_plan_takes_stages_in_their_order_and_has_the_ends() {
+        let check = |listed: &[&str], expected: Result<&str, &str>| {
+            let plan = StagePlan::new(&stages(listed)).map(|plan| plan.to_string()).map_err(|error| error.to_string());
+            assert_eq!(plan.as_deref().map_err(String::as_str), expected, "{listed:?}");
         };
-        check(&[50], Ok("Blue_0, Blue_50, Blue_100, Blue_Green, Green_100"));
+        check(&["Blue_50"], Ok("Blue_0, Blue_50, Blue_100, Blue_Green, Green_100"));
         check(&[], Ok("Blue_0, Blue_100, Blue_Green, Green_100"));
-        check(&[5, 25, 50], Ok("Blue_0, Blue_5, Blue_25, Blue_50, Blue_100, Blue_Green, Green_100"));
-        check(&[25, 5], Err("weight 5 follows 25: the weights must rise"));
-        check(&[5, 5], Err("weight 5 follows 5: the weights must rise"));
-        for outside in [0, 100, 101, 300] {
-            assert_eq!(StagePlan::new(&[outside]), Err(StagePlanError::OutOfRange(outside)));
-        }
-        assert_eq!(StagePlan::new(&[50]).unwrap(), StagePlan::default());
+        check(&["Blue_0.5", "Blue_25", "Blue_100"], Ok("Blue_0, Blue_0.5, Blue_25, Blue_100, Blue_Green, Green_100"));
+        check(&["Blue_25", "Blue_5"], Err("Blue_5 follows Blue_25: write the stages in their order, each once"));
+        check(&["Blue_5", "Blue_5"], Err("Blue_5 follows Blue_5: write the stages in their order, each once"));
+        check(
+            &["Blue_Green", "Blue_100"],
+            Err("Blue_100 follows Blue_Green: write the stages in their order, each once"),
+        );
+        assert_eq!(StagePlan::new(&[Stage::BLUE_50]).unwrap(), StagePlan::default());
     }
 
     #[test]
     fn the_next_stage_is_found_from_one_that_left_the_plan() {
-        let plan = StagePlan::new(&[50]).unwrap();
-        assert_eq!(plan.after(Stage::blue(25).unwrap()), Some(Stage::BLUE_50));
+        let plan = StagePlan::default();
+        assert_eq!(plan.after("Blue_25".parse().unwrap()), Some(Stage::BLUE_50));
         assert_eq!(plan.after(Stage::BLUE_100), Some(Stage::BlueGreen));
         assert_eq!(plan.after(Stage::Green100), None);
     }
 
     #[test]
-    fn every_stage_of_every_plan_has_a_weight() {
-        for stage in (0..=100).filter_map(Stage::blue).chain([Stage::BlueGreen, Stage::Green100]) {
+    fn every_stage_has_whole_weights_in_its_proportion() {
+        for stage in all() {
             let Weights { green, blue } = stage.weights();
-            assert_eq!(green + blue, 100, "{stage}");
+            let sum = green + blue;
+            assert!([100, 1_000, 10_000].contains(&sum), "{stage}: {green} + {blue}");
+            if let Stage::Blue(Percent(hundredths)) = stage {
+                assert_eq!(blue * 10_000, u32::from(hundredths) * sum, "{stage}");
+            }
         }
+        let weights = |name: &str| name.parse::<Stage>().unwrap().weights();
+        assert_eq!(weights("Blue_0.5"), Weights { green: 995, blue: 5 });
+        assert_eq!(weights("Blue_0.25"), Weights { green: 9_975, blue: 25 });
+        assert_eq!(weights("Blue_12"), Weights { green: 88, blue: 12 });
     }
 }

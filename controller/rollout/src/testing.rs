@@ -26,6 +26,11 @@ pub(crate) fn rollout(spec: Value) -> ModelRollout {
     serde_json::from_value(object).unwrap()
 }
 
+/// Steps of which each is left when what stands here is fulfilled.
+pub(crate) fn steps(required: &[(&str, Value)]) -> Value {
+    required.iter().map(|(stage, require)| json!({"stage": stage, "require": require})).collect()
+}
+
 /// A ready backend that serves the revision.
 pub(crate) fn serving(revision: &str) -> BackendObservation {
     BackendObservation {

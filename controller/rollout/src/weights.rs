@@ -64,6 +64,12 @@ impl Weights {
             Backend::Blue => self.blue,
         }
     }
+
+    /// The part of the sum that one backend has, in millionths: so weights of different sums are compared.
+    pub(crate) fn share(self, backend: Backend) -> u64 {
+        let sum = u64::from(self.green) + u64::from(self.blue);
+        (u64::from(self.of(backend)) * 1_000_000).checked_div(sum).unwrap_or(0)
+    }
 }
 
 impl fmt::Display for Weights {

@@ -10,7 +10,6 @@ const MAX_LABEL_LENGTH: u32 = 63;
 /// Of a host, and of most names of objects.
 const MAX_NAME_LENGTH: u32 = 253;
 const WEEK_SECONDS: u32 = 7 * 86_400;
-const YEAR_SECONDS: u32 = 365 * 86_400;
 
 /// Adds the bounds to the schema of the whole object.
 pub(super) fn add(schema: &mut Value) {
@@ -34,15 +33,19 @@ fn limits() -> Vec<(&'static str, Value)> {
         ("spec.blue.host", name),
         ("spec.blue.subset", label),
         ("spec.blue.port", json!({"minimum": 1})),
-        // One for each weight between 0 and 100.
-        ("spec.stages", json!({"maxItems": 99, "x-kubernetes-list-type": "atomic"})),
-        ("spec.stages[]", json!({"minimum": 1, "maximum": 99})),
-        // One for each stage but the last.
         (
-            "spec.gates",
-            json!({"maxItems": 102, "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["stage"]}),
+            "spec.steps",
+            json!({"maxItems": 100, "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["stage"]}),
         ),
-        ("spec.gates[].seconds", json!({"maximum": YEAR_SECONDS})),
+        ("spec.steps[].require", json!({"maxItems": 16, "x-kubernetes-list-type": "atomic"})),
+        (
+            "spec.steps[].require[].pause",
+            json!({"pattern": "^([0-9]+h)?([0-9]+m)?([0-9]+s)?$", "minLength": 2, "maxLength": 32}),
+        ),
+        // They are kept as they are, so that an object that was written for them says so.
+        ("spec.stages", json!({"maxItems": 99})),
+        ("spec.gates", json!({"maxItems": 102})),
+        ("spec.gates[]", json!({"x-kubernetes-preserve-unknown-fields": true})),
         ("spec.confirmDeadlineSeconds", deadline.clone()),
         ("spec.readyDeadlineSeconds", deadline.clone()),
         ("spec.drainDeadlineSeconds", deadline),

@@ -51,20 +51,26 @@ fn push(field: &mut Value, validation: Value) {
 }
 
 /// Where the rollout goes, and what it passes on its way.
-fn plan() -> [Rule; 7] {
+fn plan() -> [Rule; 6] {
     [
-        value("spec.stages", "self.isSorted() && self.all(a, self.exists_one(b, a == b))", "the weights must rise", ""),
         value(
-            "spec.gates[]",
-            "self.type != 'Pause' || has(self.seconds)",
-            "a gate of type Pause needs seconds",
-            ".seconds",
+            "spec.steps",
+            "self.map(step, step.stage == 'Blue_Green' ? 101.0 : step.stage == 'Green_100' ? 102.0 : \
+             double(step.stage.substring(5))).isSorted()",
+            "write the stages in their order",
+            "",
         ),
         value(
-            "spec.gates[]",
-            "self.type == 'Pause' || !has(self.seconds)",
-            "only a gate of type Pause has seconds",
-            ".seconds",
+            "spec.steps[]",
+            "self.stage != 'Green_100' || !has(self.require)",
+            "Green_100 is the last stage and is never left: remove it",
+            ".require",
+        ),
+        value(
+            "spec.steps[].require[]",
+            "has(self.approval) != has(self.pause)",
+            "write exactly one of approval and pause",
+            "",
         ),
         value("spec.warmUp", "self.path.startsWith('/')", "must start with /", ".path"),
         value(
@@ -80,22 +86,10 @@ fn plan() -> [Rule; 7] {
         value(
             "spec",
             &format!(
-                "!has(self.gates) || self.gates.all(gate, \
-                 gate.stage in ['Blue_0', 'Blue_100', 'Blue_Green'] || {})",
-                is_between("gate.stage")
-            ),
-            "a gate is for a stage that is left: Blue_0, Blue_<a weight of spec.stages>, Blue_100 or Blue_Green",
-            ".gates",
-        ),
-        value(
-            "spec",
-            &format!(
                 "!has(self.target) || \
-                 self.target in ['Blue_0', 'Blue_100', 'Blue_Green', 'Green_100', 'Rollback'] || {}",
-                is_between("self.target")
+                 self.target in ['Blue_0', 'Blue_100', 'Blue_Green', 'Green_100', 'Rollback'] || {IS_LISTED}"
             ),
-            "is no stage of this rollout: write Blue_0, Blue_<a weight of spec.stages>, Blue_100, Blue_Green, Green_100 \
-             or Rollback",
+            "is not a stage of this rollout: write Blue_0, one of spec.steps, Blue_100, Blue_Green, Green_100 or Rollback",
             ".target",
         ),
     ]
@@ -122,7 +116,7 @@ fn workloads() -> [Rule; 4] {
             "is only for workload Managed: remove it, or change spec.workload",
             ".replicas",
         ),
-        // An approval names an attempt: one that came back would find its gates open.
+        // An approval names an attempt: one that came back would find it given.
         value(
             "spec",
             &format!("self.attempt >= oldSelf.attempt || {}", differ("self.revision", "oldSelf.revision")),
@@ -141,11 +135,9 @@ fn differ(one: &str, other: &str) -> String {
     format!("has({one}) != has({other}) || (has({one}) && {one} != {other})")
 }
 
-/// A stage is one between `Blue_0` and `Blue_100`: its weight is among `spec.stages`, which is 50 if absent.
-fn is_between(stage: &str) -> String {
-    let listed = format!("{stage}.startsWith('Blue_') && int({stage}.substring(5)) in self.stages");
-    format!("(has(self.stages) ? {listed} : {stage} == 'Blue_50')")
-}
+/// The target is one of the steps, which are only `Blue_50` if absent.
+const IS_LISTED: &str =
+    "(has(self.steps) ? self.steps.exists(step, step.stage == self.target) : self.target == 'Blue_50')";
 
 fn unchanged_under_way(path: &'static str) -> Rule {
     Rule {

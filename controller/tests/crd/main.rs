@@ -97,7 +97,7 @@ fn the_defaults_of_the_schema_are_those_of_the_types() {
     let mut more = minimal.clone();
     more["warmUp"] = json!({"path": "/score"});
     more["approval"] = json!({"revision": "v2", "stage": "Blue_50"});
-    more["gates"] = json!([{"stage": "Blue_50", "type": "Manual"}]);
+    more["steps"] = json!([{"stage": "Blue_50", "require": [{"approval": {}}]}]);
     for spec in [minimal, more] {
         let mut filled = spec.clone();
         validator::fill_defaults(schema, &mut filled);

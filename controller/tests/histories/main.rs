@@ -119,13 +119,16 @@ fn tell(seed: u64, history: &History, failure: &Failure) -> String {
     )
 }
 
-/// A law that nothing came near to holds of nothing: histories of every shape must have got somewhere.
-fn check_seen(shape: Shape, seen: Option<&(u64, Seen)>) {
-    let Some((_, seen)) = seen else { panic!("no history with {shape}") };
+/// A law that nothing came near to holds of nothing: histories of every shape must have got somewhere. Of few histories
+/// what is rare is asked of all shapes together.
+fn check_seen(shape: Shape, all: &BTreeMap<Shape, (u64, Seen)>, is_few: bool) {
+    let Some((_, seen)) = all.get(&shape) else { panic!("no history with {shape}") };
     let ends = ["Blue_0", "Blue_50", "Blue_100", "Blue_Green", "Green_100", "Rollback"];
     let missing: Vec<_> = ends.into_iter().filter(|end| !seen.reached.contains(*end)).collect();
     assert!(missing.is_empty(), "no history with {shape} reached {missing:?}");
-    let never = shape.events().into_iter().filter(|what| !seen.counts.contains_key(what)).collect::<Vec<_>>();
+    let was_seen =
+        |what: &&str| all.iter().any(|(of, (_, seen))| (is_few || *of == shape) && seen.counts.contains_key(what));
+    let never = shape.events().into_iter().filter(|what| !was_seen(what)).collect::<Vec<_>>();
     assert!(never.is_empty(), "in no history with {shape} there were {never:?}");
 }
 
@@ -147,7 +150,7 @@ fn no_history_breaks_a_law_and_every_history_arrives() {
     }
     if histories >= 100 {
         for shape in Shape::all() {
-            check_seen(shape, seen.get(&shape));
+            check_seen(shape, &seen, histories < 1_000);
         }
     }
 }

@@ -147,9 +147,8 @@ impl<'cluster> Scene<'cluster> {
         self.cluster.apply(release::NAMESPACE, &object.to_string())
     }
 
-    /// The rollout, with a manual gate at every stage.
+    /// The rollout, of which each stage waits to be promoted.
     pub fn rollout(&self) -> Value {
-        let gates = STAGES[..4].iter().map(|stage| json!({ "stage": stage, "type": "Manual" }));
         json!({
             "apiVersion": turnout_rollout::API_VERSION,
             "kind": turnout_rollout::KIND,
@@ -158,7 +157,6 @@ impl<'cluster> Scene<'cluster> {
                 "route": { "virtualService": VIRTUAL_SERVICE, "http": "split" },
                 "green": { "host": name("green") },
                 "blue": { "host": name("blue") },
-                "gates": gates.collect::<Vec<_>>(),
             },
         })
     }
@@ -189,8 +187,7 @@ impl<'cluster> Scene<'cluster> {
 
     /// Begins the rollout of a revision, and returns when it is at its first stage.
     pub fn start(&self, revision: &str) -> Result<()> {
-        self.turnout(&["rollout", "start", ROLLOUT, "--revision", revision])?;
-        self.wait_for(STAGES[0])
+        self.turnout(&["rollout", "start", ROLLOUT, "--revision", revision, "--wait", "--timeout", PATIENCE]).map(drop)
     }
 
     /// Goes on to the next stage, and returns when it is reached.
@@ -208,7 +205,7 @@ impl<'cluster> Scene<'cluster> {
             }
             if pair[0] == "Blue_Green" {
                 self.deploy("green", "r2")?;
-                self.wait_for_approval()?;
+                self.wait_for_promotion()?;
             }
             self.promote_to(pair[1])?;
         }
@@ -220,10 +217,10 @@ impl<'cluster> Scene<'cluster> {
         self.turnout(&["wait", ROLLOUT, "--stage", stage, "--timeout", PATIENCE]).map(drop)
     }
 
-    /// Returns when the stage needs only an approval to be left.
-    pub fn wait_for_approval(&self) -> Result<()> {
+    /// Returns when the stage needs only a promotion to be left.
+    pub fn wait_for_promotion(&self) -> Result<()> {
         self.wait_for_status("the stage may be left", |status| {
-            status.waiting.as_ref().is_some_and(|waiting| waiting.reason == WaitReason::Gate)
+            status.waiting.as_ref().is_some_and(|waiting| waiting.reason == WaitReason::Promotion)
         })
     }
 

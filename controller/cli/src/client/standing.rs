@@ -31,7 +31,8 @@ impl Goal {
         if self.is_reached(rollout) {
             return Standing::Reached;
         }
-        if status.phase == Phase::Invalid {
+        let is_on_its_way_back = status.rollback.is_some() || rollout.spec.target == Some(Target::Rollback);
+        if status.phase == Phase::Invalid || (status.phase == Phase::Failed && !is_on_its_way_back) {
             return Standing::Failed(status.message.clone());
         }
         let confirmed = status.condition(ConditionType::Confirmed);
@@ -74,7 +75,7 @@ pub(crate) fn reason(rollout: &ModelRollout) -> String {
         return format!("{}: {}", condition.reason, condition.message);
     }
     match status.phase {
-        Phase::Invalid | Phase::Stalled if is_answered(rollout) => {
+        Phase::Invalid | Phase::Failed | Phase::Stalled if is_answered(rollout) => {
             format!("{}: {}", status.phase.as_str(), status.message)
         }
         _ => answer(rollout).to_owned(),
@@ -131,7 +132,9 @@ mod tests {
         check(2, json!({}), "Blue_0", Standing::Reached);
         check(2, json!({}), "Blue_100", Standing::Pending);
         check(3, json!({}), "Blue_50", Standing::Pending);
-        check(2, json!({"phase": "Invalid"}), "Blue_100", Standing::Failed("m".to_owned()));
+        for phase in ["Invalid", "Failed"] {
+            check(2, json!({"phase": phase}), "Blue_100", Standing::Failed("m".to_owned()));
+        }
         let back = json!({"from": "Blue_50", "reason": "Requested", "since": "2026-01-01T00:00:00Z"});
         let reason = "rolled back from Blue_50: it was asked for".to_owned();
         check(2, json!({"rollback": back, "movingTo": "Rollback"}), "Blue_50", Standing::Failed(reason));
@@ -147,8 +150,18 @@ mod tests {
 
     #[test]
     fn the_reason_is_the_obstacle_else_the_answer_to_what_was_asked_for_last() {
-        let phases =
-            ["Idle", "Invalid", "Progressing", "Holding", "Paused", "Stalled", "RollingBack", "RolledBack", "Complete"];
+        let phases = [
+            "Idle",
+            "Invalid",
+            "Progressing",
+            "Holding",
+            "Failed",
+            "Paused",
+            "Stalled",
+            "RollingBack",
+            "RolledBack",
+            "Complete",
+        ];
         let message = "Blue_50: waiting for approval: promote to go on";
         let condition = |status: &str| {
             json!({"type": "Operational", "status": status, "reason": "Forbidden", "message": "a right is missing",
@@ -162,7 +175,7 @@ mod tests {
                 assert_eq!(reason(&rollout), expected, "{phase} {target} {generation}");
             };
             let answered = match phase {
-                "Invalid" | "Stalled" => format!("{phase}: {message}"),
+                "Invalid" | "Failed" | "Stalled" => format!("{phase}: {message}"),
                 _ => message.to_owned(),
             };
             for works in [json!([]), json!([condition("True")])] {

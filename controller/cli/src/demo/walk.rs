@@ -67,7 +67,7 @@ impl Walk<'_> {
             if stage == Stage::BLUE_0 {
                 rollout.start(SECOND_REVISION, Some(stage))?;
             } else {
-                rollout.promote(Some(stage))?;
+                rollout.promote(Some(stage), false)?;
             }
             Ok(())
         })?;

@@ -67,17 +67,14 @@ spec:
     host: model-svc-blue.abtesting.svc.cluster.local
 ";
 
-/// Gates that open by themselves, for a rollout that is driven by its target alone.
-pub(crate) const OPEN_GATES: &str = "  gates:\n  - {stage: Blue_50, type: None}\n  - {stage: Blue_100, type: None}\n";
-
-/// Writes the sample's files where there are none. `more_spec` is appended to a new rollout's spec.
-pub(crate) fn write(directory: &Directory, more_spec: &str) -> anyhow::Result<()> {
+/// Writes the sample's files where there are none.
+pub(crate) fn write(directory: &Directory) -> anyhow::Result<()> {
     let routes = directory.documents().join("routes.yaml");
     if crate::client::directory::yaml_files(&directory.documents())?.is_empty() {
         write_whole(&routes, ROUTES.as_bytes())?;
     }
     if directory.rollout_names()?.is_empty() {
-        write_whole(&directory.rollout_file(ROLLOUT), format!("{MODEL_ROLLOUT}{more_spec}").as_bytes())?;
+        write_whole(&directory.rollout_file(ROLLOUT), MODEL_ROLLOUT.as_bytes())?;
     }
     Ok(())
 }
@@ -134,19 +131,19 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
     use super::*;
     use crate::route_files::RouteTexts;
-    use turnout_rollout::{Gate, Plan, Stage};
+    use turnout_rollout::Plan;
 
     #[test]
     fn the_sample_is_accepted_without_a_warning() {
         let root = tempfile::tempdir().unwrap();
         let directory = Directory::make(root.path()).unwrap();
-        write(&directory, OPEN_GATES).unwrap();
+        write(&directory).unwrap();
         write_endpoint(&directory, Backend::Green, Some(("127.0.0.1:1".parse().unwrap(), "A"))).unwrap();
         write_endpoint(&directory, Backend::Blue, None).unwrap();
         let parsed = RouteTexts::read(&directory.documents()).unwrap().parse().unwrap();
         assert_eq!((parsed.documents.len(), parsed.warnings), (4, Vec::new()));
         let rollout = directory.read_rollout(ROLLOUT).unwrap();
-        assert_eq!(Plan::of(&rollout).unwrap().gate(Stage::BLUE_50), Gate::Open);
+        assert!(Plan::of(&rollout).is_ok());
         assert!(turnout_rollout::route_weights(&parsed.documents, &rollout).is_ok());
     }
 

@@ -8,7 +8,7 @@ use crate::output::columns;
 use crate::terminal::{Marks, bold, paint};
 use clap::builder::styling::AnsiColor;
 use turnout_rollout::{
-    Backend, Condition, ConditionStatus, ConditionType, Gate, Mode, ModelRollout, Phase, Plan, Stage, Target,
+    Backend, Condition, ConditionStatus, ConditionType, Leave, Mode, ModelRollout, Phase, Plan, Stage, Target,
     Timestamp, WaitReason,
 };
 
@@ -49,7 +49,7 @@ fn heading(rollout: &ModelRollout, now: Timestamp, marks: Marks) -> String {
     let place = status.stage.map(|stage| format!("  {stage}{}", since.unwrap_or_default())).unwrap_or_default();
     let moving = status.moving_to.map(|to| format!("  {} {to}", marks.entering)).unwrap_or_default();
     let phase = match status.phase {
-        Phase::Invalid | Phase::Stalled => {
+        Phase::Invalid | Phase::Failed | Phase::Stalled => {
             paint(AnsiColor::Red, &format!("{} {}", marks.failed, status.phase.as_str()))
         }
         phase => phase.as_str().to_owned(),
@@ -66,6 +66,8 @@ fn heading(rollout: &ModelRollout, now: Timestamp, marks: Marks) -> String {
         let since = duration(now.seconds_since(waiting.since));
         lines.push(format!("  waiting for {since}{}{}", until.unwrap_or_default(), hint(rollout, waiting.reason)));
     }
+    let requirements = status.requirements.iter();
+    lines.extend(requirements.map(|one| format!("  {:?}: {}: {}", one.state, one.requirement, one.message)));
     let revision = |name: &str, revision: Option<&str>| format!("{name} {}", or_none(revision));
     let candidate = status.candidate.as_ref().map(|candidate| candidate.revision.as_str());
     let mut facts = vec![
@@ -91,7 +93,7 @@ fn hint(rollout: &ModelRollout, reason: WaitReason) -> String {
     let name = &rollout.metadata.name;
     match reason {
         _ if !is_answered(rollout) || rollout.spec.target == Some(Target::Rollback) => String::new(),
-        WaitReason::Gate | WaitReason::Target => format!("; to go on: turnout rollout promote {name}"),
+        WaitReason::Promotion => format!("; to go on: turnout rollout promote {name}"),
         WaitReason::Resume => format!("; to go on: turnout rollout resume {name}"),
         _ => String::new(),
     }
@@ -109,21 +111,21 @@ fn is_trouble(condition: &Condition) -> bool {
 /// The stages, in order, and where the rollout is among them.
 fn stages(rollout: &ModelRollout, marks: Marks) -> String {
     let Ok(plan) = Plan::of(rollout) else { return String::new() };
-    let mut rows = vec![["", "STAGE", "GREEN", "BLUE", "GATE", "REACHED"].map(str::to_owned).to_vec()];
+    let mut rows = vec![["", "STAGE", "GREEN", "BLUE", "REQUIRES", "REACHED"].map(str::to_owned).to_vec()];
     for &row in plan.stages().stages() {
         let weights = row.weights();
-        let gate = match plan.gate(row) {
-            Gate::Open => String::new(),
-            Gate::Manual => "manual".to_owned(),
-            Gate::Pause { seconds } => format!("pause {}", duration(seconds)),
+        let requires = match plan.leave(row) {
+            Leave::WhenPromoted if row == Stage::Green100 => String::new(),
+            Leave::WhenPromoted => "promotion".to_owned(),
+            Leave::When(required) => required.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
         };
-        let is_target = plan.target() == Target::Stage(row) && rollout.status.in_progress();
+        let is_target = plan.target() == Some(Target::Stage(row)) && rollout.status.in_progress();
         let mut reached = reached_at(rollout, Target::Stage(row)).map_or_else(String::new, |at| at.to_string());
         if is_target && rollout.status.stage != Some(Target::Stage(row)) {
             reached.push_str("(target)");
         }
         let mark = mark_of(rollout, row, marks);
-        rows.push(vec![mark, row.to_string(), weights.green.to_string(), weights.blue.to_string(), gate, reached]);
+        rows.push(vec![mark, row.to_string(), weights.green.to_string(), weights.blue.to_string(), requires, reached]);
     }
     if let Some(rollback) = &rollout.status.rollback {
         let mark = if rollout.status.stage == Some(Target::Rollback) { marks.here } else { marks.entering };
@@ -252,10 +254,10 @@ mod tests {
     fn holding(more: Value) -> ModelRollout {
         let mut rollout = rollout(&json!({"revision": "v2", "target": "Blue_100"}));
         let mut status = json!({
-            "phase": "Holding", "message": "Blue_50: its gate is closed", "stage": "Blue_50",
+            "phase": "Holding", "message": "Blue_50: promote to go on", "stage": "Blue_50",
             "stageSince": "2026-01-01T00:01:40Z", "weights": {"green": 50, "blue": 50}, "stableRevision": "v1",
             "candidate": {"revision": "v2"}, "observedGeneration": 1,
-            "waiting": {"reason": "Gate", "since": "2026-01-01T00:01:40Z"},
+            "waiting": {"reason": "Promotion", "since": "2026-01-01T00:01:40Z"},
             "history": [
                 {"to": "Blue_50", "at": "2025-01-01T00:00:00Z", "confirmedBy": [], "reason": "older"},
                 {"to": "Blue_0", "at": "2026-01-01T00:00:10Z", "confirmedBy": [], "reason": ""},
@@ -299,15 +301,15 @@ mod tests {
         let text = plain(&screen(&holding(json!({})), &view(), NOW, Marks::UNICODE));
         let expected = "\
 ns/model  Holding  Blue_50 for 1m30s
-  Blue_50: its gate is closed
+  Blue_50: promote to go on
   waiting for 1m30s; to go on: turnout rollout promote model
   stable v1, candidate v2, previous –
 
-   STAGE       GREEN  BLUE  GATE    REACHED
-√  Blue_0      100    0             2026-01-01T00:00:10Z
-●  Blue_50     50     50    manual  2026-01-01T00:01:40Z
-○  Blue_100    0      100   manual  (target)
-○  Blue_Green  0      100
+   STAGE       GREEN  BLUE  REQUIRES   REACHED
+√  Blue_0      100    0     promotion  2026-01-01T00:00:10Z
+●  Blue_50     50     50    promotion  2026-01-01T00:01:40Z
+○  Blue_100    0      100   promotion  (target)
+○  Blue_Green  0      100   promotion
 ○  Green_100   100    0
 
 BACKEND  WANTED  SEEN                      IN FLIGHT  READY  REVISION
@@ -359,6 +361,8 @@ note: this is one";
         check(condition("Confirmed", "False"), "  ! Confirmed: Why: so");
         check(condition("WaitingForStableImage", "True"), "  ! WaitingForStableImage: Why: so");
         check(json!({"phase": "Invalid"}), "ns/model  x Invalid  Blue_50 for 1m30s");
+        let pause = json!({"requirement": "pause 10m", "state": "Waiting", "message": "until noon"});
+        check(json!({"requirements": [pause]}), "  Waiting: pause 10m: until noon");
         check(json!({"observedGeneration": 0}), "the newest change is not taken up yet");
         check(json!({"safeToRemove": ["blue"]}), "safe to remove: blue");
         let waiting = |until: &str| json!({"waiting": {"reason": "Confirmation", "since": "2026-01-01T00:02:40Z", "until": until}});
@@ -374,7 +378,7 @@ note: this is one";
     fn a_line_has_it_all_for_logs() {
         let expected = "2026-01-01T00:03:10Z Holding Blue_50 wanted green 50, blue 50; \
                         seen green 50 at 2, 100 at 1, – at 1, blue 50 at 2, 0 at 1, – at 1; ready green 2/2, blue 1/2: \
-                        Blue_50: its gate is closed; note: this is one";
+                        Blue_50: promote to go on; note: this is one";
         assert_eq!(line(&holding(json!({})), &view(), NOW), expected);
         let nothing = line(&rollout(&json!({})), &View::default(), NOW);
         assert!(

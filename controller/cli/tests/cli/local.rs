@@ -2,7 +2,7 @@
 //! codes, and what is left when the driver is killed.
 
 use crate::support::{Local, Running, command, command_as, eventually, is_closed, run, turnout};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::os::unix::fs::symlink;
 
 const WAIT: [&str; 3] = ["wait", "--timeout", "1m"];
@@ -16,17 +16,24 @@ fn a_rollout_goes_through_its_stages_by_the_verbs() {
     let local = Local::start();
     assert_eq!(local.score(None), (200, "\"New Model A\"".to_owned()));
     wait_for(&local, &["--idle"]);
-    local.done(&["rollout", "start", "--revision", "B"]);
-    wait_for(&local, &["--stage", "Blue_50"]);
+    let done = |arguments: &[&str], said: &str| {
+        let all = [&["rollout"], arguments, &["--wait", "--timeout", "60s"]].concat();
+        let ran = local.done(&all);
+        let lines: Vec<&str> = ran.stdout.lines().collect();
+        assert_eq!(lines.len(), 2, "{ran:?}");
+        assert!(lines[0].ends_with(said) && lines[1].starts_with("model: reached ("), "{ran:?}");
+    };
+    done(&["start", "--revision", "B"], "revision B is to go to Blue_0");
+    wait_for(&local, &["--ready", "blue"]);
+    assert_eq!(local.status()["status"]["weights"], json!({"green": 100, "blue": 0}), "nothing is exposed unasked");
+    assert_eq!(local.score(Some("blue")), (200, "\"New Model B\"".to_owned()));
+    done(&["promote"], "it is to go on to Blue_50");
     assert_eq!(local.status()["status"]["weights"], json!({"green": 50, "blue": 50}));
     assert_eq!(local.score(Some("green")), (200, "\"New Model A\"".to_owned()));
-    assert_eq!(local.score(Some("blue")), (200, "\"New Model B\"".to_owned()));
-    // The gates of Blue_50 and Blue_100 are opened by hand.
-    local.done(&["rollout", "promote"]);
-    wait_for(&local, &["--stage", "Blue_100"]);
+    done(&["promote"], "it is to go on to Blue_100");
     assert_eq!(local.score(None), (200, "\"New Model B\"".to_owned()));
-    local.done(&["rollout", "promote"]);
-    wait_for(&local, &["--stage", "Green_100"]);
+    done(&["promote", "--to", "Green_100"], "it is to go on to Green_100");
+    wait_for(&local, &["--ready", "green"]);
     wait_for(&local, &["--safe-to-remove", "blue"]);
     wait_for(&local, &["--idle"]);
     assert_eq!(local.score(None), (200, "\"New Model B\"".to_owned()));
@@ -40,10 +47,8 @@ fn a_rollout_goes_through_its_stages_by_the_verbs() {
 #[test]
 fn a_rollback_returns_everything_to_the_stable_model_and_fails_who_waits_for_more() {
     let local = Local::start();
-    local.done(&["rollout", "start", "--revision", "B", "--to", "Blue_50"]);
-    wait_for(&local, &["--stage", "Blue_50"]);
-    local.done(&["rollout", "rollback"]);
-    wait_for(&local, &["--stage", "Rollback"]);
+    local.done(&["rollout", "start", "--revision", "B", "--to", "Blue_50", "--wait"]);
+    local.done(&["rollout", "rollback", "--wait"]);
     assert_eq!(local.score(None), (200, "\"New Model A\"".to_owned()));
     let ran = local.turnout(&["wait", "--stage", "Blue_100"]);
     assert_eq!(ran.code, 1, "{ran:?}");
@@ -65,12 +70,12 @@ fn exit_codes_tell_a_time_out_from_a_refusal_and_from_bad_usage() {
     };
     check(&["rollout", "promote"], 1, "no rollout is in progress");
     check(&["rollout", "rollback"], 1, "there is no earlier revision");
-    check(&["rollout", "start", "--revision", "B", "--to", "Blue_7"], 1, "Blue_7 is no stage of this rollout");
-    check(&["rollout", "start", "--revision", "B", "--to", "Blau"], 2, "`Blau` is no stage");
+    check(&["rollout", "start", "--revision", "B", "--to", "Blue_7"], 1, "Blue_7 is not a stage of this rollout");
+    check(&["rollout", "start", "--revision", "B", "--to", "Blau"], 2, "unknown stage `Blau`");
     check(&["rollout", "start", "--revision", "sha256:3f2a"], 2, "is no value of a label");
     check(&["rollout", "status", "other"], 2, "there is no rollout other");
     check(&["wait", "--stage", "Green_100", "--timeout", "0s"], 3, "timed out");
-    check(&["wait", "--stage", "Blue_51"], 2, "Blue_51 is no stage of this rollout: it passes Blue_0, Blue_50, ");
+    check(&["wait", "--stage", "Blue_51"], 2, "Blue_51 is not a stage of this rollout: it passes Blue_0, Blue_50, ");
     check(&["wait", "--idle", "--stage", "Blue_0"], 2, "cannot be used with");
     for command in [["rollout", "list"], ["wait", "--idle"]] {
         let ran = turnout(&command);
@@ -88,11 +93,10 @@ fn exit_codes_tell_a_time_out_from_a_refusal_and_from_bad_usage() {
 #[test]
 fn the_status_shows_the_stages_and_what_backends_and_gateway_have() {
     let local = Local::start();
-    local.done(&["rollout", "start", "--revision", "B"]);
-    wait_for(&local, &["--stage", "Blue_50"]);
+    local.done(&["rollout", "start", "--revision", "B", "--to", "Blue_50", "--wait"]);
     let text = local.done(&["rollout", "status"]).stdout;
     for line in
-        ["*  Blue_50     50     50    manual", "green    50      50    ", "blue     50      50    ", "as published"]
+        ["*  Blue_50     50     50    promotion", "green    50      50    ", "blue     50      50    ", "as published"]
     {
         assert!(text.contains(line), "{line}:\n{text}");
     }
@@ -109,7 +113,7 @@ fn a_watched_status_is_a_line_for_each_change_where_there_is_no_terminal() {
     let watching = Running::start(&["rollout", "status", "-w", "--local", path.to_str().unwrap()]);
     let line = watching.line();
     assert!(line.contains(" Idle ") && line.contains("; seen green 100, blue 0; ready green 1/1"), "{line}");
-    local.done(&["rollout", "start", "--revision", "B"]);
+    local.done(&["rollout", "start", "--revision", "B", "--to", "Blue_50"]);
     while !watching.line().contains(" Holding Blue_50 wanted green 50, blue 50; seen green 50, blue 50; ") {}
 }
 
@@ -118,8 +122,8 @@ fn who_waits_is_told_what_for_and_when_it_is_there() {
     let local = Local::start();
     local.done(&["rollout", "start", "--revision", "B"]);
     let path = local.path();
-    let waiting = Running::start(&["wait", "--stage", "Blue_100", "--local", path.to_str().unwrap()]);
-    waiting.wait_for_remark("Blue_50: waiting for approval");
+    let waiting = Running::start(&["wait", "--stage", "Blue_50", "--local", path.to_str().unwrap()]);
+    waiting.wait_for_remark("Blue_0: promote to go on");
     local.done(&["rollout", "promote"]);
     let ran = waiting.end();
     assert!(ran.code == 0 && ran.stdout.starts_with("model: reached "), "{ran:?}");
@@ -160,7 +164,7 @@ fn flags_can_be_set_by_their_variables() {
         run(command.env("TURNOUT_LOCAL", local.path()).envs(variables.iter().copied()), "")
     };
     assert_eq!(with(&["rollout", "list"], &[("TURNOUT_OUTPUT", "json")]).json()[0]["metadata"]["name"], "model");
-    let started = with(&["rollout", "start"], &[("TURNOUT_REVISION", "B"), ("TURNOUT_TO", "Blue_50")]);
+    let started = with(&["rollout", "start"], &[("TURNOUT_REVISION", "B"), ("TURNOUT_START_TO", "Blue_50")]);
     assert_eq!(started.stdout, "model: revision B is to go to Blue_50\n");
     let waited = with(&["wait"], &[("TURNOUT_IDLE", "true"), ("TURNOUT_TIMEOUT", "0s")]);
     assert_eq!(waited.code, 3, "{waited:?}");
@@ -177,8 +181,37 @@ fn a_paused_rollout_stays_until_it_is_resumed() {
     assert!(promoted.ends_with("it is to go on to Blue_100; it is paused until it is resumed\n"), "{promoted}");
     local.done(&["rollout", "resume"]);
     wait_for(&local, &["--stage", "Blue_50"]);
-    let promoted = local.done(&["rollout", "promote", "--to", "Green_100"]).stdout;
-    assert!(promoted.ends_with("it is to go on to Green_100; it stops at the gate of Blue_100\n"), "{promoted}");
+}
+
+#[test]
+fn what_a_stage_requires_holds_it_and_is_told() {
+    let local = Local::start();
+    let file = local.path().join("rollouts/model.yaml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let steps = "  steps:\n  - {stage: Blue_0, require: []}\n  \
+                 - {stage: Blue_0.5, require: [{pause: 1h}, {approval: {}}]}\n  - {stage: Blue_50}\n";
+    std::fs::write(&file, text + steps).unwrap();
+    local.done(&["rollout", "start", "--revision", "B", "--to", "Blue_50"]);
+    wait_for(&local, &["--stage", "Blue_0.5"]);
+    assert_eq!(local.status()["status"]["weights"], json!({"green": 995, "blue": 5}));
+    let promoted = local.turnout(&["rollout", "promote", "--wait", "--timeout", "0s"]);
+    assert_eq!(promoted.code, 3, "the pause is not over: {promoted:?}");
+    let of = |state: &str| {
+        let status = local.status();
+        let all = status["status"]["requirements"].as_array().cloned().unwrap_or_default();
+        let those = all.iter().filter(|one| one["state"] == state).map(|one| one["requirement"].clone());
+        Value::Array(those.collect())
+    };
+    eventually("the approval", || (of("Open") == json!(["approval"])).then_some(()));
+    assert_eq!(of("Waiting"), json!(["pause 1h"]));
+    assert!(local.done(&["rollout", "status"]).stdout.contains("Waiting: pause 1h: pausing 1h after Blue_0.5"));
+    local.done(&["rollout", "promote", "--skip-requirements", "--wait"]);
+    assert_eq!(local.status()["status"]["weights"], json!({"green": 50, "blue": 50}));
+    std::fs::write(&file, std::fs::read_to_string(&file).unwrap().replace("1h", "one hour")).unwrap();
+    eventually("that it is invalid", || (local.status()["status"]["phase"] == "Invalid").then_some(()));
+    let ran = local.turnout(&["rollout", "status"]);
+    assert_eq!(ran.code, 1, "a pipeline sees it: {ran:?}");
+    assert!(ran.stdout.contains("spec.steps[1].require[0].pause: `one hour` is no duration"), "{ran:?}");
 }
 
 #[test]
@@ -193,8 +226,7 @@ fn a_directory_takes_one_driver_only() {
 #[test]
 fn a_killed_driver_takes_its_processes_along_and_the_next_one_goes_on() {
     let mut local = Local::start();
-    local.done(&["rollout", "start", "--revision", "B"]);
-    wait_for(&local, &["--stage", "Blue_50"]);
+    local.done(&["rollout", "start", "--revision", "B", "--to", "Blue_50", "--wait"]);
     let former = ["gateway", "status", "green", "blue"].map(|name| local.address(name));
     local.kill();
     for address in former {
@@ -204,19 +236,14 @@ fn a_killed_driver_takes_its_processes_along_and_the_next_one_goes_on() {
     assert!(ran.stderr.contains("nothing drives"), "{ran:?}");
     local.start_again();
     wait_for(&local, &["--stage", "Blue_100"]);
-    local.done(&["rollout", "promote"]);
-    wait_for(&local, &["--stage", "Green_100"]);
+    local.done(&["rollout", "promote", "--to", "Green_100", "--wait"]);
     assert_eq!(local.score(None), (200, "\"New Model B\"".to_owned()));
 }
 
 #[test]
 fn a_driver_that_is_killed_after_every_step_reaches_the_target() {
     let mut local = Local::start();
-    let file = local.path().join("rollouts/model.yaml");
-    let text = std::fs::read_to_string(&file).unwrap();
-    let gates = "  gates:\n  - {stage: Blue_50, type: None}\n  - {stage: Blue_100, type: None}\n";
-    std::fs::write(&file, text + gates).unwrap();
-    local.done(&["rollout", "start", "--revision", "B"]);
+    local.done(&["rollout", "start", "--revision", "B", "--to", "Green_100"]);
     let steps = |local: &Local| local.status()["status"]["history"].as_array().map_or(0, Vec::len);
     for killed_after in 1..5 {
         eventually("another step", || (steps(&local) >= killed_after).then_some(()));

@@ -216,7 +216,7 @@ impl Local {
 
     /// The status as `turnout rollout status -o json` tells it.
     pub(crate) fn status(&self) -> Value {
-        self.done(&["rollout", "status", "-o", "json"]).json()
+        self.turnout(&["rollout", "status", "-o", "json"]).json()
     }
 
     /// Scores once, with the override if it is given: the status and the body.

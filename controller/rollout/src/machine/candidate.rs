@@ -75,7 +75,7 @@ impl Draft<'_> {
             self.status.candidate = None;
         } else if self.status.candidate.as_ref() == Some(&wanted) {
             // It was rolled back, and nobody has asked for another attempt.
-        } else if plan.target() == Target::Rollback {
+        } else if plan.target() == Some(Target::Rollback) {
             self.note =
                 Some(format!("revision {} waits, since spec.target is Rollback: start it anew", wanted.revision));
         } else {
@@ -157,15 +157,15 @@ impl Draft<'_> {
     }
 
     /// How far the rollout goes: one that a newer revision waits for goes on to its end.
-    pub(super) fn target(&self, plan: &Plan) -> Target {
+    pub(super) fn target(&self, plan: &Plan) -> Option<Target> {
         match self.wanted_candidate() {
-            Some(wanted) if self.status.candidate.as_ref() != Some(&wanted) => Target::Stage(Stage::Green100),
+            Some(wanted) if self.status.candidate.as_ref() != Some(&wanted) => Some(Target::Stage(Stage::Green100)),
             _ => plan.target(),
         }
     }
 
     /// Turns the rollout back, if there is a reason to. It does not turn again.
-    pub(super) fn choose_direction(&mut self, target: Target) {
+    pub(super) fn choose_direction(&mut self, target: Option<Target>) {
         let Some(from) = self.status.position().and_then(Target::stage) else {
             return;
         };
@@ -184,14 +184,17 @@ impl Draft<'_> {
         self.tell(Severity::Warning, "RollingBack", format!("{from}: rolling back: {reason}"));
     }
 
-    fn reason_to_go_back(&self, target: Target, from: Stage) -> Option<RollbackReason> {
+    fn reason_to_go_back(&self, target: Option<Target>, from: Stage) -> Option<RollbackReason> {
         let wanted = self.wanted_candidate();
         let stable = self.status.stable_revision.as_ref();
-        if target == Target::Rollback {
+        if target == Some(Target::Rollback) {
             return Some(RollbackReason::Requested);
         }
         if wanted.is_some_and(|wanted| Some(&wanted.revision) == stable) {
             return Some(RollbackReason::RevisionWithdrawn);
+        }
+        if self.has_failed() && stable.is_some() {
+            return Some(RollbackReason::RequirementFailed);
         }
         let blue_is_lost = from.weights().blue > 0 && !self.observed.blue.is_ready();
         let goes_back = self.spec.on_backend_loss == OnBackendLoss::Rollback && stable.is_some();

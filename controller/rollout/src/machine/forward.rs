@@ -1,9 +1,9 @@
 //! The way forward: entering a stage means that its weights are in effect everywhere, leaving it that its work is done
-//! and its gate is open.
+//! and that what it requires is fulfilled. `Blue_0` is entered only once blue is there, ready and warm.
 
 use super::drain::Whose;
 use super::{Action, Draft, Severity};
-use crate::resource::{Approval, Gate, Plan, WaitReason, Workload};
+use crate::resource::{Plan, WaitReason, Workload};
 use crate::stage::{Stage, Target};
 use crate::weights::Backend;
 
@@ -16,12 +16,16 @@ impl Draft<'_> {
             return self.wait_for(WaitReason::ReadyEndpoints, &missing);
         }
         match self.holds(stage) {
-            Ok(confirmed_by) => self.reach(Target::Stage(stage), confirmed_by),
+            Ok(confirmed_by) if stage != Stage::BLUE_0 || self.work_is_done(stage) => {
+                self.reach(Target::Stage(stage), confirmed_by);
+            }
+            Ok(_) => {}
             Err((reason, text)) => self.wait_for(reason, &text),
         }
     }
 
     pub(super) fn leave(&mut self, plan: &Plan, stage: Stage) {
+        self.report_requirements(plan, stage);
         if let Some(missing) = self.missing_endpoints(stage) {
             return self.wait_for(WaitReason::ReadyEndpoints, &missing);
         }
@@ -34,13 +38,14 @@ impl Draft<'_> {
         let Some(next) = plan.stages().after(stage) else {
             return;
         };
-        if let Some(reached) = self.target_reached(plan, stage) {
-            return self.wait_for(WaitReason::Target, &reached);
+        let target = self.target(plan);
+        if let Some(reached) = target.and_then(|target| target_reached(target, stage)) {
+            return self.wait_for(WaitReason::Promotion, &reached);
         }
         if let Err((reason, text)) = self.holds(stage) {
             return self.wait_for(reason, &text);
         }
-        if self.gate_is_open(plan, stage) && self.is_large_enough(stage, next) {
+        if self.may_leave(plan, stage, target) && self.is_large_enough(stage, next) {
             self.meet_candidate();
             self.status.moving_to = Some(Target::Stage(next));
             let text = format!("publishing {}", next.weights());
@@ -156,49 +161,12 @@ impl Draft<'_> {
 
     /// The backend that gets weight has as many pods as the other, and they are ready.
     fn is_large_enough(&mut self, stage: Stage, next: Stage) -> bool {
-        let gains = |backend: &Backend| next.weights().of(*backend) > stage.weights().of(*backend);
+        let gains = |backend: &Backend| next.weights().share(*backend) > stage.weights().share(*backend);
         let Some(backend) = Backend::BOTH.into_iter().find(gains) else { return true };
         let Some(replicas) = self.scale_up(backend) else { return true };
         let text = format!("scaling {backend} to {replicas} pods, as many as {} has", backend.other());
         self.wait_for(WaitReason::CandidateReady, &text);
         false
-    }
-
-    fn target_reached(&self, plan: &Plan, stage: Stage) -> Option<String> {
-        match self.target(plan) {
-            Target::Stage(target) if stage < target => None,
-            Target::Stage(target) if stage == target => Some("it is the target: promote to go on".to_owned()),
-            Target::Stage(target) => {
-                Some(format!("the target {target} lies before it: promote to go on, or roll back"))
-            }
-            Target::Rollback => Some("it cannot be rolled back".to_owned()),
-        }
-    }
-
-    fn gate_is_open(&mut self, plan: &Plan, stage: Stage) -> bool {
-        match plan.gate(stage) {
-            Gate::Open => true,
-            Gate::Manual | Gate::Pause { .. } if self.is_approved(stage) => true,
-            Gate::Manual => {
-                self.wait_for(WaitReason::Gate, "waiting for approval: promote to go on");
-                false
-            }
-            Gate::Pause { .. } => {
-                let over = self.pause_ends(plan, stage).is_none_or(|until| self.observed.now >= until);
-                if !over {
-                    self.wait_for(WaitReason::GatePause, "pausing: promote to go on at once");
-                }
-                over
-            }
-        }
-    }
-
-    fn is_approved(&self, stage: Stage) -> bool {
-        let (Some(candidate), Some(approval)) = (&self.status.candidate, &self.spec.approval) else {
-            return false;
-        };
-        let needed = Approval { revision: candidate.revision.clone(), attempt: candidate.attempt, stage };
-        *approval == needed
     }
 
     /// What a backend does instead of serving the revision.
@@ -215,5 +183,15 @@ impl Draft<'_> {
         };
         let doubt = seen.doubt.as_ref().map(|doubt| format!(" ({doubt})")).unwrap_or_default();
         format!("waiting for {backend} to serve revision {revision}: {instead}{doubt}")
+    }
+}
+
+/// The stage is not left, since the target does not lie behind it.
+fn target_reached(target: Target, stage: Stage) -> Option<String> {
+    match target {
+        Target::Stage(target) if stage < target => None,
+        Target::Stage(target) if stage == target => Some("it is the target: promote to go on".to_owned()),
+        Target::Stage(target) => Some(format!("the target {target} lies before it: promote to go on, or roll back")),
+        Target::Rollback => Some("it cannot be rolled back".to_owned()),
     }
 }

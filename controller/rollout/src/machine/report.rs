@@ -3,8 +3,8 @@
 use super::confirm::Confirmation;
 use super::{Decision, Draft, Severity};
 use crate::observation::Obstacle;
-use crate::resource::{ConditionStatus, ConditionType, Gate, Phase, Plan, WaitReason, Waiting};
-use crate::stage::{Stage, Target};
+use crate::resource::{ConditionStatus, ConditionType, Phase, WaitReason, Waiting};
+use crate::stage::Target;
 use crate::timestamp::Timestamp;
 use crate::weights::{Backend, Weights};
 
@@ -61,7 +61,8 @@ impl Draft<'_> {
             let left = self.left.as_ref().map(|left| format!("; {left}")).unwrap_or_default();
             self.tell(Severity::Warning, "DeadlineExceeded", format!("{}{left}", self.line()));
         }
-        let until = deadline.or_else(|| self.end_of_pause(reason));
+        let pauses = reason == WaitReason::Requirements;
+        let until = deadline.or_else(|| if pauses { self.end_of_pause() } else { None });
         Some(Waiting { reason, since, until, overdue })
     }
 
@@ -77,23 +78,10 @@ impl Draft<'_> {
             // What somebody has to decide or to correct may take as long as it takes.
             WaitReason::ValidSpec
             | WaitReason::Route
-            | WaitReason::Gate
-            | WaitReason::GatePause
-            | WaitReason::Target
+            | WaitReason::Requirements
+            | WaitReason::Failure
+            | WaitReason::Promotion
             | WaitReason::Resume => None,
-        }
-    }
-
-    fn end_of_pause(&self, reason: WaitReason) -> Option<Timestamp> {
-        let plan = Plan::of(self.rollout).ok().filter(|_| reason == WaitReason::GatePause)?;
-        self.pause_ends(&plan, self.status.stage.and_then(Target::stage)?)
-    }
-
-    /// When the pause of a stage is over.
-    pub(super) fn pause_ends(&self, plan: &Plan, stage: Stage) -> Option<Timestamp> {
-        match (plan.gate(stage), self.status.stage_since) {
-            (Gate::Pause { seconds }, Some(since)) => Some(since.plus(seconds)),
-            _ => None,
         }
     }
 
@@ -113,7 +101,8 @@ impl Draft<'_> {
             _ if overdue => Phase::Stalled,
             (Some(Target::Rollback), _) => Phase::RollingBack,
             (_, Some(WaitReason::Resume)) => Phase::Paused,
-            (_, Some(WaitReason::Gate | WaitReason::GatePause | WaitReason::Target)) => Phase::Holding,
+            (_, Some(WaitReason::Failure)) => Phase::Failed,
+            (_, Some(WaitReason::Requirements | WaitReason::Promotion)) => Phase::Holding,
             _ => Phase::Progressing,
         }
     }
@@ -211,7 +200,7 @@ impl Draft<'_> {
         let wanted = self.wanted_weights().unwrap_or(weights);
         let lost = Backend::BOTH.into_iter().find(|&backend| {
             wanted.of(backend) > 0
-                && (weights.of(backend) < wanted.of(backend) || !self.observed.backend(backend).is_ready())
+                && (weights.share(backend) < wanted.share(backend) || !self.observed.backend(backend).is_ready())
         });
         let was_lost =
             self.before.condition(ConditionType::Healthy).is_some_and(|former| former.status == ConditionStatus::False);

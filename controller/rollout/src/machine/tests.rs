@@ -7,6 +7,7 @@ mod first;
 mod forward;
 mod laws;
 mod managed;
+mod requirements;
 mod status;
 mod time;
 
@@ -14,7 +15,7 @@ use super::{Action, Decision, decide};
 use crate::observation::{Observation, Published};
 use crate::resource::{Approval, ModelRollout, Phase, WaitReason};
 use crate::stage::{Stage, Target};
-use crate::testing::{gateway, observation, revision_of, rollout, serving, unready};
+use crate::testing::{gateway, observation, revision_of, rollout, serving, steps, unready};
 use crate::weights::{Backend, Weights};
 use serde_json::{Value, json};
 
@@ -25,12 +26,10 @@ struct Scene {
 }
 
 impl Scene {
-    /// `v1` is stable on green, `v2` is wanted and ready on blue, and no gate is closed.
+    /// `v1` is stable on green, `v2` is wanted and ready on blue, and nothing is required.
     fn new(spec: &Value) -> Self {
-        let mut all = json!({
-            "revision": "v2",
-            "gates": [{"stage": "Blue_50", "type": "None"}, {"stage": "Blue_100", "type": "None"}],
-        });
+        let open = ["Blue_0", "Blue_50", "Blue_100", "Blue_Green"].map(|stage| (stage, json!([])));
+        let mut all = json!({"revision": "v2", "steps": steps(&open)});
         all.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
         let mut rollout = rollout(all);
         rollout.status.stage = Some(Target::Stage(Stage::Green100));
@@ -93,6 +92,11 @@ impl Scene {
         self.rollout.status.stage.map(|stage| stage.to_string()).unwrap_or_default()
     }
 
+    /// Where it is, or where it goes.
+    fn position(&self) -> String {
+        self.rollout.status.position().map(|position| position.to_string()).unwrap_or_default()
+    }
+
     fn weights(&self) -> (u32, u32) {
         let weights = self.rollout.status.weights.unwrap();
         (weights.green, weights.blue)
@@ -112,7 +116,8 @@ impl Scene {
 
     fn approve(&mut self, revision: &str, attempt: u32, stage: &str) {
         let stage = stage.parse().unwrap();
-        self.rollout.spec.approval = Some(Approval { revision: revision.to_owned(), attempt, stage });
+        let revision = revision.to_owned();
+        self.rollout.spec.approval = Some(Approval { revision, attempt, stage, skip_requirements: false });
     }
 
     fn target(&mut self, target: &str) {

@@ -1,7 +1,7 @@
-//! The validated part of a spec: the stages that the rollout passes, the gate of each, and how far it may go. Whoever has
-//! a [`Plan`] checks nothing again.
+//! The validated part of a spec: the stages that the rollout passes, what each requires, and how far it may go. Whoever
+//! has a [`Plan`] checks nothing again.
 
-use super::{API_VERSION, GateKind, GateSpec, KIND, ModelRollout, Workload};
+use super::{API_VERSION, KIND, ModelRollout, Requirement, Step, Workload};
 use crate::stage::{Stage, StagePlan, Target};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,28 +13,24 @@ const MAX_REPLICAS: u32 = 1000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     stages: StagePlan,
-    gates: BTreeMap<Stage, Gate>,
-    target: Target,
+    /// Of the stages for which the spec says it.
+    required: BTreeMap<Stage, Vec<Requirement>>,
+    target: Option<Target>,
 }
 
-/// What must happen before a stage is left.
+/// When a stage is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Gate {
-    /// Nothing.
-    Open,
-    /// Somebody approves.
-    Manual,
-    /// So many seconds pass after the stage was reached.
-    Pause {
-        /// How many.
-        seconds: u64,
-    },
+pub enum Leave<'a> {
+    /// When it is promoted, or the target lies behind it.
+    WhenPromoted,
+    /// When all of this is fulfilled.
+    When(&'a [Requirement]),
 }
 
 /// A field that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldError {
-    /// The field, as `spec.gates[0].seconds`.
+    /// The field, as `spec.steps[0].stage`.
     pub path: String,
     /// What is wrong with it and what to write.
     pub message: String,
@@ -57,10 +53,12 @@ impl Plan {
         let mut problems = Problems::default();
         problems.check_object(rollout);
         problems.check_workloads(rollout);
-        let stages = problems.stages(rollout);
-        let gates = problems.gates(&rollout.spec.gates, &stages);
-        let target = problems.target(rollout.spec.target, &stages);
-        if problems.0.is_empty() { Ok(Self { stages, gates, target }) } else { Err(InvalidRollout(problems.0)) }
+        problems.check_replaced(rollout);
+        let stages = problems.stages(rollout.spec.steps.as_deref());
+        let required = problems.required(rollout.spec.steps.as_deref().unwrap_or_default());
+        let target = rollout.spec.target;
+        problems.check_target(target, &stages);
+        if problems.0.is_empty() { Ok(Self { stages, required, target }) } else { Err(InvalidRollout(problems.0)) }
     }
 
     /// The stages that the rollout passes.
@@ -68,16 +66,14 @@ impl Plan {
         &self.stages
     }
 
-    /// How far it may go.
-    pub fn target(&self) -> Target {
+    /// How far it may go, if the spec says it.
+    pub fn target(&self) -> Option<Target> {
         self.target
     }
 
-    /// What must happen before `stage` is left. A stage that shows blue to users is manual unless the spec says otherwise:
-    /// exposure never grows by an oversight.
-    pub fn gate(&self, stage: Stage) -> Gate {
-        let default = if stage.exposes_blue() { Gate::Manual } else { Gate::Open };
-        self.gates.get(&stage).copied().unwrap_or(default)
+    /// When `stage` is left. Nothing is exposed by an oversight: what the spec does not mention waits to be promoted.
+    pub fn leave(&self, stage: Stage) -> Leave<'_> {
+        self.required.get(&stage).map_or(Leave::WhenPromoted, |required| Leave::When(required))
     }
 }
 
@@ -153,51 +149,51 @@ impl Problems {
         }
     }
 
-    fn stages(&mut self, rollout: &ModelRollout) -> StagePlan {
-        let Some(weights) = &rollout.spec.stages else {
+    fn check_replaced(&mut self, rollout: &ModelRollout) {
+        let replaced = [("spec.stages", rollout.spec.stages.is_some()), ("spec.gates", rollout.spec.gates.is_some())];
+        for (path, _) in replaced.into_iter().filter(|(_, is_there)| *is_there) {
+            let example = "spec.steps, as [{stage: Blue_5, require: [{pause: 10m}, {approval: {}}]}]";
+            self.add(path, format!("was replaced by {example}: write that, and remove this"));
+        }
+    }
+
+    fn stages(&mut self, steps: Option<&[Step]>) -> StagePlan {
+        let Some(steps) = steps else {
             return StagePlan::default();
         };
-        StagePlan::new(weights).unwrap_or_else(|error| {
-            self.add("spec.stages", error.to_string());
+        let listed: Vec<Stage> = steps.iter().map(|step| step.stage).collect();
+        StagePlan::new(&listed).unwrap_or_else(|error| {
+            self.add("spec.steps", error.to_string());
             StagePlan::default()
         })
     }
 
-    fn gates(&mut self, gates: &[GateSpec], stages: &StagePlan) -> BTreeMap<Stage, Gate> {
-        let mut result = BTreeMap::new();
-        for (index, gate) in gates.iter().enumerate() {
-            let path = format!("spec.gates[{index}]");
-            if gate.stage == Stage::Green100 {
-                self.add(format!("{path}.stage"), "Green_100 is the last stage and is never left");
-            } else if !stages.contains(gate.stage) {
-                self.add(format!("{path}.stage"), format!("{} is not one of {stages}", gate.stage));
+    fn required(&mut self, steps: &[Step]) -> BTreeMap<Stage, Vec<Requirement>> {
+        let mut required = BTreeMap::new();
+        for (index, step) in steps.iter().enumerate() {
+            let path = format!("spec.steps[{index}].require");
+            let Some(listed) = &step.require else { continue };
+            if step.stage == Stage::Green100 {
+                self.add(&path, "Green_100 is the last stage and is never left: remove it");
             }
-            let parsed = match (gate.kind, gate.seconds) {
-                (GateKind::None, None) => Gate::Open,
-                (GateKind::Manual, None) => Gate::Manual,
-                (GateKind::Pause, Some(seconds)) => Gate::Pause { seconds },
-                (GateKind::Pause, None) => {
-                    self.add(format!("{path}.seconds"), "a gate of type Pause needs it");
-                    continue;
+            let mut checked: Vec<Requirement> = Vec::new();
+            for (index, one) in listed.iter().enumerate() {
+                let path = format!("{path}[{index}]");
+                match one.check() {
+                    Ok(one) if checked.contains(&one) => self.add(path, format!("{one} is required already")),
+                    Ok(one) => checked.push(one),
+                    Err((below, message)) => self.add(format!("{path}{below}"), message),
                 }
-                (GateKind::None | GateKind::Manual, Some(_)) => {
-                    self.add(format!("{path}.seconds"), "only a gate of type Pause has it");
-                    continue;
-                }
-            };
-            if result.insert(gate.stage, parsed).is_some() {
-                self.add(format!("{path}.stage"), format!("{} has a gate already", gate.stage));
             }
+            required.insert(step.stage, checked);
         }
-        result
+        required
     }
 
-    fn target(&mut self, target: Option<Target>, stages: &StagePlan) -> Target {
-        let target = target.unwrap_or(Target::Stage(Stage::Green100));
-        if let Some(stage) = target.stage().filter(|&stage| !stages.contains(stage)) {
+    fn check_target(&mut self, target: Option<Target>, stages: &StagePlan) {
+        if let Some(stage) = target.and_then(Target::stage).filter(|&stage| !stages.contains(stage)) {
             self.add("spec.target", format!("{stage} is not one of {stages}, Rollback"));
         }
-        target
     }
 }
 
@@ -209,23 +205,21 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn gates_default_to_manual_where_blue_is_exposed() {
-        let mut rollout =
-            rollout(json!({"stages": [5, 50], "gates": [{"stage": "Blue_50", "type": "Pause", "seconds": 9}]}));
-        let check = |plan: &Plan, stage: &str, gate| assert_eq!(plan.gate(stage.parse().unwrap()), gate, "{stage}");
-        let plan = Plan::of(&rollout).unwrap();
-        check(&plan, "Blue_0", Gate::Open);
-        check(&plan, "Blue_5", Gate::Manual);
-        check(&plan, "Blue_50", Gate::Pause { seconds: 9 });
-        check(&plan, "Blue_100", Gate::Manual);
-        check(&plan, "Blue_Green", Gate::Open);
-        rollout.spec.gates = serde_json::from_value(json!([
-            {"stage": "Blue_0", "type": "Manual"}, {"stage": "Blue_100", "type": "None"}
-        ]))
-        .unwrap();
-        let plan = Plan::of(&rollout).unwrap();
-        check(&plan, "Blue_0", Gate::Manual);
-        check(&plan, "Blue_100", Gate::Open);
+    fn a_stage_is_left_when_it_is_promoted_unless_the_spec_says_otherwise() {
+        let steps = json!([
+            {"stage": "Blue_0", "require": []},
+            {"stage": "Blue_5", "require": [{"pause": "10m"}, {"approval": {}}]},
+            {"stage": "Blue_50"},
+        ]);
+        let plan = Plan::of(&rollout(json!({"steps": steps}))).unwrap();
+        let check = |stage: &str, leave| assert_eq!(plan.leave(stage.parse().unwrap()), leave, "{stage}");
+        check("Blue_0", Leave::When(&[]));
+        check("Blue_5", Leave::When(&[Requirement::Pause { seconds: 600 }, Requirement::Approval]));
+        for stage in ["Blue_50", "Blue_100", "Blue_Green"] {
+            check(stage, Leave::WhenPromoted);
+        }
+        assert_eq!(plan.stages().to_string(), "Blue_0, Blue_5, Blue_50, Blue_100, Blue_Green, Green_100");
+        assert_eq!(Plan::of(&rollout(json!({}))).unwrap().leave(Stage::BLUE_0), Leave::WhenPromoted);
     }
 
     #[test]
@@ -241,23 +235,32 @@ mod tests {
             "spec.blue: is the same destination as spec.green: they must differ in host, subset or port",
         );
         check(json!({"target": "Blue_5"}), &format!("spec.target: Blue_5 is not one of {all}, Rollback"));
-        check(json!({"stages": [60, 40]}), "spec.stages: weight 40 follows 60: the weights must rise");
         check(
-            json!({"gates": [{"stage": "Blue_5", "type": "None"}]}),
-            &format!("spec.gates[0].stage: Blue_5 is not one of {all}"),
+            json!({"steps": [{"stage": "Blue_60"}, {"stage": "Blue_40"}]}),
+            "spec.steps: Blue_40 follows Blue_60: write the stages in their order, each once",
+        );
+        let required = |require: serde_json::Value| json!({"steps": [{"stage": "Blue_50", "require": require}]});
+        check(
+            required(
+                json!([{}, {"approval": {}, "pause": "1m"}, {"pause": "10"}, {"pause": "9000h"}, {"pause": "1m"}]),
+            ),
+            "spec.steps[0].require[0]: write exactly one of approval and pause; \
+             spec.steps[0].require[1]: write exactly one of approval and pause; \
+             spec.steps[0].require[2].pause: `10` is no duration: write 90s, 10m or 1h30m; \
+             spec.steps[0].require[3].pause: `9000h` is longer than a year",
         );
         check(
-            json!({"gates": [{"stage": "Green_100", "type": "Manual"}]}),
-            "spec.gates[0].stage: Green_100 is the last stage and is never left",
+            required(json!([{"pause": "60s"}, {"pause": "1m"}])),
+            "spec.steps[0].require[1]: pause 1m is required already",
         );
         check(
-            json!({"gates": [{"stage": "Blue_50", "type": "None"}, {"stage": "Blue_50", "type": "Manual"}]}),
-            "spec.gates[1].stage: Blue_50 has a gate already",
+            json!({"steps": [{"stage": "Green_100", "require": []}]}),
+            "spec.steps[0].require: Green_100 is the last stage and is never left: remove it",
         );
         check(
-            json!({"gates": [{"stage": "Blue_0", "type": "Pause"}, {"stage": "Blue_50", "type": "Manual", "seconds": 3}]}),
-            "spec.gates[0].seconds: a gate of type Pause needs it; \
-             spec.gates[1].seconds: only a gate of type Pause has it",
+            json!({"stages": [5]}),
+            "spec.stages: was replaced by spec.steps, as [{stage: Blue_5, require: [{pause: 10m}, {approval: {}}]}]: \
+             write that, and remove this",
         );
         check(
             json!({"confirmDeadlineSeconds": 0, "readyDeadlineSeconds": 0, "drainDeadlineSeconds": 0}),

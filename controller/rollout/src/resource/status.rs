@@ -62,6 +62,9 @@ pub struct RolloutStatus {
     /// What is waited for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waiting: Option<Waiting>,
+    /// How each requirement of the stage that was reached stands.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub requirements: Vec<RequirementStatus>,
     /// The backends that nothing needs any more: no weight, no requests in flight. Whoever owns them may remove or
     /// replace them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -88,8 +91,10 @@ pub enum Phase {
     Invalid,
     /// On the way to the next stage.
     Progressing,
-    /// At a stage, for a gate or because it is the target.
+    /// At a stage, until somebody promotes or what it requires is fulfilled.
     Holding,
+    /// At a stage, because a requirement has failed.
+    Failed,
     /// At a stage, because the spec says so.
     Paused,
     /// On the way, but later than its deadline. It goes on by itself when what it waits for happens.
@@ -110,6 +115,7 @@ impl Phase {
             Self::Invalid => "Invalid",
             Self::Progressing => "Progressing",
             Self::Holding => "Holding",
+            Self::Failed => "Failed",
             Self::Paused => "Paused",
             Self::Stalled => "Stalled",
             Self::RollingBack => "RollingBack",
@@ -174,6 +180,8 @@ pub enum RollbackReason {
     RevisionWithdrawn,
     /// Blue had weight and lost its last ready endpoint, and the spec wants a rollback then.
     BackendLost,
+    /// A requirement of the stage failed, and the spec wants a rollback then.
+    RequirementFailed,
 }
 
 impl fmt::Display for RollbackReason {
@@ -182,6 +190,7 @@ impl fmt::Display for RollbackReason {
             Self::Requested => "it was asked for",
             Self::RevisionWithdrawn => "spec.revision is the stable one again",
             Self::BackendLost => "blue lost its last ready endpoint",
+            Self::RequirementFailed => "a requirement failed",
         })
     }
 }
@@ -227,14 +236,41 @@ pub enum WaitReason {
     Drain,
     /// That a backend is gone.
     Removal,
-    /// That somebody opens the stage's manual gate.
-    Gate,
-    /// That the stage's pause is over.
-    GatePause,
-    /// That the target moves on.
-    Target,
+    /// That what the stage requires is fulfilled.
+    #[serde(alias = "Gate", alias = "GatePause")]
+    Requirements,
+    /// That somebody decides what becomes of a requirement that failed.
+    Failure,
+    /// That somebody promotes, since nothing is required or the target is reached.
+    #[serde(alias = "Target")]
+    Promotion,
     /// That the rollout is resumed.
     Resume,
+}
+
+/// How a requirement of the stage that was reached stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct RequirementStatus {
+    /// Which, as `approval` or `pause 10m`.
+    pub requirement: String,
+    /// How it stands.
+    pub state: RequirementState,
+    /// Why, in one line.
+    pub message: String,
+}
+
+/// How a requirement stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum RequirementState {
+    /// It is fulfilled.
+    Open,
+    /// It is not yet fulfilled.
+    Waiting,
+    /// It will not be fulfilled.
+    Failed,
 }
 
 /// A condition as Kubernetes has them.

@@ -26,14 +26,15 @@ struct Beginning {
 }
 
 fn beginning() -> impl Strategy<Value = Beginning> {
-    let gate = prop_oneof![
-        Just(json!({"type": "None"})),
-        Just(json!({"type": "Manual"})),
-        (1u64..90).prop_map(|seconds| json!({"type": "Pause", "seconds": seconds})),
+    let require = prop_oneof![
+        2 => Just(json!([])),
+        2 => Just(json!([{"approval": {}}])),
+        2 => (1u64..90).prop_map(|seconds| json!([{"pause": format!("{seconds}s")}])),
+        1 => (1u64..90).prop_map(|seconds| json!([{"pause": format!("{seconds}s")}, {"approval": {}}])),
     ];
-    let gates = vec(option::weighted(0.7, gate), 4);
-    (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), gates, option::weighted(0.8, 0u8..3)).prop_map(
-        |(managed, rollback, warm_up, many, gates, green)| {
+    let required = vec(option::weighted(0.8, require), 4);
+    (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), required, option::weighted(0.8, 0u8..3)).prop_map(
+        |(managed, rollback, warm_up, many, required, green)| {
             let mut spec = json!({
                 "route": {"virtualService": "model"},
                 "green": {"host": "green"},
@@ -45,20 +46,18 @@ fn beginning() -> impl Strategy<Value = Beginning> {
             if warm_up {
                 spec["warmUp"] = json!({"path": "/score"});
             }
-            if many {
-                spec["stages"] = json!([5, 50]);
-            }
             let stages = ["Blue_0", "Blue_50", "Blue_100", "Blue_Green"];
-            let gates: Vec<Value> = stages
+            let mut steps: Vec<Value> = stages
                 .iter()
-                .zip(gates)
-                .filter_map(|(stage, gate)| {
-                    let mut gate = gate?;
-                    gate["stage"] = json!(stage);
-                    Some(gate)
+                .zip(required)
+                .map(|(stage, require)| {
+                    require.map_or(json!({"stage": stage}), |it| json!({"stage": stage, "require": it}))
                 })
                 .collect();
-            spec["gates"] = json!(gates);
+            if many {
+                steps.insert(1, json!({"stage": "Blue_0.5"}));
+            }
+            spec["steps"] = json!(steps);
             Beginning { spec, green }
         },
     )
@@ -108,7 +107,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         2 => (0u8..4).prop_map(Happening::Start),
         1 => option::weighted(0.8, 0u8..4).prop_map(Happening::Revision),
         1 => Just(Happening::Attempt),
-        1 => prop_oneof![Just(vec![50]), Just(vec![5, 50]), Just(vec![])].prop_map(Happening::Stages),
+        1 => prop_oneof![Just(vec!["Blue_50"]), Just(vec!["Blue_0.5", "Blue_50"]), Just(vec![])].prop_map(Happening::Steps),
     ]
 }
 
@@ -142,7 +141,8 @@ fn live_many(seed: u64, histories: u32) -> Seen {
         total.replaced += seen.replaced;
         total.weights_moved += seen.weights_moved;
         total.crashes += seen.crashes;
-        total.manual_gates += seen.manual_gates;
+        total.approvals += seen.approvals;
+        total.promotions += seen.promotions;
         total.pauses += seen.pauses;
         total.automatic_rollbacks += seen.automatic_rollbacks;
         total.superseded += seen.superseded;
@@ -157,7 +157,7 @@ fn live_many(seed: u64, histories: u32) -> Seen {
 #[test]
 fn no_history_breaks_a_law_and_every_history_arrives() {
     let seen = live_many(20_260_101, HISTORIES);
-    for stage in ["Blue_0", "Blue_5", "Blue_50", "Blue_100", "Blue_Green", "Green_100", "Rollback"] {
+    for stage in ["Blue_0", "Blue_0.5", "Blue_50", "Blue_100", "Blue_Green", "Green_100", "Rollback"] {
         assert!(seen.reached.contains(stage), "no history reaches {stage}: {seen:?}");
     }
     let counts = [
@@ -165,7 +165,8 @@ fn no_history_breaks_a_law_and_every_history_arrives() {
         ("replacements", seen.replaced),
         ("moved weights", seen.weights_moved),
         ("crashes", seen.crashes),
-        ("manual gates", seen.manual_gates),
+        ("approvals", seen.approvals),
+        ("promotions", seen.promotions),
         ("pauses", seen.pauses),
         ("automatic rollbacks", seen.automatic_rollbacks),
         ("superseded rollouts", seen.superseded),

@@ -4,8 +4,9 @@
 
 use std::collections::HashSet;
 use turnout_rollout::{
-    Action, Backend, BackendObservation, Candidate, Decision, GatewayObservation, Load, ModelRollout, Observation,
-    Plan, Published, Rejection, RolloutStatus, Stage, Target, Timestamp, WaitReason, Weights, Workload, decide,
+    Action, Backend, BackendObservation, Candidate, Decision, GatewayObservation, Leave, Load, ModelRollout,
+    Observation, Plan, Published, Rejection, Requirement, RolloutStatus, Stage, Step, Target, Timestamp, WaitReason,
+    Weights, Workload, decide,
 };
 
 /// What may happen to the world.
@@ -43,7 +44,7 @@ pub(crate) enum Happening {
     Start(u8),
     Revision(Option<u8>),
     Attempt,
-    Stages(Vec<u32>),
+    Steps(Vec<&'static str>),
 }
 
 /// What the pods of a backend do.
@@ -80,7 +81,8 @@ pub(crate) struct Seen {
     pub(crate) replaced: u64,
     pub(crate) weights_moved: u64,
     pub(crate) crashes: u64,
-    pub(crate) manual_gates: u64,
+    pub(crate) approvals: u64,
+    pub(crate) promotions: u64,
     pub(crate) pauses: u64,
     pub(crate) automatic_rollbacks: u64,
     pub(crate) superseded: u64,
@@ -158,7 +160,7 @@ impl World {
             | Happening::Start(_)
             | Happening::Revision(_)
             | Happening::Attempt
-            | Happening::Stages(_) => self.somebody_steers(happening),
+            | Happening::Steps(_) => self.somebody_steers(happening),
             Happening::PodsDie(backend) => self.set_ready(*backend, false),
             Happening::PodsStart(backend) => self.set_ready(*backend, true),
             Happening::SecondsPass(seconds) => self.now += seconds,
@@ -462,7 +464,7 @@ impl World {
             let has = gateway.table.as_ref().map(|table| table.weights);
             law(has == Some(from.weights()), || format!("{from} is left and {} has {has:?}", gateway.id))?;
         }
-        self.check_gate(&plan, from, &candidate)?;
+        self.check_required(&plan, from, &candidate)?;
         let fresh = if next == Stage::Green100 { Backend::Green } else { Backend::Blue };
         let serves = observed.backend(fresh).serves(&candidate.revision);
         law(serves, || format!("{next} is entered and {fresh} does not serve the candidate"))?;
@@ -470,21 +472,36 @@ impl World {
         law(warm || from.weights().of(fresh) > 0, || format!("{next} is entered and {fresh} is cold"))
     }
 
-    fn check_gate(&mut self, plan: &Plan, from: Stage, candidate: &Candidate) -> Checked {
+    /// All that the stage requires is fulfilled; where the spec does not say what, it was promoted, or there is a target.
+    fn check_required(&mut self, plan: &Plan, from: Stage, candidate: &Candidate) -> Checked {
         let key = (candidate.revision.clone(), candidate.attempt, from.to_string());
         let is_approved = self.approvals.contains(&key);
-        match plan.gate(from) {
-            turnout_rollout::Gate::Open => Ok(()),
-            turnout_rollout::Gate::Manual => {
-                self.seen.manual_gates += 1;
-                law(is_approved, || format!("the gate of {from} was skipped"))
+        let required = match plan.leave(from) {
+            Leave::WhenPromoted => {
+                self.seen.promotions += 1;
+                let is_other =
+                    |wanted: &String| *wanted != candidate.revision || self.rollout.spec.attempt != candidate.attempt;
+                let is_next = self.rollout.wanted_revision().is_some_and(is_other);
+                let may = is_approved || is_next || plan.target().is_some_and(|target| target != Target::Stage(from));
+                return law(may, || format!("{from} is left, and nobody promoted it"));
             }
-            turnout_rollout::Gate::Pause { seconds } => {
-                self.seen.pauses += 1;
-                let waited = self.now - self.reached_at;
-                law(waited >= seconds || is_approved, || format!("the pause of {from} was {waited} of {seconds} s"))
+            Leave::When(required) => required,
+        };
+        for one in required {
+            match one {
+                Requirement::Approval => {
+                    self.seen.approvals += 1;
+                    law(is_approved, || format!("{from} is left without an approval"))?;
+                }
+                Requirement::Pause { seconds } => {
+                    self.seen.pauses += 1;
+                    let waited = self.now - self.reached_at;
+                    let is_ended = is_approved && !required.contains(&Requirement::Approval);
+                    law(waited >= *seconds || is_ended, || format!("{from} is left after {waited} of {seconds} s"))?;
+                }
             }
         }
+        Ok(())
     }
 
     /// What is called reached is what every gateway has.
@@ -519,8 +536,8 @@ impl World {
     fn somebody_steers(&mut self, happening: &Happening) {
         let rollout = &mut self.rollout;
         match happening {
-            Happening::Promote => drop(rollout.promote(None)),
-            Happening::PromoteTo(stage) => drop(rollout.promote(Some(*stage))),
+            Happening::Promote => drop(rollout.promote(None, false)),
+            Happening::PromoteTo(stage) => drop(rollout.promote(Some(*stage), false)),
             Happening::Retarget(target) => rollout.spec.target = *target,
             Happening::Pause(true) => rollout.pause(),
             Happening::Pause(false) => rollout.resume(),
@@ -528,7 +545,7 @@ impl World {
             Happening::Start(number) => drop(rollout.start(&revision_name(*number), None)),
             Happening::Revision(number) => rollout.spec.revision = number.map(revision_name),
             Happening::Attempt => rollout.spec.attempt += 1,
-            Happening::Stages(stages) => rollout.spec.stages = Some(stages.clone()),
+            Happening::Steps(stages) => change_steps(rollout, stages),
             _ => {}
         }
         if let Some(approval) = &self.rollout.spec.approval {
@@ -584,13 +601,23 @@ impl World {
     }
 }
 
+/// What a step that stays requires, stays; one that is new waits to be promoted.
+fn change_steps(rollout: &mut ModelRollout, stages: &[&str]) {
+    let former = rollout.spec.steps.take().unwrap_or_default();
+    let step = |stage: &&str| {
+        let stage = stage.parse().unwrap();
+        former.iter().find(|step| step.stage == stage).cloned().unwrap_or(Step { stage, require: None })
+    };
+    rollout.spec.steps = Some(stages.iter().map(step).collect());
+}
+
 /// After the disturbances.
 impl World {
-    /// Everything works again, and somebody opens each gate. Returns how many rounds it took until nothing changed.
+    /// Everything works again, and somebody promotes. Returns how many rounds it took until nothing changed.
     pub(crate) fn calm_down(&mut self, rounds: usize) -> Result<usize, String> {
         self.rollout.spec.paused = false;
         if Plan::of(&self.rollout).is_err() {
-            (self.rollout.spec.stages, self.rollout.spec.target) = (None, None);
+            (self.rollout.spec.steps, self.rollout.spec.target) = (None, None);
         }
         for gateway in &mut self.gateways {
             gateway.refuses = false;
@@ -607,7 +634,8 @@ impl World {
             self.happens(&Happening::Round { crash_after: usize::MAX, gateways_follow: true })?;
             self.happens(&Happening::PipelineActs)?;
             let waits_for = self.rollout.status.waiting.as_ref().map(|waiting| waiting.reason);
-            if waits_for == Some(WaitReason::Gate) {
+            let is_held = matches!(waits_for, Some(WaitReason::Requirements | WaitReason::Promotion));
+            if is_held && !self.is_at_its_target() {
                 self.happens(&Happening::Promote)?;
             }
             if waits_for == Some(WaitReason::CandidateReady) {
@@ -615,11 +643,17 @@ impl World {
             }
             self.happens(&Happening::SecondsPass(40))?;
             let after = (self.rollout.status.clone(), self.pods.clone(), self.gateways.clone(), self.published.clone());
-            if before == after && !matches!(waits_for, Some(WaitReason::Gate | WaitReason::GatePause)) {
+            if before == after && (!is_held || self.is_at_its_target()) {
                 return Ok(round);
             }
         }
         Err(format!("it does not come to rest: {}", self.rollout.status.message))
+    }
+
+    fn is_at_its_target(&self) -> bool {
+        let reached = self.rollout.status.stage.and_then(Target::stage);
+        let target = self.rollout.spec.target;
+        target == Some(Target::Rollback) || target.and_then(Target::stage).is_some_and(|target| reached >= Some(target))
     }
 
     /// Whoever replaced a blue that has weight puts it back.

@@ -94,7 +94,7 @@ impl Run {
             self.happens(&Happening::Pause(app, false))?;
             self.ask_for_something(app)?;
             if self.world.rollout(app).is_some_and(|rollout| Plan::of(&rollout).is_err()) {
-                self.happens(&Happening::Stages(app, vec![50]))?;
+                self.happens(&Happening::Steps(app, vec!["Blue_50"]))?;
                 self.happens(&Happening::Retarget(app, None))?;
             }
         }
@@ -147,10 +147,13 @@ impl Run {
             self.let_go(app)?;
             let status = self.world.status(app);
             match status.waiting.as_ref().map(|waiting| waiting.reason) {
-                Some(WaitReason::Gate) => self.happens(&Happening::Promote(app))?,
+                Some(WaitReason::Promotion) if self.may_go_on(app) => self.happens(&Happening::Promote(app))?,
+                Some(WaitReason::Requirements) => {
+                    self.happens(&Happening::Promote(app))?;
+                    self.happens(&Happening::SecondsPass(100))?;
+                }
                 // As long as a pod that could not be warmed is let alone.
                 Some(WaitReason::WarmUp) => self.happens(&Happening::SecondsPass(60))?,
-                Some(WaitReason::GatePause) => self.happens(&Happening::SecondsPass(100))?,
                 // Nobody reports, so time passes.
                 Some(reason) if self.settles(app, reason) => self.happens(&Happening::SecondsPass(20))?,
                 _ => self.put_back(app)?,
@@ -272,8 +275,14 @@ impl Run {
         self.open_apps().into_iter().any(|app| {
             let reason = self.world.status(app).waiting.map(|waiting| waiting.reason);
             let settles = reason.is_some_and(|reason| self.settles(app, reason));
-            settles || matches!(reason, Some(WaitReason::Gate | WaitReason::GatePause))
+            let promotes = reason == Some(WaitReason::Promotion) && self.may_go_on(app);
+            settles || promotes || reason == Some(WaitReason::Requirements)
         })
+    }
+
+    /// Nobody said where it is to stop.
+    fn may_go_on(&self, app: App) -> bool {
+        self.world.rollout(app).is_some_and(|rollout| rollout.spec.target.is_none())
     }
 
     /// It waits for proxies of Istio.

@@ -78,11 +78,12 @@ impl Random {
         if self.chance(30) {
             spec["warmUp"] = json!({"path": "/score", "requests": 2});
         }
+        let mut steps: Vec<Value> =
+            ["Blue_0", "Blue_50", "Blue_100", "Blue_Green"].map(|stage| self.step_of(stage)).into();
         if self.chance(20) {
-            spec["stages"] = json!([5, 50]);
+            steps.insert(1, json!({"stage": "Blue_0.5"}));
         }
-        let gates: Vec<Value> = ["Blue_0", "Blue_50", "Blue_100", "Blue_Green"].map(|stage| self.gate(stage)).into();
-        spec["gates"] = gates.into_iter().filter(|gate| !gate.is_null()).collect();
+        spec["steps"] = json!(steps);
         if managed {
             return self.managed(spec);
         }
@@ -106,13 +107,16 @@ impl Random {
         Model { spec, green: Some(self.number(2)), labelled: true, brings_services: false }
     }
 
-    fn gate(&mut self, stage: &str) -> Value {
-        match self.below(10) {
-            0 => json!({"stage": stage, "type": "Manual"}),
-            1 => json!({"stage": stage, "type": "Pause", "seconds": 1 + self.below(90)}),
-            2 => Value::Null,
-            _ => json!({"stage": stage, "type": "None"}),
-        }
+    fn step_of(&mut self, stage: &str) -> Value {
+        let pause = json!({"pause": format!("{}s", 1 + self.below(90))});
+        let require = match self.below(10) {
+            0 => json!([{"approval": {}}]),
+            1 => json!([pause]),
+            2 => json!([{"approval": {}}, pause]),
+            3 => return json!({"stage": stage}),
+            _ => json!([]),
+        };
+        json!({"stage": stage, "require": require})
     }
 
     fn history(&mut self, shape: Shape, beginning: Beginning) -> History {
@@ -267,7 +271,7 @@ impl Random {
             11..15 => Happening::Start(app, self.number(4)),
             15 => Happening::Revision(app, self.chance(80).then(|| self.number(4))),
             16 => Happening::Attempt(app),
-            17 => Happening::Stages(app, [vec![50], vec![5, 50], vec![]][self.below(3)].clone()),
+            17 => Happening::Steps(app, [vec!["Blue_50"], vec!["Blue_0.5", "Blue_50"], vec![]][self.below(3)].clone()),
             18 => Happening::DeleteRollout(app),
             _ => Happening::CreateRollout(app),
         }

@@ -8,11 +8,12 @@ use crate::world::cast::App;
 use serde::Deserialize as _;
 use serde_json::Value;
 use turnout_rollout::{
-    Backend, Candidate, Gate, ModelRollout, Plan, RollbackReason, RolloutStatus, Stage, Target, Weights, Workload,
+    Backend, Candidate, Leave, ModelRollout, Plan, Requirement, RollbackReason, RolloutStatus, Stage, Target, Weights,
+    Workload,
 };
 
 const ORDER: &str = "stages are passed in their order";
-const GATES: &str = "no gate is skipped";
+const REQUIRED: &str = "nothing that a stage requires is skipped";
 const IMAGE: &str = "weight goes only to a backend that serves the candidate";
 const REACHED: &str = "a stage is reached when every gateway has it";
 const BACK: &str = "a rollback once begun is finished";
@@ -87,15 +88,16 @@ impl Laws {
             return law(false, ORDER, || format!("{next} is entered with an invalid spec"));
         };
         law(plan.stages().after(from) == Some(next), ORDER, || format!("{from} is followed by {next}"))?;
-        law(!step.rollout.spec.paused, GATES, || format!("{next} is entered and the rollout is paused"))?;
-        self.check_gate(world, step, &plan, from, &candidate)?;
+        law(!step.rollout.spec.paused, REQUIRED, || format!("{next} is entered and the rollout is paused"))?;
+        self.check_required(world, step, &plan, from, &candidate)?;
         let fresh = if next == Stage::Green100 { Backend::Green } else { Backend::Blue };
         self.check_serves(world, step, fresh, &candidate, next)?;
         check_large_enough(step, from, next)?;
         check_warm(world, step, from, fresh)
     }
 
-    fn check_gate(
+    /// Where the spec does not say what is required, the stage was promoted, or there is a target.
+    fn check_required(
         &mut self,
         world: &World,
         step: &Step<'_>,
@@ -106,20 +108,32 @@ impl Laws {
         let uid = world.uid(step.app).unwrap_or_default();
         let key = (uid, candidate.revision.clone(), candidate.attempt, from.to_string());
         let is_approved = world.approvals.contains(&key);
-        match plan.gate(from) {
-            Gate::Open => Ok(()),
-            Gate::Manual => {
-                self.seen.count("manual gates");
-                law(is_approved, GATES, || format!("{from} is left without an approval"))
+        let required = match plan.leave(from) {
+            Leave::WhenPromoted => {
+                self.seen.count("promotions");
+                // What waits for this one has taken the target.
+                let may = is_approved || plan.target().is_some() || from.replaces_green();
+                return law(may, REQUIRED, || format!("{from} is left, and nobody promoted it"));
             }
-            Gate::Pause { seconds } => {
-                self.seen.count("pauses");
-                let waited = world.store.now.0 - self.reached_at[step.app.0] + self.skew_seconds;
-                law(waited >= seconds || is_approved, GATES, || {
-                    format!("the pause of {from} was {waited} of {seconds} s")
-                })
+            Leave::When(required) => required,
+        };
+        for one in required {
+            match one {
+                Requirement::Approval => {
+                    self.seen.count("approvals");
+                    law(is_approved, REQUIRED, || format!("{from} is left without an approval"))?;
+                }
+                Requirement::Pause { seconds } => {
+                    self.seen.count("pauses");
+                    let waited = world.store.now.0 - self.reached_at[step.app.0] + self.skew_seconds;
+                    let is_ended = is_approved && !required.contains(&Requirement::Approval);
+                    law(waited >= *seconds || is_ended, REQUIRED, || {
+                        format!("{from} is left after {waited} of {seconds} s")
+                    })?;
+                }
             }
         }
+        Ok(())
     }
 
     fn check_reached(&mut self, world: &World, step: &Step<'_>) -> Checked {

@@ -57,7 +57,7 @@ pub(crate) enum Happening {
     Start(App, u8),
     Revision(App, Option<u8>),
     Attempt(App),
-    Stages(App, Vec<u32>),
+    Steps(App, Vec<&'static str>),
     Edit(App, Edit),
     Rubbish(bool),
     DeleteRollout(App),
@@ -94,7 +94,7 @@ impl Happening {
             | Self::Start(app, _)
             | Self::Revision(app, _)
             | Self::Attempt(app)
-            | Self::Stages(app, _)
+            | Self::Steps(app, _)
             | Self::Edit(app, _)
             | Self::DeleteRollout(app)
             | Self::CreateRollout(app)
@@ -153,7 +153,7 @@ pub(super) fn happens(world: &mut World, happening: &Happening) -> Checked {
         | Happening::Start(..)
         | Happening::Revision(..)
         | Happening::Attempt(_)
-        | Happening::Stages(..)
+        | Happening::Steps(..)
         | Happening::DeleteRollout(_)
         | Happening::CreateRollout(_) => people::steer(world, happening),
         gateway => gateway_happens(world, gateway),

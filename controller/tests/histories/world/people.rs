@@ -4,7 +4,7 @@ use super::cast::{self, App};
 use super::{Happening, World, number_of, revision_name};
 use crate::laws::{self, Checked};
 use serde_json::json;
-use turnout_rollout::{Backend, Candidate, ModelRollout, Stage, Target, WaitReason, Workload};
+use turnout_rollout::{Backend, Candidate, ModelRollout, Stage, Step, Target, WaitReason, Workload};
 
 /// Somebody writes a rollout's spec, as `turnout rollout` does, or deletes or makes the object. What is refused changes
 /// nothing.
@@ -21,8 +21,8 @@ pub(super) fn steer(world: &mut World, happening: &Happening) {
         Happening::CreateRollout(app) if world.apps().contains(app) && world.rollout(*app).is_none() => {
             world.make_rollout(*app);
         }
-        Happening::Promote(app) => change(world, *app, |rollout| drop(rollout.promote(None))),
-        Happening::PromoteTo(app, stage) => change(world, *app, |rollout| drop(rollout.promote(Some(*stage)))),
+        Happening::Promote(app) => change(world, *app, |rollout| drop(rollout.promote(None, false))),
+        Happening::PromoteTo(app, stage) => change(world, *app, |rollout| drop(rollout.promote(Some(*stage), false))),
         Happening::Retarget(app, target) => change(world, *app, |rollout| rollout.spec.target = *target),
         Happening::Pause(app, paused) => change(world, *app, |rollout| rollout.spec.paused = *paused),
         Happening::RollBack(app) => change(world, *app, |rollout| drop(rollout.roll_back())),
@@ -37,9 +37,19 @@ pub(super) fn steer(world: &mut World, happening: &Happening) {
             change(world, *app, |rollout| rollout.spec.revision = number.map(name));
         }
         Happening::Attempt(app) => change(world, *app, |rollout| rollout.spec.attempt += 1),
-        Happening::Stages(app, stages) => change(world, *app, |rollout| rollout.spec.stages = Some(stages.clone())),
+        Happening::Steps(app, stages) => change(world, *app, |rollout| change_steps(rollout, stages)),
         _ => {}
     }
+}
+
+/// What a step that stays requires, stays; one that is new waits to be promoted.
+fn change_steps(rollout: &mut ModelRollout, stages: &[&str]) {
+    let former = rollout.spec.steps.take().unwrap_or_default();
+    let step = |stage: &&str| {
+        let stage = stage.parse().expect("it is one");
+        former.iter().find(|step| step.stage == stage).cloned().unwrap_or(Step { stage, require: None })
+    };
+    rollout.spec.steps = Some(stages.iter().map(step).collect());
 }
 
 /// A new template, with a name of its own or without one. Whoever writes it wants it to be rolled out.

@@ -77,8 +77,6 @@ impl<'cluster> Scene<'cluster> {
     }
 
     fn rollout_object(&self, mode: Mode) -> Value {
-        let gates =
-            ["Blue_0", "Blue_50", "Blue_100", "Blue_Green"].map(|stage| json!({"stage": stage, "type": "None"}));
         json!({
             "apiVersion": turnout_rollout::API_VERSION,
             "kind": turnout_rollout::KIND,
@@ -88,7 +86,6 @@ impl<'cluster> Scene<'cluster> {
                 "route": {"virtualService": ROUTES, "http": SPLIT},
                 "green": {"host": "model-svc-green"},
                 "blue": {"host": "model-svc-blue"},
-                "gates": gates,
             },
         })
     }

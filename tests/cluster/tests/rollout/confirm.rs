@@ -9,13 +9,14 @@ use turnout_cluster::{Cluster, is_full, release};
 
 pub(crate) fn a_promotion_is_confirmed_by_three_gateways(cluster: &Cluster) -> Result<()> {
     let scene = Scene::set(cluster, "confirm", &["gateway.replicas=3"])?;
-    // The weights of blue between `Blue_0` and `Blue_100`: each is a promotion.
-    let steps: Vec<u32> = (1..if is_full() { 20 } else { 5 }).map(|step| step * 5).collect();
-    cluster.patch(scene.namespace, "modelrollout", ROLLOUT, &json!({ "spec": { "stages": steps, "gates": null } }))?;
-    scene.turnout(&["rollout", "start", ROLLOUT, "--revision", "r2"])?;
-    scene.wait_for("Blue_5")?;
+    // The shares of blue between `Blue_0` and `Blue_100`: each is a promotion.
+    let shares: Vec<u32> = (1..if is_full() { 20 } else { 5 }).map(|step| step * 5).collect();
+    let steps: Vec<Value> = shares.iter().map(|blue| json!({ "stage": format!("Blue_{blue}") })).collect();
+    cluster.patch(scene.namespace, "modelrollout", ROLLOUT, &json!({ "spec": { "steps": steps } }))?;
+    scene.start("r2")?;
+    scene.promote_to("Blue_5")?;
     // How many of them are made without the nudge: each takes up to a minute and a half.
-    let (nudged, left_alone) = steps.split_at(steps.len() - usize::from(is_full()));
+    let (nudged, left_alone) = shares.split_at(shares.len() - usize::from(is_full()));
     let mut times = Vec::new();
     for blue in &nudged[1..] {
         times.push(promote(&scene, *blue)?);

@@ -26,7 +26,7 @@ pub(crate) fn managed_models_come_and_go_without_loss(cluster: &Cluster) -> Resu
     scene.promote_to("Blue_100")?;
     load.check("Blue_100", BLUE)?;
     scene.promote_to("Blue_Green")?;
-    scene.wait_for_approval()?;
+    scene.wait_for_promotion()?;
     load.check("green is replaced", BLUE)?;
     await_revision(&scene, "r2")?;
     scene.promote_to("Green_100")?;
@@ -38,7 +38,7 @@ pub(crate) fn managed_models_come_and_go_without_loss(cluster: &Cluster) -> Resu
     for stage in &STAGES[1..4] {
         scene.promote_to(stage)?;
     }
-    scene.wait_for_approval()?;
+    scene.wait_for_promotion()?;
     await_revision(&scene, "r3")?;
     scene.turnout(&["rollout", "rollback", ROLLOUT])?;
     scene.turnout(&["wait", ROLLOUT, "--stage", "Rollback", "--timeout", "120s"])?;

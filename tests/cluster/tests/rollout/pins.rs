@@ -17,7 +17,7 @@ pub(crate) fn pins_at_full_load_keep_nothing_back(cluster: &Cluster) -> Result<(
     roll_out(&scene, "r2", &slow("r2"))?;
     for stage in &STAGES[1..] {
         if *stage == "Green_100" {
-            scene.wait_for_approval()?;
+            scene.wait_for_promotion()?;
             await_revision(&scene, "r2")?;
         }
         scene.promote_to(stage)?;

@@ -25,7 +25,7 @@ pub(crate) fn five_stages_lose_no_request(cluster: &Cluster) -> Result<()> {
     for (stage, weights) in STAGES.into_iter().zip(WEIGHTS).skip(1) {
         if stage == "Green_100" {
             scene.deploy("green", "r2")?;
-            scene.wait_for_approval()?;
+            scene.wait_for_promotion()?;
         }
         scene.promote_to(stage)?;
         load.check(stage, weights)?;
@@ -56,7 +56,7 @@ pub(crate) fn a_rollback_from_each_stage_loses_no_request(cluster: &Cluster) -> 
     // Green serves the new model already: the rollback holds on blue until the old one is back.
     scene.advance_to("Blue_Green")?;
     scene.deploy("green", "r2")?;
-    scene.wait_for_approval()?;
+    scene.wait_for_promotion()?;
     scene.turnout(&["rollout", "rollback", ROLLOUT])?;
     scene.wait_for_status("it waits for the old model", |status| status.is(ConditionType::WaitingForStableImage))?;
     load.check("waiting for the old model", BLUE)?;

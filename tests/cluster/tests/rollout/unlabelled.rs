@@ -78,7 +78,7 @@ fn pass_all_stages(scene: &Scene<'_>, load: &mut SplitLoad<'_>, green: &Model) -
     let before = scene.status()?.history.len();
     scene.advance_to("Blue_Green")?;
     put(scene, green)?;
-    scene.wait_for_approval()?;
+    scene.wait_for_promotion()?;
     scene.promote_to("Green_100")?;
     load.check("Green_100", GREEN)?;
     serves(scene, "green", "r2")?;

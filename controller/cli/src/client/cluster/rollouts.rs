@@ -168,8 +168,8 @@ mod tests {
         let status = json!({"stage": "Blue_50", "stableRevision": "A", "candidate": {"revision": "B"}});
         before.status = serde_json::from_value(status).unwrap();
         let mut after = before.clone();
-        after.promote(Some(Stage::BLUE_100)).unwrap();
-        let expected = json!({"revision": "B", "attempt": 0, "stage": "Blue_50"});
+        after.promote(Some(Stage::BLUE_100), false).unwrap();
+        let expected = json!({"revision": "B", "attempt": 0, "stage": "Blue_50", "skipRequirements": false});
         assert_eq!(spec_patch(&before, &after).unwrap().unwrap()["spec"]["approval"], expected);
     }
 

@@ -112,7 +112,7 @@ fn a_newer_revision_waits_for_the_end_of_a_rollback() {
     assert!(scene.message().ends_with("; revision v3 is next"), "{}", scene.message());
     scene.settle();
     assert_eq!(scene.rollout.status.history[0].to, Target::Rollback);
-    assert_eq!((scene.stage().as_str(), scene.waits_for()), ("Blue_0", Some(WaitReason::CandidateReady)));
+    assert_eq!((scene.position().as_str(), scene.waits_for()), ("Blue_0", Some(WaitReason::CandidateReady)));
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn after_green_100_a_rollback_is_a_new_rollout() {
     assert_eq!((scene.stage().as_str(), scene.phase()), ("Green_100", Phase::Complete));
     scene.rollout.roll_back().unwrap();
     scene.settle();
-    assert_eq!((scene.stage().as_str(), scene.waits_for()), ("Blue_0", Some(WaitReason::CandidateReady)));
+    assert_eq!((scene.position().as_str(), scene.waits_for()), ("Blue_0", Some(WaitReason::CandidateReady)));
     assert_eq!(scene.rollout.status.candidate.as_ref().unwrap().revision, "v1");
 }
 
@@ -153,7 +153,7 @@ fn no_new_revision_begins_while_the_target_is_a_rollback() {
     );
     scene.rollout.start("v3", None).unwrap();
     scene.settle();
-    assert_eq!(scene.stage(), "Blue_0");
+    assert_eq!(scene.position(), "Blue_0");
 }
 
 #[test]
@@ -173,16 +173,11 @@ fn a_lost_blue_rolls_back_if_the_spec_wants_it() {
 
 #[test]
 fn whoever_asked_for_a_rollback_is_never_told_to_promote() {
-    let gates = |kind: &str| {
-        let gate = |stage: &str| json!({"stage": stage, "type": kind, "seconds": (kind == "Pause").then_some(60)});
-        let gates = ["Blue_0", "Blue_50", "Blue_100", "Blue_Green"].map(gate);
-        json!({"target": "Rollback", "gates": gates})
-    };
+    let kinds = [json!(null), json!([]), json!([{"approval": {}}]), json!([{"pause": "1m"}])];
     for stage in ["Blue_0", "Blue_50", "Blue_100", "Blue_Green", "Green_100"] {
-        for (kind, stable) in
-            ["None", "Manual", "Pause"].map(|kind| [(kind, true), (kind, false)]).into_iter().flatten()
-        {
-            let mut scene = Scene::at(stage, &gates(kind));
+        for (kind, stable) in kinds.iter().flat_map(|kind| [(kind, true), (kind, false)]) {
+            let all = ["Blue_0", "Blue_50", "Blue_100", "Blue_Green"].map(|stage| (stage, kind.clone()));
+            let mut scene = Scene::at(stage, &json!({"target": "Rollback", "steps": steps(&all)}));
             if !stable {
                 scene.rollout.status.stable_revision = None;
             }

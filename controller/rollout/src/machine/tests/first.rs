@@ -41,7 +41,7 @@ fn a_first_image_that_never_becomes_ready_is_replaced_by_the_next() {
 fn external_blue_takes_everything_until_green_exists() {
     let mut scene = first(&json!({}));
     scene.settle();
-    assert_eq!((scene.stage().as_str(), scene.weights()), ("Blue_0", (100, 0)));
+    assert_eq!((scene.position().as_str(), scene.weights()), ("Blue_0", (100, 0)));
     scene.observed.blue = serving("v2");
     for _ in 0..20 {
         scene.tick();
@@ -83,7 +83,7 @@ fn a_green_that_serves_another_revision_is_the_stable_one() {
         let mut scene = first(&json!({"workload": workload}));
         scene.observed.green = serving("v1");
         scene.settle();
-        assert_eq!(scene.stage(), "Blue_0");
+        assert_eq!(scene.position(), "Blue_0");
         assert_eq!(scene.rollout.status.stable_revision.as_deref(), Some("v1"));
         scene.target("Rollback");
         scene.settle();

@@ -1,4 +1,4 @@
-//! The way forward: order, work, gates, confirmation.
+//! The way forward: order, work, confirmation, promotion.
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use super::*;
@@ -6,8 +6,8 @@ use crate::testing::{absent, unready};
 
 #[test]
 fn the_stages_are_passed_in_order_and_each_is_confirmed() {
-    let open = ["Blue_5", "Blue_50", "Blue_100"].map(|stage| json!({"stage": stage, "type": "None"}));
-    let mut scene = Scene::new(&json!({"stages": [5, 50], "gates": open}));
+    let open = ["Blue_0", "Blue_0.5", "Blue_50", "Blue_100", "Blue_Green"].map(|stage| (stage, json!([])));
+    let mut scene = Scene::new(&json!({"steps": steps(&open)}));
     let mut seen = Vec::new();
     for _ in 0..30 {
         scene.tick();
@@ -18,7 +18,7 @@ fn the_stages_are_passed_in_order_and_each_is_confirmed() {
             scene.observed.green = serving("v2");
         }
     }
-    assert_eq!(seen, ["Blue_0", "Blue_5", "Blue_50", "Blue_100", "Blue_Green", "Green_100"]);
+    assert_eq!(seen, ["Blue_0", "Blue_0.5", "Blue_50", "Blue_100", "Blue_Green", "Green_100"]);
     let status = &scene.rollout.status;
     assert_eq!((status.stable_revision.as_deref(), status.previous_revision.as_deref()), (Some("v2"), Some("v1")));
     assert_eq!(status.candidate, None);
@@ -67,39 +67,52 @@ fn warming_is_asked_for_only_where_the_spec_has_requests_for_it() {
 }
 
 #[test]
-fn a_stage_that_exposes_blue_waits_for_approval_unless_the_spec_says_otherwise() {
-    let mut scene = Scene::at("Blue_50", &json!({"gates": []}));
-    scene.settle();
-    assert_eq!((scene.stage().as_str(), scene.phase()), ("Blue_50", Phase::Holding));
-    assert_eq!(scene.message(), "Blue_50: waiting for approval: promote to go on");
+fn without_steps_each_stage_is_left_when_it_is_promoted_or_the_target_lies_behind_it() {
+    for stage in ["Blue_0", "Blue_50", "Blue_100", "Blue_Green"] {
+        let mut scene = Scene::at(stage, &json!({"steps": null}));
+        if stage == "Blue_Green" {
+            scene.observed.green = serving("v2");
+        }
+        scene.settle();
+        assert_eq!((scene.stage().as_str(), scene.phase()), (stage, Phase::Holding));
+        assert_eq!(scene.message(), format!("{stage}: promote to go on"));
+        assert_eq!(scene.waits_for(), Some(WaitReason::Promotion));
+        scene.target("Green_100");
+        assert_ne!(
+            scene.settle().status.stage,
+            Some(Target::Stage(stage.parse().unwrap())),
+            "the target lies behind it"
+        );
+    }
+    let mut scene = Scene::at("Blue_0", &json!({"steps": null}));
     for (revision, attempt, stage) in
-        [("v1", 0, "Blue_50"), ("v2", 1, "Blue_50"), ("v2", 0, "Blue_100"), ("v2", 0, "Blue_0")]
+        [("v1", 0, "Blue_0"), ("v2", 1, "Blue_0"), ("v2", 0, "Blue_100"), ("v2", 0, "Blue_50")]
     {
         scene.approve(revision, attempt, stage);
         scene.settle();
-        assert_eq!(scene.stage(), "Blue_50", "{revision} {attempt} {stage}");
+        assert_eq!(scene.stage(), "Blue_0", "{revision} {attempt} {stage}");
     }
-    scene.approve("v2", 0, "Blue_50");
+    scene.approve("v2", 0, "Blue_0");
     scene.settle();
-    assert_eq!(scene.stage(), "Blue_100", "one approval opens one gate");
-    assert_eq!(scene.waits_for(), Some(WaitReason::Gate));
+    assert_eq!(scene.stage(), "Blue_50", "one promotion is of one stage");
 }
 
 #[test]
-fn a_pause_lasts_from_the_moment_the_stage_was_reached() {
-    let spec = json!({"gates": [{"stage": "Blue_50", "type": "Pause", "seconds": 60}]});
-    let mut scene = Scene::at("Blue_50", &spec);
-    let reached = scene.observed.now;
+fn blue_0_is_reached_once_blue_is_there_ready_and_warm() {
+    let mut scene = Scene::new(&json!({"steps": null, "warmUp": {"path": "/score"}}));
+    let check = |scene: &mut Scene, blue, message: &str| {
+        scene.observed.blue = blue;
+        scene.settle();
+        assert_eq!((scene.stage().as_str(), scene.message(), scene.phase()), ("", message, Phase::Progressing));
+    };
+    let waiting = "Blue_0: waiting for blue to serve revision v2";
+    check(&mut scene, absent(), &format!("{waiting}: it does not exist"));
+    check(&mut scene, unready(), &format!("{waiting}: it has no ready endpoints"));
+    let cold = crate::BackendObservation { warmed: false, ..serving("v2") };
+    check(&mut scene, cold, "Blue_0: warming up blue");
+    scene.observed.blue = serving("v2");
     scene.settle();
-    let waiting = scene.rollout.status.waiting.clone().unwrap();
-    assert_eq!((waiting.reason, waiting.until), (WaitReason::GatePause, Some(reached.plus(60))));
-    assert_eq!(scene.phase(), Phase::Holding);
-    scene.observed.now = reached.plus(59);
-    scene.settle();
-    assert_eq!(scene.stage(), "Blue_50");
-    scene.observed.now = reached.plus(60);
-    scene.settle();
-    assert_eq!(scene.stage(), "Blue_100");
+    assert_eq!((scene.stage().as_str(), scene.message()), ("Blue_0", "Blue_0: promote to go on"));
 }
 
 #[test]
@@ -236,7 +249,7 @@ fn a_newer_revision_first_takes_the_weight_from_blue() {
     assert_eq!(decision.events[0].message, "revision v3 takes the place of v2");
     scene.observed.gateways[0].blue.in_flight_by_split = 1;
     scene.decide();
-    assert_eq!(scene.stage(), "Blue_0");
+    assert_eq!(scene.position(), "Blue_0");
     assert_eq!(scene.decide().actions, [], "nor while it answers requests");
     scene.observed.gateways[0].blue.in_flight_by_split = 0;
     assert_eq!(scene.decide().actions, [deploy(Backend::Blue, "v3")]);
@@ -255,7 +268,7 @@ fn a_newer_revision_waits_while_green_is_being_replaced() {
     scene.observed.green = serving("v2");
     scene.settle();
     assert_eq!(scene.rollout.status.stable_revision.as_deref(), Some("v2"));
-    assert_eq!(scene.stage(), "Blue_0", "then v3 begins, up to its own target");
+    assert_eq!(scene.position(), "Blue_0", "then v3 begins, up to its own target");
     assert_eq!(scene.rollout.status.candidate.as_ref().unwrap().revision, "v3");
 }
 
@@ -287,7 +300,7 @@ fn a_managed_backend_that_somebody_deleted_is_made_again() {
 
 #[test]
 fn the_list_of_stages_may_change_under_way() {
-    let mut scene = Scene::at("Blue_25", &json!({"stages": [50]}));
+    let mut scene = Scene::at("Blue_25", &json!({"steps": null}));
     scene.approve("v2", 0, "Blue_25");
     scene.tick();
     assert_eq!(scene.rollout.status.moving_to, Some(Target::Stage(Stage::BLUE_50)));

@@ -63,7 +63,7 @@ fn after_a_rollback_by_name_the_next_template_is_rolled_out_and_stays() {
     scene.observed.blue = serving("t3");
     scene.settle();
     assert_eq!((candidate(&scene), scene.stage().as_str()), (Some("t3"), "Blue_Green"));
-    assert_eq!(scene.rollout.promote(None), Ok(Stage::Green100), "the old name is nothing that waits");
+    assert_eq!(scene.rollout.promote(None, false), Ok(Stage::Green100), "the old name is nothing that waits");
     scene.observed.green = serving("t3");
     scene.settle();
     assert_eq!(scene.rollout.status.stable_revision.as_deref(), Some("t3"));
@@ -88,9 +88,7 @@ fn a_template_from_which_nothing_is_made_changes_nothing() {
 
 /// Green, or blue, has `has` pods; the other one has 5.
 fn sized(stage: &str, backend: Backend, has: Option<u32>, spec: &Value) -> Scene {
-    let mut all = json!({"workload": "Managed", "gates": [
-        {"stage": "Blue_50", "type": "None"}, {"stage": "Blue_100", "type": "None"}, {"stage": "Blue_Green", "type": "None"},
-    ]});
+    let mut all = json!({"workload": "Managed"});
     all.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
     let mut scene = Scene::at(stage, &all);
     if stage == "Blue_Green" {
@@ -127,7 +125,7 @@ fn a_backend_has_as_many_pods_as_the_other_before_it_gets_more_weight() {
 fn a_stage_that_is_the_target_scales_nothing() {
     let mut scene = sized("Blue_0", Backend::Blue, Some(1), &json!({"target": "Blue_0"}));
     assert_eq!(scene.decide().actions, []);
-    assert_eq!(scene.waits_for(), Some(WaitReason::Target));
+    assert_eq!(scene.waits_for(), Some(WaitReason::Promotion));
 }
 
 #[test]

@@ -89,17 +89,17 @@ fn weights_that_somebody_else_published_are_put_back() {
 #[test]
 fn an_invalid_spec_changes_nothing_and_is_told_once() {
     let mut scene = Scene::at("Blue_50", &json!({}));
-    scene.rollout.spec.stages = Some(vec![0]);
+    scene.rollout.spec.confirm_deadline_seconds = 0;
     let decision = scene.decide();
     assert_eq!((decision.weights, scene.phase()), (Some(Weights { green: 50, blue: 50 }), Phase::Invalid));
-    assert!(scene.message().starts_with("Blue_50: spec.stages: weight 0"), "{}", scene.message());
+    assert!(scene.message().starts_with("Blue_50: spec.confirmDeadlineSeconds: must"), "{}", scene.message());
     assert_eq!((decision.events.len(), scene.decide().events.len()), (1, 0));
     assert_eq!(condition(&scene, ConditionType::Accepted), (ConditionStatus::False, "Invalid"));
     scene.observed.blue = unready();
     scene.decide();
     assert_eq!(scene.weights(), (100, 0), "the laws go on");
     scene.observed.blue = serving("v2");
-    scene.rollout.spec.stages = None;
+    scene.rollout.spec.confirm_deadline_seconds = 180;
     scene.settle();
     assert_eq!(
         (scene.stage().as_str(), condition(&scene, ConditionType::Accepted).0),
@@ -135,7 +135,7 @@ fn going_back_needs_nothing_but_what_is_published() {
             let mut scene = Scene::at(stage, &json!({}));
             scene.target("Rollback");
             match reason {
-                "Invalid" => scene.rollout.spec.stages = Some(vec![0]),
+                "Invalid" => scene.rollout.spec.confirm_deadline_seconds = 0,
                 _ => lose_the_rule(&mut scene),
             }
             scene.settle();
@@ -218,7 +218,7 @@ fn the_history_is_bounded() {
 
 #[test]
 fn the_status_answers_a_generation_and_survives_being_written() {
-    let mut scene = Scene::at("Blue_50", &json!({"gates": [{"stage": "Blue_50", "type": "Pause", "seconds": 5}]}));
+    let mut scene = Scene::at("Blue_50", &json!({"steps": steps(&[("Blue_50", json!([{"pause": "5s"}]))])}));
     scene.rollout.metadata.generation = Some(7);
     scene.settle();
     assert_eq!(scene.rollout.status.observed_generation, Some(7));

@@ -3,10 +3,8 @@
 use super::*;
 use crate::resource::ConditionType;
 
-const PAUSE: &str = "Blue_50";
-
 fn pausing(seconds: u64) -> Scene {
-    Scene::at("Blue_50", &json!({"gates": [{"stage": PAUSE, "type": "Pause", "seconds": seconds}]}))
+    Scene::at("Blue_50", &json!({"steps": steps(&[("Blue_50", json!([{"pause": format!("{seconds}s")}]))])}))
 }
 
 #[test]
@@ -31,16 +29,6 @@ fn a_clock_that_was_ahead_makes_no_pause_and_no_deadline_longer_than_it_is() {
     scene.observed.now = scene.observed.now.plus(61);
     scene.decide();
     assert_eq!(scene.phase(), Phase::Stalled);
-}
-
-#[test]
-fn promoting_ends_a_pause() {
-    let mut scene = pausing(3600);
-    scene.settle();
-    assert_eq!(scene.message(), "Blue_50: pausing: promote to go on at once");
-    scene.rollout.promote(None).unwrap();
-    scene.settle();
-    assert_ne!(scene.stage(), "Blue_50");
 }
 
 #[test]

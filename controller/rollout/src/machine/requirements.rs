@@ -1,0 +1,101 @@
+//! How what a stage requires stands: each requirement is a pure function of the rollout, of what was observed, and of what
+//! the status keeps.
+
+use super::{Draft, Severity};
+use crate::resource::{
+    Approval, Leave, OnFailure, Plan, Requirement, RequirementState, RequirementStatus, WaitReason, duration,
+};
+use crate::stage::{Stage, Target};
+use crate::timestamp::Timestamp;
+
+impl Draft<'_> {
+    /// Says in the status how each requirement of the stage stands.
+    pub(super) fn report_requirements(&mut self, plan: &Plan, stage: Stage) {
+        let Leave::When(required) = plan.leave(stage) else { return };
+        self.status.requirements = required.iter().map(|one| self.stand(one, required, stage)).collect();
+        let failed = self.status.requirements.iter().filter(|one| one.state == RequirementState::Failed);
+        let was_told = |one: &RequirementStatus| self.before.requirements.contains(one);
+        let news: Vec<_> = failed.filter(|one| !was_told(one)).map(|one| one.message.clone()).collect();
+        for message in news {
+            self.tell(Severity::Warning, "RequirementFailed", format!("{stage}: {message}"));
+        }
+    }
+
+    fn stand(&self, one: &Requirement, required: &[Requirement], stage: Stage) -> RequirementStatus {
+        let approval = self.approval(stage);
+        let (state, message) = if approval.is_some_and(|approval| approval.skip_requirements) {
+            (RequirementState::Open, "skipped".to_owned())
+        } else {
+            match one {
+                Requirement::Approval if approval.is_some() => (RequirementState::Open, "approved".to_owned()),
+                Requirement::Approval => {
+                    (RequirementState::Waiting, "waiting for approval: promote to go on".to_owned())
+                }
+                // Where no approval is required, a promotion means that nobody needs the pause any longer.
+                Requirement::Pause { .. } if approval.is_some() && !required.contains(&Requirement::Approval) => {
+                    (RequirementState::Open, "ended by a promotion".to_owned())
+                }
+                Requirement::Pause { seconds } => self.pause(*seconds, stage),
+            }
+        };
+        RequirementStatus { requirement: one.to_string(), state, message }
+    }
+
+    fn pause(&self, seconds: u64, stage: Stage) -> (RequirementState, String) {
+        let pause = duration(seconds);
+        match self.status.stage_since.map(|since| since.plus(seconds)) {
+            Some(until) if self.observed.now < until => {
+                (RequirementState::Waiting, format!("pausing {pause} after {stage} was reached, until {until}"))
+            }
+            _ => (RequirementState::Open, format!("{pause} are over")),
+        }
+    }
+
+    /// Whether the stage may be left, as far as people and the spec have a say. The target lies behind it, or is not set.
+    pub(super) fn may_leave(&mut self, plan: &Plan, stage: Stage, target: Option<Target>) -> bool {
+        if plan.leave(stage) == Leave::WhenPromoted {
+            let is_asked = target.is_some() || self.approval(stage).is_some();
+            if !is_asked {
+                self.wait_for(WaitReason::Promotion, "promote to go on");
+            }
+            return is_asked;
+        }
+        let texts = |state: RequirementState| {
+            let those = self.status.requirements.iter().filter(|one| one.state == state);
+            those.map(|one| one.message.clone()).collect::<Vec<_>>().join("; ")
+        };
+        let (failed, waiting) = (texts(RequirementState::Failed), texts(RequirementState::Waiting));
+        if !failed.is_empty() {
+            self.wait_for(WaitReason::Failure, &failed);
+        } else if !waiting.is_empty() {
+            self.wait_for(WaitReason::Requirements, &waiting);
+        }
+        failed.is_empty() && waiting.is_empty()
+    }
+
+    /// The approval of this stage, for this candidate.
+    fn approval(&self, stage: Stage) -> Option<&Approval> {
+        let candidate = self.status.candidate.as_ref()?;
+        self.spec.approval.as_ref().filter(|approval| {
+            (&approval.revision, approval.attempt, approval.stage) == (&candidate.revision, candidate.attempt, stage)
+        })
+    }
+
+    /// A requirement of where the rollout still is has failed, and the spec wants a rollback then.
+    pub(super) fn has_failed(&self) -> bool {
+        let is_failed = |one: &RequirementStatus| one.state == RequirementState::Failed;
+        self.spec.on_failure == OnFailure::Rollback && self.before.requirements.iter().any(is_failed)
+    }
+
+    /// When the first pause is over.
+    pub(super) fn end_of_pause(&self) -> Option<Timestamp> {
+        let plan = Plan::of(self.rollout).ok()?;
+        let (since, stage) = (self.status.stage_since?, self.status.stage.and_then(Target::stage)?);
+        let Leave::When(required) = plan.leave(stage) else { return None };
+        let ends = required.iter().filter_map(|one| match one {
+            Requirement::Pause { seconds } => Some(since.plus(*seconds)),
+            Requirement::Approval => None,
+        });
+        ends.filter(|end| *end > self.observed.now).min()
+    }
+}
