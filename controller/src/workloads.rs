@@ -149,7 +149,7 @@ impl<'a> Workloads<'a> {
     /// Makes or removes a backend. Returns whether something was written.
     pub async fn perform(&self, action: &Action) -> Result<bool, WorkloadError> {
         match action {
-            Action::WarmUp { .. } => Ok(false),
+            Action::WarmUp { .. } | Action::Ask(_) => Ok(false),
             Action::Deploy { backend, revision } => self.deploy(*backend, revision).await,
             Action::Scale { backend, replicas } => self.scale_to(*backend, *replicas).await,
             Action::Remove { backend } => self.remove(*backend).await,

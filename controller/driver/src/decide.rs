@@ -54,6 +54,7 @@ impl<S: Site> Driver<S> {
             blue: blue.observe(|endpoint| self.warm_ups.is_warm(&one.key(), &endpoint.uid)),
             gateways,
             template_revision: self.site.template_revision(fitted),
+            replies: self.webhooks.replies(&one.key()),
             obstacle: self.obstacles.get(&one.key()).cloned().or_else(|| self.site.obstacle(view, fitted)),
         }
     }

@@ -129,7 +129,7 @@ impl Question {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outbound::{Answer, Answering, OutboundError};
+    use crate::outbound::{Answer, Answering, OutboundError, Post, Posting};
     use std::sync::atomic::{AtomicBool, Ordering};
 
     /// Gateways of which that on port 2 answers or hangs.
@@ -139,6 +139,10 @@ mod tests {
     }
 
     impl Outbound for Two {
+        fn post(&self, _: Post) -> Posting<'_> {
+            unreachable!("a gateway is no webhook")
+        }
+
         fn send(&self, call: Call) -> Answering<'_> {
             Box::pin(async move {
                 if call.address.port() == 2 && self.hangs.load(Ordering::Relaxed) {

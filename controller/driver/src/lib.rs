@@ -10,17 +10,19 @@
 //!
 //! - `site`: what a place must be able to do, and how it says that something did not get through;
 //! - `round`: one round, and how long the next may wait; `decide`, `write`, `confirm` and `obstacles` are its steps;
-//! - `gateway`, `outbound`: the gateways' reports, and the requests that fetch them;
-//! - `warm_up`: what goes on beside the rounds.
+//! - `gateway`, `outbound`, `post`: the gateways' reports, and the requests that are sent to them and to others;
+//! - `warm_up`, `webhooks`: what goes on beside the rounds.
 
 mod confirm;
 mod decide;
 mod gateway;
 mod obstacles;
 pub mod outbound;
+pub mod post;
 mod round;
 mod site;
 mod warm_up;
+mod webhooks;
 mod write;
 
 pub use gateway::{Gateway, Inquiry, has_taken_up};

@@ -1,12 +1,15 @@
-//! The requests that a driver sends to gateways and models: what a gateway reports, and the warm-up of a model. Behind a
-//! trait, so that tests which replace what the site talks to can replace this as well.
+//! The requests that a driver sends to gateways, models and webhooks: what a gateway reports, the warm-up of a model, and
+//! what a server of the user's says. Behind a trait, so that tests which replace what the site talks to can replace this
+//! as well.
 
+use crate::post::{self, PostError};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::rt::TokioIo;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 /// How long a gateway's answer may take. Every round waits for the slowest, so one that hangs must not be waited for long.
@@ -54,16 +57,38 @@ pub enum OutboundError {
     Connect(SocketAddr, #[source] std::io::Error),
     /// No HTTP.
     #[error("{0} does not answer as HTTP: {1}")]
-    Http(SocketAddr, #[source] Box<dyn std::error::Error + Send + Sync>),
+    Http(SocketAddr, #[source] BoxError),
 }
+
+/// Whatever went wrong.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// An answer that is awaited.
 pub type Answering<'a> = Pin<Box<dyn Future<Output = Result<Answer, OutboundError>> + Send + 'a>>;
+
+/// A question to a webhook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Post {
+    /// Where it goes.
+    pub url: String,
+    /// The authority that signs the server's certificate, in PEM; the public ones if absent.
+    pub ca_bundle: Option<String>,
+    /// JSON.
+    pub body: String,
+    /// How long the answer may take.
+    pub timeout: Duration,
+}
+
+/// An answer of a webhook that is awaited, or why nothing came back.
+pub type Posting<'a> = Pin<Box<dyn Future<Output = Result<Answer, PostError>> + Send + 'a>>;
 
 /// Sends requests.
 pub trait Outbound: Send + Sync {
     /// Sends one and reads the answer whole.
     fn send(&self, call: Call) -> Answering<'_>;
+
+    /// Asks a webhook.
+    fn post(&self, post: Post) -> Posting<'_>;
 }
 
 /// Over TCP, a connection for each.
@@ -74,18 +99,24 @@ impl Outbound for Direct {
     fn send(&self, call: Call) -> Answering<'_> {
         Box::pin(async move {
             let (address, timeout) = (call.address, call.timeout);
-            let answer = tokio::time::timeout(timeout, exchange(call)).await;
+            let answer = tokio::time::timeout(timeout, self::call(call)).await;
             answer.unwrap_or(Err(OutboundError::TimedOut(address, timeout)))
+        })
+    }
+
+    fn post(&self, post: Post) -> Posting<'_> {
+        Box::pin(async move {
+            let timeout = post.timeout;
+            let answer = tokio::time::timeout(timeout, post::post(post)).await;
+            answer.unwrap_or(Err(PostError::TimedOut(timeout)))
         })
     }
 }
 
-async fn exchange(call: Call) -> Result<Answer, OutboundError> {
+async fn call(call: Call) -> Result<Answer, OutboundError> {
     let address = call.address;
-    let http = |error: Box<dyn std::error::Error + Send + Sync>| OutboundError::Http(address, error);
+    let http = |error: BoxError| OutboundError::Http(address, error);
     let stream = TcpStream::connect(address).await.map_err(|error| OutboundError::Connect(address, error))?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| http(error.into()))?;
     let method = if call.body.is_some() { http::Method::POST } else { http::Method::GET };
     let request = http::Request::builder()
         .method(method)
@@ -94,13 +125,26 @@ async fn exchange(call: Call) -> Result<Answer, OutboundError> {
         .header(http::header::CONTENT_TYPE, "application/json")
         .body(Full::new(Bytes::from(call.body.unwrap_or_default())))
         .map_err(|error| http(error.into()))?;
+    let (head, body) = exchange(stream, request, MAX_ANSWER_BYTES).await.map_err(http)?.into_parts();
+    Ok(Answer { status: head.status.as_u16(), body })
+}
+
+/// One request on a connection of its own, and the whole answer.
+pub(crate) async fn exchange<S>(
+    stream: S,
+    request: http::Request<Full<Bytes>>,
+    max_bytes: usize,
+) -> Result<http::Response<Bytes>, BoxError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     // It only moves bytes, and ends with the sender; when it fails, so does the request, with the reason.
     let connection = tokio::spawn(connection);
     let answering = async {
-        let response = sender.send_request(request).await.map_err(|error| http(error.into()))?;
-        let status = response.status().as_u16();
-        let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await.map_err(http)?.to_bytes();
-        Ok(Answer { status, body })
+        let (head, body) = sender.send_request(request).await?.into_parts();
+        let body = Limited::new(body, max_bytes).collect().await?.to_bytes();
+        Ok(http::Response::from_parts(head, body))
     };
     let answer = answering.await;
     connection.abort();

@@ -3,6 +3,7 @@
 use crate::outbound::Outbound;
 use crate::site::{BackendView, Look, RETRY, Round, Site, Subject, View};
 use crate::warm_up::{Target, WarmUps};
+use crate::webhooks::Webhooks;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +31,7 @@ pub struct Driver<S: Site> {
     pub(crate) confirm_patience: Duration,
     /// What goes on beside the rounds.
     pub(crate) warm_ups: WarmUps,
+    pub(crate) webhooks: Webhooks,
     /// What kept it, by rollout, from doing what was decided.
     pub(crate) obstacles: BTreeMap<String, Obstacle>,
     /// Since when gateways have other endpoints than those that are ready, by rollout and backend.
@@ -68,6 +70,7 @@ impl<S: Site> Driver<S> {
             clock,
             confirm_patience: CONFIRM_PATIENCE,
             warm_ups: WarmUps::default(),
+            webhooks: Webhooks::default(),
             obstacles: BTreeMap::new(),
             outdated: BTreeMap::new(),
             nudged: None,
@@ -91,6 +94,7 @@ impl<S: Site> Driver<S> {
     pub async fn round(&mut self) -> Round {
         self.now = (self.clock)();
         self.warm_ups.collect(self.now);
+        self.webhooks.collect(self.now);
         let mut round = Round { pause: IDLE, ..Round::default() };
         let mut view = match self.site.look(self.now, &mut round).await {
             Look::Seen(view) => view,
@@ -137,6 +141,11 @@ impl<S: Site> Driver<S> {
                 }
                 Outcome::Goes(_) if one.changes_workloads() && !may_change => {}
                 Outcome::Goes(decision) => {
+                    let questions = decision.actions.iter().filter_map(|action| match action {
+                        Action::Ask(question) => Some(question),
+                        _ => None,
+                    });
+                    self.webhooks.ask(&one.rollout.key(), questions, &self.outbound);
                     let failed = self.warm_up(one, &decision.actions);
                     let done = self.site.act(view, &one.rollout, &decision.actions).await;
                     if done.changed {
@@ -148,7 +157,9 @@ impl<S: Site> Driver<S> {
                 }
             }
         }
-        self.warm_ups.keep(&present, view.is_whole());
+        let is_whole = view.is_whole();
+        self.warm_ups.keep(&present, is_whole);
+        self.webhooks.keep(|rollout| present.contains_key(rollout) || !is_whole);
     }
 
     /// What happened is told last: nothing waits for who hears of it.
@@ -198,7 +209,7 @@ impl<S: Site> Driver<S> {
         };
         let wanted = actions.iter().filter_map(|action| match action {
             Action::WarmUp { backend } => Some(*backend),
-            Action::Deploy { .. } | Action::Scale { .. } | Action::Remove { .. } => None,
+            Action::Deploy { .. } | Action::Scale { .. } | Action::Ask(_) | Action::Remove { .. } => None,
         });
         let endpoints = wanted.flat_map(|backend| {
             let ready = &BackendView::of(&one.backends, backend).ready;
@@ -225,7 +236,8 @@ impl<S: Site> Driver<S> {
                 },
             },
         };
-        decided.iter().map(pause).min().unwrap_or(IDLE)
+        let webhook = |one: &Decided<S::Rollout>| self.webhooks.pause(&one.rollout.key(), WAITING);
+        decided.iter().map(|one| webhook(one).unwrap_or(IDLE).min(pause(one))).min().unwrap_or(IDLE)
     }
 }
 
@@ -242,7 +254,7 @@ impl<R: Subject> Decided<R> {
     /// What follows from the decision makes, changes or removes a workload.
     fn changes_workloads(&self) -> bool {
         let Outcome::Goes(decision) = &self.outcome else { return false };
-        self.stored && decision.actions.iter().any(|action| !matches!(action, Action::WarmUp { .. }))
+        self.stored && decision.actions.iter().any(|action| !matches!(action, Action::WarmUp { .. } | Action::Ask(_)))
     }
 
     fn decided_weights(&self) -> Option<Weights> {

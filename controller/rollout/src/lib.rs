@@ -101,8 +101,10 @@ pub use gateway_report::{
 pub use governed::{Fitted, Governed, fit, hold, keep_published};
 pub use hosts::{ServiceName, full_host, subset_labels};
 pub use identity::{Evidence, Fingerprint, Identity, KnownRun, REVISION_LABEL, identify};
-pub use machine::{Action, Decision, Departure, Event, Severity, decide, depart};
-pub use observation::{BackendObservation, GatewayObservation, Load, Observation, Obstacle, Published, Rejection};
+pub use machine::{Action, Decision, Departure, Event, Question, Severity, decide, depart};
+pub use observation::{
+    BackendObservation, GatewayObservation, Load, Observation, Obstacle, Published, Rejection, Reply,
+};
 pub use registry::{
     EndpointsBy, PortFacts, Registry, ServiceFacts, Twin, TwinPort, is_generated, registry, services_named,
 };
@@ -112,7 +114,7 @@ pub use resource::{
     FieldError, InvalidRollout, KIND, Leave, Mode, ModelRollout, NamedRevision, ObjectMetadata, OnBackendLoss,
     OnDrainDeadline, OnFailure, Phase, Plan, Requirement, RequirementSpec, RequirementState, RequirementStatus,
     RollbackReason, RollbackStatus, RolloutSpec, RolloutStatus, RouteRef, Step, Transition, WaitReason, Waiting,
-    WarmUp, Workload,
+    WarmUp, Webhook, Workload,
 };
 pub use stage::{NotRising, Percent, STAGE_TABLE, Stage, StagePlan, StageRow, Target, UnknownStage, UnknownTarget};
 pub use timestamp::{InvalidTimestamp, Timestamp};

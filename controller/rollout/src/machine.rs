@@ -22,9 +22,12 @@ pub use depart::{Departure, depart};
 
 use crate::observation::Observation;
 use crate::render::RouteSelectionError;
-use crate::resource::{ModelRollout, Plan, RolloutSpec, RolloutStatus, Transition, WaitReason, Waiting, Workload};
+use crate::resource::{
+    ModelRollout, Plan, RolloutSpec, RolloutStatus, Transition, WaitReason, Waiting, Webhook, Workload,
+};
 use crate::stage::{Stage, Target};
 use crate::weights::{Availability, Backend, Weights, in_effect};
+use serde_json::Value;
 
 /// What follows from an observation. A driver first writes the status, then publishes the weights, then does the actions
 /// in their order; it may crash anywhere between. The status comes first because others act on it: what it calls safe to
@@ -71,11 +74,24 @@ pub enum Action {
         /// How many.
         replicas: u32,
     },
+    /// Ask a webhook, and report what it answers. One that is asked already is not asked twice.
+    Ask(Question),
     /// Managed: remove the backend. It has no weight at any gateway and no requests in flight.
     Remove {
         /// Which.
         backend: Backend,
     },
+}
+
+/// A question to a webhook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// Tells it from that of another stage, attempt or revision: an answer that comes late counts for nothing else.
+    pub id: String,
+    /// Whom to ask.
+    pub webhook: Webhook,
+    /// What to send.
+    pub body: Value,
 }
 
 /// Something that people should hear of.

@@ -5,6 +5,7 @@ use crate::identity::Fingerprint;
 use crate::render::RouteSelectionError;
 use crate::timestamp::Timestamp;
 use crate::weights::{Backend, Weights};
+use std::collections::BTreeMap;
 
 /// Everything that a decision depends on, besides the rollout itself.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +27,22 @@ pub struct Observation {
     pub template_revision: Option<String>,
     /// What kept the driver, the last time, from doing what was decided.
     pub obstacle: Option<Obstacle>,
+    /// What webhooks answered last, by the question's id.
+    pub replies: BTreeMap<String, Reply>,
+}
+
+/// What a webhook answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// With a status code, and a text in one line.
+    Answer {
+        /// The code.
+        status: u16,
+        /// The text; empty if there was none.
+        text: String,
+    },
+    /// Nothing, and why.
+    None(String),
 }
 
 /// What keeps a driver from doing what was decided, such as a missing right.

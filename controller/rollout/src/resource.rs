@@ -7,7 +7,7 @@ mod status;
 
 pub use plan::{FieldError, InvalidRollout, Leave, Plan};
 pub(crate) use requirement::duration;
-pub use requirement::{ApprovalRequirement, Requirement, RequirementSpec};
+pub use requirement::{ApprovalRequirement, Requirement, RequirementSpec, Webhook};
 pub use status::{
     Candidate, Condition, ConditionStatus, ConditionType, NamedRevision, Phase, RequirementState, RequirementStatus,
     RollbackReason, RollbackStatus, RolloutStatus, Transition, WaitReason, Waiting,

@@ -83,5 +83,6 @@ pub(crate) fn observation(green: u32, blue: u32) -> Observation {
         gateways: vec![gateway(0, weights), gateway(1, weights)],
         template_revision: None,
         obstacle: None,
+        replies: std::collections::BTreeMap::new(),
     }
 }

@@ -42,6 +42,11 @@ fn limits() -> Vec<(&'static str, Value)> {
             "spec.steps[].require[].pause",
             json!({"pattern": "^([0-9]+h)?([0-9]+m)?([0-9]+s)?$", "minLength": 2, "maxLength": 32}),
         ),
+        ("spec.steps[].require[].webhook.url", json!({"pattern": "^https?://[^/@\\s]+(/\\S*)?$", "maxLength": 2048})),
+        ("spec.steps[].require[].webhook.timeoutSeconds", json!({"minimum": 1, "maximum": 300})),
+        ("spec.steps[].require[].webhook.intervalSeconds", json!({"minimum": 1, "maximum": 86_400})),
+        ("spec.steps[].require[].webhook.caBundle", json!({"maxLength": 65_536})),
+        ("spec.steps[].require[].webhook.metadata", json!({"x-kubernetes-preserve-unknown-fields": true})),
         // They are kept as they are, so that an object that was written for them says so.
         ("spec.stages", json!({"maxItems": 99})),
         ("spec.gates", json!({"maxItems": 102})),

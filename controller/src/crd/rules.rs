@@ -68,8 +68,8 @@ fn plan() -> [Rule; 6] {
         ),
         value(
             "spec.steps[].require[]",
-            "has(self.approval) != has(self.pause)",
-            "write exactly one of approval and pause",
+            "[has(self.approval), has(self.pause), has(self.webhook)].exists_one(is_there, is_there)",
+            "write exactly one of approval, pause and webhook",
             "",
         ),
         value("spec.warmUp", "self.path.startsWith('/')", "must start with /", ".path"),

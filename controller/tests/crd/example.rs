@@ -4,7 +4,7 @@ use super::validator;
 use serde_json::{Map, Value, json};
 
 /// Texts for the patterns that there are.
-const TEXTS: [&str; 3] = ["Blue_50", "10m", "v2"];
+const TEXTS: [&str; 4] = ["Blue_50", "10m", "https://a.example/allow", "v2"];
 
 /// Which value to make.
 #[derive(Clone, Copy, Debug)]

@@ -9,7 +9,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use tokio::sync::oneshot;
-use turnout_driver::outbound::{Answer, Call, Outbound, OutboundError};
+use turnout_driver::outbound::{Answer, Call, Outbound, OutboundError, Post, Posting};
 
 /// A request on its way.
 #[derive(Debug)]
@@ -98,5 +98,10 @@ impl Outbound for Wire {
         let (reply, answer) = oneshot::channel();
         self.post(Letter::Pod { call, reply });
         Box::pin(async move { answer.await.unwrap_or_else(|_| Err(OutboundError::Connect(address, lost()))) })
+    }
+
+    /// A server of the user's is neither in the cluster nor in its network.
+    fn post(&self, _: Post) -> Posting<'_> {
+        Box::pin(async { Ok(Answer { status: 200, body: Bytes::new() }) })
     }
 }

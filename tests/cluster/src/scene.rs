@@ -185,6 +185,15 @@ impl<'cluster> Scene<'cluster> {
         command.output().context("cannot run turnout")
     }
 
+    /// The same, which ends with this code.
+    pub fn turnout_ends_with(&self, code: i32, arguments: &[&str]) -> Result<String> {
+        let ran = self.run_turnout(arguments)?;
+        let printed = String::from_utf8_lossy(&ran.stdout).into_owned();
+        let complaint = String::from_utf8_lossy(&ran.stderr);
+        ensure!(ran.status.code() == Some(code), "{arguments:?} ended with {}: {printed}{complaint}", ran.status);
+        Ok(printed)
+    }
+
     /// Begins the rollout of a revision, and returns when it is at its first stage.
     pub fn start(&self, revision: &str) -> Result<()> {
         self.turnout(&["rollout", "start", ROLLOUT, "--revision", revision, "--wait", "--timeout", PATIENCE]).map(drop)

@@ -1,12 +1,17 @@
 //! How what a stage requires stands: each requirement is a pure function of the rollout, of what was observed, and of what
 //! the status keeps.
 
-use super::{Draft, Severity};
+use super::{Action, Draft, Question, Severity};
+use crate::observation::Reply;
 use crate::resource::{
-    Approval, Leave, OnFailure, Plan, Requirement, RequirementState, RequirementStatus, WaitReason, duration,
+    Approval, Leave, OnFailure, Plan, Requirement, RequirementState, RequirementStatus, WaitReason, Webhook, duration,
 };
 use crate::stage::{Stage, Target};
 use crate::timestamp::Timestamp;
+use serde_json::json;
+
+/// How a requirement stands that somebody skipped.
+const SKIPPED: &str = "skipped";
 
 impl Draft<'_> {
     /// Says in the status how each requirement of the stage stands.
@@ -23,8 +28,12 @@ impl Draft<'_> {
 
     fn stand(&self, one: &Requirement, required: &[Requirement], stage: Stage) -> RequirementStatus {
         let approval = self.approval(stage);
+        let digest = match one {
+            Requirement::Webhook(webhook) => Some(webhook.digest()),
+            Requirement::Approval | Requirement::Pause { .. } => None,
+        };
         let (state, message) = if approval.is_some_and(|approval| approval.skip_requirements) {
-            (RequirementState::Open, "skipped".to_owned())
+            (RequirementState::Open, SKIPPED.to_owned())
         } else {
             match one {
                 Requirement::Approval if approval.is_some() => (RequirementState::Open, "approved".to_owned()),
@@ -36,9 +45,75 @@ impl Draft<'_> {
                     (RequirementState::Open, "ended by a promotion".to_owned())
                 }
                 Requirement::Pause { seconds } => self.pause(*seconds, stage),
+                Requirement::Webhook(webhook) => self.answer(webhook, stage),
             }
         };
-        RequirementStatus { requirement: one.to_string(), state, message }
+        RequirementStatus { requirement: one.to_string(), digest, state, message }
+    }
+
+    /// What decided it once is kept, so that nobody who leads later has to ask again.
+    fn answer(&self, webhook: &Webhook, stage: Stage) -> (RequirementState, String) {
+        let digest = Some(webhook.digest());
+        let is_same_stay = self.is_same_place() && self.before.stage_since == self.status.stage_since;
+        let kept = self.before.requirements.iter().filter(|_| is_same_stay).find(|one| one.digest == digest);
+        if let Some(kept) = kept.filter(|one| one.state != RequirementState::Waiting && one.message != SKIPPED) {
+            return (kept.state, kept.message.clone());
+        }
+        let place = webhook.place();
+        let Some(reply) = self.observed.replies.get(&self.question_id(webhook, stage)) else {
+            return (RequirementState::Waiting, format!("asking {place}"));
+        };
+        let (status, text) = match reply {
+            Reply::None(why) => return (RequirementState::Waiting, format!("no answer from {place}: {why}")),
+            Reply::Answer { status, text } => (*status, text),
+        };
+        let said = if text.is_empty() { String::new() } else { format!(": {text}") };
+        match status {
+            202 => (RequirementState::Waiting, format!("{place} says to wait (202){said}")),
+            200..=299 => (RequirementState::Open, format!("{place} allows it ({status}){said}")),
+            400..=499 if !matches!(status, 408 | 425 | 429) => {
+                (RequirementState::Failed, format!("{place} refuses it ({status}){said}"))
+            }
+            _ => (RequirementState::Waiting, format!("{place} answers {status}, 200 is wanted{said}")),
+        }
+    }
+
+    fn question_id(&self, webhook: &Webhook, stage: Stage) -> String {
+        let (revision, attempt) =
+            self.status.candidate.as_ref().map_or(("", 0), |it| (it.revision.as_str(), it.attempt));
+        let since = self.status.stage_since.map(|since| since.to_string()).unwrap_or_default();
+        format!("{} {revision} {attempt} {stage} {since}", webhook.digest())
+    }
+
+    /// The fields that Flagger sends to its confirmations, and where the rollout is.
+    fn question(&self, webhook: &Webhook, stage: Stage) -> Question {
+        let status = &self.status;
+        let candidate = status.candidate.as_ref();
+        let revision = candidate.map(|candidate| &candidate.revision);
+        let body = json!({
+            "name": self.rollout.metadata.name,
+            "namespace": self.rollout.metadata.namespace,
+            "phase": "Holding",
+            "checksum": revision,
+            "metadata": webhook.metadata,
+            "revision": revision,
+            "attempt": candidate.map(|candidate| candidate.attempt),
+            "stableRevision": status.stable_revision,
+            "stage": stage,
+            "stageSince": status.stage_since,
+            "weights": self.weights(),
+        });
+        Question { id: self.question_id(webhook, stage), webhook: webhook.clone(), body }
+    }
+
+    fn ask_those_that_wait(&mut self, required: &[Requirement], stage: Stage) {
+        let is_waiting = |one: &RequirementStatus| one.state == RequirementState::Waiting;
+        let waiting: Vec<bool> = self.status.requirements.iter().map(is_waiting).collect();
+        for (one, is_waiting) in required.iter().zip(waiting) {
+            if let (Requirement::Webhook(webhook), true) = (one, is_waiting) {
+                self.actions.push(Action::Ask(self.question(webhook, stage)));
+            }
+        }
     }
 
     fn pause(&self, seconds: u64, stage: Stage) -> (RequirementState, String) {
@@ -53,13 +128,13 @@ impl Draft<'_> {
 
     /// Whether the stage may be left, as far as people and the spec have a say. The target lies behind it, or is not set.
     pub(super) fn may_leave(&mut self, plan: &Plan, stage: Stage, target: Option<Target>) -> bool {
-        if plan.leave(stage) == Leave::WhenPromoted {
+        let Leave::When(required) = plan.leave(stage) else {
             let is_asked = target.is_some() || self.approval(stage).is_some();
             if !is_asked {
                 self.wait_for(WaitReason::Promotion, "promote to go on");
             }
             return is_asked;
-        }
+        };
         let texts = |state: RequirementState| {
             let those = self.status.requirements.iter().filter(|one| one.state == state);
             those.map(|one| one.message.clone()).collect::<Vec<_>>().join("; ")
@@ -68,6 +143,7 @@ impl Draft<'_> {
         if !failed.is_empty() {
             self.wait_for(WaitReason::Failure, &failed);
         } else if !waiting.is_empty() {
+            self.ask_those_that_wait(required, stage);
             self.wait_for(WaitReason::Requirements, &waiting);
         }
         failed.is_empty() && waiting.is_empty()
@@ -94,7 +170,7 @@ impl Draft<'_> {
         let Leave::When(required) = plan.leave(stage) else { return None };
         let ends = required.iter().filter_map(|one| match one {
             Requirement::Pause { seconds } => Some(since.plus(*seconds)),
-            Requirement::Approval => None,
+            Requirement::Approval | Requirement::Webhook(_) => None,
         });
         ends.filter(|end| *end > self.observed.now).min()
     }

@@ -180,7 +180,9 @@ impl Problems {
             for (index, one) in listed.iter().enumerate() {
                 let path = format!("{path}[{index}]");
                 match one.check() {
-                    Ok(one) if checked.contains(&one) => self.add(path, format!("{one} is required already")),
+                    Ok(one) if checked.iter().any(|other| other.to_string() == one.to_string()) => {
+                        self.add(path, format!("{one} is required already"));
+                    }
                     Ok(one) => checked.push(one),
                     Err((below, message)) => self.add(format!("{path}{below}"), message),
                 }
@@ -244,14 +246,30 @@ mod tests {
             required(
                 json!([{}, {"approval": {}, "pause": "1m"}, {"pause": "10"}, {"pause": "9000h"}, {"pause": "1m"}]),
             ),
-            "spec.steps[0].require[0]: write exactly one of approval and pause; \
-             spec.steps[0].require[1]: write exactly one of approval and pause; \
+            "spec.steps[0].require[0]: write exactly one of approval, pause and webhook; \
+             spec.steps[0].require[1]: write exactly one of approval, pause and webhook; \
              spec.steps[0].require[2].pause: `10` is no duration: write 90s, 10m or 1h30m; \
              spec.steps[0].require[3].pause: `9000h` is longer than a year",
         );
         check(
             required(json!([{"pause": "60s"}, {"pause": "1m"}])),
             "spec.steps[0].require[1]: pause 1m is required already",
+        );
+        for url in ["ftp://a/b", "/allow", "https://", "https://user:pass@a/", "a b"] {
+            let place = "spec.steps[0].require[0].webhook.url";
+            let message = format!("{place}: `{url}` cannot be used: write https://HOST/PATH, without a user");
+            check(required(json!([{"webhook": {"url": url}}])), &message);
+        }
+        check(
+            required(
+                json!([{"webhook": {"url": "http://a", "timeoutSeconds": 0}}, {"webhook": {"url": "http://b", "intervalSeconds": 0}}]),
+            ),
+            "spec.steps[0].require[0].webhook.timeoutSeconds: must be at least 1; \
+             spec.steps[0].require[1].webhook.intervalSeconds: must be at least 1",
+        );
+        check(
+            required(json!([{"webhook": {"url": "https://a/?x=1"}}, {"webhook": {"url": "https://a/?x=2"}}])),
+            "spec.steps[0].require[1]: webhook https://a/ is required already",
         );
         check(
             json!({"steps": [{"stage": "Green_100", "require": []}]}),

@@ -1,7 +1,9 @@
 //! What a step requires before it is left: as it is written, and as it was checked.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use std::fmt;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 /// More than this is taken for a typing error.
 const LONGEST_PAUSE_SECONDS: u64 = 365 * 86_400;
@@ -17,6 +19,9 @@ pub struct RequirementSpec {
     /// That so much time has passed since the stage was reached, as `90s`, `10m` or `1h30m`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pause: Option<String>,
+    /// That a server of yours allows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<Webhook>,
 }
 
 /// That somebody promotes; it has no fields yet.
@@ -24,6 +29,32 @@ pub struct RequirementSpec {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ApprovalRequirement {}
+
+/// A server that is asked by a POST with the rollout's state as JSON: 200 allows it, 202 says to wait, any other 4xx but
+/// 408, 425 and 429 refuses it; on everything else it is asked again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Webhook {
+    /// Where it listens, as `https://pipelines.example.com/allow`.
+    pub url: String,
+    /// How long an answer may take, in seconds.
+    #[serde(default = "default_seconds")]
+    pub timeout_seconds: u32,
+    /// How long after an answer that does not decide it the next one is asked for, in seconds.
+    #[serde(default = "default_seconds")]
+    pub interval_seconds: u32,
+    /// The certificates in PEM of the authority that signs the server's; the public authorities' if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_bundle: Option<String>,
+    /// Sent along as `metadata`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<Map<String, Value>>,
+}
+
+fn default_seconds() -> u32 {
+    10
+}
 
 /// One requirement that was checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,19 +66,53 @@ pub enum Requirement {
         /// How many.
         seconds: u64,
     },
+    /// A server allows it.
+    Webhook(Webhook),
+}
+
+impl Webhook {
+    /// The URL without its query, which may hold a secret.
+    pub fn place(&self) -> &str {
+        self.url.split(['?', '#']).next().unwrap_or_default()
+    }
+
+    /// Tells one from another that is asked differently. Not for longer than it is asked.
+    pub(crate) fn digest(&self) -> String {
+        let mut hasher = DefaultHasher::new();
+        (&self.url, &self.ca_bundle, self.metadata.clone().map(|it| Value::Object(it).to_string())).hash(&mut hasher);
+        format!("{:016x}", hasher.finish())
+    }
+
+    fn check(&self) -> Result<(), (&'static str, String)> {
+        let is_known = |url: &http::Uri| matches!(url.scheme_str(), Some("http" | "https"));
+        let url = self.url.parse::<http::Uri>().ok().filter(|url| is_known(url) && url.host().is_some());
+        let has_user = url.as_ref().and_then(http::Uri::authority).is_some_and(|it| it.as_str().contains('@'));
+        if url.is_none() || has_user {
+            let message = format!("`{}` cannot be used: write https://HOST/PATH, without a user", self.place());
+            return Err((".webhook.url", message));
+        }
+        match (self.timeout_seconds, self.interval_seconds) {
+            (0, _) => Err((".webhook.timeoutSeconds", "must be at least 1".to_owned())),
+            (_, 0) => Err((".webhook.intervalSeconds", "must be at least 1".to_owned())),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl RequirementSpec {
     /// Checks it; says the field that is wrong, below the requirement, and what to write.
     pub(super) fn check(&self) -> Result<Requirement, (&'static str, String)> {
         match self {
-            Self { approval: Some(_), pause: None } => Ok(Requirement::Approval),
-            Self { approval: None, pause: Some(pause) } => match seconds_of(pause) {
+            Self { approval: Some(_), pause: None, webhook: None } => Ok(Requirement::Approval),
+            Self { approval: None, pause: None, webhook: Some(webhook) } => {
+                webhook.check().map(|()| Requirement::Webhook(webhook.clone()))
+            }
+            Self { approval: None, pause: Some(pause), webhook: None } => match seconds_of(pause) {
                 Some(seconds) if seconds <= LONGEST_PAUSE_SECONDS => Ok(Requirement::Pause { seconds }),
                 Some(_) => Err((".pause", format!("`{pause}` is longer than a year"))),
                 None => Err((".pause", format!("`{pause}` is no duration: write 90s, 10m or 1h30m"))),
             },
-            _ => Err(("", "write exactly one of approval and pause".to_owned())),
+            _ => Err(("", "write exactly one of approval, pause and webhook".to_owned())),
         }
     }
 }
@@ -57,6 +122,7 @@ impl fmt::Display for Requirement {
         match self {
             Self::Approval => f.write_str("approval"),
             Self::Pause { seconds } => write!(f, "pause {}", duration(*seconds)),
+            Self::Webhook(webhook) => write!(f, "webhook {}", webhook.place()),
         }
     }
 }

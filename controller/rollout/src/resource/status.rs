@@ -255,6 +255,9 @@ pub enum WaitReason {
 pub struct RequirementStatus {
     /// Which, as `approval` or `pause 10m`.
     pub requirement: String,
+    /// Of a webhook: how it was asked. When that changes it is asked anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
     /// How it stands.
     pub state: RequirementState,
     /// Why, in one line.

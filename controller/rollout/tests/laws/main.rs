@@ -31,6 +31,7 @@ fn beginning() -> impl Strategy<Value = Beginning> {
         2 => Just(json!([{"approval": {}}])),
         2 => (1u64..90).prop_map(|seconds| json!([{"pause": format!("{seconds}s")}])),
         1 => (1u64..90).prop_map(|seconds| json!([{"pause": format!("{seconds}s")}, {"approval": {}}])),
+        3 => Just(json!([{"webhook": {"url": "https://a/allow"}}])),
     ];
     let required = vec(option::weighted(0.8, require), 4);
     (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), required, option::weighted(0.8, 0u8..3)).prop_map(
@@ -42,6 +43,7 @@ fn beginning() -> impl Strategy<Value = Beginning> {
                 "revision": "v1",
                 "workload": if managed { "Managed" } else { "External" },
                 "onBackendLoss": if rollback { "Rollback" } else { "Hold" },
+                "onFailure": if rollback { "Rollback" } else { "Hold" },
             });
             if warm_up {
                 spec["warmUp"] = json!({"path": "/score"});
@@ -104,6 +106,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         2 => target().prop_map(Happening::Retarget),
         2 => prop::bool::weighted(0.3).prop_map(Happening::Pause),
         1 => Just(Happening::RollBack),
+        8 => prop_oneof![2 => Just(200u16), 1 => Just(202), 3 => Just(403), 1 => Just(503)].prop_map(Happening::WebhookSays),
         2 => (0u8..4).prop_map(Happening::Start),
         1 => option::weighted(0.8, 0u8..4).prop_map(Happening::Revision),
         1 => Just(Happening::Attempt),
@@ -143,6 +146,8 @@ fn live_many(seed: u64, histories: u32) -> Seen {
         total.crashes += seen.crashes;
         total.approvals += seen.approvals;
         total.promotions += seen.promotions;
+        total.webhooks += seen.webhooks;
+        total.refusals += seen.refusals;
         total.pauses += seen.pauses;
         total.automatic_rollbacks += seen.automatic_rollbacks;
         total.superseded += seen.superseded;
@@ -167,6 +172,8 @@ fn no_history_breaks_a_law_and_every_history_arrives() {
         ("crashes", seen.crashes),
         ("approvals", seen.approvals),
         ("promotions", seen.promotions),
+        ("webhooks", seen.webhooks),
+        ("refusals of webhooks", seen.refusals),
         ("pauses", seen.pauses),
         ("automatic rollbacks", seen.automatic_rollbacks),
         ("superseded rollouts", seen.superseded),

@@ -2,11 +2,11 @@
 //! pipeline, users, and a driver that crashes between any two of its steps. It is told what happens next and checks the
 //! laws where they count: at the gateways.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use turnout_rollout::{
     Action, Backend, BackendObservation, Candidate, Decision, GatewayObservation, Leave, Load, ModelRollout,
-    Observation, Plan, Published, Rejection, Requirement, RolloutStatus, Stage, Step, Target, Timestamp, WaitReason,
-    Weights, Workload, decide,
+    Observation, Plan, Published, Rejection, Reply, Requirement, RolloutStatus, Stage, Step, Target, Timestamp,
+    WaitReason, Weights, Workload, decide,
 };
 
 /// What may happen to the world.
@@ -45,6 +45,8 @@ pub(crate) enum Happening {
     Revision(Option<u8>),
     Attempt,
     Steps(Vec<&'static str>),
+    /// From now on it answers with this code.
+    WebhookSays(u16),
 }
 
 /// What the pods of a backend do.
@@ -83,6 +85,8 @@ pub(crate) struct Seen {
     pub(crate) crashes: u64,
     pub(crate) approvals: u64,
     pub(crate) promotions: u64,
+    pub(crate) webhooks: u64,
+    pub(crate) refusals: u64,
     pub(crate) pauses: u64,
     pub(crate) automatic_rollbacks: u64,
     pub(crate) superseded: u64,
@@ -103,6 +107,10 @@ pub(crate) struct World {
     /// What people approved, ever.
     approvals: HashSet<(String, u32, String)>,
     reached_at: u64,
+    webhook_says: u16,
+    replies: BTreeMap<String, Reply>,
+    /// What the webhook allowed, ever.
+    allowed: HashSet<(String, u32, String)>,
     pub(crate) seen: Seen,
 }
 
@@ -137,6 +145,9 @@ impl World {
             drifted: false,
             approvals: HashSet::new(),
             reached_at: 1_000_000,
+            webhook_says: 200,
+            replies: BTreeMap::new(),
+            allowed: HashSet::new(),
             seen: Seen::default(),
         };
         world.pods[0] = Pods { revision: green.map(revision_name), ready: green.is_some(), warmed: false };
@@ -160,7 +171,8 @@ impl World {
             | Happening::Start(_)
             | Happening::Revision(_)
             | Happening::Attempt
-            | Happening::Steps(_) => self.somebody_steers(happening),
+            | Happening::Steps(_)
+            | Happening::WebhookSays(_) => self.somebody_steers(happening),
             Happening::PodsDie(backend) => self.set_ready(*backend, false),
             Happening::PodsStart(backend) => self.set_ready(*backend, true),
             Happening::SecondsPass(seconds) => self.now += seconds,
@@ -273,6 +285,7 @@ impl World {
             gateways,
             template_revision: None,
             obstacle: None,
+            replies: self.replies.clone(),
         }
     }
 
@@ -379,6 +392,16 @@ impl World {
                 self.deploy(*backend, revision);
             }
             Action::Scale { .. } => {}
+            Action::Ask(question) => {
+                let status = self.webhook_says;
+                self.replies.insert(question.id.clone(), Reply::Answer { status, text: String::new() });
+                if status == 200 {
+                    let candidate = self.rollout.status.candidate.clone().ok_or("a question without a candidate")?;
+                    let stage = question.body["stage"].as_str().unwrap_or_default().to_owned();
+                    self.allowed.insert((candidate.revision, candidate.attempt, stage));
+                }
+                self.seen.refusals += u64::from(status == 403);
+            }
             Action::Remove { backend } => {
                 self.check_idle(*backend, true)?;
                 law(self.pods[index(backend.other())].ready, || {
@@ -493,6 +516,13 @@ impl World {
                     self.seen.approvals += 1;
                     law(is_approved, || format!("{from} is left without an approval"))?;
                 }
+                Requirement::Webhook(_) => {
+                    self.seen.webhooks += 1;
+                    let is_skipped =
+                        self.rollout.spec.approval.as_ref().is_some_and(|it| it.skip_requirements && it.stage == from);
+                    let is_allowed = self.allowed.contains(&key);
+                    law(is_allowed || is_skipped, || format!("{from} is left, and no webhook allowed it"))?;
+                }
                 Requirement::Pause { seconds } => {
                     self.seen.pauses += 1;
                     let waited = self.now - self.reached_at;
@@ -546,6 +576,7 @@ impl World {
             Happening::Revision(number) => rollout.spec.revision = number.map(revision_name),
             Happening::Attempt => rollout.spec.attempt += 1,
             Happening::Steps(stages) => change_steps(rollout, stages),
+            Happening::WebhookSays(status) => self.webhook_says = *status,
             _ => {}
         }
         if let Some(approval) = &self.rollout.spec.approval {
@@ -635,15 +666,20 @@ impl World {
             self.happens(&Happening::PipelineActs)?;
             let waits_for = self.rollout.status.waiting.as_ref().map(|waiting| waiting.reason);
             let is_held = matches!(waits_for, Some(WaitReason::Requirements | WaitReason::Promotion));
-            if is_held && !self.is_at_its_target() {
-                self.happens(&Happening::Promote)?;
+            self.happens(&Happening::WebhookSays(200))?;
+            let reasons = [WaitReason::Requirements, WaitReason::Promotion, WaitReason::Failure];
+            let is_held = waits_for.is_some_and(|reason| reasons.contains(&reason)) && !self.is_at_its_target();
+            match waits_for {
+                Some(WaitReason::Failure) => drop(self.rollout.promote(None, true)),
+                _ if is_held => self.happens(&Happening::Promote)?,
+                _ => {}
             }
             if waits_for == Some(WaitReason::CandidateReady) {
                 self.put_blue_back();
             }
             self.happens(&Happening::SecondsPass(40))?;
             let after = (self.rollout.status.clone(), self.pods.clone(), self.gateways.clone(), self.published.clone());
-            if before == after && (!is_held || self.is_at_its_target()) {
+            if before == after && !is_held {
                 return Ok(round);
             }
         }

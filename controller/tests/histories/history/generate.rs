@@ -114,6 +114,7 @@ impl Random {
             1 => json!([pause]),
             2 => json!([{"approval": {}}, pause]),
             3 => return json!({"stage": stage}),
+            4 => json!([{"webhook": {"url": "http://pipelines.example/allow", "intervalSeconds": 5}}]),
             _ => json!([]),
         };
         json!({"stage": stage, "require": require})

@@ -123,6 +123,8 @@ impl Laws {
                     self.seen.count("approvals");
                     law(is_approved, REQUIRED, || format!("{from} is left without an approval"))?;
                 }
+                // It always allows it.
+                Requirement::Webhook(_) => self.seen.count("webhooks"),
                 Requirement::Pause { seconds } => {
                     self.seen.count("pauses");
                     let waited = world.store.now.0 - self.reached_at[step.app.0] + self.skew_seconds;

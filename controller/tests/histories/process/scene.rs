@@ -25,7 +25,7 @@ use turnout_controller::lease::Leadership;
 use turnout_controller::replica::Replica;
 use turnout_controller::settings::Settings;
 use turnout_controller::telemetry::Telemetry;
-use turnout_driver::outbound::{Answer, Call, Outbound, OutboundError};
+use turnout_driver::outbound::{Answer, Call, Outbound, OutboundError, Post, Posting};
 use turnout_rollout::{RolloutStatus, Timestamp};
 
 /// What becomes of a request to the API server.
@@ -347,5 +347,9 @@ impl Outbound for Pods {
         let is_model = call.address.port() == MODEL_PORT;
         let hangs = self.all.load(Ordering::Relaxed) || (is_model && self.models.load(Ordering::Relaxed));
         if hangs { Box::pin(std::future::pending()) } else { self.wire.send(call) }
+    }
+
+    fn post(&self, post: Post) -> Posting<'_> {
+        Outbound::post(&self.wire, post)
     }
 }

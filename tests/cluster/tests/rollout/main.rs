@@ -14,6 +14,7 @@ mod pins;
 mod renamed;
 mod rights;
 mod stages;
+mod steps;
 mod uninstall;
 mod unlabelled;
 
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
     Suite::new("rollout", options)
         .case("five_stages_lose_no_request", stages::five_stages_lose_no_request)
         .case("a_rollback_from_each_stage_loses_no_request", stages::a_rollback_from_each_stage_loses_no_request)
+        .case("a_pipeline_goes_through_its_steps", steps::a_pipeline_goes_through_its_steps)
         .case("a_promotion_is_confirmed_by_three_gateways", confirm::a_promotion_is_confirmed_by_three_gateways)
         .case("weight_leaves_a_lost_backend_and_returns", loss::weight_leaves_a_lost_backend_and_returns)
         .case("a_lost_backend_rolls_back_where_that_is_wanted", loss::a_lost_backend_rolls_back_where_that_is_wanted)

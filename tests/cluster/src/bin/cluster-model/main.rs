@@ -1,7 +1,7 @@
 //! `cluster-model`: a scoring model in a pod, that answers, waits, and stops being ready as a test tells it to.
 //!
 //! `GET` and `POST /score` answer with the model's name, the pod and the revision; `/ready` is for the readiness probe.
-//! Orders: `/control/ready?value=false`, `/control/delay?value=MS`, `/control/count`, `/control/file?value=PATH`.
+//! Orders: `/control/ready?value=false`, `/control/delay?value=MS`, `/control/status?value=CODE`, `/control/count`, `/control/file?value=PATH`.
 //! On SIGTERM it stops being ready, serves on for a while with `connection: close`, finishes what is in flight and ends.
 
 mod server;

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -31,6 +31,7 @@ struct Shared {
     is_ready: AtomicBool,
     is_stopping: AtomicBool,
     delay_ms: AtomicU64,
+    status: AtomicU16,
     scored: AtomicU64,
 }
 
@@ -48,6 +49,7 @@ impl Model {
             is_ready: AtomicBool::new(true),
             is_stopping: AtomicBool::new(false),
             delay_ms: AtomicU64::new(0),
+            status: AtomicU16::new(200),
             scored: AtomicU64::new(0),
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -95,6 +97,8 @@ async fn score(State(model): State<Model>, _: Bytes) -> Response {
     }
     model.shared.scored.fetch_add(1, Ordering::Relaxed);
     let mut response = (model.shared.headers.clone(), Json(&model.shared.answer)).into_response();
+    let status = model.shared.status.load(Ordering::Relaxed);
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or_default();
     if model.is_stopping() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
@@ -131,6 +135,12 @@ fn obey(model: &Model, order: &str, value: Option<&str>) -> Result<Value, String
             let delay_ms = value.parse().map_err(|_| format!("{value} is no number of milliseconds"))?;
             model.delay_by(delay_ms);
             Ok(json!({ "delay_ms": delay_ms }))
+        }
+        ("status", Some(value)) => {
+            let status = value.parse().ok().filter(|status| StatusCode::from_u16(*status).is_ok());
+            let status = status.ok_or_else(|| format!("{value} is no status"))?;
+            model.shared.status.store(status, Ordering::Relaxed);
+            Ok(json!({ "status": status }))
         }
         ("file", Some(path)) => {
             let text = std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;

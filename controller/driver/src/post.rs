@@ -1,0 +1,126 @@
+//! A POST to a URL that users write: the name is looked up, the certificate checked, and no redirect followed. Each has a
+//! connection of its own, so that a server may move.
+
+use crate::outbound::{Answer, BoxError, Post, exchange};
+use bytes::Bytes;
+use http::{Request, Uri, header};
+use http_body_util::Full;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+/// The longest answer that is read, in bytes.
+const MAX_ANSWER_BYTES: usize = 64 * 1024;
+/// Where the machines of Azure ask their host; what stands there is none of a user's business.
+const AZURE_HOST: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
+
+/// Why a webhook did not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum PostError {
+    /// Within its time.
+    #[error("nothing within {0:?}")]
+    TimedOut(Duration),
+    /// The URL cannot be used.
+    #[error("the URL cannot be used: {0}")]
+    Url(#[source] BoxError),
+    /// Its name leads nowhere.
+    #[error("{0} cannot be looked up: {1}")]
+    Lookup(String, #[source] io::Error),
+    /// Its name leads to addresses that no webhook has.
+    #[error("{0} leads to {1}, which belongs to the machine and is not asked")]
+    OfTheMachine(String, IpAddr),
+    /// No connection.
+    #[error("cannot connect to {0}: {1}")]
+    Connect(SocketAddr, #[source] io::Error),
+    /// The certificates of `caBundle`.
+    #[error("caBundle cannot be used: {0}")]
+    CaBundle(#[source] BoxError),
+    /// No TLS.
+    #[error("no TLS with {0}: {1}")]
+    Tls(String, #[source] io::Error),
+    /// No HTTP.
+    #[error("no HTTP with {0}: {1}")]
+    Http(String, #[source] BoxError),
+}
+
+pub(crate) async fn post(post: Post) -> Result<Answer, PostError> {
+    let url: Uri = post.url.parse().map_err(|error: http::uri::InvalidUri| PostError::Url(error.into()))?;
+    let host = url.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+    let is_tls = url.scheme_str() == Some("https");
+    let port = url.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
+    let request = Request::post(url.path_and_query().map_or("/", |path| path.as_str()))
+        .header(header::HOST, url.authority().map_or(host.as_str(), |authority| authority.as_str()))
+        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::USER_AGENT, concat!("turnout/", env!("CARGO_PKG_VERSION")))
+        .body(Full::new(Bytes::from(post.body)))
+        .map_err(|error| PostError::Url(error.into()))?;
+    let stream = connect(&host, port).await?;
+    let answer = if is_tls {
+        let config = Arc::new(tls(post.ca_bundle.as_deref())?);
+        let name = ServerName::try_from(host.clone()).map_err(|error| PostError::Url(error.into()))?;
+        let stream = TlsConnector::from(config).connect(name, stream).await;
+        exchange(stream.map_err(|error| PostError::Tls(host.clone(), error))?, request, MAX_ANSWER_BYTES).await
+    } else {
+        exchange(stream, request, MAX_ANSWER_BYTES).await
+    };
+    let (head, body) = answer.map_err(|error| PostError::Http(host, error))?.into_parts();
+    let location = head.headers.get(header::LOCATION).filter(|_| head.status.is_redirection());
+    let body = match location.and_then(|location| location.to_str().ok()) {
+        Some(location) => Bytes::from(format!("it leads to {location}, which is not followed: write that URL")),
+        None => body,
+    };
+    Ok(Answer { status: head.status.as_u16(), body })
+}
+
+async fn connect(host: &str, port: u16) -> Result<TcpStream, PostError> {
+    let found = tokio::net::lookup_host((host, port)).await;
+    let found = found.map_err(|error| PostError::Lookup(host.to_owned(), error))?;
+    let mut failure = PostError::Lookup(host.to_owned(), io::ErrorKind::NotFound.into());
+    for address in found {
+        if is_of_the_machine(address.ip()) {
+            failure = PostError::OfTheMachine(host.to_owned(), address.ip());
+            continue;
+        }
+        match TcpStream::connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failure = PostError::Connect(address, error),
+        }
+    }
+    Err(failure)
+}
+
+/// Addresses at which clouds tell a machine its secrets.
+fn is_of_the_machine(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.is_link_local() || address == AZURE_HOST,
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    }
+}
+
+fn tls(ca_bundle: Option<&str>) -> Result<ClientConfig, PostError> {
+    let bad = |error: BoxError| PostError::CaBundle(error);
+    let mut roots = RootCertStore::empty();
+    match ca_bundle {
+        None => {
+            roots.add_parsable_certificates(webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().cloned());
+        }
+        Some(pem) => {
+            for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+                roots.add(certificate.map_err(|error| bad(error.into()))?).map_err(|error| bad(error.into()))?;
+            }
+        }
+    }
+    if roots.is_empty() {
+        return Err(bad("there is no certificate in it".into()));
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let config = config.map_err(|error| PostError::Url(error.into()))?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
+}
