@@ -1,7 +1,8 @@
 //! What every pod keeps to: what Pod Security calls restricted, no right that it does not need, probes that mean
 //! different things, and an end that cuts no request.
 
-use crate::cases::{PodOf, list, no_faults, renderings, text};
+use crate::cases::{PodOf, chart, documents, list, no_faults, renderings, text};
+use crate::helm::Helm;
 use serde_json::{Value, json};
 
 /// Checks every pod of every rendering.
@@ -64,6 +65,19 @@ fn kubernetes_adds_no_variables_of_its_own() {
     check(|pod| {
         ensure(pod.spec["enableServiceLinks"] == false, "gets TURNOUT_... variables for the release's Services")
     });
+}
+
+#[test]
+fn every_pod_goes_to_linux() {
+    check(|pod| ensure(pod.spec["nodeSelector"]["kubernetes.io/os"] == "linux", "may go to a Windows node"));
+    let rendering = crate::cases::rendering("aks");
+    let selector = &rendering.pod("gateway").unwrap().spec["nodeSelector"];
+    assert_eq!(*selector, json!({"agentpool": "ingress", "kubernetes.io/os": "linux"}), "beside the user's own");
+    let Some(helm) = Helm::find("every_pod_goes_to_linux") else { return };
+    let own = "controller.nodeSelector.kubernetes\\.io/os=own";
+    let rendered = helm.template(&chart(), &["--set", own, "--show-only", "templates/controller/deployment.yaml"]);
+    let selector = documents(&rendered.unwrap())[0].pointer("/spec/template/spec/nodeSelector").unwrap().clone();
+    assert_eq!(selector, json!({"kubernetes.io/os": "own"}), "the user's own wins");
 }
 
 #[test]

@@ -17,16 +17,15 @@ capabilities:
   drop: [ALL]
 {{- end -}}
 
-{{/* Takes root and values: those of the gateway or the controller. */}}
+{{/* Takes root and values: those of the gateway or the controller. The images are for Linux alone, and a cluster may have
+     Windows nodes as well. */}}
 {{- define "turnout.placement" -}}
 {{- with .root.Values.imagePullSecrets }}
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .values.nodeSelector }}
 nodeSelector:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
+  {{- toYaml (mergeOverwrite (dict "kubernetes.io/os" "linux") (.values.nodeSelector | default dict)) | nindent 2 }}
 {{- with .values.tolerations }}
 tolerations:
   {{- toYaml . | nindent 2 }}
