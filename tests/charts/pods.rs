@@ -1,7 +1,7 @@
 //! What every pod keeps to: what Pod Security calls restricted, no right that it does not need, probes that mean
 //! different things, and an end that cuts no request.
 
-use crate::cases::{PodOf, chart, documents, list, no_faults, renderings, text};
+use crate::cases::{PodOf, chart, documents, list, no_faults, renderings, text, title};
 use crate::helm::Helm;
 use serde_json::{Value, json};
 
@@ -135,6 +135,21 @@ fn no_pod_goes_before_its_successor_is_ready() {
         for deployment in rendering.of_kind("Deployment") {
             let strategy = json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}});
             assert_eq!(deployment["spec"]["strategy"], strategy, "{}", rendering.case);
+        }
+    }
+}
+
+#[test]
+fn replicas_are_spread_unless_that_is_disabled() {
+    for rendering in renderings() {
+        for deployment in rendering.of_kind("Deployment") {
+            let constraints = list(deployment, "/spec/template/spec/topologySpreadConstraints");
+            let expected = if rendering.case == "bare" { 0 } else { 2 };
+            assert_eq!(constraints.len(), expected, "{}: {}", rendering.case, title(deployment));
+            for constraint in constraints {
+                let own = &deployment["spec"]["selector"]["matchLabels"];
+                assert_eq!(constraint["labelSelector"]["matchLabels"], *own, "{}", rendering.case);
+            }
         }
     }
 }

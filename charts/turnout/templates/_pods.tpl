@@ -39,6 +39,29 @@ priorityClassName: {{ . }}
 {{- end }}
 {{- end -}}
 
+{{/* Takes root, component and spread. */}}
+{{- define "turnout.spread" -}}
+{{- $constraints := list -}}
+{{- range $key, $topology := dict "node" "kubernetes.io/hostname" "zone" "topology.kubernetes.io/zone" -}}
+{{- $when := index $.spread $key -}}
+{{- if ne $when "Disabled" -}}
+{{- $constraints = append $constraints (dict "topology" $topology "when" $when) -}}
+{{- end -}}
+{{- end -}}
+{{- with $constraints }}
+topologySpreadConstraints:
+  {{- range . }}
+  - maxSkew: 1
+    topologyKey: {{ .topology }}
+    whenUnsatisfiable: {{ .when }}
+    labelSelector:
+      matchLabels:
+        {{- include "turnout.selectorLabels" $ | nindent 8 }}
+    matchLabelKeys: [pod-template-hash]
+  {{- end }}
+{{- end }}
+{{- end -}}
+
 {{/* A setting's value as its flag takes it. YAML's numbers come as floats, which print large ones with an exponent. */}}
 {{- define "turnout.flag" -}}
 {{- if kindIs "bool" .value -}}
