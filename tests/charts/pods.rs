@@ -36,6 +36,7 @@ fn every_pod_is_restricted() {
         ensure(list(pod.spec, "/volumes").iter().all(harmless), "mounts more than ConfigMaps and Secrets")?;
         for container in pod.containers() {
             let expected = json!({
+                "runAsNonRoot": true,
                 "allowPrivilegeEscalation": false,
                 "readOnlyRootFilesystem": true,
                 "capabilities": {"drop": ["ALL"]},

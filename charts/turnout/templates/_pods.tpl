@@ -11,6 +11,7 @@ seccompProfile:
 {{- end -}}
 
 {{- define "turnout.containerSecurityContext" -}}
+runAsNonRoot: true
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
 capabilities:
@@ -36,6 +37,18 @@ affinity:
 {{- end }}
 {{- with .values.priorityClassName }}
 priorityClassName: {{ . }}
+{{- end }}
+{{- end -}}
+
+{{/* For a pod that runs once and serves nothing. Takes program. */}}
+{{- define "turnout.probesOfOnce" -}}
+{{- range list "readinessProbe" "livenessProbe" }}
+{{ . }}:
+  exec:
+    command: [/{{ $.program }}, --version]
+  periodSeconds: 10
+  timeoutSeconds: 5
+  failureThreshold: 6
 {{- end }}
 {{- end -}}
 

@@ -12,13 +12,14 @@ const NAMESPACE: &str = "abtesting";
 /// What is rendered for: helm asks no cluster.
 const KUBERNETES: &str = "1.34.0";
 
-/// What the chart renders of the values of its tests, with a server-side dry run. The cluster does not know the kinds of
-/// Prometheus' operator, so these are not rendered.
+/// What the chart renders of the values of its tests, and of those that it comes with, with a server-side dry run. The
+/// cluster does not know the kinds of Prometheus' operator, so these are not rendered.
 pub(crate) fn every_rendering_of_the_chart_is_accepted(cluster: &Cluster) -> Result<()> {
     for namespace in ["turnout-system", NAMESPACE, "forecasting"] {
         cluster.create_namespace(namespace)?;
     }
-    for values in files("tests/charts/values")? {
+    let aks = Path::new(release::chart()?).join("values-aks-automatic.yaml");
+    for values in files("tests/charts/values")?.into_iter().chain([aks]) {
         let name = values.file_stem().unwrap_or_default().to_string_lossy();
         let values = values.to_str().context("a path is text")?;
         let mut words = vec!["template", release::NAME, release::chart()?, "--namespace", "turnout-system"];
