@@ -1,4 +1,4 @@
-{{/* The controller's rights, and why it has each. None reads Secrets; none reaches beyond the namespaces that the values
+{{/* The controller's rights, and why it has each; in the end those of users. None reads Secrets; none reaches beyond the namespaces that the values
      name, but those on ModelRollouts. */}}
 
 {{- define "turnout.rolloutRules" -}}
@@ -112,4 +112,14 @@
 - apiGroups: ["", events.k8s.io]
   resources: [events]
   verbs: [create, patch]
+{{- end -}}
+
+{{/* Takes verbs. Nobody but the controller writes a status. */}}
+{{- define "turnout.userRules" -}}
+- apiGroups: [turnout.dev]
+  resources: [modelrollouts]
+  verbs: {{ .verbs | toJson }}
+- apiGroups: [turnout.dev]
+  resources: [modelrollouts/status]
+  verbs: [get]
 {{- end -}}

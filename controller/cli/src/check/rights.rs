@@ -290,12 +290,14 @@ mod tests {
         Controller::of(serde_json::from_value(deployment).unwrap()).unwrap()
     }
 
-    /// Whether a Role of the namespace, or the ClusterRole, has it.
+    /// Whether a Role of the namespace, or the ClusterRole, has it. Those that are a part of Kubernetes' own are users'.
     fn is_given(objects: &[Value], namespace: &str, right: &Right) -> bool {
         let has = |rule: &Value, field: &str, word: &str| rule[field].as_array().unwrap().iter().any(|it| it == word);
         let is_role = |it: &&Value| match it["kind"].as_str() {
             Some("Role") => it["metadata"]["namespace"] == namespace,
-            kind => kind == Some("ClusterRole"),
+            kind => {
+                kind == Some("ClusterRole") && it["metadata"]["labels"]["app.kubernetes.io/component"] == "controller"
+            }
         };
         let roles = objects.iter().filter(is_role);
         roles.flat_map(|role| role["rules"].as_array().unwrap()).any(|rule| {
