@@ -182,6 +182,19 @@ fn each_value_gives_its_own_rights() {
     check("two-namespaces", &["list services"], &[twins, istio, status, documents, managed, stored]);
 }
 
+/// Whoever makes a rollout there, makes pods by its template.
+#[test]
+fn only_the_listed_namespaces_have_managed_workloads() {
+    let rendering = rendering("two-namespaces");
+    let managed = |role: &&Value| {
+        rights(role)
+            .iter()
+            .any(|right| right.group == "apps" && !allows(right, "apps", "deployments", "get list watch"))
+    };
+    let places = rendering.of_kind("Role").filter(managed).map(|role| text(role, "/metadata/namespace"));
+    assert_eq!(places.collect::<Vec<_>>(), ["forecasting"]);
+}
+
 #[test]
 fn each_governed_namespace_has_a_role_bound_to_the_one_account() {
     let rendering = rendering("two-namespaces");

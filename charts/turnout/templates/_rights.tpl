@@ -54,7 +54,9 @@
 {{ include "turnout.eventRules" . }}
 {{- end -}}
 
+{{/* Takes root and namespace. */}}
 {{- define "turnout.governedRules" -}}
+{{- with .root }}
 {{- if include "turnout.documentsFromObjects" . }}
 - apiGroups: [networking.istio.io]
   resources: [virtualservices, destinationrules, gateways, serviceentries]
@@ -92,7 +94,7 @@
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch]
-{{- if .Values.managedWorkloads.enabled }}
+{{- if has $.namespace .Values.managedWorkloads.namespaces }}
 # Managed workloads: the models' Deployments, and what the stable one was.
 - apiGroups: [apps]
   resources: [deployments]
@@ -106,6 +108,7 @@
   verbs: [get, list, watch]
 {{- end }}
 {{ include "turnout.eventRules" . }}
+{{- end }}
 {{- end -}}
 
 {{- define "turnout.eventRules" -}}
