@@ -15,22 +15,27 @@ pub(crate) const RELEASE: &str = "turnout";
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Case {
     pub(crate) name: &'static str,
-    /// The API server has the Prometheus operator's kinds.
-    pub(crate) has_prometheus: bool,
+    /// What the API server has besides Kubernetes' own.
+    pub(crate) group: Option<&'static str>,
 }
 
-pub(crate) const DEFAULT: Case = Case { name: "default", has_prometheus: false };
+/// Of the Prometheus operator.
+pub(crate) const PROMETHEUS: &str = "monitoring.coreos.com/v1";
+/// Of Azure's managed Prometheus.
+pub(crate) const AZURE_PROMETHEUS: &str = "azmonitoring.coreos.com/v1";
+
+pub(crate) const DEFAULT: Case = Case { name: "default", group: None };
 
 /// The default comes first, since the others are compared with it.
 pub(crate) const CASES: [Case; 8] = [
     DEFAULT,
-    Case { name: "aks", has_prometheus: false },
-    Case { name: "tls", has_prometheus: false },
-    Case { name: "istio-only", has_prometheus: false },
-    Case { name: "managed", has_prometheus: false },
-    Case { name: "two-namespaces", has_prometheus: false },
-    Case { name: "prometheus", has_prometheus: true },
-    Case { name: "bare", has_prometheus: false },
+    Case { name: "aks", group: Some(AZURE_PROMETHEUS) },
+    Case { name: "tls", group: None },
+    Case { name: "istio-only", group: None },
+    Case { name: "managed", group: None },
+    Case { name: "two-namespaces", group: None },
+    Case { name: "prometheus", group: Some(PROMETHEUS) },
+    Case { name: "bare", group: None },
 ];
 
 /// What a chart renders.

@@ -53,9 +53,7 @@ impl Helm {
     pub(crate) fn render(&self, chart: &Path, case: &Case, arguments: &[&str]) -> Result<String, String> {
         let values = case.values();
         let mut all = vec!["--values", values.to_str().unwrap()];
-        if case.has_prometheus {
-            all.extend(["--api-versions", "monitoring.coreos.com/v1"]);
-        }
+        all.extend(case.group.into_iter().flat_map(|group| ["--api-versions", group]));
         all.extend(arguments);
         self.template(chart, &all)
     }

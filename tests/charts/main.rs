@@ -16,5 +16,6 @@ mod names;
 mod pods;
 mod refusals;
 mod rights;
+mod safeguards;
 mod traffic;
 mod values;

@@ -1,7 +1,11 @@
 //! Alerts and monitors: only where the cluster knows their kinds, and only about metrics that there are.
 
-use crate::cases::{Rendering, chart, list, rendering, renderings, root, text};
+use crate::cases::{
+    AZURE_PROMETHEUS, PROMETHEUS, Rendering, chart, documents, list, rendering, renderings, root, text, title,
+};
+use crate::helm::Helm;
 use regex::Regex;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
 
@@ -11,12 +15,57 @@ fn alerts(rendering: &Rendering) -> Vec<(String, String)> {
     rules.map(|rule| (text(rule, "/alert").to_owned(), text(rule, "/expr").to_owned())).collect()
 }
 
+/// The groups of the objects of a kind.
+fn groups<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a str> {
+    objects.iter().filter(|object| object["kind"] == kind).map(|object| text(object, "/apiVersion")).collect()
+}
+
 #[test]
 fn monitors_and_alerts_appear_where_their_kinds_are_known() {
     for rendering in renderings() {
-        let kinds = ["ServiceMonitor", "PrometheusRule"].map(|kind| rendering.of_kind(kind).count());
-        let expected = if rendering.case == "prometheus" { [2, 1] } else { [0, 0] };
-        assert_eq!(kinds, expected, "{}", rendering.case);
+        let found = ["ServiceMonitor", "PrometheusRule"].map(|kind| groups(&rendering.objects, kind));
+        let expected: [&[&str]; 2] = match rendering.case {
+            "prometheus" => [&[PROMETHEUS; 2], &[PROMETHEUS]],
+            "aks" => [&[AZURE_PROMETHEUS; 2], &[]],
+            _ => [&[], &[]],
+        };
+        assert_eq!(found, expected, "{}", rendering.case);
+    }
+    let Some(helm) = Helm::find("monitors_and_alerts_appear_where_their_kinds_are_known") else { return };
+    let both = helm.template(&chart(), &["--api-versions", PROMETHEUS, "--api-versions", AZURE_PROMETHEUS]);
+    let both = documents(&both.unwrap());
+    let expected = [PROMETHEUS, PROMETHEUS, AZURE_PROMETHEUS, AZURE_PROMETHEUS];
+    assert_eq!(groups(&both, "ServiceMonitor"), expected, "a cluster may have both");
+}
+
+/// Azure asks for them in every monitor.
+#[test]
+fn monitors_of_azure_name_its_limits() {
+    let limits = |case: &str| -> Vec<Value> {
+        let rendering = rendering(case);
+        let limits = |monitor: &Value| {
+            json!(
+                ["labelLimit", "labelNameLengthLimit", "labelValueLengthLimit"]
+                    .map(|limit| monitor["spec"][limit].clone())
+            )
+        };
+        rendering.of_kind("ServiceMonitor").map(limits).collect()
+    };
+    assert_eq!(limits("aks"), [json!([63, 511, 1023]), json!([63, 511, 1023])]);
+    assert_eq!(limits("prometheus"), [json!([null, null, null]), json!([null, null, null])]);
+}
+
+/// The default opens the metrics to both: Azure's scrapes from kube-system.
+#[test]
+fn whoever_scrapes_is_let_in() {
+    let rendering = rendering("default");
+    let policies: Vec<&Value> = rendering.of_kind("NetworkPolicy").collect();
+    assert_eq!(policies.len(), 2);
+    for policy in policies {
+        let sources = list(policy, "/spec/ingress").iter().flat_map(|rule| list(rule, "/from"));
+        let namespaces: Vec<&Value> =
+            sources.filter_map(|source| source.pointer("/namespaceSelector/matchExpressions/0/values")).collect();
+        assert_eq!(namespaces, [&json!(["monitoring", "kube-system"])], "{}", title(policy));
     }
 }
 
@@ -66,16 +115,24 @@ fn alerts_ask_for_what_the_monitors_scrape() {
         assert_eq!(named.len(), expression.matches('{').count(), "{alert}: a selector names no job");
         assert!(named.iter().all(|job| jobs.contains(&job.as_str())), "{alert}: {named:?}");
     }
-    for monitor in rendering.of_kind("ServiceMonitor") {
-        let wanted = monitor.pointer("/spec/selector/matchLabels").unwrap().as_object().unwrap();
-        let matching: Vec<_> = rendering
-            .of_kind("Service")
-            .filter(|service| wanted.iter().all(|(key, value)| service["metadata"]["labels"][key] == *value))
-            .collect();
-        assert_eq!(matching.len(), 1, "{}", text(monitor, "/metadata/name"));
-        let port = monitor.pointer("/spec/endpoints/0/port").unwrap();
-        assert!(list(matching[0], "/spec/ports").iter().any(|offered| offered["name"] == *port));
+}
+
+#[test]
+fn a_monitor_finds_one_service_and_its_port() {
+    for rendering in ["prometheus", "aks"].map(rendering) {
+        rendering.of_kind("ServiceMonitor").for_each(|monitor| check_monitor(&rendering, monitor));
     }
+}
+
+fn check_monitor(rendering: &Rendering, monitor: &Value) {
+    let wanted = monitor.pointer("/spec/selector/matchLabels").unwrap().as_object().unwrap();
+    let matching: Vec<_> = rendering
+        .of_kind("Service")
+        .filter(|service| wanted.iter().all(|(key, value)| service["metadata"]["labels"][key] == *value))
+        .collect();
+    assert_eq!(matching.len(), 1, "{}", text(monitor, "/metadata/name"));
+    let port = monitor.pointer("/spec/endpoints/0/port").unwrap();
+    assert!(list(matching[0], "/spec/ports").iter().any(|offered| offered["name"] == *port));
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! What every pod keeps to: what Pod Security calls restricted, no right that it does not need, probes that mean
 //! different things, and an end that cuts no request.
 
-use crate::cases::{PodOf, list, no_faults, renderings, text};
+use crate::cases::{PodOf, chart, documents, list, no_faults, renderings, text, title};
+use crate::helm::Helm;
 use serde_json::{Value, json};
 
 /// Checks every pod of every rendering.
@@ -35,6 +36,7 @@ fn every_pod_is_restricted() {
         ensure(list(pod.spec, "/volumes").iter().all(harmless), "mounts more than ConfigMaps and Secrets")?;
         for container in pod.containers() {
             let expected = json!({
+                "runAsNonRoot": true,
                 "allowPrivilegeEscalation": false,
                 "readOnlyRootFilesystem": true,
                 "capabilities": {"drop": ["ALL"]},
@@ -64,6 +66,19 @@ fn kubernetes_adds_no_variables_of_its_own() {
     check(|pod| {
         ensure(pod.spec["enableServiceLinks"] == false, "gets TURNOUT_... variables for the release's Services")
     });
+}
+
+#[test]
+fn every_pod_goes_to_linux() {
+    check(|pod| ensure(pod.spec["nodeSelector"]["kubernetes.io/os"] == "linux", "may go to a Windows node"));
+    let rendering = crate::cases::rendering("aks");
+    let selector = &rendering.pod("gateway").unwrap().spec["nodeSelector"];
+    assert_eq!(*selector, json!({"agentpool": "ingress", "kubernetes.io/os": "linux"}), "beside the user's own");
+    let Some(helm) = Helm::find("every_pod_goes_to_linux") else { return };
+    let own = "controller.nodeSelector.kubernetes\\.io/os=own";
+    let rendered = helm.template(&chart(), &["--set", own, "--show-only", "templates/controller/deployment.yaml"]);
+    let selector = documents(&rendered.unwrap())[0].pointer("/spec/template/spec/nodeSelector").unwrap().clone();
+    assert_eq!(selector, json!({"kubernetes.io/os": "own"}), "the user's own wins");
 }
 
 #[test]
@@ -121,6 +136,21 @@ fn no_pod_goes_before_its_successor_is_ready() {
         for deployment in rendering.of_kind("Deployment") {
             let strategy = json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}});
             assert_eq!(deployment["spec"]["strategy"], strategy, "{}", rendering.case);
+        }
+    }
+}
+
+#[test]
+fn replicas_are_spread_unless_that_is_disabled() {
+    for rendering in renderings() {
+        for deployment in rendering.of_kind("Deployment") {
+            let constraints = list(deployment, "/spec/template/spec/topologySpreadConstraints");
+            let expected = if rendering.case == "bare" { 0 } else { 2 };
+            assert_eq!(constraints.len(), expected, "{}: {}", rendering.case, title(deployment));
+            for constraint in constraints {
+                let own = &deployment["spec"]["selector"]["matchLabels"];
+                assert_eq!(constraint["labelSelector"]["matchLabels"], *own, "{}", rendering.case);
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::cases::chart;
 use crate::helm::Helm;
 
 /// Values, and what the refusal must name: the place, as the schema's messages or the chart's own have it.
-const BAD_VALUES: [(&str, &str); 45] = [
+const BAD_VALUES: [(&str, &str); 46] = [
     ("gateway.replicas=0", "/gateway/replicas"),
     ("gateway.replicas=two", "/gateway/replicas"),
     ("gateway.enabled=maybe", "/gateway/enabled"),
@@ -40,6 +40,7 @@ const BAD_VALUES: [(&str, &str); 45] = [
     ("controller.logFormat=xml", "/controller/logFormat"),
     ("namespaces={Abtesting}", "/namespaces/0"),
     ("namespaces={a,a}", "/namespaces"),
+    ("managedWorkloads.namespaces={Abtesting}", "/managedWorkloads/namespaces/0"),
     ("documents.source=both", "/documents/source"),
     ("documents.inline.routes=x", "/documents/inline"),
     ("registry=dns", "/registry"),
@@ -53,7 +54,7 @@ const BAD_VALUES: [(&str, &str); 45] = [
 ];
 
 /// Values that are well by themselves and do not fit each other, and what the refusal says.
-const MISFITS: [(&str, &str); 11] = [
+const MISFITS: [(&str, &str); 14] = [
     ("gateway.terminationGracePeriodSeconds=49", "gateway.terminationGracePeriodSeconds: 49 is too short"),
     ("gateway.drain.timeoutSeconds=60,gateway.terminationGracePeriodSeconds=84", "gateway.drain sum up to 85"),
     ("gateway.service.ports[0].targetPort=8443", "gateway.service.ports: targetPort 8443 is taken"),
@@ -67,6 +68,9 @@ const MISFITS: [(&str, &str); 11] = [
     ),
     ("gateway.service.azure.healthProbe.protocol=http", "gateway.service.azure.healthProbe.path"),
     ("gateway.service.azure.internalSubnet=a", "gateway.service.azure.internalSubnet: only an internal"),
+    ("managedWorkloads.enabled=true", "managedWorkloads.namespaces has taken its place"),
+    ("managedWorkloads.enabled=false", "managedWorkloads.namespaces has taken its place"),
+    ("managedWorkloads.namespaces={a},namespaces={b}", "managedWorkloads.namespaces: a is not governed"),
     ("gateway.enabled=false,documents.inline.a\\.yaml=x", "documents.inline: without a gateway"),
 ];
 

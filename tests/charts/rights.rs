@@ -103,7 +103,7 @@ fn no_role_goes_beyond_the_list() {
 #[test]
 fn what_it_may_in_every_namespace_is_to_drive_rollouts_and_nothing_else() {
     for rendering in renderings() {
-        let roles: Vec<&Value> = rendering.of_kind("ClusterRole").collect();
+        let roles: Vec<&Value> = rendering.of_kind("ClusterRole").filter(|role| parts(role).is_empty()).collect();
         let [role] = roles.as_slice() else { panic!("{}: {} of them", rendering.case, roles.len()) };
         let expected: BTreeSet<Right> = EVERYWHERE.iter().flat_map(every).collect();
         assert_eq!(rights(role), expected, "{}", rendering.case);
@@ -113,6 +113,33 @@ fn what_it_may_in_every_namespace_is_to_drive_rollouts_and_nothing_else() {
         let account = rendering.find("ServiceAccount", "-controller").unwrap();
         assert_eq!(text(binding, "/subjects/0/name"), text(account, "/metadata/name"));
         assert_eq!(text(binding, "/subjects/0/namespace"), crate::cases::NAMESPACE);
+    }
+}
+
+/// The roles of Kubernetes' own that comprise this one.
+fn parts(role: &Value) -> Vec<&str> {
+    let labels = role["metadata"]["labels"].as_object().unwrap();
+    let own = "rbac.authorization.k8s.io/aggregate-to-";
+    labels.iter().filter(|(_, value)| *value == "true").filter_map(|(key, _)| key.strip_prefix(own)).collect()
+}
+
+#[test]
+fn users_of_kubernetes_own_roles_have_the_rollouts() {
+    let reads = [("turnout.dev", "modelrollouts", "get list watch"), ("turnout.dev", "modelrollouts/status", "get")];
+    let writes = ("turnout.dev", "modelrollouts", "create update patch delete deletecollection");
+    for rendering in renderings() {
+        let roles: Vec<(Vec<&str>, BTreeSet<Right>)> = rendering
+            .of_kind("ClusterRole")
+            .map(|role| (parts(role), rights(role)))
+            .filter(|(parts, _)| !parts.is_empty())
+            .collect();
+        let view: BTreeSet<Right> = reads.iter().flat_map(every).collect();
+        let edit: BTreeSet<Right> = reads.iter().chain([&writes]).flat_map(every).collect();
+        let mut expected = vec![(vec!["edit", "admin"], edit), (vec!["view"], view)];
+        if rendering.case == "bare" {
+            expected.clear();
+        }
+        assert_eq!(roles, expected, "{}", rendering.case);
     }
 }
 
@@ -153,6 +180,19 @@ fn each_value_gives_its_own_rights() {
     check("managed", &[twins, istio, status, documents, managed, stored], &[]);
     check("istio-only", &[istio, documents, "get virtualservices"], &[twins, status, managed, stored]);
     check("two-namespaces", &["list services"], &[twins, istio, status, documents, managed, stored]);
+}
+
+/// Whoever makes a rollout there, makes pods by its template.
+#[test]
+fn only_the_listed_namespaces_have_managed_workloads() {
+    let rendering = rendering("two-namespaces");
+    let managed = |role: &&Value| {
+        rights(role)
+            .iter()
+            .any(|right| right.group == "apps" && !allows(right, "apps", "deployments", "get list watch"))
+    };
+    let places = rendering.of_kind("Role").filter(managed).map(|role| text(role, "/metadata/namespace"));
+    assert_eq!(places.collect::<Vec<_>>(), ["forecasting"]);
 }
 
 #[test]

@@ -51,6 +51,16 @@ fn selectors_select_one_component_each() {
     }
 }
 
+/// The safeguards of AKS refuse it.
+#[test]
+fn no_two_services_have_one_selector() {
+    for rendering in renderings() {
+        let selectors: Vec<&Value> = rendering.of_kind("Service").map(|service| &service["spec"]["selector"]).collect();
+        let is_alone = |one: &&Value| selectors.iter().filter(|other| *other == one).count() == 1;
+        assert!(selectors.iter().all(is_alone), "{}: {selectors:?}", rendering.case);
+    }
+}
+
 #[test]
 fn the_status_port_is_on_no_service_that_clients_reach() {
     for rendering in renderings() {

@@ -49,6 +49,22 @@
 {{- fail "documents.inline: the documents come from documents.existingConfigMap; put these into it, or leave its name empty" -}}
 {{- end -}}
 {{- end -}}
+
+{{- if hasKey .Values.managedWorkloads "enabled" -}}
+{{- fail "managedWorkloads.enabled: managedWorkloads.namespaces has taken its place; list the governed namespaces there in which the controller may make Deployments" -}}
+{{- end -}}
+{{- range .Values.managedWorkloads.namespaces -}}
+{{- if not (has . (include "turnout.namespaces" $ | fromJsonArray)) -}}
+{{- fail (printf "managedWorkloads.namespaces: %s is not governed by this release; list it in namespaces, too" .) -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* To look for a kind that the API server has not is an error. */ -}}
+{{- if and .Values.crds.istio.install (.Capabilities.APIVersions.Has "gateway.networking.k8s.io/v1/GatewayClass") -}}
+{{- if lookup "gateway.networking.k8s.io/v1" "GatewayClass" "" "approuting-istio" -}}
+{{- fail "crds.istio.install: the cluster has the GatewayClass approuting-istio, and AKS's application routing does not start beside Istio's CRDs; leave them out, and give the documents by a ConfigMap (documents.source=configmap)" -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 
 {{/* From the pod's deletion to the end of its last request, in seconds. */}}

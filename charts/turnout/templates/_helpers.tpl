@@ -51,6 +51,13 @@ app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 
+{{/* The same pods by another label of theirs, for a second Service: some clusters refuse two with one selector. */}}
+{{- define "turnout.metricsSelector" -}}
+app.kubernetes.io/part-of: turnout
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- end -}}
+
 {{- define "turnout.labels" -}}
 {{ include "turnout.selectorLabels" . }}
 app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}

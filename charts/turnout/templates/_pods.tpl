@@ -11,22 +11,22 @@ seccompProfile:
 {{- end -}}
 
 {{- define "turnout.containerSecurityContext" -}}
+runAsNonRoot: true
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
 capabilities:
   drop: [ALL]
 {{- end -}}
 
-{{/* Takes root and values: those of the gateway or the controller. */}}
+{{/* Takes root and values: those of the gateway or the controller. The images are for Linux alone, and a cluster may have
+     Windows nodes as well. */}}
 {{- define "turnout.placement" -}}
 {{- with .root.Values.imagePullSecrets }}
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .values.nodeSelector }}
 nodeSelector:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
+  {{- toYaml (mergeOverwrite (dict "kubernetes.io/os" "linux") (.values.nodeSelector | default dict)) | nindent 2 }}
 {{- with .values.tolerations }}
 tolerations:
   {{- toYaml . | nindent 2 }}
@@ -37,6 +37,41 @@ affinity:
 {{- end }}
 {{- with .values.priorityClassName }}
 priorityClassName: {{ . }}
+{{- end }}
+{{- end -}}
+
+{{/* For a pod that runs once and serves nothing. Takes program. */}}
+{{- define "turnout.probesOfOnce" -}}
+{{- range list "readinessProbe" "livenessProbe" }}
+{{ . }}:
+  exec:
+    command: [/{{ $.program }}, --version]
+  periodSeconds: 10
+  timeoutSeconds: 5
+  failureThreshold: 6
+{{- end }}
+{{- end -}}
+
+{{/* Takes root, component and spread. */}}
+{{- define "turnout.spread" -}}
+{{- $constraints := list -}}
+{{- range $key, $topology := dict "node" "kubernetes.io/hostname" "zone" "topology.kubernetes.io/zone" -}}
+{{- $when := index $.spread $key -}}
+{{- if ne $when "Disabled" -}}
+{{- $constraints = append $constraints (dict "topology" $topology "when" $when) -}}
+{{- end -}}
+{{- end -}}
+{{- with $constraints }}
+topologySpreadConstraints:
+  {{- range . }}
+  - maxSkew: 1
+    topologyKey: {{ .topology }}
+    whenUnsatisfiable: {{ .when }}
+    labelSelector:
+      matchLabels:
+        {{- include "turnout.selectorLabels" $ | nindent 8 }}
+    matchLabelKeys: [pod-template-hash]
+  {{- end }}
 {{- end }}
 {{- end -}}
 

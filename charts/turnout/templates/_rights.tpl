@@ -1,4 +1,4 @@
-{{/* The controller's rights, and why it has each. None reads Secrets; none reaches beyond the namespaces that the values
+{{/* The controller's rights, and why it has each; in the end those of users. None reads Secrets; none reaches beyond the namespaces that the values
      name, but those on ModelRollouts. */}}
 
 {{- define "turnout.rolloutRules" -}}
@@ -54,7 +54,9 @@
 {{ include "turnout.eventRules" . }}
 {{- end -}}
 
+{{/* Takes root and namespace. */}}
 {{- define "turnout.governedRules" -}}
+{{- with .root }}
 {{- if include "turnout.documentsFromObjects" . }}
 - apiGroups: [networking.istio.io]
   resources: [virtualservices, destinationrules, gateways, serviceentries]
@@ -92,7 +94,7 @@
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch]
-{{- if .Values.managedWorkloads.enabled }}
+{{- if has $.namespace .Values.managedWorkloads.namespaces }}
 # Managed workloads: the models' Deployments, and what the stable one was.
 - apiGroups: [apps]
   resources: [deployments]
@@ -106,10 +108,21 @@
   verbs: [get, list, watch]
 {{- end }}
 {{ include "turnout.eventRules" . }}
+{{- end }}
 {{- end -}}
 
 {{- define "turnout.eventRules" -}}
 - apiGroups: ["", events.k8s.io]
   resources: [events]
   verbs: [create, patch]
+{{- end -}}
+
+{{/* Takes verbs. Nobody but the controller writes a status. */}}
+{{- define "turnout.userRules" -}}
+- apiGroups: [turnout.dev]
+  resources: [modelrollouts]
+  verbs: {{ .verbs | toJson }}
+- apiGroups: [turnout.dev]
+  resources: [modelrollouts/status]
+  verbs: [get]
 {{- end -}}

@@ -18,6 +18,12 @@ const RIGHTS: &str = "rights";
 const ISTIO: &str = "networking.istio.io";
 const DOCUMENTS: [&str; 4] = ["virtualservices", "destinationrules", "gateways", "serviceentries"];
 
+/// What the controller needs in a namespace with managed workloads, beyond what it needs in any.
+const MANAGED: [(&str, &[&str]); 2] = [
+    ("deployments", &["create", "update", "patch", "delete"]),
+    ("controllerrevisions", &["get", "list", "create", "delete"]),
+];
+
 /// To do something with a kind of object, or with one of that name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Right {
@@ -117,11 +123,7 @@ pub(super) async fn check_controller(
             }
             Ok(missing) => {
                 let text = format!("in {namespace} {user} may not {}", sentence(&missing));
-                report.fail(
-                    RIGHTS,
-                    text,
-                    "upgrade the release: its chart makes a Role in each namespace that it governs, and a ClusterRole",
-                );
+                report.fail(RIGHTS, text, advice(&namespace, &missing));
             }
             Err(failure) if failure.is_forbidden() => {
                 let text = "you have no right to ask for the rights of the controller (create subjectaccessreviews)";
@@ -132,6 +134,20 @@ pub(super) async fn check_controller(
             Err(failure) => report.warn(RIGHTS, failure.to_string(), "the controller's rights were not looked at"),
         }
     }
+}
+
+/// What gives it the missing ones.
+fn advice(namespace: &str, missing: &[Right]) -> String {
+    let is_managed = |right: &Right| {
+        let of_kind = MANAGED.iter().find(|(resource, _)| right.group == "apps" && right.resource == *resource);
+        of_kind.is_some_and(|(_, verbs)| verbs.contains(&right.verb))
+    };
+    if missing.iter().all(is_managed) {
+        return format!(
+            "a rollout there has workload: Managed; list {namespace} in the chart's managedWorkloads.namespaces"
+        );
+    }
+    "upgrade the release: its chart makes a Role in each namespace that it governs, and a ClusterRole".to_owned()
 }
 
 /// What a controller needs, by namespace: as much as it uses for these rollouts.
@@ -192,8 +208,9 @@ fn where_it_governs(controller: &Controller, rollouts: &[&ModelRollout]) -> Vec<
         rights.add(ISTIO, "destinationrules", &["list"]);
     }
     if rollouts.iter().any(|rollout| rollout.spec.workload == Workload::Managed) {
-        rights.add("apps", "deployments", &["create", "update", "patch", "delete"]);
-        rights.add("apps", "controllerrevisions", &["get", "list", "create", "delete"]);
+        for (resource, verbs) in MANAGED {
+            rights.add("apps", resource, verbs);
+        }
     }
     rights.0
 }
@@ -290,12 +307,14 @@ mod tests {
         Controller::of(serde_json::from_value(deployment).unwrap()).unwrap()
     }
 
-    /// Whether a Role of the namespace, or the ClusterRole, has it.
+    /// Whether a Role of the namespace, or the ClusterRole, has it. Those that are a part of Kubernetes' own are users'.
     fn is_given(objects: &[Value], namespace: &str, right: &Right) -> bool {
         let has = |rule: &Value, field: &str, word: &str| rule[field].as_array().unwrap().iter().any(|it| it == word);
         let is_role = |it: &&Value| match it["kind"].as_str() {
             Some("Role") => it["metadata"]["namespace"] == namespace,
-            kind => kind == Some("ClusterRole"),
+            kind => {
+                kind == Some("ClusterRole") && it["metadata"]["labels"]["app.kubernetes.io/component"] == "controller"
+            }
         };
         let roles = objects.iter().filter(is_role);
         roles.flat_map(|role| role["rules"].as_array().unwrap()).any(|rule| {
@@ -328,5 +347,28 @@ mod tests {
         check("istio-only", of_istio.clone(), &[]);
         check("managed", json!({"workload": "Managed"}), &[]);
         check("default", of_istio, &["get virtualservices", "patch virtualservices", "list destinationrules"]);
+    }
+
+    #[test]
+    fn managed_workloads_need_their_namespace_to_be_listed() {
+        let objects = rendered("two-namespaces");
+        let controller = controller(&objects);
+        let rollouts = ["abtesting", "forecasting"].map(|namespace| {
+            let mut rollout = rollout(&json!({"workload": "Managed"}));
+            namespace.clone_into(&mut rollout.metadata.namespace);
+            rollout
+        });
+        for (namespace, rights) in needed(&controller, &rollouts.each_ref()) {
+            let lacking: Vec<Right> =
+                rights.into_iter().filter(|right| !is_given(&objects, &namespace, right)).collect();
+            let expected = if namespace == "abtesting" { 8 } else { 0 };
+            assert_eq!(lacking.len(), expected, "{namespace}: {lacking:?}");
+            if expected > 0 {
+                assert!(advice(&namespace, &lacking).contains("abtesting in the chart's managedWorkloads.namespaces"));
+                let others =
+                    [lacking, vec![Right { verb: "list", group: "", resource: "pods".to_owned(), name: None }]];
+                assert!(advice(&namespace, &others.concat()).contains("upgrade the release"));
+            }
+        }
     }
 }

@@ -2,23 +2,27 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use serde_json::json;
 use turnout_cluster::scene::Scene;
 use turnout_cluster::{Cluster, release};
 
 /// That of the examples.
 const NAMESPACE: &str = "abtesting";
+const DEADLINE: Duration = Duration::from_mins(1);
 /// What is rendered for: helm asks no cluster.
 const KUBERNETES: &str = "1.34.0";
 
-/// What the chart renders of the values of its tests, with a server-side dry run. The cluster does not know the kinds of
-/// Prometheus' operator, so these are not rendered.
+/// What the chart renders of the values of its tests, and of those that it comes with, with a server-side dry run. The
+/// cluster does not know the kinds of Prometheus' operator, so these are not rendered.
 pub(crate) fn every_rendering_of_the_chart_is_accepted(cluster: &Cluster) -> Result<()> {
     for namespace in ["turnout-system", NAMESPACE, "forecasting"] {
         cluster.create_namespace(namespace)?;
     }
-    for values in files("tests/charts/values")? {
+    let aks = Path::new(release::chart()?).join("values-aks-automatic.yaml");
+    for values in files("tests/charts/values")?.into_iter().chain([aks]) {
         let name = values.file_stem().unwrap_or_default().to_string_lossy();
         let values = values.to_str().context("a path is text")?;
         let mut words = vec!["template", release::NAME, release::chart()?, "--namespace", "turnout-system"];
@@ -32,6 +36,56 @@ pub(crate) fn every_rendering_of_the_chart_is_accepted(cluster: &Cluster) -> Res
         ensure!(accepted.lines().count() > 5, "{accepted}");
     }
     Ok(())
+}
+
+/// A GatewayClass as AKS's application routing has it. The API server wants to be told of a group of Kubernetes' own.
+const DEFINITION: &str = "gatewayclasses.gateway.networking.k8s.io";
+const GATEWAY_CLASS: &str = r"
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata:
+  name: gatewayclasses.gateway.networking.k8s.io
+  annotations: {api-approved.kubernetes.io: 'unapproved, for a test'}
+spec:
+  group: gateway.networking.k8s.io
+  scope: Cluster
+  names: {kind: GatewayClass, listKind: GatewayClassList, plural: gatewayclasses, singular: gatewayclass}
+  versions:
+    - name: v1
+      served: true
+      storage: true
+      schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
+";
+
+/// That routing is an Istio, which does not start beside Istio's definitions. Only a real API server can be asked for a
+/// GatewayClass: what helm renders without one is refused nothing. A cluster that somebody uses may have the kind for real.
+pub(crate) fn istios_definitions_are_refused_beside_aks_routing(cluster: &Cluster) -> Result<()> {
+    cluster.create_namespace(release::NAMESPACE)?;
+    install_istios(cluster, true).context("without a GatewayClass")?;
+    let beside = with_gateway_class(cluster);
+    cluster.kubectl(&["delete", "crd", DEFINITION, "--ignore-not-found", "--timeout", "60s"])?;
+    let (with, without) = beside?;
+    without.context("without Istio's definitions")?;
+    let said = format!("{:#}", with.err().context("Istio's definitions are accepted beside it")?);
+    ensure!(said.contains("approuting-istio") && said.contains("documents.source=configmap"), "{said}");
+    Ok(())
+}
+
+/// What helm says beside a GatewayClass: with Istio's definitions, and without.
+fn with_gateway_class(cluster: &Cluster) -> Result<(Result<()>, Result<()>)> {
+    cluster.apply_as_named(GATEWAY_CLASS)?;
+    cluster.kubectl(&["wait", "--for=condition=Established", &format!("crd/{DEFINITION}"), "--timeout", "60s"])?;
+    let metadata = json!({ "name": "approuting-istio" });
+    let class = json!({ "apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass", "metadata": metadata });
+    cluster.wait_until("the kind is served", DEADLINE, || cluster.apply_as_named(&class.to_string()))?;
+    Ok((install_istios(cluster, true), install_istios(cluster, false)))
+}
+
+fn install_istios(cluster: &Cluster, wanted: bool) -> Result<()> {
+    let mut words = vec!["upgrade", release::NAME, release::chart()?, "--install", "--namespace", release::NAMESPACE];
+    let wanted = format!("crds.istio.install={wanted}");
+    words.extend(["--dry-run=server", "--set", &wanted]);
+    cluster.helm(&words).map(drop)
 }
 
 /// The hook of `helm test` asks without a pin and for both versions.

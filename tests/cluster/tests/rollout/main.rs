@@ -49,6 +49,10 @@ fn main() -> ExitCode {
         .case("the_chart_tests_itself", accepted::the_chart_tests_itself)
         .case("model_rollouts_are_accepted_and_refused", accepted::model_rollouts_are_accepted_and_refused)
         .case("every_rendering_of_the_chart_is_accepted", accepted::every_rendering_of_the_chart_is_accepted)
+        .node_case(
+            "istios_definitions_are_refused_beside_aks_routing",
+            accepted::istios_definitions_are_refused_beside_aks_routing,
+        )
         .case("uninstalling_leaves_what_the_user_owns", uninstall::uninstalling_leaves_what_the_user_owns)
         .run()
 }

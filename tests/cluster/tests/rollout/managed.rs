@@ -62,7 +62,8 @@ pub(crate) fn managed_models_come_and_go_without_loss(cluster: &Cluster) -> Resu
 pub(crate) fn begin<'a>(cluster: &'a Cluster, namespace: &'static str, template: Value) -> Result<Scene<'a>> {
     let mut scene = Scene::without_models(cluster, namespace)?;
     let documents = format!("documents.existingConfigMap={DOCUMENTS}");
-    release::install(cluster, scene.namespace, &[&documents, "managedWorkloads.enabled=true"])?;
+    let managed = format!("managedWorkloads.namespaces={{{}}}", scene.namespace);
+    release::install(cluster, scene.namespace, &[&documents, &managed])?;
     scene.gateway = release::gateway(cluster)?;
     let mut rollout = scene.rollout();
     rollout["spec"]["workload"] = json!("Managed");
