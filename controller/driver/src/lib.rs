@@ -10,15 +10,16 @@
 //!
 //! - `site`: what a place must be able to do, and how it says that something did not get through;
 //! - `round`: one round, and how long the next may wait; `decide`, `write`, `confirm` and `obstacles` are its steps;
-//! - `gateway`, `outbound`, `post`: the gateways' reports, and the requests that are sent to them and to others;
+//! - `gateway`: the gateways' reports; `outbound`, `post`, `exchange`: the requests to them, to models and to webhooks;
 //! - `warm_up`, `webhooks`: what goes on beside the rounds.
 
 mod confirm;
 mod decide;
+mod exchange;
 mod gateway;
 mod obstacles;
 pub mod outbound;
-pub mod post;
+mod post;
 mod round;
 mod site;
 mod warm_up;

@@ -2,14 +2,14 @@
 //! what a server of the user's says. Behind a trait, so that tests which replace what the site talks to can replace this
 //! as well.
 
-use crate::post::{self, PostError};
+use crate::exchange::exchange;
+pub use crate::exchange::{Answer, BoxError};
+pub use crate::post::{Post, PostError};
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper_util::rt::TokioIo;
+use http_body_util::Full;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 /// How long a gateway's answer may take. Every round waits for the slowest, so one that hangs must not be waited for long.
@@ -37,15 +37,6 @@ impl Call {
     }
 }
 
-/// What came back.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
-    /// The status code.
-    pub status: u16,
-    /// The body.
-    pub body: Bytes,
-}
-
 /// Why nothing came back.
 #[derive(Debug, thiserror::Error)]
 pub enum OutboundError {
@@ -60,24 +51,8 @@ pub enum OutboundError {
     Http(SocketAddr, #[source] BoxError),
 }
 
-/// Whatever went wrong.
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
-
 /// An answer that is awaited.
 pub type Answering<'a> = Pin<Box<dyn Future<Output = Result<Answer, OutboundError>> + Send + 'a>>;
-
-/// A question to a webhook.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Post {
-    /// Where it goes.
-    pub url: String,
-    /// The authority that signs the server's certificate, in PEM; the public ones if absent.
-    pub ca_bundle: Option<String>,
-    /// JSON.
-    pub body: String,
-    /// How long the answer may take.
-    pub timeout: Duration,
-}
 
 /// An answer of a webhook that is awaited, or why nothing came back.
 pub type Posting<'a> = Pin<Box<dyn Future<Output = Result<Answer, PostError>> + Send + 'a>>;
@@ -107,7 +82,7 @@ impl Outbound for Direct {
     fn post(&self, post: Post) -> Posting<'_> {
         Box::pin(async move {
             let timeout = post.timeout;
-            let answer = tokio::time::timeout(timeout, post::post(post)).await;
+            let answer = tokio::time::timeout(timeout, crate::post::post(post)).await;
             answer.unwrap_or(Err(PostError::TimedOut(timeout)))
         })
     }
@@ -127,26 +102,4 @@ async fn call(call: Call) -> Result<Answer, OutboundError> {
         .map_err(|error| http(error.into()))?;
     let (head, body) = exchange(stream, request, MAX_ANSWER_BYTES).await.map_err(http)?.into_parts();
     Ok(Answer { status: head.status.as_u16(), body })
-}
-
-/// One request on a connection of its own, and the whole answer.
-pub(crate) async fn exchange<S>(
-    stream: S,
-    request: http::Request<Full<Bytes>>,
-    max_bytes: usize,
-) -> Result<http::Response<Bytes>, BoxError>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    // It only moves bytes, and ends with the sender; when it fails, so does the request, with the reason.
-    let connection = tokio::spawn(connection);
-    let answering = async {
-        let (head, body) = sender.send_request(request).await?.into_parts();
-        let body = Limited::new(body, max_bytes).collect().await?.to_bytes();
-        Ok(http::Response::from_parts(head, body))
-    };
-    let answer = answering.await;
-    connection.abort();
-    answer
 }

@@ -1,7 +1,7 @@
 //! A POST to a URL that users write: the name is looked up, the certificate checked, and no redirect followed. Each has a
 //! connection of its own, so that a server may move.
 
-use crate::outbound::{Answer, BoxError, Post, exchange};
+use crate::exchange::{Answer, BoxError, exchange};
 use bytes::Bytes;
 use http::{Request, Uri, header};
 use http_body_util::Full;
@@ -19,6 +19,19 @@ use tokio_rustls::TlsConnector;
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 /// Where the machines of Azure ask their host; what stands there is none of a user's business.
 const AZURE_HOST: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
+
+/// A question to a webhook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Post {
+    /// Where it goes.
+    pub url: String,
+    /// The authority that signs the server's certificate, in PEM; the public ones if absent.
+    pub ca_bundle: Option<String>,
+    /// JSON.
+    pub body: String,
+    /// How long the answer may take.
+    pub timeout: Duration,
+}
 
 /// Why a webhook did not answer.
 #[derive(Debug, thiserror::Error)]

@@ -84,10 +84,7 @@ impl Webhook {
     }
 
     fn check(&self) -> Result<(), (&'static str, String)> {
-        let is_known = |url: &http::Uri| matches!(url.scheme_str(), Some("http" | "https"));
-        let url = self.url.parse::<http::Uri>().ok().filter(|url| is_known(url) && url.host().is_some());
-        let has_user = url.as_ref().and_then(http::Uri::authority).is_some_and(|it| it.as_str().contains('@'));
-        if url.is_none() || has_user {
+        if !is_usable(&self.url) {
             let message = format!("`{}` cannot be used: write https://HOST/PATH, without a user", self.place());
             return Err((".webhook.url", message));
         }
@@ -125,6 +122,16 @@ impl fmt::Display for Requirement {
             Self::Webhook(webhook) => write!(f, "webhook {}", webhook.place()),
         }
     }
+}
+
+/// With a scheme that is known and a host; who asks it reads it in full.
+fn is_usable(url: &str) -> bool {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    let authority = rest.and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or_default();
+    let is_plain = |c: char| c.is_ascii_graphic() && c != '@';
+    !authority.is_empty()
+        && authority.chars().all(is_plain)
+        && !url.contains(|c: char| c.is_whitespace() || c.is_control())
 }
 
 /// Hours, minutes and seconds, in this order, each at most once.

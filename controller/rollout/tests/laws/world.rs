@@ -665,7 +665,6 @@ impl World {
             self.happens(&Happening::Round { crash_after: usize::MAX, gateways_follow: true })?;
             self.happens(&Happening::PipelineActs)?;
             let waits_for = self.rollout.status.waiting.as_ref().map(|waiting| waiting.reason);
-            let is_held = matches!(waits_for, Some(WaitReason::Requirements | WaitReason::Promotion));
             self.happens(&Happening::WebhookSays(200))?;
             let reasons = [WaitReason::Requirements, WaitReason::Promotion, WaitReason::Failure];
             let is_held = waits_for.is_some_and(|reason| reasons.contains(&reason)) && !self.is_at_its_target();
