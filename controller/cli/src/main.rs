@@ -4,6 +4,9 @@
 //! `kubectl-turnout` it is a plugin of kubectl. Each command is a module that takes its arguments and returns the exit
 //! code.
 
+// Only `output` writes to the standard streams: the macros of the standard library panic where nobody reads.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 mod arguments;
 #[cfg(feature = "cluster")]
 mod check;
@@ -94,8 +97,9 @@ fn main() -> ExitCode {
     let parsed = Arguments::from_arg_matches(&command(name).get_matches());
     match run(parsed.unwrap_or_else(|error| error.exit()).command) {
         Ok(code) => ExitCode::from(code),
+        Err(error) if error.is::<output::NobodyReads>() => ExitCode::from(output::UNREAD),
         Err(error) => {
-            anstream::eprintln!("{NAME}: {error:#}");
+            output::remark(&format!("{NAME}: {error:#}"));
             ExitCode::from(output::UNUSABLE)
         }
     }

@@ -8,7 +8,7 @@ use crate::arguments::{InstallationArguments, PlaceArguments};
 use crate::client::access::{Change, Installation};
 use crate::client::place::Place;
 use crate::client::view::View;
-use crate::output::{DONE, FAILED, Output, print, print_json, print_json_line};
+use crate::output::{DONE, FAILED, Output, print, print_json, print_json_line, remark};
 use crate::terminal::{Marks, can_redraw, redraw};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -185,7 +185,7 @@ async fn change(place: &Place, name: &Name, output: Output, change: &mut Change<
         Ok(changed) => changed,
         Err(error) => match Place::refusal(&error) {
             Some(refusal) => {
-                anstream::eprintln!("turnout: {name}: {refusal}");
+                remark(&format!("turnout: {name}: {refusal}"));
                 return Ok(FAILED);
             }
             None => return Err(error),
@@ -201,7 +201,7 @@ async fn change(place: &Place, name: &Name, output: Output, change: &mut Change<
 async fn list(place: &Place, everywhere: bool, output: Output) -> anyhow::Result<u8> {
     let rollouts = place.list(everywhere).await?;
     match output {
-        Output::Text if rollouts.is_empty() => anstream::eprintln!("there is no rollout in {}", place.title()),
+        Output::Text if rollouts.is_empty() => remark(&format!("there is no rollout in {}", place.title())),
         Output::Text => print(&text::list(&rollouts, everywhere))?,
         Output::Json => print_json(&rollouts)?,
     }
@@ -302,13 +302,13 @@ fn to_json(place: &Place, rollout: &ModelRollout, view: Option<&View>) -> Value 
 /// Says so on standard error if nothing will move.
 pub(crate) fn warn_if_nobody_drives(place: &Place) {
     if let Some(advice) = place.advice() {
-        anstream::eprintln!("turnout: {advice}");
+        remark(&format!("turnout: {advice}"));
     }
 }
 
 fn warn_of_problems(place: &Place) {
     for problem in place.problems() {
-        anstream::eprintln!("turnout: problem: {problem}");
+        remark(&format!("turnout: problem: {problem}"));
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::arguments::ClusterArguments;
 use crate::client::cluster::{Cluster, gateways};
 use crate::client::view::{GatewayState, GatewayView, short};
-use crate::output::{DONE, FAILED, Output, columns, print, print_json};
+use crate::output::{DONE, FAILED, Output, columns, print, print_json, remark};
 use crate::terminal::bold;
 use anyhow::bail;
 use clap::Args;
@@ -30,7 +30,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
     let published = match cluster.published(&pods).await {
         Ok(published) => published,
         Err(failure) => {
-            anstream::eprintln!("turnout: what is published cannot be told: {failure}");
+            remark(&format!("turnout: what is published cannot be told: {failure}"));
             None
         }
     };

@@ -5,7 +5,7 @@ use crate::arguments::PlaceArguments;
 use crate::client::place::Place;
 use crate::client::standing::{Goal, Standing, reason};
 use crate::model_process::parse_backend;
-use crate::output::{DONE, FAILED, Output, TIMED_OUT, print, print_json};
+use crate::output::{DONE, FAILED, Output, TIMED_OUT, print, print_json, remark};
 use crate::rollout::{Name, warn_if_nobody_drives};
 use clap::Args;
 use serde_json::json;
@@ -74,7 +74,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
         }
         let message = trouble.take().unwrap_or_else(|| told_by(&place, &rollout));
         if told != message {
-            anstream::eprintln!("{}", message.trim_end());
+            remark(message.trim_end());
             told = message;
         }
         let left = || deadline.saturating_duration_since(Instant::now());

@@ -15,4 +15,5 @@ mod local;
 mod probe;
 mod routes;
 mod server;
+mod shell;
 mod support;
