@@ -14,6 +14,7 @@ mod client;
 mod demo;
 mod diff;
 mod explain;
+mod flags;
 mod gateway;
 mod lint;
 mod local;
@@ -93,8 +94,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let name = name_of(std::env::args_os().next().as_deref());
-    let parsed = Arguments::from_arg_matches(&command(name).get_matches());
+    let mut command = command(name_of(std::env::args_os().next().as_deref()));
+    command.build();
+    let words = flags::behind_the_verb(&command, std::env::args_os());
+    let parsed = Arguments::from_arg_matches(&command.get_matches_from(words));
     match run(parsed.unwrap_or_else(|error| error.exit()).command) {
         Ok(code) => ExitCode::from(code),
         Err(error) if error.is::<output::NobodyReads>() => ExitCode::from(output::UNREAD),

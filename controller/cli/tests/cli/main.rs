@@ -10,6 +10,8 @@ mod check;
 mod cluster;
 mod demo;
 #[cfg(feature = "cluster")]
+mod flags;
+#[cfg(feature = "cluster")]
 mod installation;
 mod local;
 mod probe;
