@@ -11,6 +11,7 @@ mod arguments;
 #[cfg(feature = "cluster")]
 mod check;
 mod client;
+mod completion;
 mod demo;
 mod diff;
 mod explain;
@@ -87,6 +88,7 @@ enum Command {
     Lint(lint::Arguments),
     Explain(explain::Arguments),
     Diff(diff::Arguments),
+    Completion(completion::Arguments),
     #[command(hide = true)]
     Gateway(Box<gateway::Arguments>),
     #[command(hide = true)]
@@ -135,6 +137,7 @@ fn run(command: Command) -> anyhow::Result<u8> {
         Command::Lint(arguments) => lint::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Diff(arguments) => diff::run(&arguments),
+        Command::Completion(arguments) => completion::run(&arguments, &Arguments::command()),
         Command::Gateway(arguments) => Ok(gateway::run(*arguments)),
         Command::Model(arguments) => model_process::run(arguments),
     }

@@ -1,8 +1,44 @@
-//! What a shell has to do with the command: pipes whose other end is closed.
+//! What a shell has to do with the command: completion, and pipes whose other end is closed.
 
 use crate::routes::routes;
-use crate::support::{Local, command, eventually, is_closed, write};
-use std::process::Stdio;
+use crate::support::{Local, check, command, eventually, is_closed, run, turnout, write};
+use std::process::{Command, Stdio};
+
+#[test]
+fn every_shell_gets_a_script_that_names_the_verbs_and_their_flags() {
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let script = turnout(&["completion", shell]);
+        check(&script, 0, &["turnout", "rollout", "promote", "wait", "lint", "gateway-namespace"]);
+    }
+    check(&turnout(&["completion"]), 2, &["<SHELL>"]);
+    check(&turnout(&["completion", "tcsh"]), 2, &["[possible values: bash, elvish, fish, powershell, zsh]"]);
+}
+
+#[test]
+fn bash_completes_verbs_flags_and_values() {
+    let directory = tempfile::tempdir().unwrap();
+    let script = write(directory.path(), "turnout.bash", &turnout(&["completion", "bash"]).stdout);
+    check(&run(Command::new("bash").args(["-n", &script]), ""), 0, &[]);
+    let completed = |line: &str| {
+        let words: Vec<&str> = line.split(' ').collect();
+        let (last, before) = (words[words.len() - 1], words[words.len() - 2]);
+        let ask = format!(
+            "source {script}; COMP_WORDS=({line}); COMP_CWORD={}; _turnout turnout '{last}' {before}; echo \"${{COMPREPLY[@]}}\"",
+            words.len() - 1
+        );
+        let ran = run(Command::new("bash").args(["--norc", "-c", &ask]), "");
+        assert_eq!(ran.stderr, "", "{line}");
+        ran.stdout.trim().to_owned()
+    };
+    assert_eq!(completed("turnout ro"), "rollout routes");
+    assert_eq!(completed("turnout rollout pro"), "promote");
+    assert_eq!(completed("turnout -n x rollout pro"), "promote");
+    assert_eq!(completed("turnout rollout status --gate"), "--gateway-namespace");
+    assert_eq!(completed("turnout check --outp"), "--output");
+    assert_eq!(completed("turnout check --output js"), "json");
+    // What people do not call is not offered.
+    assert_eq!(completed("turnout gate"), "");
+}
 
 /// The code of a command whose standard output, and where asked also its standard error, nobody reads.
 fn unread(arguments: &[&str], both: bool) -> (i32, String) {
@@ -20,7 +56,8 @@ fn a_reader_that_has_read_enough_ends_the_command_quietly() {
     let routes = write(directory.path(), "routes.yaml", &routes(50, 50));
     for both in [false, true] {
         for arguments in [
-            ["lint", &routes].as_slice(),
+            ["completion", "bash"].as_slice(),
+            &["lint", &routes],
             &["lint", "-o", "json", &routes],
             &["explain", "--routes", &routes, "GET", "/"],
             &["diff", &routes, &routes],
