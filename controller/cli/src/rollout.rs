@@ -115,7 +115,7 @@ impl Name {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
-    let place = arguments.place.open().await?;
+    let place = arguments.place.open()?;
     let output = arguments.output;
     match arguments.verb {
         Verb::List { all_namespaces } => list(&place, all_namespaces, output).await,

@@ -20,7 +20,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
-    let cluster = Cluster::connect(&arguments.cluster.access.access()).await?;
+    let cluster = Cluster::connect(&arguments.cluster.access.access())?;
     let installation = arguments.cluster.installation.installation();
     let mut pods = cluster.find_gateways(&installation).await?;
     gateways::narrow(&mut pods, arguments.cluster.access.access().namespace.as_deref());

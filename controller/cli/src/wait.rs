@@ -57,7 +57,7 @@ struct GoalArguments {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
-    let place = arguments.place.open().await?;
+    let place = arguments.place.open()?;
     let name = arguments.name.of(&place).await?;
     warn_if_nobody_drives(&place);
     let deadline = Instant::now() + arguments.timeout;

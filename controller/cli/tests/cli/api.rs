@@ -4,6 +4,7 @@
 
 use crate::server::Server;
 use crate::support::{eventually, write};
+use crate::tls;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
@@ -11,6 +12,7 @@ use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::watch;
@@ -61,10 +63,19 @@ pub(crate) struct Request {
 impl Api {
     /// Has nothing yet.
     pub(crate) fn start() -> Self {
-        let (changes, _) = watch::channel(0);
-        let store = Arc::new(Store { content: Mutex::default(), changes });
-        let server = Server::start(Router::new().fallback(answer).with_state(Arc::clone(&store)));
-        Self { server, store }
+        let (store, router) = Store::start();
+        Self { server: Server::start(router), store }
+    }
+
+    /// As [`tls::start`].
+    pub(crate) fn start_with_tls(names: &[&str], closed: bool) -> (Self, [String; 2]) {
+        let (store, router) = Store::start();
+        let (server, identity) = tls::start(router, names, closed);
+        (Self { server, store }, identity)
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.server.address
     }
 
     /// Changes what is there, and wakes who watches.
@@ -219,6 +230,12 @@ impl Request {
 }
 
 impl Store {
+    fn start() -> (Arc<Self>, Router) {
+        let (changes, _) = watch::channel(0);
+        let store = Arc::new(Self { content: Mutex::default(), changes });
+        (Arc::clone(&store), Router::new().fallback(answer).with_state(store))
+    }
+
     fn lock(&self) -> MutexGuard<'_, Content> {
         self.content.lock().unwrap()
     }

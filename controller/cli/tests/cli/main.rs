@@ -15,7 +15,11 @@ mod flags;
 mod installation;
 mod local;
 mod probe;
+#[cfg(feature = "cluster")]
+mod proxy;
 mod routes;
 mod server;
 mod shell;
 mod support;
+#[cfg(feature = "cluster")]
+mod tls;
