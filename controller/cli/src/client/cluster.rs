@@ -5,14 +5,17 @@
 
 mod backends;
 pub(crate) mod gateways;
+mod login;
 pub(crate) mod rollouts;
 
 use super::access::{Access, Installation};
 use super::view::View;
 use anyhow::{Context as _, bail};
 use k8s_openapi::api::core::v1::Pod;
+use kube::client::ClientBuilder;
 use kube::config::Kubeconfig;
 use kube::{Client, Config, Error};
+use login::NotLoggedIn;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -64,7 +67,12 @@ impl Cluster {
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
         let namespace = access.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
         let proxy = config.proxy_url.as_ref().map(proxy::title);
-        let client = Client::try_from(config).with_context(|| format!("cannot make a client for {server}"))?;
+        let login = login::log_in(&mut config.auth_info).with_context(|| format!("cannot log in at {server}"))?;
+        let builder = ClientBuilder::try_from(config).with_context(|| format!("cannot make a client for {server}"))?;
+        let client = match &login {
+            Some(login) => builder.with_layer(login).build(),
+            None => builder.build(),
+        };
         Ok(Self { client, server, namespace, proxy })
     }
 
@@ -213,6 +221,7 @@ impl fmt::Display for Failure {
             }
             Error::Api(status) => write!(f, "{} ({})", status.message, status.code),
             Error::Auth(error) => write!(f, "cannot log in: {}", chain(error)),
+            Error::Service(error) if error.is::<NotLoggedIn>() => write!(f, "cannot log in: {error}"),
             Error::Service(error) => write!(f, "no answer from {}: {}", self.server, chain(&**error)),
             other => write!(f, "no answer from {}: {}", self.server, chain(other)),
         }

@@ -8,7 +8,7 @@ use crate::tls;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -58,6 +58,8 @@ pub(crate) struct Request {
     pub(crate) path: String,
     pub(crate) query: String,
     pub(crate) body: Value,
+    /// By what it was known who asks.
+    pub(crate) authorization: String,
 }
 
 impl Api {
@@ -187,12 +189,19 @@ contexts:
     )
 }
 
-async fn answer(State(store): State<Arc<Store>>, method: Method, uri: Uri, body: Bytes) -> Response {
+async fn answer(
+    State(store): State<Arc<Store>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     let request = Request {
         method: method.to_string(),
         path: uri.path().to_owned(),
         query: uri.query().unwrap_or_default().to_owned(),
         body: serde_json::from_slice(&body).unwrap_or_default(),
+        authorization: headers.get(header::AUTHORIZATION).map_or("", |value| value.to_str().unwrap()).to_owned(),
     };
     let changes = store.changes.subscribe();
     store.lock().requests.push(request.clone());

@@ -14,6 +14,8 @@ mod flags;
 #[cfg(feature = "cluster")]
 mod installation;
 mod local;
+#[cfg(feature = "cluster")]
+mod login;
 mod probe;
 #[cfg(feature = "cluster")]
 mod proxy;
