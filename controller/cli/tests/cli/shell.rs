@@ -30,12 +30,12 @@ fn bash_completes_verbs_flags_and_values() {
         assert_eq!(ran.stderr, "", "{line}");
         ran.stdout.trim().to_owned()
     };
-    assert_eq!(completed("turnout ro"), "rollout routes");
+    assert_eq!(completed("turnout roll"), "rollout");
     assert_eq!(completed("turnout rollout pro"), "promote");
     assert_eq!(completed("turnout -n x rollout pro"), "promote");
     assert_eq!(completed("turnout rollout status --gate"), "--gateway-namespace");
-    assert_eq!(completed("turnout check --outp"), "--output");
-    assert_eq!(completed("turnout check --output js"), "json");
+    assert_eq!(completed("turnout lint --outp"), "--output");
+    assert_eq!(completed("turnout lint --output js"), "json");
     // What people do not call is not offered.
     assert_eq!(completed("turnout gate"), "");
 }
