@@ -21,7 +21,7 @@ use turnout_rollout::Timestamp;
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let listen = settings.listen;
     // The lease has connections of its own: what rounds have hanging does not hold a renewal up.
-    let replica = Replica::new([connect().await?, connect().await?], settings, Arc::new(Direct), Arc::new(now));
+    let replica = Replica::new([connect()?, connect()?], settings, Arc::new(Direct), Arc::new(now));
     let status = serve_status(listen, replica.telemetry.clone(), replica.heart.clone()).await?;
     let ended = replica.run(wait_for_signal()).await;
     status.abort();

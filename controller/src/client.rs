@@ -3,12 +3,16 @@
 //! ever. Every request has a deadline that includes its whole answer; a watch, which is open for long, must answer in
 //! that time, and then may not be silent for longer than the API server keeps it open.
 
+pub mod kubeconfig;
+pub mod proxy;
+
 use anyhow::Context as _;
 use futures::future::BoxFuture;
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Either, Full};
 use hyper::body::{Body as HttpBody, Bytes};
 use kube::client::{Body, ClientBuilder};
+use kube::config::Kubeconfig;
 use kube::{Client, Config};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -23,10 +27,20 @@ pub const WATCH_SECONDS: u32 = 120;
 /// How long a connection may be silent while something is awaited on it.
 const SILENCE_LIMIT: Duration = Duration::from_secs(WATCH_SECONDS as u64 + 15);
 
-/// Inside a cluster by the pod's service account, outside by the kubeconfig.
-pub async fn connect() -> anyhow::Result<Client> {
-    let config = Config::infer().await.context("no cluster: neither a service account nor a kubeconfig can be used")?;
-    build(config).context("no client can be made for the cluster")
+/// Outside a cluster by the kubeconfig, inside by the pod's service account.
+pub fn connect() -> anyhow::Result<Client> {
+    let config = match Kubeconfig::read() {
+        Ok(kubeconfig) => kubeconfig::config(kubeconfig, None).context("the kubeconfig cannot be used"),
+        Err(_) => in_cluster().context("no cluster: neither a service account nor a kubeconfig can be used"),
+    };
+    build(config?).context("no client can be made for the cluster")
+}
+
+/// By the pod's service account.
+pub fn in_cluster() -> anyhow::Result<Config> {
+    let mut config = Config::incluster()?;
+    config.proxy_url = proxy::of(&config.cluster_url, None)?;
+    Ok(config)
 }
 
 /// The client for one API server.

@@ -77,7 +77,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Cleanup { settings, log } => {
             log.init()?;
             block_on(async {
-                for removed in cleanup::run(&client::connect().await?, &settings).await? {
+                for removed in cleanup::run(&client::connect()?, &settings).await? {
                     tracing::info!("removed: {removed}");
                 }
                 Ok(())

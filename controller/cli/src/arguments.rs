@@ -62,9 +62,9 @@ pub(crate) struct ClusterArguments {
 
 impl PlaceArguments {
     /// The place, or what to do without one.
-    pub(crate) async fn open(&self) -> anyhow::Result<Place> {
+    pub(crate) fn open(&self) -> anyhow::Result<Place> {
         let AccessArguments { kubeconfig, context, namespace } = &self.access;
-        let Some(path) = &self.local else { return Place::of_cluster(&self.access.access()).await };
+        let Some(path) = &self.local else { return Place::of_cluster(&self.access.access()) };
         if kubeconfig.is_some() || context.is_some() || namespace.is_some() {
             bail!(
                 "--local names a directory; --kubeconfig, --context and --namespace are for clusters: give one or the \

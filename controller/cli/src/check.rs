@@ -29,7 +29,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
-    let cluster = Cluster::connect(&arguments.cluster.access.access()).await?;
+    let cluster = Cluster::connect(&arguments.cluster.access.access())?;
     let mut report = Report::default();
     if check_server(&cluster, &mut report).await {
         definition::check(&cluster, &mut report).await;

@@ -10,7 +10,7 @@ mod world;
 
 use crate::client::directory::{Directory, write_whole};
 use crate::client::mount::{Mount, names_port};
-use crate::output::{DONE, print};
+use crate::output::{DONE, print, remark};
 use anyhow::{Context as _, bail};
 use clap::Args;
 use notify::{RecursiveMode, Watcher as _};
@@ -85,13 +85,13 @@ async fn print_notices(notices: &mut mpsc::UnboundedReceiver<Notice>) {
         match notice {
             Notice::Event { rollout, severity, reason, message } => {
                 let mark = if severity == Severity::Warning { "warning: " } else { "" };
-                eprintln!("{rollout}: {mark}{reason}: {message}");
+                remark(&format!("{rollout}: {mark}{reason}: {message}"));
             }
             Notice::Confirmed { after, .. } => {
-                eprintln!("gateway: confirmed in {:.1} ms", after.as_secs_f64() * 1000.0);
+                remark(&format!("gateway: confirmed in {:.1} ms", after.as_secs_f64() * 1000.0));
             }
-            Notice::Problems(problems) if problems.is_empty() => eprintln!("the files are all right again"),
-            Notice::Problems(problems) => problems.iter().for_each(|problem| eprintln!("problem: {problem}")),
+            Notice::Problems(problems) if problems.is_empty() => remark("the files are all right again"),
+            Notice::Problems(problems) => problems.iter().for_each(|problem| remark(&format!("problem: {problem}"))),
         }
     }
 }
@@ -234,9 +234,9 @@ async fn wait_for_routes(directory: &Directory, workloads: &Workloads) -> anyhow
         }
         if told != problems {
             for problem in &problems {
-                eprintln!("problem: {problem}");
+                remark(&format!("problem: {problem}"));
             }
-            eprintln!("waiting for routes that can be published");
+            remark("waiting for routes that can be published");
             told = problems;
         }
         tokio::time::sleep(LOOK).await;

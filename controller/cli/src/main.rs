@@ -4,13 +4,18 @@
 //! `kubectl-turnout` it is a plugin of kubectl. Each command is a module that takes its arguments and returns the exit
 //! code.
 
+// Only `output` writes to the standard streams: the macros of the standard library panic where nobody reads.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 mod arguments;
 #[cfg(feature = "cluster")]
 mod check;
 mod client;
+mod completion;
 mod demo;
 mod diff;
 mod explain;
+mod flags;
 mod gateway;
 mod lint;
 mod local;
@@ -83,6 +88,7 @@ enum Command {
     Lint(lint::Arguments),
     Explain(explain::Arguments),
     Diff(diff::Arguments),
+    Completion(completion::Arguments),
     #[command(hide = true)]
     Gateway(Box<gateway::Arguments>),
     #[command(hide = true)]
@@ -90,12 +96,15 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let name = name_of(std::env::args_os().next().as_deref());
-    let parsed = Arguments::from_arg_matches(&command(name).get_matches());
+    let mut command = command(name_of(std::env::args_os().next().as_deref()));
+    command.build();
+    let words = flags::behind_the_verb(&command, std::env::args_os());
+    let parsed = Arguments::from_arg_matches(&command.get_matches_from(words));
     match run(parsed.unwrap_or_else(|error| error.exit()).command) {
         Ok(code) => ExitCode::from(code),
+        Err(error) if error.is::<output::NobodyReads>() => ExitCode::from(output::UNREAD),
         Err(error) => {
-            anstream::eprintln!("{NAME}: {error:#}");
+            output::remark(&format!("{NAME}: {error:#}"));
             ExitCode::from(output::UNUSABLE)
         }
     }
@@ -128,6 +137,7 @@ fn run(command: Command) -> anyhow::Result<u8> {
         Command::Lint(arguments) => lint::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Diff(arguments) => diff::run(&arguments),
+        Command::Completion(arguments) => completion::run(&arguments, &Arguments::command()),
         Command::Gateway(arguments) => Ok(gateway::run(*arguments)),
         Command::Model(arguments) => model_process::run(arguments),
     }

@@ -1,11 +1,13 @@
 //! How results leave the process: text for people or one JSON document, and the exit codes that all commands share.
-//! Results go to standard output, everything else to standard error.
+//! Results go to standard output, everything else to standard error. Whoever reads them may have read enough, as `head`:
+//! then the command ends like any other in a pipeline, and says nothing of it.
 
 use anstream::adapter::strip_str;
 use anyhow::Context as _;
 use clap::ValueEnum;
 use serde::Serialize;
-use std::io::Write as _;
+use std::fmt;
+use std::io::{ErrorKind, Write as _};
 
 /// Done, reached, accepted.
 pub(crate) const DONE: u8 = 0;
@@ -15,6 +17,8 @@ pub(crate) const FAILED: u8 = 1;
 pub(crate) const UNUSABLE: u8 = 2;
 /// It was not reached in time.
 pub(crate) const TIMED_OUT: u8 = 3;
+/// Nobody reads the result any more: what a shell says of a program that SIGPIPE ended.
+pub(crate) const UNREAD: u8 = 141;
 
 /// The form of a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -25,9 +29,30 @@ pub(crate) enum Output {
     Json,
 }
 
+/// Standard output is closed. An error, so that what was started is ended on the way out.
+#[derive(Debug)]
+pub(crate) struct NobodyReads;
+
+impl fmt::Display for NobodyReads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("nobody reads the result")
+    }
+}
+
+impl std::error::Error for NobodyReads {}
+
 /// Prints a line, or several, of a result.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
-    writeln!(anstream::stdout().lock(), "{text}").context("cannot write the result")
+    let mut stdout = anstream::stdout().lock();
+    match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(NobodyReads.into()),
+        written => written.context("cannot write the result"),
+    }
+}
+
+/// Says something on standard error, if anybody reads that.
+pub(crate) fn remark(text: &str) {
+    let _ = writeln!(anstream::stderr().lock(), "{text}");
 }
 
 /// Prints a result as JSON.

@@ -9,7 +9,7 @@ use crate::client::access::{Change, Installation};
 use crate::client::place::Place;
 use crate::client::standing::Goal;
 use crate::client::view::View;
-use crate::output::{DONE, FAILED, Output, print, print_json, print_json_line};
+use crate::output::{DONE, FAILED, Output, print, print_json, print_json_line, remark};
 use crate::terminal::{Marks, can_redraw, redraw};
 use crate::wait::{parse_timeout, wait_for, warn_if_nobody_drives};
 use clap::{Args, Subcommand};
@@ -123,7 +123,7 @@ struct EffectArguments {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
-    let place = arguments.place.open().await?;
+    let place = arguments.place.open()?;
     let output = arguments.output;
     match arguments.verb {
         Verb::List { all_namespaces } => list(&place, all_namespaces, output).await,
@@ -228,7 +228,7 @@ async fn change(
         Ok(changed) => changed,
         Err(error) => match Place::refusal(&error) {
             Some(refusal) => {
-                anstream::eprintln!("turnout: {name}: {refusal}");
+                remark(&format!("turnout: {name}: {refusal}"));
                 return Ok(FAILED);
             }
             None => return Err(error),
@@ -249,7 +249,7 @@ async fn change(
 async fn list(place: &Place, everywhere: bool, output: Output) -> anyhow::Result<u8> {
     let rollouts = place.list(everywhere).await?;
     match output {
-        Output::Text if rollouts.is_empty() => anstream::eprintln!("there is no rollout in {}", place.title()),
+        Output::Text if rollouts.is_empty() => remark(&format!("there is no rollout in {}", place.title())),
         Output::Text => print(&text::list(&rollouts, everywhere))?,
         Output::Json => print_json(&rollouts)?,
     }
@@ -350,7 +350,7 @@ fn to_json(place: &Place, rollout: &ModelRollout, view: Option<&View>) -> Value 
 
 fn warn_of_problems(place: &Place) {
     for problem in place.problems() {
-        anstream::eprintln!("turnout: problem: {problem}");
+        remark(&format!("turnout: problem: {problem}"));
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::arguments::ClusterArguments;
 use crate::client::cluster::{Cluster, gateways};
 use crate::client::view::{GatewayState, GatewayView, short};
-use crate::output::{DONE, FAILED, Output, columns, print, print_json};
+use crate::output::{DONE, FAILED, Output, columns, print, print_json, remark};
 use crate::terminal::bold;
 use anyhow::bail;
 use clap::Args;
@@ -20,7 +20,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
-    let cluster = Cluster::connect(&arguments.cluster.access.access()).await?;
+    let cluster = Cluster::connect(&arguments.cluster.access.access())?;
     let installation = arguments.cluster.installation.installation();
     let mut pods = cluster.find_gateways(&installation).await?;
     gateways::narrow(&mut pods, arguments.cluster.access.access().namespace.as_deref());
@@ -30,7 +30,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
     let published = match cluster.published(&pods).await {
         Ok(published) => published,
         Err(failure) => {
-            anstream::eprintln!("turnout: what is published cannot be told: {failure}");
+            remark(&format!("turnout: what is published cannot be told: {failure}"));
             None
         }
     };

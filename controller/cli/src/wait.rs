@@ -5,7 +5,7 @@ use crate::arguments::{Name, PlaceArguments};
 use crate::client::place::Place;
 use crate::client::standing::{Goal, Standing, reason};
 use crate::model_process::parse_backend;
-use crate::output::{DONE, FAILED, Output, TIMED_OUT, print, print_json};
+use crate::output::{DONE, FAILED, Output, TIMED_OUT, print, print_json, remark};
 use clap::Args;
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -60,7 +60,7 @@ struct GoalArguments {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
-    let place = arguments.place.open().await?;
+    let place = arguments.place.open()?;
     let name = arguments.name.of(&place).await?;
     warn_if_nobody_drives(&place);
     let rollout = place.read(&name).await?;
@@ -88,7 +88,7 @@ pub(crate) async fn wait_for(
         }
         let message = trouble.take().unwrap_or_else(|| told_by(place, &rollout));
         if told != message {
-            anstream::eprintln!("{}", message.trim_end());
+            remark(message.trim_end());
             told = message;
         }
         let left = || deadline.saturating_duration_since(Instant::now());
@@ -114,7 +114,7 @@ pub(crate) async fn wait_for(
 /// Says so on standard error if nothing will move.
 pub(crate) fn warn_if_nobody_drives(place: &Place) {
     if let Some(advice) = place.advice() {
-        anstream::eprintln!("turnout: {advice}");
+        remark(&format!("turnout: {advice}"));
     }
 }
 

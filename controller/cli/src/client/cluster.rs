@@ -5,17 +5,21 @@
 
 mod backends;
 pub(crate) mod gateways;
+mod login;
 pub(crate) mod rollouts;
 
 use super::access::{Access, Installation};
 use super::view::View;
 use anyhow::{Context as _, bail};
 use k8s_openapi::api::core::v1::Pod;
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::client::ClientBuilder;
+use kube::config::Kubeconfig;
 use kube::{Client, Config, Error};
+use login::NotLoggedIn;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
+use turnout_controller::client::{in_cluster, kubeconfig, proxy};
 use turnout_rollout::{Backend, Mode, ModelRollout};
 
 /// How long a connection to the API server may take.
@@ -31,6 +35,8 @@ pub(crate) struct Cluster {
     pub(crate) server: String,
     /// Where the rollouts are.
     pub(crate) namespace: String,
+    /// What stands between, for messages.
+    pub(crate) proxy: Option<String>,
 }
 
 impl fmt::Debug for Cluster {
@@ -44,14 +50,15 @@ impl fmt::Debug for Cluster {
 pub(crate) struct Failure {
     /// What was attempted, as `list the gateways' pods`.
     doing: String,
+    /// What did not answer, if nothing did.
     server: String,
     source: Error,
 }
 
 impl Cluster {
     /// Reads the configuration. The first request connects.
-    pub(crate) async fn connect(access: &Access) -> anyhow::Result<Self> {
-        let mut config = configuration(access).await?;
+    pub(crate) fn connect(access: &Access) -> anyhow::Result<Self> {
+        let mut config = configuration(access)?;
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         config.read_timeout = Some(ANSWER_TIMEOUT);
         config.reset_reader_on_write = true;
@@ -59,8 +66,14 @@ impl Cluster {
         config.default_retry = false;
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
         let namespace = access.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
-        let client = Client::try_from(config).with_context(|| format!("cannot make a client for {server}"))?;
-        Ok(Self { client, server, namespace })
+        let proxy = config.proxy_url.as_ref().map(proxy::title);
+        let login = login::log_in(&mut config.auth_info).with_context(|| format!("cannot log in at {server}"))?;
+        let builder = ClientBuilder::try_from(config).with_context(|| format!("cannot make a client for {server}"))?;
+        let client = match &login {
+            Some(login) => builder.with_layer(login).build(),
+            None => builder.build(),
+        };
+        Ok(Self { client, server, namespace, proxy })
     }
 
     /// For messages.
@@ -112,29 +125,29 @@ impl Cluster {
 
     /// For `map_err`.
     pub(crate) fn failure(&self, doing: impl fmt::Display) -> impl FnOnce(Error) -> Failure {
-        let (doing, server) = (doing.to_string(), self.server.clone());
+        let through = self.proxy.as_ref().map(|proxy| format!(" through the proxy {proxy}")).unwrap_or_default();
+        let (doing, server) = (doing.to_string(), format!("{}{through}", self.server));
         move |source| Failure { doing, server, source }
     }
 }
 
 /// What kubectl would take: the file that is named, else those of KUBECONFIG, else that of the home directory, else the
 /// service account of the pod.
-async fn configuration(access: &Access) -> anyhow::Result<Config> {
+fn configuration(access: &Access) -> anyhow::Result<Config> {
     let kubeconfig = match &access.kubeconfig {
         Some(path) => Some(Kubeconfig::read_from(path).with_context(|| format!("cannot read {}", path.display()))?),
         None => default_kubeconfig()?,
     };
     match kubeconfig {
         Some(kubeconfig) => {
-            let options = KubeConfigOptions { context: access.context.clone(), ..KubeConfigOptions::default() };
-            Config::from_custom_kubeconfig(kubeconfig, &options).await.context("the kubeconfig cannot be used")
+            kubeconfig::config(kubeconfig, access.context.as_deref()).context("the kubeconfig cannot be used")
         }
         None if access.context.is_some() => bail!("--context needs a kubeconfig, and there is none"),
         None if std::env::var_os("KUBERNETES_SERVICE_HOST").is_none() => bail!(
             "there is no cluster to talk to: neither --kubeconfig nor KUBECONFIG nor ~/.kube/config nor the service \
              account of a pod; rollout and wait work over a directory, too: give --local DIR"
         ),
-        None => Config::incluster().context("the service account of this pod cannot be used"),
+        None => in_cluster().context("the service account of this pod cannot be used"),
     }
 }
 
@@ -208,6 +221,7 @@ impl fmt::Display for Failure {
             }
             Error::Api(status) => write!(f, "{} ({})", status.message, status.code),
             Error::Auth(error) => write!(f, "cannot log in: {}", chain(error)),
+            Error::Service(error) if error.is::<NotLoggedIn>() => write!(f, "cannot log in: {error}"),
             Error::Service(error) => write!(f, "no answer from {}: {}", self.server, chain(&**error)),
             other => write!(f, "no answer from {}: {}", self.server, chain(other)),
         }
@@ -240,7 +254,8 @@ mod tests {
         let check = |code: u16, reason: &str, expected: &str, passing: bool| {
             let status = Status::failure("the words of the server", reason).with_code(code);
             let server = "https://api".to_owned();
-            let failure = Failure { doing: "look".to_owned(), server, source: Error::Api(status.boxed()) };
+            let source = Error::Api(status.boxed());
+            let failure = Failure { doing: "look".to_owned(), server, source };
             assert_eq!(failure.to_string(), expected);
             assert_eq!(failure.is_passing(), passing, "{code}");
         };

@@ -29,16 +29,15 @@ pub(crate) enum Place {
 #[cfg(feature = "cluster")]
 impl Place {
     /// The cluster that this gives access to.
-    pub(crate) async fn of_cluster(access: &Access) -> anyhow::Result<Self> {
-        Cluster::connect(access).await.map(Self::Cluster)
+    pub(crate) fn of_cluster(access: &Access) -> anyhow::Result<Self> {
+        Cluster::connect(access).map(Self::Cluster)
     }
 }
 
 #[cfg(not(feature = "cluster"))]
 impl Place {
     /// There is none.
-    #[expect(clippy::unused_async, reason = "as with access to clusters")]
-    pub(crate) async fn of_cluster(_: &Access) -> anyhow::Result<Self> {
+    pub(crate) fn of_cluster(_: &Access) -> anyhow::Result<Self> {
         bail!("this build has no access to clusters: give --local DIR, the directory of `turnout local --dir DIR`")
     }
 }

@@ -4,13 +4,15 @@
 
 use crate::server::Server;
 use crate::support::{eventually, write};
+use crate::tls;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::watch;
@@ -56,15 +58,26 @@ pub(crate) struct Request {
     pub(crate) path: String,
     pub(crate) query: String,
     pub(crate) body: Value,
+    /// By what it was known who asks.
+    pub(crate) authorization: String,
 }
 
 impl Api {
     /// Has nothing yet.
     pub(crate) fn start() -> Self {
-        let (changes, _) = watch::channel(0);
-        let store = Arc::new(Store { content: Mutex::default(), changes });
-        let server = Server::start(Router::new().fallback(answer).with_state(Arc::clone(&store)));
-        Self { server, store }
+        let (store, router) = Store::start();
+        Self { server: Server::start(router), store }
+    }
+
+    /// As [`tls::start`].
+    pub(crate) fn start_with_tls(names: &[&str], closed: bool) -> (Self, [String; 2]) {
+        let (store, router) = Store::start();
+        let (server, identity) = tls::start(router, names, closed);
+        (Self { server, store }, identity)
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.server.address
     }
 
     /// Changes what is there, and wakes who watches.
@@ -176,12 +189,19 @@ contexts:
     )
 }
 
-async fn answer(State(store): State<Arc<Store>>, method: Method, uri: Uri, body: Bytes) -> Response {
+async fn answer(
+    State(store): State<Arc<Store>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     let request = Request {
         method: method.to_string(),
         path: uri.path().to_owned(),
         query: uri.query().unwrap_or_default().to_owned(),
         body: serde_json::from_slice(&body).unwrap_or_default(),
+        authorization: headers.get(header::AUTHORIZATION).map_or("", |value| value.to_str().unwrap()).to_owned(),
     };
     let changes = store.changes.subscribe();
     store.lock().requests.push(request.clone());
@@ -219,6 +239,12 @@ impl Request {
 }
 
 impl Store {
+    fn start() -> (Arc<Self>, Router) {
+        let (changes, _) = watch::channel(0);
+        let store = Arc::new(Self { content: Mutex::default(), changes });
+        (Arc::clone(&store), Router::new().fallback(answer).with_state(store))
+    }
+
     fn lock(&self) -> MutexGuard<'_, Content> {
         self.content.lock().unwrap()
     }

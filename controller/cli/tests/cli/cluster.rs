@@ -173,7 +173,7 @@ fn context_and_namespace_choose_as_with_kubectl() {
     listed(&["--context", "elsewhere"], "/namespaces/other/modelrollouts");
     listed(&["--context", "elsewhere", "-n", "ns"], "/namespaces/ns/modelrollouts");
     listed(&["-A", "-n", "third"], "/modelrollouts");
-    bed.check(&["rollout", "list", "--context", "nowhere"], 2, &["failed to load current context: nowhere"]);
+    bed.check(&["rollout", "list", "--context", "nowhere"], 2, &["there is no context nowhere, only: test, elsewhere"]);
     let local = bed.directory.path().to_str().unwrap();
     bed.check(&["rollout", "list", "--local", local], 2, &["--local names a directory"]);
 }

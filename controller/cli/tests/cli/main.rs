@@ -10,9 +10,18 @@ mod check;
 mod cluster;
 mod demo;
 #[cfg(feature = "cluster")]
+mod flags;
+#[cfg(feature = "cluster")]
 mod installation;
 mod local;
+#[cfg(feature = "cluster")]
+mod login;
 mod probe;
+#[cfg(feature = "cluster")]
+mod proxy;
 mod routes;
 mod server;
+mod shell;
 mod support;
+#[cfg(feature = "cluster")]
+mod tls;

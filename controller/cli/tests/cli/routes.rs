@@ -6,7 +6,7 @@ use serde_json::json;
 use std::os::unix::fs::symlink;
 
 /// A pinned rule and a split.
-fn routes(green: u32, blue: u32) -> String {
+pub(crate) fn routes(green: u32, blue: u32) -> String {
     format!(
         "apiVersion: networking.istio.io/v1
 kind: Gateway

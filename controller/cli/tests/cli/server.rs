@@ -1,20 +1,31 @@
 //! A server in the test's process. It ends with the value.
 
 use axum::Router;
+use axum::serve::Listener;
 use std::net::SocketAddr;
+use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 
 pub(crate) struct Server {
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     runtime: Option<Runtime>,
 }
 
 impl Server {
     /// Serves on a free port of this machine.
     pub(crate) fn start(router: Router) -> Self {
+        Self::start_on(router, |listener| listener)
+    }
+
+    /// As [`Server::start`], on what is made of the listener.
+    pub(crate) fn start_on<L: Listener<Addr = SocketAddr>>(
+        router: Router,
+        wrap: impl FnOnce(TcpListener) -> L,
+    ) -> Self {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
+        let listener = wrap(listener);
         runtime.spawn(async move { axum::serve(listener, router).await });
         Self { address, runtime: Some(runtime) }
     }
