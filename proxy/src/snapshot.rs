@@ -33,6 +33,8 @@ pub(crate) struct Rejected {
     pub(crate) revision: String,
     /// One line for each problem.
     pub(crate) reason: String,
+    /// Not even a key: nobody has published anything yet.
+    pub(crate) is_nothing: bool,
 }
 
 impl Snapshots {

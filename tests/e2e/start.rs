@@ -43,9 +43,23 @@ async fn a_gateway_without_routes_refuses_after_a_while() -> anyhow::Result<()> 
         for _ in 0..2 {
             let refused = send(gateway.address(PORT), &RawRequest::get("/")).await?;
             assert_eq!((refused.status, refused.header("x-turnout-reason")), (503, Some("no_routes")));
-            assert_eq!(gateway.status("/readyz").await?.status, 503);
+            let ready = gateway.status("/readyz").await?;
+            assert_eq!(ready.status, 200, "an installation is complete before its first routes");
+            assert!(String::from_utf8_lossy(&ready.body).contains("no routes are published yet"), "{ready:?}");
         }
+        let told = gateway.status("/revision").await?.json()?;
+        assert!(told["active"].is_null() && told["rejected"].is_null(), "{told}");
+        assert_eq!(gateway.metrics().await?.sum("turnout_routes_rejected", &[]), Some(0.0));
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_gateway_whose_routes_hold_nothing_is_not_ready() -> anyhow::Result<()> {
+    let routes = KubeletMount::new(&[(KEY, b"# nothing\n")])?;
+    let gateway = GatewayCommand::new(routes.path()).listen(PORT).spawn().await?;
+    gateway.wait_for_rejection().await?;
+    assert_eq!(gateway.status("/readyz").await?.status, 503);
     Ok(())
 }
 

@@ -43,6 +43,7 @@ impl Cluster {
         let mut status = one.rollout.status.clone();
         let kind = ConditionType::Operational;
         status.set_condition(kind, ConditionStatus::False, obstacle.reason, obstacle.message.clone(), self.now);
+        status.sum_up(self.now);
         if let Err(error) = write_status(&self.patient, one, &status).await {
             round.problems.push(error.to_string());
         }

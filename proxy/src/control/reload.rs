@@ -92,10 +92,11 @@ impl Reloader {
             self.metrics.rejected.set(0);
             return None;
         }
+        let is_nothing = sources.as_sources().is_empty();
         match self.parse(sources).await {
             Ok((router, warnings)) => Some(Table { revision, router, warnings }),
             Err(reason) => {
-                self.reject(revision, reason);
+                self.reject(Rejected { revision, reason, is_nothing });
                 None
             }
         }
@@ -154,11 +155,16 @@ impl Reloader {
         }
     }
 
-    fn reject(&mut self, revision: String, reason: String) {
-        tracing::error!(revision, "routes refused: the last good table keeps serving\n{reason}");
-        self.snapshots.reject(Rejected { revision, reason });
-        self.metrics.rejected.set(1);
-        self.count("rejected");
+    fn reject(&mut self, rejected: Rejected) {
+        let Rejected { revision, reason, is_nothing } = &rejected;
+        if *is_nothing && self.snapshots.current().is_none() {
+            tracing::info!("no routes are published yet");
+        } else {
+            tracing::error!(revision, "routes refused: the last good table keeps serving\n{reason}");
+            self.metrics.rejected.set(1);
+            self.count("rejected");
+        }
+        self.snapshots.reject(rejected);
         self.tell_first();
     }
 

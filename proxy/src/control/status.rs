@@ -40,14 +40,18 @@ async fn live(State(control): State<Arc<Control>>) -> (StatusCode, String) {
     }
 }
 
-/// Ready once there are routes, until the gateway leaves.
+/// Ready once there are routes, until the gateway leaves. Where nobody has published any it does what it is told, too: an
+/// installation is complete before its first routes. One that cannot read them, or refuses them, is not ready.
 async fn ready(State(control): State<Arc<Control>>) -> (StatusCode, &'static str) {
+    let is_new = || control.snapshots.rejected().is_some_and(|rejected| rejected.is_nothing);
     if control.drain.is_leaving() {
         (StatusCode::SERVICE_UNAVAILABLE, "shutting down\n")
-    } else if control.snapshots.current().is_none() {
-        (StatusCode::SERVICE_UNAVAILABLE, "no routes yet; see /revision\n")
-    } else {
+    } else if control.snapshots.current().is_some() {
         (StatusCode::OK, "ok\n")
+    } else if is_new() {
+        (StatusCode::OK, "ok, but no routes are published yet: every request is answered 503 no_routes\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "no routes yet; see /revision\n")
     }
 }
 
@@ -95,7 +99,7 @@ async fn flush<F: Future<Output = ()> + Send + 'static>(workers: impl Iterator<I
 /// The revision that every worker serves, what a person should know of it, and the one that was refused.
 async fn revision(State(control): State<Arc<Control>>) -> Json<Value> {
     let current = control.snapshots.current();
-    let rejected = control.snapshots.rejected();
+    let rejected = control.snapshots.rejected().filter(|rejected| current.is_some() || !rejected.is_nothing);
     let unusable = control.credentials.report().into_iter().filter_map(|(name, report)| {
         let why = report.unusable?;
         Some(format!("the newest certificate of the credential {name} cannot be used: {why}"))

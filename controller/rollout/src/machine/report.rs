@@ -143,6 +143,7 @@ impl Draft<'_> {
         }
         self.report_progress();
         self.report_obstacle();
+        self.status.sum_up(self.observed.now);
         let waits = matches!(self.wait, Some((WaitReason::StableImage, _)));
         if waits {
             let text = self.line();

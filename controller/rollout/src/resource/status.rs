@@ -310,6 +310,12 @@ pub enum ConditionType {
     WaitingForStableImage,
     /// The driver can do what it decides. `False` says what keeps it, such as a missing right.
     Operational,
+    /// It is where it was asked to be, or waits for somebody: for GitOps tools, which stop waiting then.
+    Ready,
+    /// It is on its way: for GitOps tools, which go on waiting.
+    Reconciling,
+    /// It goes no further unless somebody mends something: for GitOps tools, which fail then.
+    Stalled,
 }
 
 /// Whether a condition holds.
@@ -413,6 +419,26 @@ impl RolloutStatus {
         match self.conditions.iter_mut().find(|existing| existing.kind == kind) {
             Some(existing) => *existing = condition,
             None => self.conditions.push(condition),
+        }
+    }
+
+    /// Sums up phase and obstacle as tools read them that know of no rollouts.
+    pub fn sum_up(&mut self, now: Timestamp) {
+        let operational = self.condition(ConditionType::Operational);
+        let obstacle = operational.filter(|condition| condition.status == ConditionStatus::False).cloned();
+        let is_bad = obstacle.is_some() || matches!(self.phase, Phase::Invalid | Phase::Failed | Phase::Stalled);
+        let is_moving = !is_bad && matches!(self.phase, Phase::Progressing | Phase::RollingBack);
+        let (reason, message) = match obstacle {
+            Some(obstacle) => (obstacle.reason, obstacle.message),
+            None => (self.phase.as_str().to_owned(), self.message.clone()),
+        };
+        let holds = |holds| if holds { ConditionStatus::True } else { ConditionStatus::False };
+        for (kind, is_so) in [
+            (ConditionType::Ready, !is_bad && !is_moving),
+            (ConditionType::Reconciling, is_moving),
+            (ConditionType::Stalled, is_bad),
+        ] {
+            self.set_condition(kind, holds(is_so), &reason, message.clone(), now);
         }
     }
 

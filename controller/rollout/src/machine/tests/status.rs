@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use super::*;
-use crate::observation::Rejection;
+use crate::observation::{Obstacle, Rejection};
 use crate::render::RouteSelectionError;
 use crate::resource::{ConditionStatus, ConditionType};
 use crate::testing::unready;
@@ -237,4 +237,39 @@ fn reached_means_passed_too() {
     scene.target("Rollback");
     scene.decide();
     assert!(!reached(&scene, "v2", "Blue_50"), "what goes back has reached nothing");
+}
+
+#[test]
+fn tools_that_know_of_no_rollouts_see_ready_reconciling_or_stalled() {
+    use ConditionType::{Ready, Reconciling, Stalled};
+    let check = |scene: &Scene, expected: ConditionType| {
+        for kind in [Ready, Reconciling, Stalled] {
+            let status = condition(scene, kind).0;
+            assert_eq!(status == ConditionStatus::True, kind == expected, "{kind:?}: {}", scene.message());
+        }
+    };
+    let mut scene = Scene::at("Blue_50", &json!({"target": "Blue_50"}));
+    scene.settle();
+    check(&scene, Ready);
+    scene.target("Blue_100");
+    scene.decide();
+    check(&scene, Reconciling);
+    scene.settle();
+    check(&scene, Ready);
+    scene.observed.obstacle = Some(Obstacle { reason: "Forbidden", message: "a right is missing".to_owned() });
+    scene.decide();
+    check(&scene, Stalled);
+    scene.observed.obstacle = None;
+    scene.rollout.spec.confirm_deadline_seconds = 0;
+    scene.decide();
+    check(&scene, Stalled);
+    scene.rollout.spec.confirm_deadline_seconds = 180;
+    scene.target("Rollback");
+    scene.decide();
+    check(&scene, Reconciling);
+    scene.settle();
+    check(&scene, Ready);
+    let mut scene = Scene::at("Green_100", &json!({}));
+    scene.settle();
+    check(&scene, Ready);
 }
