@@ -103,6 +103,7 @@ pub(crate) async fn wait_for(
     };
     match output {
         Output::Text if code == DONE => print(&format!("{name}: {outcome} ({})", rollout.status.message))?,
+        Output::Text if outcome.ends_with(&rollout.status.message) => print(&format!("{name}: {outcome}"))?,
         Output::Text => print(&format!("{name}: {outcome} ({})", reason(&rollout)))?,
         Output::Json => {
             print_json(&json!({ "name": name, "outcome": outcome, "code": code, "status": rollout.status }))?;
