@@ -140,7 +140,7 @@ impl Trace {
 }
 
 async fn remove_finalizers(client: &Client, there: &Settings, removed: &mut Vec<String>) -> Result<(), ApiError> {
-    for mut one in Rollouts::read(client, &there.namespaces).await?.readable {
+    for mut one in Rollouts::read(client, &there.namespaces, there.class.as_deref()).await?.readable {
         if one.has_finalizer() {
             one.set_finalizer(client, false).await?;
             removed.push(format!("finalizer of {} {}", rollout_kind().kind, one.rollout.id()));

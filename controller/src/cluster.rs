@@ -95,7 +95,7 @@ impl Site for Cluster {
             Ok(view) if view.published.is_uninstalling() => Look::Over,
             Ok(mut view) => {
                 tell_of_unreadable(&view, round);
-                view.elsewhere = istio::rules(&view);
+                view.elsewhere = istio::rules(&view, |rollout| self.settings.may_govern(rollout));
                 if !view.later.is_empty() {
                     round.pause = Duration::ZERO;
                 }
@@ -119,6 +119,10 @@ impl Site for Cluster {
             }
         }
         both
+    }
+
+    fn may_govern(&self, rollout: &ModelRollout) -> bool {
+        self.settings.may_govern(rollout)
     }
 
     fn obstacle(&self, view: &View, fitted: &ModelRollout) -> Option<Obstacle> {
@@ -204,7 +208,9 @@ impl Site for Cluster {
     /// Reads the rollouts once more before anything follows from what they say: a list may be older than what another
     /// replica has done, or lack a rollout, and a status that need not be written proves nothing.
     async fn is_newest(&mut self, view: &View, rollouts: &[&RolloutObject]) -> Result<bool, Failure> {
-        let read = Rollouts::read(&self.client, &view.listed).await.map_err(|error| shared_failure(&error))?;
+        let read = Rollouts::read(&self.client, &view.listed, self.settings.class.as_deref())
+            .await
+            .map_err(|error| shared_failure(&error))?;
         let written = versions(view.as_written(rollouts).map(|one| &one.object), &view.rollouts.unreadable);
         let is_newest = read.versions() == written;
         if !is_newest {

@@ -13,10 +13,15 @@ use turnout_driver::Elsewhere;
 use turnout_rollout::{Mode, ModelRollout, Published, RouteSelectionError, Weights, istio};
 
 /// The rules of rollouts in Istio mode, by UID: of two with the same rule the older one governs it.
-pub fn rules(view: &View) -> BTreeMap<String, Elsewhere> {
+pub fn rules(view: &View, may_govern: impl Fn(&ModelRollout) -> bool) -> BTreeMap<String, Elsewhere> {
     let mut claimed = BTreeMap::new();
     let mut rules = BTreeMap::new();
     for one in view.rollouts.readable.iter().filter(|one| one.rollout.spec.mode == Mode::Istio) {
+        if !may_govern(&one.rollout) {
+            let route = Err(RouteSelectionError::NotShared(one.rollout.route_namespace().to_owned()));
+            rules.insert(one.uid(), Elsewhere { route, published: None });
+            continue;
+        }
         let found = object(view, &one.rollout);
         let published = found.as_ref().ok().and_then(|(value, generation)| {
             let weights = istio::observe(value, &one.rollout).ok()?;

@@ -166,7 +166,7 @@ impl Readers {
 }
 
 async fn read(client: &Client, settings: &Settings, name: &str, mut wanted: Wanted) -> Result<Namespace, ApiError> {
-    let rollouts = Rollouts::read(client, &[name.to_owned()]).await?;
+    let rollouts = Rollouts::read(client, &[name.to_owned()], settings.class.as_deref()).await?;
     wanted.join(Wanted::of(rollouts.readable.iter().map(|one| &one.rollout), settings).of_namespace(name));
     let reads_documents = settings.has_gateway() && settings.documents == DocumentSource::Objects;
     let documents = async { if reads_documents { documents::objects(client, name).await } else { Ok(Vec::new()) } };

@@ -36,12 +36,14 @@ impl Rollouts {
         versions(self.readable.iter().map(|one| &one.object), &self.unreadable)
     }
 
-    /// Reads those of some namespaces.
-    pub async fn read(client: &Client, namespaces: &[String]) -> Result<Self, ApiError> {
+    /// Reads those of some namespaces that name this class; without one those that name none.
+    pub async fn read(client: &Client, namespaces: &[String], class: Option<&str>) -> Result<Self, ApiError> {
         let kind = rollout_kind();
         let lists = namespaces.iter().map(|namespace| list_dynamic(client, &kind, namespace));
         let mut all = Self::default();
-        for object in try_join_all(lists).await?.into_iter().flatten() {
+        let is_ours =
+            |object: &DynamicObject| object.data.get("spec").and_then(|spec| spec.get("controller")?.as_str()) == class;
+        for object in try_join_all(lists).await?.into_iter().flatten().filter(is_ours) {
             match RolloutObject::of(object) {
                 Ok(rollout) => all.readable.push(rollout),
                 Err(unreadable) => all.unreadable.push(*unreadable),

@@ -4,6 +4,7 @@
 use clap::Args;
 use std::net::SocketAddr;
 use std::str::FromStr;
+use turnout_rollout::ModelRollout;
 
 /// What a controller governs, and through what.
 #[derive(Args, Clone, Debug)]
@@ -11,6 +12,14 @@ pub struct Settings {
     /// The namespaces whose ModelRollouts, routes and models it governs.
     #[arg(long, value_name = "NAME,...", env = "TURNOUT_NAMESPACES", value_delimiter = ',', required = true)]
     pub namespaces: Vec<String>,
+
+    /// Namespaces whose rules may be governed by rollouts of other governed namespaces, too.
+    #[arg(long, value_name = "NAME,...", env = "TURNOUT_SHARED_ROUTE_NAMESPACES", value_delimiter = ',')]
+    pub shared_route_namespaces: Vec<String>,
+
+    /// It drives the ModelRollouts whose spec.controller is this; without it those that have none.
+    #[arg(long, value_name = "NAME", env = "TURNOUT_CLASS")]
+    pub class: Option<String>,
 
     /// Its own namespace: that of the gateways, of the published ConfigMap and of the lease.
     #[arg(long, value_name = "NAME", env = "TURNOUT_NAMESPACE", default_value = "default")]
@@ -98,6 +107,12 @@ impl Settings {
     /// It publishes routes for gateways.
     pub fn has_gateway(&self) -> bool {
         self.gateway_service.is_some()
+    }
+
+    /// Whether a rollout may govern the rule that it names: one of its own namespace, or of one that is shared.
+    pub fn may_govern(&self, rollout: &ModelRollout) -> bool {
+        let of_route = rollout.route_namespace();
+        of_route == rollout.metadata.namespace || self.shared_route_namespaces.iter().any(|shared| shared == of_route)
     }
 
     /// Whether objects of the namespace are its business.

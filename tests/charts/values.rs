@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use std::fs;
 
 /// Objects of Kubernetes that are passed on as they are, by the ends of their paths; the API server checks them.
-const PASSED_ON: [&str; 9] = [
+const PASSED_ON: [&str; 11] = [
     "global",
     "affinity.nodeAffinity",
     "affinity.podAffinity",
@@ -16,6 +16,8 @@ const PASSED_ON: [&str; 9] = [
     "behavior.scaleDown",
     "gatewayExtraEgress[].to[]",
     "gatewayExtraEgress[].ports[]",
+    "controllerExtraEgress[].to[]",
+    "controllerExtraEgress[].ports[]",
 ];
 
 fn schema() -> Value {

@@ -102,6 +102,12 @@ topologySpreadConstraints:
 - --documents=configmap:{{ include "turnout.documents" . }}
 {{- end }}
 - --registry={{ .Values.registry }}
+{{- with .Values.sharedRouteNamespaces }}
+- --shared-route-namespaces={{ join "," . }}
+{{- end }}
+{{- with .Values.controller.class }}
+- --class={{ . }}
+{{- end }}
 - --lease={{ include "turnout.lease" . }}
 - {{ printf "--log=%s" .Values.controller.log | quote }}
 - --log-format={{ .Values.controller.logFormat }}

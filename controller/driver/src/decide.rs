@@ -14,7 +14,7 @@ const DNS_SECONDS: u64 = 60;
 
 impl<S: Site> Driver<S> {
     pub(crate) async fn decide(&mut self, view: &mut S::View) -> Vec<Decided<S::Rollout>> {
-        let fitted = fit_rollouts(view);
+        let fitted = fit_rollouts(view, |rollout| self.site.may_govern(rollout));
         let view = &*view;
         let mut decided = Vec::new();
         for (one, Fitted { rollout: fitted, route }) in view.rollouts().iter().zip(fitted) {
@@ -110,15 +110,27 @@ impl<S: Site> Driver<S> {
 }
 
 /// Finds the rule of each rollout, in the order in which they were read: of two with the same rule the older one governs
-/// it. Where one does not fit the documents, these take the form back that is published.
-fn fit_rollouts<V: View>(view: &mut V) -> Vec<Fitted> {
+/// it, unless it may not. Where one does not fit the documents, these take the form back that is published.
+fn fit_rollouts<V: View>(view: &mut V, may_govern: impl Fn(&ModelRollout) -> bool) -> Vec<Fitted> {
     let mut documents = std::mem::take(view.documents());
     let is_held = |one: &&V::Rollout| one.rollout().spec.mode == Mode::Gateway && !one.is_deleted();
     for rollout in view.held() {
         hold(&mut documents, view.published(), &rollout);
     }
     let held: Vec<&ModelRollout> = view.rollouts().iter().filter(is_held).map(Subject::rollout).collect();
-    let mut fitted = fit(&mut documents, view.published(), &held).into_iter();
+    let mut order: Vec<usize> = (0..held.len()).collect();
+    order.sort_by_key(|index| !may_govern(held[*index]));
+    let in_order: Vec<&ModelRollout> = order.iter().map(|index| held[*index]).collect();
+    let fitted = fit(&mut documents, view.published(), &in_order).into_iter().map(|mut fitted| {
+        if !may_govern(&fitted.rollout) && fitted.route.is_ok() {
+            let namespace = fitted.rollout.route_namespace().to_owned();
+            fitted.route = Err(RouteSelectionError::NotShared(namespace));
+        }
+        fitted
+    });
+    let mut fitted: Vec<(usize, Fitted)> = order.into_iter().zip(fitted).collect();
+    fitted.sort_by_key(|(index, _)| *index);
+    let mut fitted = fitted.into_iter().map(|(_, fitted)| fitted);
     let mut fit_one = |one: &V::Rollout| {
         if let Some(elsewhere) = view.elsewhere(one) {
             return Some(Fitted { rollout: one.rollout().clone(), route: elsewhere.route });

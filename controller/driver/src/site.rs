@@ -36,6 +36,11 @@ pub trait Site: Send {
         fitted: &ModelRollout,
     ) -> impl Future<Output = [BackendView; 2]> + Send;
 
+    /// Whether a rollout may govern the rule that it names, or has to leave it to those of the rule's own namespace.
+    fn may_govern(&self, _rollout: &ModelRollout) -> bool {
+        true
+    }
+
     /// What keeps a rollout from being driven, as far as the look shows.
     fn obstacle(&self, view: &Self::View, fitted: &ModelRollout) -> Option<Obstacle>;
 

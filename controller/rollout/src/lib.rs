@@ -61,11 +61,13 @@
 //!     }],
 //!     template_revision: None,
 //!     obstacle: None,
+//!     replies: std::collections::BTreeMap::new(),
 //! };
 //!
-//! // Blue_0 has the weights that are in effect, so it is reached at once; then it is left for Blue_50.
+//! // Blue_0 has the weights that are in effect and blue is ready, so it is reached at once; it is left when it is promoted.
 //! rollout.status = decide(&rollout, &observed).status;
 //! assert_eq!(rollout.status.stage, Some(Target::Stage(Stage::BLUE_0)));
+//! rollout.promote(None, false)?;
 //! let decision = decide(&rollout, &observed);
 //! assert_eq!(decision.status.moving_to, Some(Target::Stage(Stage::BLUE_50)));
 //!

@@ -124,6 +124,7 @@ pub fn decide(rollout: &ModelRollout, observed: &Observation) -> Decision {
             draft.status.governs = Some(rollout.governs());
             draft.name_revision();
             draft.choose_candidate(&plan);
+            draft.report_requirements(&plan);
             draft.choose_direction(plan.target());
             draft.keep_workloads();
             draft.advance(&plan);

@@ -54,6 +54,12 @@ pub enum RouteSelectionError {
         /// What to do.
         hint: &'static str,
     },
+    /// The rule is another namespace's, which the release does not share.
+    #[error(
+        "spec.route.namespace: the rules of namespace {0} are governed by its own rollouts alone: move the rollout there, \
+         or let the release share them (sharedRouteNamespaces)"
+    )]
+    NotShared(String),
     /// An older rollout decides these weights already.
     #[error("{place} is governed by rollout {by} already: change spec.route of one of them")]
     AlreadyGoverned {

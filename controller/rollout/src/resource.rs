@@ -84,6 +84,9 @@ pub struct RolloutSpec {
     /// What happens when a requirement fails.
     #[serde(default)]
     pub on_failure: OnFailure,
+    /// Which release drives it: the class that its controller was given; the one without a class, if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub controller: Option<String>,
     /// Who makes and removes the backends.
     #[serde(default)]
     pub workload: Workload,

@@ -51,6 +51,7 @@ fn limits() -> Vec<(&'static str, Value)> {
         ("spec.stages", json!({"maxItems": 99})),
         ("spec.gates", json!({"maxItems": 102})),
         ("spec.gates[]", json!({"x-kubernetes-preserve-unknown-fields": true})),
+        ("spec.controller", json!({"minLength": 1, "maxLength": MAX_LABEL_LENGTH, "pattern": LABEL})),
         ("spec.confirmDeadlineSeconds", deadline.clone()),
         ("spec.readyDeadlineSeconds", deadline.clone()),
         ("spec.drainDeadlineSeconds", deadline),

@@ -5,6 +5,7 @@
 mod altered;
 mod isolation;
 mod scene;
+mod tenancy;
 mod uninstall;
 
 use crate::world::Happening;

@@ -48,6 +48,8 @@ impl Size {
 
     fn settings(self) -> Settings {
         Settings {
+            shared_route_namespaces: Vec::new(),
+            class: None,
             namespaces: self.namespaces(),
             namespace: SYSTEM.to_owned(),
             identity: "controller".to_owned(),

@@ -113,6 +113,8 @@ impl World {
     pub(crate) fn settings(&self) -> Settings {
         let Beginning { objects, twins, .. } = self.beginning;
         Settings {
+            shared_route_namespaces: Vec::new(),
+            class: None,
             namespaces: self.namespaces().into_iter().map(str::to_owned).collect(),
             namespace: SYSTEM.to_owned(),
             identity: "controller".to_owned(),

@@ -25,7 +25,6 @@ impl Draft<'_> {
     }
 
     pub(super) fn leave(&mut self, plan: &Plan, stage: Stage) {
-        self.report_requirements(plan, stage);
         if let Some(missing) = self.missing_endpoints(stage) {
             return self.wait_for(WaitReason::ReadyEndpoints, &missing);
         }

@@ -14,8 +14,11 @@ use serde_json::json;
 const SKIPPED: &str = "skipped";
 
 impl Draft<'_> {
-    /// Says in the status how each requirement of the stage stands.
-    pub(super) fn report_requirements(&mut self, plan: &Plan, stage: Stage) {
+    /// Says in the status how each requirement of the stage stands that is reached and not yet left.
+    pub(super) fn report_requirements(&mut self, plan: &Plan) {
+        let Some(stage) = self.status.stage.and_then(Target::stage).filter(|_| self.status.moving_to.is_none()) else {
+            return;
+        };
         let Leave::When(required) = plan.leave(stage) else { return };
         self.status.requirements = required.iter().map(|one| self.stand(one, required, stage)).collect();
         let failed = self.status.requirements.iter().filter(|one| one.state == RequirementState::Failed);
@@ -160,7 +163,7 @@ impl Draft<'_> {
     /// A requirement of where the rollout still is has failed, and the spec wants a rollback then.
     pub(super) fn has_failed(&self) -> bool {
         let is_failed = |one: &RequirementStatus| one.state == RequirementState::Failed;
-        self.spec.on_failure == OnFailure::Rollback && self.before.requirements.iter().any(is_failed)
+        self.spec.on_failure == OnFailure::Rollback && self.status.requirements.iter().any(is_failed)
     }
 
     /// When the first pause is over.

@@ -228,6 +228,7 @@ fn a_rule_stays_as_it_is_published_while_its_rollout_in_another_namespace_cannot
     {
         live_with(2, async |scene| {
             scene.governs_too(OTHER);
+            scene.is_told(|settings| settings.shared_route_namespaces = vec![MODELS.to_owned()]);
             let rank = App(1);
             let (abroad, of_rank) = (Key::new("modelrollouts", OTHER, "rank"), rank.rollout());
             let [green, blue] = Backend::BOTH.map(|backend| json!({"host": rank.host(backend)}));

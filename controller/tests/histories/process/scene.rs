@@ -59,6 +59,8 @@ pub(super) struct Scene {
     has_gateway: Cell<bool>,
     /// Namespaces that are governed besides the models' own.
     others: RefCell<Vec<String>>,
+    /// What else the release is told.
+    told: Cell<fn(&mut Settings)>,
 }
 
 /// Where a replica runs.
@@ -123,6 +125,7 @@ impl Scene {
             hanging: RefCell::new(Vec::new()),
             has_gateway: Cell::new(true),
             others: RefCell::default(),
+            told: Cell::new(|_| {}),
         }
     }
 
@@ -216,6 +219,7 @@ impl Scene {
         settings.namespaces.extend(self.others.borrow().iter().cloned());
         settings.identity = format!("controller-{number}");
         settings.gateway_service = settings.gateway_service.filter(|_| self.has_gateway.get());
+        (self.told.get())(&mut settings);
         settings
     }
 
@@ -238,6 +242,10 @@ impl Scene {
 
     pub(super) fn governs_too(&self, namespace: &str) {
         self.others.borrow_mut().push(namespace.to_owned());
+    }
+
+    pub(super) fn is_told(&self, what: fn(&mut Settings)) {
+        self.told.set(what);
     }
 
     pub(super) fn put(&self, key: &Key, object: Value) {
