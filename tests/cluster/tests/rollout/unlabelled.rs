@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use turnout_cluster::scene::{ROLLOUT, STAGES, Scene, name};
 use turnout_cluster::{Cluster, Image, Model, SplitLoad};
-use turnout_rollout::{Backend, Weights};
+use turnout_rollout::{Backend, Stage, Target, Weights};
 
 const GREEN: Weights = Weights { green: 100, blue: 0 };
 const HALF: Weights = Weights { green: 50, blue: 50 };
@@ -51,15 +51,15 @@ pub(crate) fn labels_tell_revisions_of_one_image_apart(cluster: &Cluster) -> Res
     pass_all_stages(&scene, &mut load, &scene.model("green", "r2"))?;
 
     put(&scene, &unlabelled(&scene, "blue", Image::Model, "r3"))?;
-    scene.start("r3")?;
-    scene.turnout(&["rollout", "promote", ROLLOUT])?;
+    scene.turnout(&["rollout", "start", ROLLOUT, "--revision", "r3"])?;
     scene.wait_for_status("it is said that blue lacks the label", |status| {
         status.message.contains("waiting for blue to serve revision r3")
             && status.message.contains("label turnout.dev/revision")
     })?;
     load.check("blue lacks the label", GREEN)?;
-    let reached = scene.status()?.stage.map(|stage| stage.to_string());
-    ensure!(reached.as_deref() == Some("Blue_0"), "{reached:?}");
+    scene.turnout_ends_with(1, &["rollout", "promote", ROLLOUT])?;
+    let status = scene.status()?;
+    ensure!(status.stage.is_none() && status.moving_to == Some(Target::Stage(Stage::BLUE_0)), "{status:#?}");
     load.finish()
 }
 
