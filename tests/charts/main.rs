@@ -6,6 +6,7 @@
 //! TURNOUT_BLESS=1 writes `golden/` anew; look at the difference before you commit it.
 #![expect(clippy::unwrap_used, reason = "a test fails by it")]
 
+mod argocd;
 mod cases;
 mod definitions;
 mod flags;
