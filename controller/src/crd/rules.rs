@@ -86,7 +86,7 @@ fn plan() -> [Rule; 6] {
         value(
             "spec",
             &format!(
-                "!has(self.target) || \
+                "!has(self.target) || has(self.stages) || \
                  self.target in ['Blue_0', 'Blue_100', 'Blue_Green', 'Green_100', 'Rollback'] || {IS_LISTED}"
             ),
             "is not a stage of this rollout: write Blue_0, one of spec.steps, Blue_100, Blue_Green, Green_100 or Rollback",
