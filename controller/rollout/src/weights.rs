@@ -72,9 +72,22 @@ impl Weights {
     }
 }
 
+impl Weights {
+    /// The weight of one backend for people: in percent where a stage gives fractions of one, else as it is.
+    pub fn text(self, backend: Backend) -> String {
+        let weight = self.of(backend);
+        let text = match u64::from(self.green) + u64::from(self.blue) {
+            1_000 => format!("{}.{}", weight / 10, weight % 10),
+            10_000 => format!("{}.{:02}", weight / 100, weight % 100),
+            _ => return weight.to_string(),
+        };
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    }
+}
+
 impl fmt::Display for Weights {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "green {}, blue {}", self.green, self.blue)
+        write!(f, "green {}, blue {}", self.text(Backend::Green), self.text(Backend::Blue))
     }
 }
 
@@ -108,6 +121,17 @@ pub(crate) fn in_effect(wanted: Weights, green: Availability, blue: Availability
 mod tests {
     use super::Availability::{Absent, Unseen, Usable};
     use super::*;
+
+    #[test]
+    fn fractions_of_a_percent_are_told_in_percent() {
+        let check = |green, blue, expected: &str| assert_eq!(Weights { green, blue }.to_string(), expected);
+        check(50, 50, "green 50, blue 50");
+        check(995, 5, "green 99.5, blue 0.5");
+        check(9_975, 25, "green 99.75, blue 0.25");
+        check(9_990, 10, "green 99.9, blue 0.1");
+        check(1_000, 0, "green 100, blue 0");
+        check(1, 2, "green 1, blue 2");
+    }
 
     #[test]
     fn weight_moves_to_the_backend_that_can_take_it() {

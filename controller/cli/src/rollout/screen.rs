@@ -125,7 +125,8 @@ fn stages(rollout: &ModelRollout, marks: Marks) -> String {
             reached.push_str("(target)");
         }
         let mark = mark_of(rollout, row, marks);
-        rows.push(vec![mark, row.to_string(), weights.green.to_string(), weights.blue.to_string(), requires, reached]);
+        let [green, blue] = Backend::BOTH.map(|backend| weights.text(backend));
+        rows.push(vec![mark, row.to_string(), green, blue, requires, reached]);
     }
     if let Some(rollback) = &rollout.status.rollback {
         let mark = if rollout.status.stage == Some(Target::Rollback) { marks.here } else { marks.entering };
