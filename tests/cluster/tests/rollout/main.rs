@@ -5,6 +5,7 @@ mod accepted;
 mod confirm;
 mod controller;
 mod crash;
+mod default_install;
 mod deleted_namespace;
 mod loss;
 mod managed;
@@ -52,6 +53,10 @@ fn main() -> ExitCode {
         .node_case(
             "istios_definitions_are_refused_beside_aks_routing",
             accepted::istios_definitions_are_refused_beside_aks_routing,
+        )
+        .case(
+            "a_default_installation_is_complete_before_its_first_routes",
+            default_install::a_default_installation_is_complete_before_its_first_routes,
         )
         .case("uninstalling_leaves_what_the_user_owns", uninstall::uninstalling_leaves_what_the_user_owns)
         .run()
