@@ -2,6 +2,7 @@
 //! their own ways; what was seen is told alike.
 
 use super::splits::{self, Split};
+use super::standing::waits_for_pods;
 use serde_json::{Value, json};
 use turnout_rollout::{Backend, GatewayObservation, GatewayReport, ModelRollout, RolloutRules};
 use turnout_routes::documents::Document;
@@ -27,6 +28,8 @@ pub(crate) struct BackendView {
     pub(crate) ready: usize,
     /// What they serve; more than one while they are replaced.
     pub(crate) revisions: Vec<String>,
+    /// What keeps those that are not ready from it, in a line each.
+    pub(crate) troubles: Vec<String>,
 }
 
 /// A gateway.
@@ -76,6 +79,13 @@ impl View {
         told.map(|observed| observed.load(backend).in_flight).reduce(u64::saturating_add)
     }
 
+    /// What keeps a pod from being ready that the rollout waits for: first of a backend of which none is.
+    pub(crate) fn trouble(&self, rollout: &ModelRollout) -> Option<&str> {
+        let backends = || self.backends.iter().flatten().filter(|_| waits_for_pods(rollout));
+        let first = backends().filter(|seen| seen.ready == 0).chain(backends()).find_map(|seen| seen.troubles.first());
+        first.map(String::as_str)
+    }
+
     /// As JSON, with the names that the texts have.
     pub(crate) fn to_json(&self, rollout: &ModelRollout) -> Value {
         let backend = |backend: Backend| {
@@ -86,6 +96,7 @@ impl View {
                 "replicas": seen.map(|seen| seen.replicas),
                 "ready": seen.map(|seen| seen.ready),
                 "revisions": seen.map(|seen| &seen.revisions),
+                "troubles": seen.map(|seen| &seen.troubles),
             })
         };
         let gateway = |gateway: &GatewayView| {
