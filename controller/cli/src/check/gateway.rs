@@ -26,7 +26,7 @@ pub(super) async fn check(cluster: &Cluster, controller: &Controller, report: &m
                 report.fail(GATEWAY, text, "install the chart again, with gateway.enabled");
             }
             for deployment in &deployments {
-                check_deployment(GATEWAY, deployment, report);
+                check_deployment(cluster, GATEWAY, deployment, report).await;
                 check_version(&title(deployment), version(deployment).as_deref(), report);
             }
         }

@@ -106,7 +106,7 @@ fn deployment(component: &str, flags: &[&str]) -> Value {
         "apiVersion": "apps/v1", "kind": "Deployment",
         "metadata": {"name": format!("t-{component}"), "namespace": "turnout", "labels": labels(component)},
         "spec": {
-            "replicas": 1, "selector": {},
+            "replicas": 1, "selector": {"matchLabels": labels(component)},
             "template": {"spec": {"serviceAccountName": "t", "containers": [{"name": component, "args": flags}]}},
         },
         "status": {"availableReplicas": 1},
