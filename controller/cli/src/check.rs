@@ -9,6 +9,7 @@ mod gateway;
 mod report;
 mod rights;
 mod rollouts;
+mod routes;
 
 use crate::arguments::ClusterArguments;
 use crate::client::cluster::Cluster;
@@ -21,7 +22,7 @@ use turnout_rollout::ModelRollout;
 use turnout_routes::documents::Document;
 
 /// Whether Turnout is well in a cluster: the API server, the definitions, your rights and the controller's, the
-/// controller, the gateways and what they have, and versions.
+/// controller, the gateways and what they have, the rollouts with what stands behind them, documents, and versions.
 ///
 /// Exit code: 0 nothing failed (there may be warnings), 1 something did, as an API server that does not answer, 2 usage,
 /// or nothing says which cluster to ask.
@@ -36,6 +37,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
     let mut report = Report::default();
     if check_server(&cluster, &mut report).await {
         definition::check(&cluster, &mut report).await;
+        definition::check_application_routing(&cluster, &mut report).await;
         check_installations(&cluster, &arguments, &mut report).await;
     }
     match arguments.cluster.output {
@@ -82,7 +84,7 @@ async fn check_installations(cluster: &Cluster, arguments: &Arguments, report: &
         documents::check(cluster, controller, report).await;
         rollouts::check(&of_it, report);
         backends::check(cluster, &of_it, &published(cluster, controller).await, report).await;
-        gateway::check(cluster, controller, report).await;
+        gateway::check(cluster, controller, &of_it, report).await;
     }
 }
 

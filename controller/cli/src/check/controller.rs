@@ -85,7 +85,7 @@ impl Controller {
 }
 
 /// A setting of a container, by its flag or its variable.
-fn setting(container: &Container, flag: &str, variable: &str) -> Option<String> {
+pub(super) fn setting(container: &Container, flag: &str, variable: &str) -> Option<String> {
     let arguments = container.args.as_deref().unwrap_or_default();
     let joined = format!("{flag}=");
     let after = |place: usize| arguments.get(place + 1).cloned();

@@ -3,6 +3,7 @@
 
 use super::splits::{self, Split};
 use super::standing::waits_for_pods;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use turnout_rollout::{Backend, GatewayObservation, GatewayReport, ModelRollout, RolloutRules};
 use turnout_routes::documents::Document;
@@ -41,6 +42,8 @@ pub(crate) struct GatewayView {
     pub(crate) splits: Vec<Split>,
     /// What it has for a rollout; none if that is not known, or it has no rule of the rollout's VirtualService.
     pub(crate) observed: Option<GatewayObservation>,
+    /// What it finds doubtful about its routes, ports and certificates.
+    pub(crate) warnings: Vec<String>,
     /// Why nothing is known of it.
     pub(crate) silence: Option<String>,
 }
@@ -123,15 +126,22 @@ impl View {
 impl GatewayView {
     /// Reads the bodies of a gateway's `/revision` and `/backends`.
     pub(crate) fn read(id: String, revision: &[u8], backends: &[u8]) -> Self {
+        #[derive(Default, Deserialize)]
+        struct Doubts {
+            #[serde(default)]
+            warnings: Vec<String>,
+        }
+        let Doubts { warnings } = serde_json::from_slice(revision).unwrap_or_default();
         match GatewayReport::parse(id.clone(), revision, backends) {
-            Ok(report) => Self { splits: splits::list(&report), report, observed: None, silence: None },
+            Ok(report) => Self { splits: splits::list(&report), report, observed: None, warnings, silence: None },
             Err(error) => Self::silent(id, error.to_string()),
         }
     }
 
     /// One that could not be read.
     pub(crate) fn silent(id: String, why: String) -> Self {
-        Self { report: GatewayReport::silent(id), splits: Vec::new(), observed: None, silence: Some(why) }
+        let (splits, warnings) = (Vec::new(), Vec::new());
+        Self { report: GatewayReport::silent(id), splits, observed: None, warnings, silence: Some(why) }
     }
 
     /// How it stands to what is published.

@@ -2,8 +2,8 @@
 
 use crate::api::{Api, RIGHTS_OF_OTHERS, ROLLOUT, YOUR_RIGHTS, kubeconfig};
 use crate::installation::{
-    self, CONTROLLER, DEFINITION, DOCUMENTS, GATEWAY, LEASE, PUBLISHED, misspell_routes, put_revision, put_routes,
-    silence_gateway,
+    self, CONTROLLER, DEFINITION, DOCUMENTS, GATEWAY, LEASE, PUBLISHED, ROUTES, misspell_routes, publish, put_revision,
+    put_routes, put_warning, silence_gateway,
 };
 use crate::support::{Ran, closed_address, turnout, write};
 use serde_json::{Value, json};
@@ -58,7 +58,8 @@ fn a_sound_installation_passes_every_check() {
         "+ Deployment turnout/t-gateway: 1 of 1 pods are available",
         "+ all of 1 gateways have what is published, ",
         "+ 1 rollouts have the Services and pods that they need",
-        "passed: 15, warnings: 0, failed: 0",
+        "+ what is published names nothing that is not there",
+        "passed: 16, warnings: 0, failed: 0",
     ] {
         assert!(ran.stdout.contains(line), "{line}:\n{}", ran.stdout);
     }
@@ -224,6 +225,61 @@ fn pods_without_the_label_of_their_revision_are_told() {
     });
 }
 
+/// A Gateway for a gateway with these labels, on two ports.
+fn gateway(selector: &str) -> String {
+    format!(
+        "---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {{name: door, namespace: ns}}
+spec:
+  selector: {{{selector}}}
+  servers: [{{port: {{number: 80, name: http, protocol: HTTP}}, hosts: ['*']}}]
+"
+    )
+}
+
+#[test]
+fn what_is_published_and_leads_nowhere_is_named() {
+    let bound = |to: &str| ROUTES.replace("  http:", &format!("  gateways: [{to}]\n  http:"));
+    let published = |routes: String| move |api: &Api| publish(api, &routes);
+    let ours = gateway("istio: ingressgateway");
+    let ran = check(&published(bound("door") + &ours), &[]);
+    assert!(ran.code == 0 && ran.stdout.contains("+ what is published names nothing that is not"), "{}", ran.stdout);
+    fails(
+        "Gateway ns/door: spec.selector: left out: this gateway does not have the label istio=other",
+        &published(bound("door") + &gateway("istio: other")),
+    );
+    fails("VirtualService ns/model: spec.gateways: not served: it names none", &published(bound("window") + &ours));
+    fails("VirtualService ns/model: spec: not served: it names no Gateway", &published(ROUTES.to_owned() + &ours));
+    let mesh = bound("mesh") + &ours;
+    fails("VirtualService ns/model: not served: it names none of the Gateways here", &published(mesh));
+    let subset = ROUTES.replace("{host: blue,", "{host: blue, subset: two,");
+    fails("destination.subset: requests get 503: no DestinationRule for blue.ns.svc", &published(subset));
+    let other = ROUTES.replace("{host: blue,", "{host: bleu,");
+    fails("Service ns/bleu is named by VirtualService ns/model and not known", &published(other.clone()));
+    warns("Service ns/bleu, which a destination names, selects app=bleu, and no pod has", &|api| {
+        publish(api, &other);
+        api.put("/api/v1/namespaces/ns/services/bleu", json!({"metadata": {}, "spec": {"selector": {"app": "bleu"}}}));
+    });
+    warns("gateway-0 says: no listener serves the Gateway port 81", &|api| {
+        put_warning(api, "no listener serves the Gateway port 81: start the gateway with --listen 81=ADDR:PORT");
+    });
+}
+
+#[test]
+fn application_routing_of_aks_beside_istios_definitions_fails() {
+    let class = "/apis/gateway.networking.k8s.io/v1/gatewayclasses/approuting-istio";
+    let definition = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/virtualservices.networking.istio.io";
+    fails("the GatewayClass approuting-istio is beside virtualservices.networking.istio.io", &|api| {
+        api.put(class, json!({}));
+        api.put(definition, json!({}));
+    });
+    for alone in [class, definition] {
+        assert_eq!(check(&|api| api.put(alone, json!({})), &[]).code, 0, "{alone}");
+    }
+}
+
 #[test]
 fn the_mark_of_an_uninstall_is_named_with_the_command_that_removes_it() {
     for (object, kind, name) in [(PUBLISHED, "configmap", "t-routes"), (LEASE, "lease", "t")] {
@@ -292,7 +348,7 @@ fn a_cluster_that_does_not_answer_has_failed_and_none_at_all_cannot_be_checked()
 fn json_has_every_finding_with_its_hint() {
     let sound = check(&|_| {}, &["-o", "json"]).json();
     let findings = sound["findings"].as_array().unwrap();
-    assert_eq!((&sound["well"], findings.len()), (&json!(true), 15));
+    assert_eq!((&sound["well"], findings.len()), (&json!(true), 16));
     let subjects: BTreeSet<&str> = findings.iter().map(|finding| finding["subject"].as_str().unwrap()).collect();
     let expected =
         ["backends", "cluster", "controller", "definition", "documents", "gateway", "rights", "rollouts", "versions"];
