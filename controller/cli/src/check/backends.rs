@@ -3,7 +3,8 @@
 
 use super::report::Report;
 use crate::client::cluster::backends::Behind;
-use crate::client::cluster::{Cluster, pods};
+use crate::client::cluster::{Cluster, Failure, pods};
+use crate::client::standing::waits_for_pods;
 use futures::{StreamExt as _, stream};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
@@ -31,7 +32,7 @@ pub(super) async fn check(cluster: &Cluster, rollouts: &[&ModelRollout], documen
     let can_be_told = |rollout: &&&ModelRollout| rollout.spec.mode == Mode::Istio || !documents.is_empty();
     let looked = rollouts.iter().filter(can_be_told).map(async |rollout| {
         let [green, blue] = Backend::BOTH.map(|backend| cluster.behind(rollout, backend, documents));
-        Ok((*rollout, [green.await?, blue.await?]))
+        Ok::<_, Failure>((*rollout, [green.await?, blue.await?]))
     });
     let seen: Vec<_> = stream::iter(looked).buffered(AT_ONCE).collect().await;
     let before = report.troubles();
@@ -39,7 +40,6 @@ pub(super) async fn check(cluster: &Cluster, rollouts: &[&ModelRollout], documen
         match one {
             Ok((rollout, behind)) => judge(rollout, behind, report),
             Err(failure) => {
-                let failure: &crate::client::cluster::Failure = failure;
                 report.warn(BACKENDS, failure.to_string(), "what stands behind the rollouts was not looked at");
                 return;
             }
@@ -144,7 +144,7 @@ fn coming(rollout: &ModelRollout) -> Option<&String> {
 fn need(rollout: &ModelRollout, backend: Backend) -> Need {
     let status = &rollout.status;
     let weight = status.weights.map_or(u32::from(backend == Backend::Green), |weights| weights.of(backend));
-    if weight > 0 || (backend == Backend::Blue && coming(rollout).is_some()) {
+    if weight > 0 || waits_for_pods(rollout) || (backend == Backend::Blue && coming(rollout).is_some()) {
         return Need::Now;
     }
     let is_over = matches!(status.phase, Phase::Complete | Phase::RolledBack);

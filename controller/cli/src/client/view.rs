@@ -191,6 +191,7 @@ impl GatewayView {
             "asPublished": published.map(|published| self.report.active() == Some(published)),
             "rejected": rejected.map(|rejected| as_json(&rejected.revision, &rejected.reason)),
             "language": self.report.language(),
+            "warnings": self.warnings,
             "problem": self.silence,
         })
     }

@@ -178,6 +178,25 @@ fn what_is_not_behind_a_rollout_fails_where_it_is_needed() {
     }
 }
 
+#[test]
+fn a_green_that_is_replaced_is_needed_once_it_is_waited_for() {
+    let replaced = |waiting: Value| {
+        move |api: &Api| {
+            let status =
+                json!({"stage": "Blue_100", "candidate": {"revision": "v2"}, "weights": {"green": 0, "blue": 100}});
+            api.put_rollout(&json!({"revision": "v2"}), &status);
+            api.patch_status(&json!({"waiting": waiting}));
+            for name in ["green-0", "green-1"] {
+                api.remove(&format!("/api/v1/namespaces/ns/pods/{name}"));
+            }
+        }
+    };
+    let waiting = json!({"reason": "CandidateReady", "since": "2026-01-01T00:00:00Z"});
+    fails("green of ns/model: no pod in ns has the labels app=green", &replaced(waiting));
+    let ran = check(&replaced(Value::Null), &[]);
+    assert!(ran.code == 0 && ran.stdout.contains("1 rollouts have the Services and pods"), "{}", ran.stdout);
+}
+
 fn start_with(api: &Api, spec: &Value) {
     start(api);
     api.edit(ROLLOUT, |rollout| {
