@@ -289,7 +289,7 @@ impl turnout_driver::View for View {
 }
 
 /// The labels of a subset in a DestinationRule as Istio has it.
-fn raw_subset(rule: &DynamicObject, host: &str, name: &str) -> Option<BTreeMap<String, String>> {
+pub fn raw_subset(rule: &DynamicObject, host: &str, name: &str) -> Option<BTreeMap<String, String>> {
     let spec = rule.data.get("spec")?;
     let of = full_host(spec.get("host")?.as_str()?, &rule.namespace().unwrap_or_default());
     let subsets = spec.get("subsets").filter(|_| of == host)?.as_array()?;

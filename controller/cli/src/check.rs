@@ -1,12 +1,15 @@
 //! `turnout check`: whether an installation is well, one line for each thing that can be wrong, with what to do about it.
 //! Everything is only read. What may not be read is a warning; what is wrong is a failure.
 
+mod backends;
 mod controller;
 mod definition;
 mod documents;
 mod gateway;
 mod report;
 mod rights;
+mod rollouts;
+mod routes;
 
 use crate::arguments::ClusterArguments;
 use crate::client::cluster::Cluster;
@@ -15,10 +18,11 @@ use crate::terminal::Marks;
 use clap::Args;
 use controller::Controller;
 use report::Report;
-use turnout_rollout::{ConditionStatus, ConditionType, ModelRollout, Phase};
+use turnout_rollout::ModelRollout;
+use turnout_routes::documents::Document;
 
 /// Whether Turnout is well in a cluster: the API server, the definitions, your rights and the controller's, the
-/// controller, the gateways and what they have, and versions.
+/// controller, the gateways and what they have, the rollouts with what stands behind them, documents, and versions.
 ///
 /// Exit code: 0 nothing failed (there may be warnings), 1 something did, as an API server that does not answer, 2 usage,
 /// or nothing says which cluster to ask.
@@ -33,6 +37,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
     let mut report = Report::default();
     if check_server(&cluster, &mut report).await {
         definition::check(&cluster, &mut report).await;
+        definition::check_application_routing(&cluster, &mut report).await;
         check_installations(&cluster, &arguments, &mut report).await;
     }
     match arguments.cluster.output {
@@ -71,19 +76,20 @@ async fn check_installations(cluster: &Cluster, arguments: &Arguments, report: &
     for namespace in &governed {
         rights::check_own(cluster, namespace, report).await;
     }
-    let rollouts = rollouts(cluster, &governed).await;
+    let rollouts = list_rollouts(cluster, &governed).await;
     for controller in &controllers {
         controller::check(cluster, controller, report).await;
         let of_it: Vec<&ModelRollout> = rollouts.iter().filter(|rollout| controller.governs(rollout)).collect();
         rights::check_controller(cluster, controller, &of_it, report).await;
         documents::check(cluster, controller, report).await;
-        check_rollouts(&of_it, report);
-        gateway::check(cluster, controller, report).await;
+        rollouts::check(&of_it, report);
+        backends::check(cluster, &of_it, &published(cluster, controller).await, report).await;
+        gateway::check(cluster, controller, &of_it, report).await;
     }
 }
 
 /// As many as may be read: that something may not is told with the rights.
-async fn rollouts(cluster: &Cluster, governed: &[String]) -> Vec<ModelRollout> {
+async fn list_rollouts(cluster: &Cluster, governed: &[String]) -> Vec<ModelRollout> {
     let mut all = Vec::new();
     for namespace in governed {
         let there = Cluster { namespace: namespace.clone(), ..cluster.clone() };
@@ -92,35 +98,10 @@ async fn rollouts(cluster: &Cluster, governed: &[String]) -> Vec<ModelRollout> {
     all
 }
 
-const ROLLOUTS: &str = "rollouts";
-
-/// What the controller itself says of them.
-fn check_rollouts(rollouts: &[&ModelRollout], report: &mut Report) {
-    let mut troubled = 0;
-    for rollout in rollouts {
-        let id = rollout.id();
-        let kept = rollout.status.condition(ConditionType::Operational);
-        if let Some(condition) = kept.filter(|condition| condition.status == ConditionStatus::False) {
-            let text = format!("{id}: the controller cannot do what it decides: {}", condition.message);
-            report.fail(ROLLOUTS, text, "the message names the right or the object that is missing");
-            troubled += 1;
-        } else if rollout.status.phase == Phase::Invalid {
-            let text = format!("{id} is not valid: {}", rollout.status.message);
-            report.warn(
-                ROLLOUTS,
-                text,
-                "correct its spec or its VirtualService; the weights stay as they are until then",
-            );
-            troubled += 1;
-        } else if rollout.status.is_empty() {
-            let text = format!("{id} was never taken up by a controller");
-            report.fail(ROLLOUTS, text, "see the controller's log");
-            troubled += 1;
-        }
-    }
-    if troubled == 0 {
-        report.pass(ROLLOUTS, format!("{} found, and nothing keeps the controller from driving them", rollouts.len()));
-    }
+/// What the gateways are to have; that it cannot be read is told with the gateways.
+async fn published(cluster: &Cluster, controller: &Controller) -> Vec<Document> {
+    let read = cluster.published_in(&controller.namespace, &controller.routes_configmap).await;
+    read.ok().flatten().map(|published| published.documents()).unwrap_or_default()
 }
 
 /// What the version of something is to be.

@@ -1,6 +1,6 @@
-//! `turnout`: the command line. It drives rollouts (`rollout`, `wait`), tells whether an installation is well (`check`,
-//! `routes`, `probe`), looks at routes in files (`lint`, `explain`, `diff`), and runs everything on one machine (`demo`,
-//! `local`). The gateway and the models of the last two are processes of this same binary. Under the name
+//! `turnout`: the command line. It makes and drives rollouts (`init`, `rollout`, `wait`), tells whether an installation is
+//! well (`check`, `routes`, `probe`), looks at routes in files (`lint`, `explain`, `diff`), and runs everything on one
+//! machine (`demo`, `local`). The gateway and the models of the last two are processes of this same binary. Under the name
 //! `kubectl-turnout` it is a plugin of kubectl. Each command is a module that takes its arguments and returns the exit
 //! code.
 
@@ -17,6 +17,8 @@ mod diff;
 mod explain;
 mod flags;
 mod gateway;
+#[cfg(feature = "cluster")]
+mod init;
 mod lint;
 mod local;
 mod model;
@@ -62,6 +64,7 @@ const AFTER_HELP: &str = "\
 First steps:
   turnout demo                                     all five stages under load, in a few seconds
   turnout local                                    the same, kept running for curl and Postman
+  turnout init model -n abtesting                  the ModelRollout for a VirtualService that is there
   turnout check                                    whether the installation in a cluster is well
   turnout rollout status --watch                   where a rollout is, on one screen
   turnout lint routes.yaml                         what a gateway would say of a routes file
@@ -81,8 +84,10 @@ enum Command {
     Check(check::Arguments),
     #[cfg(feature = "cluster")]
     Routes(routes::Arguments),
+    #[cfg(feature = "cluster")]
+    Init(init::Arguments),
     #[cfg(not(feature = "cluster"))]
-    #[command(hide = true, alias = "routes")]
+    #[command(hide = true, aliases = ["routes", "init"])]
     Check(no_cluster::Arguments),
     Probe(probe::Arguments),
     Lint(lint::Arguments),
@@ -131,6 +136,8 @@ fn run(command: Command) -> anyhow::Result<u8> {
         Command::Check(arguments) => block_on(check::run(arguments)),
         #[cfg(feature = "cluster")]
         Command::Routes(arguments) => block_on(routes::run(arguments)),
+        #[cfg(feature = "cluster")]
+        Command::Init(arguments) => block_on(init::run(arguments)),
         #[cfg(not(feature = "cluster"))]
         Command::Check(arguments) => no_cluster::run(&arguments),
         Command::Probe(arguments) => block_on(probe::run(arguments)),

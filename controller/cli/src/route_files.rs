@@ -4,6 +4,8 @@
 use crate::client::directory::yaml_files;
 use anyhow::{Context as _, bail};
 use clap::Args;
+#[cfg(feature = "cluster")]
+use serde::Deserialize as _;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read as _;
@@ -68,6 +70,19 @@ impl RouteTexts {
     /// What a gateway would say of a router that it made of them.
     pub(crate) fn warnings(&self, router: &Router) -> Vec<Problem> {
         locate(&self.sources(), router.warnings())
+    }
+
+    /// Its documents as they are written, be it such as gateways refuse.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn values(&self) -> anyhow::Result<Vec<serde_json::Value>> {
+        let mut values = Vec::new();
+        for (name, bytes) in &self.0 {
+            for document in serde_yaml::Deserializer::from_slice(bytes) {
+                let value = serde_json::Value::deserialize(document);
+                values.push(value.with_context(|| format!("{name} is no YAML"))?);
+            }
+        }
+        Ok(values)
     }
 
     fn sources(&self) -> Vec<Source<'_>> {

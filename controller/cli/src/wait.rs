@@ -86,7 +86,10 @@ pub(crate) async fn wait_for(
             Standing::Pending if Instant::now() >= deadline => break (TIMED_OUT, "timed out".to_owned()),
             Standing::Pending => {}
         }
-        let message = trouble.take().unwrap_or_else(|| told_by(place, &rollout));
+        let message = match trouble.take() {
+            Some(trouble) => trouble,
+            None => told_by(place, &rollout).await,
+        };
         if told != message {
             remark(message.trim_end());
             told = message;
@@ -104,7 +107,7 @@ pub(crate) async fn wait_for(
     match output {
         Output::Text if code == DONE => print(&format!("{name}: {outcome} ({})", rollout.status.message))?,
         Output::Text if outcome.ends_with(&rollout.status.message) => print(&format!("{name}: {outcome}"))?,
-        Output::Text => print(&format!("{name}: {outcome} ({})", reason(&rollout)))?,
+        Output::Text => print(&format!("{name}: {outcome} ({})", why(place, &rollout).await))?,
         Output::Json => {
             print_json(&json!({ "name": name, "outcome": outcome, "code": code, "status": rollout.status }))?;
         }
@@ -143,8 +146,16 @@ impl GoalArguments {
 }
 
 /// What is waited for, and what keeps it from coming.
-fn told_by(place: &Place, rollout: &ModelRollout) -> String {
-    format!("{}\n{}", reason(rollout), place.problems().join("\n"))
+async fn told_by(place: &Place, rollout: &ModelRollout) -> String {
+    format!("{}\n{}", why(place, rollout).await, place.problems().join("\n"))
+}
+
+/// Why it goes no further: what the rollout says, and the pod that it waits for.
+async fn why(place: &Place, rollout: &ModelRollout) -> String {
+    match place.trouble(rollout).await {
+        Some(trouble) => format!("{}; {trouble}", reason(rollout)),
+        None => reason(rollout),
+    }
 }
 
 /// Reads 90s, 5m or 1h.

@@ -2,8 +2,8 @@
 
 use super::report::Report;
 use super::{Arguments, check_version};
-use crate::client::cluster::{Cluster, gateways};
-use k8s_openapi::api::apps::v1::Deployment;
+use crate::client::cluster::{Cluster, gateways, pods};
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Container;
 use kube::ResourceExt as _;
@@ -85,7 +85,7 @@ impl Controller {
 }
 
 /// A setting of a container, by its flag or its variable.
-fn setting(container: &Container, flag: &str, variable: &str) -> Option<String> {
+pub(super) fn setting(container: &Container, flag: &str, variable: &str) -> Option<String> {
     let arguments = container.args.as_deref().unwrap_or_default();
     let joined = format!("{flag}=");
     let after = |place: usize| arguments.get(place + 1).cloned();
@@ -99,22 +99,71 @@ fn setting(container: &Container, flag: &str, variable: &str) -> Option<String> 
 
 /// Whether it runs, and leads.
 pub(super) async fn check(cluster: &Cluster, controller: &Controller, report: &mut Report) {
-    check_deployment(CONTROLLER, &controller.deployment, report);
+    check_deployment(cluster, CONTROLLER, &controller.deployment, report).await;
     check_lease(cluster, controller, report).await;
     check_version(&title(&controller.deployment), version(&controller.deployment).as_deref(), report);
 }
 
-/// Whether a Deployment has the pods that it wants.
-pub(super) fn check_deployment(subject: &'static str, deployment: &Deployment, report: &mut Report) {
-    let title = title(deployment);
-    let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
-    let available = deployment.status.as_ref().and_then(|status| status.available_replicas).unwrap_or(0);
-    let text = format!("{title}: {available} of {wanted} pods are available");
-    let hint = "kubectl describe its pods: an image that cannot be pulled, or a probe that fails";
+/// Whether a Deployment has the pods that it wants, and what keeps those from it that it lacks.
+pub(super) async fn check_deployment(
+    cluster: &Cluster,
+    subject: &'static str,
+    deployment: &Deployment,
+    report: &mut Report,
+) {
+    let status = deployment.status.as_ref();
+    let lacks_some = status.and_then(|status| status.unavailable_replicas).is_some_and(|count| count > 0);
+    let lacks = lacks_some || available(deployment) < wanted(deployment);
+    let trouble = if lacks { trouble(cluster, deployment).await } else { None };
+    judge_deployment(subject, deployment, trouble, report);
+}
+
+fn wanted(deployment: &Deployment) -> i32 {
+    deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)
+}
+
+fn available(deployment: &Deployment) -> i32 {
+    deployment.status.as_ref().and_then(|status| status.available_replicas).unwrap_or(0)
+}
+
+/// What keeps a pod of a Deployment from being ready, or from being there at all, and what to do; nothing, if that may
+/// not be looked at.
+async fn trouble(cluster: &Cluster, deployment: &Deployment) -> Option<(String, String)> {
+    let labels = deployment.spec.as_ref()?.selector.match_labels.as_ref()?;
+    let selector = labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",");
+    let namespace = deployment.namespace().unwrap_or_default();
+    let listed = cluster.pods_with(&namespace, &selector, "list the pods of a Deployment").await.ok()?;
+    let of_pod = listed.iter().find_map(|pod| {
+        let trouble = pods::trouble(pod)?;
+        let advice = pods::advice(pod, &trouble);
+        Some((trouble, advice))
+    });
+    of_pod.or_else(|| {
+        let conditions = deployment.status.as_ref()?.conditions.as_ref()?;
+        let is_it =
+            |condition: &&DeploymentCondition| condition.type_ == "ReplicaFailure" && condition.status == "True";
+        let said = conditions.iter().find(is_it)?.message.clone()?;
+        Some((said, "the message names the quota or the policy that refuses its pods".to_owned()))
+    })
+}
+
+fn judge_deployment(
+    subject: &'static str,
+    deployment: &Deployment,
+    trouble: Option<(String, String)>,
+    report: &mut Report,
+) {
+    let (title, wanted, available) = (title(deployment), wanted(deployment), available(deployment));
+    let count = format!("{title}: {available} of {wanted} pods are available");
+    let is_troubled = trouble.is_some();
+    let (text, hint) = match trouble {
+        Some((trouble, advice)) => (format!("{count}; {trouble}"), advice),
+        None => (count, "kubectl describe its pods: a probe that fails, or a pod that has only just begun".to_owned()),
+    };
     match available {
         0 if wanted == 0 => report.fail(subject, format!("{title} is scaled to no pods"), "scale it up"),
         0 => report.fail(subject, text, hint),
-        some if some < wanted => report.warn(subject, text, hint),
+        some if some < wanted || is_troubled => report.warn(subject, text, hint),
         _ => report.pass(subject, text),
     }
 }
@@ -228,18 +277,19 @@ mod tests {
 
     #[test]
     fn a_deployment_is_well_with_all_of_its_pods() {
-        let check = |wanted: i32, available: i32, well: bool, expected: &str| {
+        let check = |wanted: i32, available: i32, trouble: bool, well: bool, expected: &str| {
             let mut deployment = deployment(&json!({"name": "c"}), &json!({}));
             deployment.spec.as_mut().unwrap().replicas = Some(wanted);
             deployment.status.as_mut().unwrap().available_replicas = Some(available);
             let mut report = Report::default();
-            check_deployment(CONTROLLER, &deployment, &mut report);
+            judge_deployment(CONTROLLER, &deployment, trouble.then(Default::default), &mut report);
             let finding = report.to_json()["findings"][0].clone();
             assert_eq!((report.is_well(), finding["verdict"].as_str().unwrap()), (well, expected));
         };
-        check(2, 2, true, "passed");
-        check(2, 1, true, "warning");
-        check(2, 0, false, "failed");
-        check(0, 0, false, "failed");
+        check(2, 2, false, true, "passed");
+        check(2, 2, true, true, "warning");
+        check(2, 1, false, true, "warning");
+        check(2, 0, true, false, "failed");
+        check(0, 0, false, false, "failed");
     }
 }

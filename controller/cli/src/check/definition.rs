@@ -41,6 +41,24 @@ async fn check_served(cluster: &Cluster, name: &str, report: &mut Report) {
     }
 }
 
+/// AKS's application routing is an Istio of its own, which does not start beside Istio's definitions.
+pub(super) async fn check_application_routing(cluster: &Cluster, report: &mut Report) {
+    const CLASS: &str = "approuting-istio";
+    const ISTIOS: &str = "virtualservices.networking.istio.io";
+    let class = format!("/apis/gateway.networking.k8s.io/v1/gatewayclasses/{CLASS}");
+    let definition = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{ISTIOS}");
+    // Who may not read either learns nothing of it, as on most clusters there is nothing to learn.
+    let is_there = async |path: &str| cluster.read_json(path, "look for AKS's application routing").await.is_ok();
+    if is_there(&class).await && is_there(&definition).await {
+        let text = format!(
+            "the GatewayClass {CLASS} is beside {ISTIOS}: AKS's application routing does not start beside Istio's definitions"
+        );
+        let hint = "take documents.source=configmap and crds.istio.install=false, and remove these definitions; or turn \
+                    application routing by the Gateway API off";
+        report.fail(DEFINITION, text, hint);
+    }
+}
+
 fn compare(name: &str, definition: &Value, report: &mut Report) {
     let is_established = |condition: &Value| condition["type"] == "Established" && condition["status"] == "True";
     if !array(&definition["status"]["conditions"]).iter().any(is_established) {

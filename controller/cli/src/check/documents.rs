@@ -10,7 +10,7 @@ use turnout_controller::documents::KINDS;
 use turnout_controller::kube_api::istio_kind;
 use turnout_controller::object_status::CONDITION;
 
-const DOCUMENTS: &str = "documents";
+pub(super) const DOCUMENTS: &str = "documents";
 const AS_BEFORE: &str = "correct it; what was published before is served until then";
 
 pub(super) async fn check(cluster: &Cluster, controller: &Controller, report: &mut Report) {

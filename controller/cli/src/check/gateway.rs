@@ -1,23 +1,28 @@
 //! The gateways of an installation: that they run, and that each has what is published.
 
 use super::check_version;
-use super::controller::{Controller, check_deployment, given_up, title, version};
+use super::controller::{Controller, check_deployment, given_up, setting, title, version};
 use super::report::Report;
+use super::routes::{self, Routes};
 use crate::client::access::Installation;
+use crate::client::cluster::gateways::Published;
 use crate::client::cluster::{Cluster, gateways};
 use crate::client::view::{GatewayState, GatewayView, short};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
+use turnout_rollout::ModelRollout;
+use turnout_routes::router::Identity;
 
 const GATEWAY: &str = "gateway";
 
-pub(super) async fn check(cluster: &Cluster, controller: &Controller, report: &mut Report) {
+pub(super) async fn check(cluster: &Cluster, controller: &Controller, rollouts: &[&ModelRollout], report: &mut Report) {
     let Some(service) = &controller.gateway_service else {
         report.pass(GATEWAY, "there is none: Istio serves, and the controller moves its weights");
         return;
     };
     let at = Installation { gateway_namespace: Some(controller.namespace.clone()) };
+    let mut gateway = None;
     match cluster.find::<Deployment>(gateways::GATEWAYS, "the gateways' Deployments", &at).await {
         Ok(mut deployments) => {
             deployments.retain(|deployment| deployment.labels().get(gateways::INSTANCE) == controller.instance());
@@ -25,8 +30,9 @@ pub(super) async fn check(cluster: &Cluster, controller: &Controller, report: &m
                 let text = format!("the Service {service} is to have gateways, and no Deployment of them was found");
                 report.fail(GATEWAY, text, "install the chart again, with gateway.enabled");
             }
+            gateway = deployments.first().and_then(identity);
             for deployment in &deployments {
-                check_deployment(GATEWAY, deployment, report);
+                check_deployment(cluster, GATEWAY, deployment, report).await;
                 check_version(&title(deployment), version(deployment).as_deref(), report);
             }
         }
@@ -35,25 +41,34 @@ pub(super) async fn check(cluster: &Cluster, controller: &Controller, report: &m
     match cluster.find_gateways(&at).await {
         Ok(mut pods) => {
             pods.retain(|pod: &Pod| pod.labels().get(gateways::INSTANCE) == controller.instance());
-            check_routes(cluster, controller, pods, report).await;
+            let seen: Vec<GatewayView> = cluster.ask_gateways(pods).await.into_iter().map(|(_, seen)| seen).collect();
+            if let Some(published) = check_published(cluster, controller, &seen, report).await {
+                let routes = Routes { published: &published, identity: gateway, gateways: &seen, rollouts };
+                routes::check(cluster, &routes, report).await;
+            }
         }
         Err(failure) => report.warn(GATEWAY, failure.to_string(), "what the gateways have was not looked at"),
     }
 }
 
-/// Whether each has what is published.
-async fn check_routes(cluster: &Cluster, controller: &Controller, pods: Vec<Pod>, report: &mut Report) {
+/// Whether each has what is published; what that is, if it is anything.
+async fn check_published(
+    cluster: &Cluster,
+    controller: &Controller,
+    gateways: &[GatewayView],
+    report: &mut Report,
+) -> Option<Published> {
     let place = (controller.namespace.as_str(), controller.routes_configmap.as_str());
     let published = match cluster.published_in(place.0, place.1).await {
         Ok(Some(published)) => published,
         Ok(None) => {
             let text = format!("there is no ConfigMap {}/{}, which the gateways mount", place.0, place.1);
             report.fail(GATEWAY, text, "install the chart again: it makes the ConfigMap, the controller fills it");
-            return;
+            return None;
         }
         Err(failure) => {
             report.warn(GATEWAY, failure.to_string(), "whether the gateways have what is published was not looked at");
-            return;
+            return None;
         }
     };
     if published.uninstalling {
@@ -63,11 +78,21 @@ async fn check_routes(cluster: &Cluster, controller: &Controller, pods: Vec<Pod>
     if published.is_empty() {
         let text = format!("nothing is published in ConfigMap {}: the gateways have no routes", published.title);
         report.warn(GATEWAY, text, "give it a VirtualService; what is wrong with documents stands above");
-        return;
+        return None;
     }
-    let gateways: Vec<GatewayView> = cluster.ask_gateways(pods).await.into_iter().map(|(_, gateway)| gateway).collect();
-    report_states(&gateways, &published.revision, report);
-    report_languages(&gateways, report);
+    report_states(gateways, &published.revision, report);
+    report_languages(gateways, report);
+    Some(published)
+}
+
+/// What its gateways are to the documents, as their flags say.
+fn identity(deployment: &Deployment) -> Option<Identity> {
+    let container = deployment.spec.as_ref()?.template.spec.as_ref()?.containers.first()?;
+    let text = |flag, variable, default: &str| setting(container, flag, variable).unwrap_or_else(|| default.to_owned());
+    let labels = text("--labels", "TURNOUT_LABELS", "istio=ingressgateway");
+    let pairs = labels.split(',').filter_map(|label| label.split_once('='));
+    let labels = pairs.map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned())).collect();
+    Some(Identity { labels, namespace: text("--namespace", "TURNOUT_NAMESPACE", "default") })
 }
 
 fn report_states(gateways: &[GatewayView], published: &str, report: &mut Report) {

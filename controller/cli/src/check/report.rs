@@ -45,6 +45,11 @@ impl Report {
         self.count(Verdict::Failed) == 0
     }
 
+    /// How many findings are more than a pass.
+    pub(super) fn troubles(&self) -> usize {
+        self.0.len() - self.count(Verdict::Passed)
+    }
+
     fn count(&self, verdict: Verdict) -> usize {
         self.0.iter().filter(|finding| finding.verdict == verdict).count()
     }

@@ -3,12 +3,14 @@
 //!
 //! The objects of people are changed in one place, [`rollouts`]; everything else only reads.
 
-mod backends;
+pub(crate) mod backends;
 pub(crate) mod gateways;
 mod login;
+pub(crate) mod pods;
 pub(crate) mod rollouts;
 
 use super::access::{Access, Installation};
+use super::standing::waits_for_pods;
 use super::view::View;
 use anyhow::{Context as _, bail};
 use k8s_openapi::api::core::v1::Pod;
@@ -21,6 +23,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use turnout_controller::client::{in_cluster, kubeconfig, proxy};
 use turnout_rollout::{Backend, Mode, ModelRollout};
+use turnout_routes::documents::Document;
 
 /// How long a connection to the API server may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -96,14 +99,34 @@ impl Cluster {
             }
             view.gateways.iter_mut().for_each(|gateway| gateway.observe(&documents, rollout));
         }
+        self.look_at_backends(rollout, &documents, &mut view).await;
+        view.notes.dedup();
+        view
+    }
+
+    /// What keeps a pod from being ready that the rollout waits for, as far as that may be seen.
+    pub(crate) async fn trouble(&self, rollout: &ModelRollout) -> Option<String> {
+        if !waits_for_pods(rollout) {
+            return None;
+        }
+        let mut view = View::default();
+        let names_subset = Backend::BOTH.iter().any(|backend| rollout.spec.backend(*backend).subset.is_some());
+        let mut documents = Vec::new();
+        if names_subset && rollout.spec.mode == Mode::Gateway {
+            let pods = self.find_gateways(&Installation::default()).await.ok()?;
+            documents = self.published(&pods).await.ok()??.documents();
+        }
+        self.look_at_backends(rollout, &documents, &mut view).await;
+        view.trouble(rollout).map(str::to_owned)
+    }
+
+    async fn look_at_backends(&self, rollout: &ModelRollout, documents: &[Document], view: &mut View) {
         for (place, backend) in view.backends.iter_mut().zip(Backend::BOTH) {
-            match self.backend(rollout, backend, &documents).await {
+            match self.backend(rollout, backend, documents).await {
                 Ok(seen) => *place = seen,
                 Err(failure) => view.notes.push(failure.to_string()),
             }
         }
-        view.notes.dedup();
-        view
     }
 
     /// Asks the gateways that serve the rollout; returns their pods.

@@ -38,7 +38,7 @@ async fn backend(documents: &[Document], rollout: &ModelRollout, backend: Backen
     revisions.sort();
     revisions.dedup();
     let ready = observe::backend(&endpoints).await.ready.len();
-    BackendView { replicas: endpoints.len(), ready, revisions }
+    BackendView { replicas: endpoints.len(), ready, revisions, troubles: Vec::new() }
 }
 
 async fn gateways(directory: &Directory) -> anyhow::Result<Vec<GatewayView>> {

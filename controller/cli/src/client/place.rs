@@ -113,6 +113,19 @@ impl Place {
         }
     }
 
+    /// What keeps a pod from being ready that the rollout waits for. A directory says it as a problem.
+    #[cfg_attr(not(feature = "cluster"), expect(clippy::unused_async, reason = "as with access to clusters"))]
+    pub(crate) async fn trouble(&self, rollout: &ModelRollout) -> Option<String> {
+        match self {
+            Self::Local(_) => {
+                let _ = rollout;
+                None
+            }
+            #[cfg(feature = "cluster")]
+            Self::Cluster(cluster) => cluster.trouble(rollout).await,
+        }
+    }
+
     /// Returns when the rollout may have changed, at the latest after `patience`.
     pub(crate) async fn changed(&self, rollout: &ModelRollout, patience: Duration) {
         match self {

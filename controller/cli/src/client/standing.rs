@@ -1,6 +1,6 @@
 //! How a rollout stands to what is waited for. A status counts only once it answers the newest change of the spec.
 
-use turnout_rollout::{Backend, ConditionStatus, ConditionType, ModelRollout, Phase, Target};
+use turnout_rollout::{Backend, ConditionStatus, ConditionType, ModelRollout, Phase, Target, WaitReason};
 
 /// What is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +85,12 @@ pub(crate) fn reason(rollout: &ModelRollout) -> String {
 /// What the status says to the newest change of the spec. One that does not know it may propose what nobody wants any more.
 pub(crate) fn answer(rollout: &ModelRollout) -> &str {
     if is_answered(rollout) { &rollout.status.message } else { "the newest change is not taken up yet" }
+}
+
+/// It waits for pods, which know better than the status why they are not ready.
+pub(crate) fn waits_for_pods(rollout: &ModelRollout) -> bool {
+    let reasons = [WaitReason::CandidateReady, WaitReason::ReadyEndpoints, WaitReason::StableImage];
+    rollout.status.waiting.as_ref().is_some_and(|waiting| reasons.contains(&waiting.reason))
 }
 
 /// The status knows the newest change of the spec.

@@ -2,6 +2,8 @@
 //! their own ways; what was seen is told alike.
 
 use super::splits::{self, Split};
+use super::standing::waits_for_pods;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use turnout_rollout::{Backend, GatewayObservation, GatewayReport, ModelRollout, RolloutRules};
 use turnout_routes::documents::Document;
@@ -27,6 +29,8 @@ pub(crate) struct BackendView {
     pub(crate) ready: usize,
     /// What they serve; more than one while they are replaced.
     pub(crate) revisions: Vec<String>,
+    /// What keeps those that are not ready from it, in a line each.
+    pub(crate) troubles: Vec<String>,
 }
 
 /// A gateway.
@@ -38,6 +42,8 @@ pub(crate) struct GatewayView {
     pub(crate) splits: Vec<Split>,
     /// What it has for a rollout; none if that is not known, or it has no rule of the rollout's VirtualService.
     pub(crate) observed: Option<GatewayObservation>,
+    /// What it finds doubtful about its routes, ports and certificates.
+    pub(crate) warnings: Vec<String>,
     /// Why nothing is known of it.
     pub(crate) silence: Option<String>,
 }
@@ -76,6 +82,13 @@ impl View {
         told.map(|observed| observed.load(backend).in_flight).reduce(u64::saturating_add)
     }
 
+    /// What keeps a pod from being ready that the rollout waits for: first of a backend of which none is.
+    pub(crate) fn trouble(&self, rollout: &ModelRollout) -> Option<&str> {
+        let backends = || self.backends.iter().flatten().filter(|_| waits_for_pods(rollout));
+        let first = backends().filter(|seen| seen.ready == 0).chain(backends()).find_map(|seen| seen.troubles.first());
+        first.map(String::as_str)
+    }
+
     /// As JSON, with the names that the texts have.
     pub(crate) fn to_json(&self, rollout: &ModelRollout) -> Value {
         let backend = |backend: Backend| {
@@ -86,6 +99,7 @@ impl View {
                 "replicas": seen.map(|seen| seen.replicas),
                 "ready": seen.map(|seen| seen.ready),
                 "revisions": seen.map(|seen| &seen.revisions),
+                "troubles": seen.map(|seen| &seen.troubles),
             })
         };
         let gateway = |gateway: &GatewayView| {
@@ -112,15 +126,22 @@ impl View {
 impl GatewayView {
     /// Reads the bodies of a gateway's `/revision` and `/backends`.
     pub(crate) fn read(id: String, revision: &[u8], backends: &[u8]) -> Self {
+        #[derive(Default, Deserialize)]
+        struct Doubts {
+            #[serde(default)]
+            warnings: Vec<String>,
+        }
+        let Doubts { warnings } = serde_json::from_slice(revision).unwrap_or_default();
         match GatewayReport::parse(id.clone(), revision, backends) {
-            Ok(report) => Self { splits: splits::list(&report), report, observed: None, silence: None },
+            Ok(report) => Self { splits: splits::list(&report), report, observed: None, warnings, silence: None },
             Err(error) => Self::silent(id, error.to_string()),
         }
     }
 
     /// One that could not be read.
     pub(crate) fn silent(id: String, why: String) -> Self {
-        Self { report: GatewayReport::silent(id), splits: Vec::new(), observed: None, silence: Some(why) }
+        let (splits, warnings) = (Vec::new(), Vec::new());
+        Self { report: GatewayReport::silent(id), splits, observed: None, warnings, silence: Some(why) }
     }
 
     /// How it stands to what is published.
@@ -170,6 +191,7 @@ impl GatewayView {
             "asPublished": published.map(|published| self.report.active() == Some(published)),
             "rejected": rejected.map(|rejected| as_json(&rejected.revision, &rejected.reason)),
             "language": self.report.language(),
+            "warnings": self.warnings,
             "problem": self.silence,
         })
     }

@@ -14,7 +14,7 @@ use turnout_rollout::{
 
 /// The whole screen.
 pub(super) fn screen(rollout: &ModelRollout, view: &View, now: Timestamp, marks: Marks) -> String {
-    let mut parts = vec![heading(rollout, now, marks), stages(rollout, marks), backends(rollout, view)];
+    let mut parts = vec![heading(rollout, view, now, marks), stages(rollout, marks), backends(rollout, view)];
     if rollout.spec.mode == Mode::Istio {
         parts.push("Istio has the weights, and does not say when its proxies have taken them.".to_owned());
     } else {
@@ -36,14 +36,15 @@ pub(super) fn line(rollout: &ModelRollout, view: &View, now: Timestamp) -> Strin
     let ready = of_both(&|backend| ready(view, backend));
     let place = stage(status.stage);
     let notes = view.notes.iter().map(String::as_str);
-    let lines: Vec<&str> = std::iter::once(answer(rollout)).chain(notes).collect();
+    let message = message(rollout, view);
+    let lines: Vec<&str> = std::iter::once(message.as_str()).chain(notes).collect();
     let message = lines.join("; note: ");
     let phase = status.phase.as_str();
     format!("{now} {phase} {place} wanted {wanted}; seen {seen}; ready {ready}: {message}")
 }
 
 /// What it is, where it is, why it waits, and what is wrong.
-fn heading(rollout: &ModelRollout, now: Timestamp, marks: Marks) -> String {
+fn heading(rollout: &ModelRollout, view: &View, now: Timestamp, marks: Marks) -> String {
     let status = &rollout.status;
     let since = status.stage_since.map(|since| format!(" for {}", duration(now.seconds_since(since))));
     let place = status.stage.map(|stage| format!("  {stage}{}", since.unwrap_or_default())).unwrap_or_default();
@@ -55,8 +56,9 @@ fn heading(rollout: &ModelRollout, now: Timestamp, marks: Marks) -> String {
         phase => phase.as_str().to_owned(),
     };
     let mut lines = vec![format!("{}  {phase}{place}{moving}", bold(&rollout.id()))];
-    if !answer(rollout).is_empty() {
-        lines.push(format!("  {}", answer(rollout)));
+    let message = message(rollout, view);
+    if !message.is_empty() {
+        lines.push(format!("  {message}"));
     }
     if let Some(waiting) = &status.waiting {
         let until = waiting.until.map(|until| match until.0.checked_sub(now.0) {
@@ -86,6 +88,12 @@ fn heading(rollout: &ModelRollout, now: Timestamp, marks: Marks) -> String {
         format!("  {}", paint(AnsiColor::Yellow, &text))
     }));
     lines.join("\n")
+}
+
+/// Why it waits: what the rollout says, and the pod that it waits for.
+fn message(rollout: &ModelRollout, view: &View) -> String {
+    let trouble = view.trouble(rollout).map(|trouble| format!("; {trouble}")).unwrap_or_default();
+    format!("{}{trouble}", answer(rollout))
 }
 
 /// What people can do about what is waited for.
@@ -279,7 +287,12 @@ mod tests {
             gateway.observe(&documents(), &rollout(&json!({})));
             gateway
         };
-        let backend = |ready, revision: &str| BackendView { replicas: 2, ready, revisions: vec![revision.to_owned()] };
+        let backend = |ready, revision: &str| BackendView {
+            replicas: 2,
+            ready,
+            revisions: vec![revision.to_owned()],
+            troubles: vec![format!("pod {revision}: Why"); 2 - ready],
+        };
         View {
             backends: [Some(backend(2, "v1")), Some(backend(1, "v2"))],
             gateways: vec![
@@ -352,7 +365,7 @@ note: this is one";
     #[test]
     fn troubles_and_times_stand_in_the_heading() {
         let check = |more: Value, expected: &str| {
-            let text = plain(&heading(&holding(more), NOW, Marks::ASCII));
+            let text = plain(&heading(&holding(more), &view(), NOW, Marks::ASCII));
             assert!(text.contains(expected), "{expected}: {text}");
         };
         let condition = |kind: &str, status: &str| {
@@ -369,8 +382,10 @@ note: this is one";
         let waiting = |until: &str| json!({"waiting": {"reason": "Confirmation", "since": "2026-01-01T00:02:40Z", "until": until}});
         check(waiting("2026-01-01T00:04:10Z"), "waiting for 30s, 1m left");
         check(waiting("2026-01-01T00:03:00Z"), "waiting for 30s, 10s over its time");
+        let for_pods = json!({"waiting": {"reason": "CandidateReady", "since": "2026-01-01T00:02:40Z"}});
+        check(for_pods, "Blue_50: promote to go on; pod v2: Why");
         for (kind, status) in [("Progressing", "False"), ("Healthy", "True"), ("Confirmed", "Unknown")] {
-            let text = heading(&holding(condition(kind, status)), NOW, Marks::ASCII);
+            let text = heading(&holding(condition(kind, status)), &View::default(), NOW, Marks::ASCII);
             assert!(!text.contains("Why"), "{text}");
         }
     }

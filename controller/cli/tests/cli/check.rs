@@ -1,12 +1,12 @@
 //! `turnout check` against an API server in this process: all is well, and then one thing after the other is not.
 
-use crate::api::{Api, RIGHTS_OF_OTHERS, YOUR_RIGHTS, kubeconfig};
+use crate::api::{Api, RIGHTS_OF_OTHERS, ROLLOUT, YOUR_RIGHTS, kubeconfig};
 use crate::installation::{
-    self, CONTROLLER, DEFINITION, DOCUMENTS, GATEWAY, LEASE, PUBLISHED, misspell_routes, put_revision, put_routes,
-    silence_gateway,
+    self, CONTROLLER, DEFINITION, DOCUMENTS, GATEWAY, LEASE, PUBLISHED, ROUTES, misspell_routes, publish, put_revision,
+    put_routes, put_warning, silence_gateway,
 };
 use crate::support::{Ran, closed_address, turnout, write};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 /// Checks an installation after this change.
@@ -57,7 +57,9 @@ fn a_sound_installation_passes_every_check() {
         "+ 1 found, and nothing keeps the controller from driving them",
         "+ Deployment turnout/t-gateway: 1 of 1 pods are available",
         "+ all of 1 gateways have what is published, ",
-        "passed: 14, warnings: 0, failed: 0",
+        "+ 1 rollouts have the Services and pods that they need",
+        "+ what is published names nothing that is not there",
+        "passed: 16, warnings: 0, failed: 0",
     ] {
         assert!(ran.stdout.contains(line), "{line}:\n{}", ran.stdout);
     }
@@ -94,6 +96,209 @@ fn a_fault_of_controller_or_gateways_is_named_with_a_hint() {
     fails("there is no ConfigMap turnout/t-routes", &|api| api.remove(PUBLISHED));
 }
 
+/// What kubelet, the scheduler or a container says of a pod: its status, and what a line says of it.
+fn troubles() -> Vec<(Value, &'static str)> {
+    let waiting = |reason: &str, message: &str| {
+        json!({"phase": "Pending", "containerStatuses": [{
+            "name": "c", "image": "host/model:2", "imageID": "", "ready": false, "restartCount": 0,
+            "state": {"waiting": {"reason": reason, "message": message}},
+            "lastState": {"terminated": {"exitCode": 3, "reason": "Error"}},
+        }]})
+    };
+    let unscheduled =
+        json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes fit"});
+    vec![
+        (waiting("ErrImagePull", "not found"), ": ErrImagePull: host/model:2: not found"),
+        (waiting("ImagePullBackOff", "Back-off"), ": ImagePullBackOff: host/model:2: Back-off"),
+        (
+            waiting("CreateContainerConfigError", "secret \"s\" not found"),
+            ": CreateContainerConfigError: secret \"s\" not found",
+        ),
+        (waiting("CrashLoopBackOff", "back-off"), ": CrashLoopBackOff: container c ended with exit code 3"),
+        (json!({"phase": "Pending", "conditions": [unscheduled]}), ": Unschedulable: 0/1 nodes fit"),
+    ]
+}
+
+#[test]
+fn a_deployment_without_pods_says_what_its_pods_say() {
+    for (status, said) in troubles() {
+        for (deployment, component) in [(CONTROLLER, "controller"), (GATEWAY, "gateway")] {
+            let said =
+                format!("Deployment turnout/t-{component}: 0 of 1 pods are available; pod t-{component}-x{said}");
+            fails(&said, &|api| {
+                api.edit(deployment, |deployment| deployment["status"]["availableReplicas"] = json!(0));
+                let labels = api.get(deployment)["metadata"]["labels"].clone();
+                let metadata = json!({"name": format!("t-{component}-x"), "namespace": "turnout", "labels": labels});
+                let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "status": status});
+                api.put(&format!("/api/v1/namespaces/turnout/pods/t-{component}-x"), pod);
+            });
+        }
+    }
+    fails("0 of 1 pods are available; pods \"t\" is forbidden: exceeded quota", &|api| {
+        let message = "pods \"t\" is forbidden: exceeded quota";
+        let condition = json!({"type": "ReplicaFailure", "status": "True", "message": message});
+        api.edit(GATEWAY, |gateway| gateway["status"] = json!({"conditions": [condition]}));
+    });
+}
+
+const GREEN: &str = "/api/v1/namespaces/ns/services/green";
+const BLUE: &str = "/api/v1/namespaces/ns/services/blue";
+const BLUE_POD: &str = "/api/v1/namespaces/ns/pods/blue-0";
+
+/// A rollout of v2 has begun, and waits for blue.
+fn start(api: &Api) {
+    api.put_rollout(&json!({"revision": "v2"}), &json!({"weights": {"green": 100, "blue": 0}}));
+}
+
+#[test]
+fn what_is_not_behind_a_rollout_fails_where_it_is_needed() {
+    let blue = "blue of ns/model: ";
+    fails("green of ns/model: there is no Service ns/green, which spec.green.host names", &|api| api.remove(GREEN));
+    fails(&format!("{blue}there is no Service ns/blue, which spec.blue.host names"), &|api| {
+        start(api);
+        api.remove(BLUE);
+    });
+    fails(&format!("{blue}no pod in ns has the labels app=blue"), &|api| {
+        start(api);
+        api.remove(BLUE_POD);
+    });
+    fails("green of ns/model: no pod in ns has the labels app=gren", &|api| {
+        api.edit(GREEN, |service| service["spec"]["selector"]["app"] = json!("gren"));
+    });
+    let subset = |api: &Api| start_with(api, &json!({"blue": {"host": "blue", "subset": "two"}}));
+    fails(&format!("{blue}no DestinationRule for blue.ns.svc.cluster.local has the subset two"), &subset);
+    for (status, said) in troubles() {
+        fails(&format!("{blue}0 of 1 pods are ready; pod blue-0{said}"), &|api| {
+            start(api);
+            api.edit(BLUE_POD, |pod| pod["status"] = status.clone());
+        });
+        warns(&format!("green of ns/model: 1 of 2 pods are ready; pod green-1{said}"), &|api| {
+            api.edit("/api/v1/namespaces/ns/pods/green-1", |pod| pod["status"] = status.clone());
+        });
+    }
+}
+
+#[test]
+fn a_green_that_is_replaced_is_needed_once_it_is_waited_for() {
+    let replaced = |waiting: Value| {
+        move |api: &Api| {
+            let status =
+                json!({"stage": "Blue_100", "candidate": {"revision": "v2"}, "weights": {"green": 0, "blue": 100}});
+            api.put_rollout(&json!({"revision": "v2"}), &status);
+            api.patch_status(&json!({"waiting": waiting}));
+            for name in ["green-0", "green-1"] {
+                api.remove(&format!("/api/v1/namespaces/ns/pods/{name}"));
+            }
+        }
+    };
+    let waiting = json!({"reason": "CandidateReady", "since": "2026-01-01T00:00:00Z"});
+    fails("green of ns/model: no pod in ns has the labels app=green", &replaced(waiting));
+    let ran = check(&replaced(Value::Null), &[]);
+    assert!(ran.code == 0 && ran.stdout.contains("1 rollouts have the Services and pods"), "{}", ran.stdout);
+}
+
+fn start_with(api: &Api, spec: &Value) {
+    start(api);
+    api.edit(ROLLOUT, |rollout| {
+        spec.as_object().unwrap().iter().for_each(|(name, value)| rollout["spec"][name] = value.clone());
+    });
+}
+
+#[test]
+fn a_blue_that_nobody_needs_may_be_gone() {
+    for (phase, mark) in [("Complete", "+ "), ("RolledBack", "+ "), ("Idle", "! ")] {
+        let ran = check(
+            &|api| {
+                api.put_rollout(&json!({}), &json!({"phase": phase, "weights": {"green": 100, "blue": 0}}));
+                api.remove(BLUE);
+            },
+            &[],
+        );
+        let said = if mark == "+ " { "1 rollouts have the Services" } else { "blue of ns/model: there is no Service" };
+        let is_it = |line: &str| line.starts_with(mark) && line.contains(said);
+        assert!(ran.code == 0 && ran.stdout.lines().any(is_it), "{phase}:\n{}", ran.stdout);
+    }
+}
+
+#[test]
+fn pods_without_the_label_of_their_revision_are_told() {
+    let unlabel = |api: &Api, name: &str| {
+        api.edit(&format!("/api/v1/namespaces/ns/pods/{name}"), |pod| {
+            pod["metadata"]["labels"].as_object_mut().unwrap().remove("turnout.dev/revision").unwrap();
+        });
+    };
+    fails("blue of ns/model: pod blue-0 has no label turnout.dev/revision, and green's have it", &|api| {
+        start(api);
+        unlabel(api, "blue-0");
+    });
+    let both = |api: &Api| {
+        start(api);
+        for name in ["blue-0", "green-0", "green-1"] {
+            unlabel(api, name);
+        }
+    };
+    warns("green of ns/model: pod green-0 has no label turnout.dev/revision: what it serves", &both);
+    warns("blue of ns/model: pod blue-0 has no label turnout.dev/revision: what it serves", &both);
+    warns("pod blue-0 has the label turnout.dev/revision=v2, and v3 is to be rolled out", &|api| {
+        start_with(api, &json!({"revision": "v3"}));
+    });
+}
+
+/// A Gateway for a gateway with these labels, on two ports.
+fn gateway(selector: &str) -> String {
+    format!(
+        "---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {{name: door, namespace: ns}}
+spec:
+  selector: {{{selector}}}
+  servers: [{{port: {{number: 80, name: http, protocol: HTTP}}, hosts: ['*']}}]
+"
+    )
+}
+
+#[test]
+fn what_is_published_and_leads_nowhere_is_named() {
+    let bound = |to: &str| ROUTES.replace("  http:", &format!("  gateways: [{to}]\n  http:"));
+    let published = |routes: String| move |api: &Api| publish(api, &routes);
+    let ours = gateway("istio: ingressgateway");
+    let ran = check(&published(bound("door") + &ours), &[]);
+    assert!(ran.code == 0 && ran.stdout.contains("+ what is published names nothing that is not"), "{}", ran.stdout);
+    fails(
+        "Gateway ns/door: spec.selector: left out: this gateway does not have the label istio=other",
+        &published(bound("door") + &gateway("istio: other")),
+    );
+    fails("VirtualService ns/model: spec.gateways: not served: it names none", &published(bound("window") + &ours));
+    fails("VirtualService ns/model: spec: not served: it names no Gateway", &published(ROUTES.to_owned() + &ours));
+    let mesh = bound("mesh") + &ours;
+    fails("VirtualService ns/model: not served: it names none of the Gateways here", &published(mesh));
+    let subset = ROUTES.replace("{host: blue,", "{host: blue, subset: two,");
+    fails("destination.subset: requests get 503: no DestinationRule for blue.ns.svc", &published(subset));
+    let other = ROUTES.replace("{host: blue,", "{host: bleu,");
+    fails("Service ns/bleu is named by VirtualService ns/model and not known", &published(other.clone()));
+    warns("Service ns/bleu, which a destination names, selects app=bleu, and no pod has", &|api| {
+        publish(api, &other);
+        api.put("/api/v1/namespaces/ns/services/bleu", json!({"metadata": {}, "spec": {"selector": {"app": "bleu"}}}));
+    });
+    warns("gateway-0 says: no listener serves the Gateway port 81", &|api| {
+        put_warning(api, "no listener serves the Gateway port 81: start the gateway with --listen 81=ADDR:PORT");
+    });
+}
+
+#[test]
+fn application_routing_of_aks_beside_istios_definitions_fails() {
+    let class = "/apis/gateway.networking.k8s.io/v1/gatewayclasses/approuting-istio";
+    let definition = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/virtualservices.networking.istio.io";
+    fails("the GatewayClass approuting-istio is beside virtualservices.networking.istio.io", &|api| {
+        api.put(class, json!({}));
+        api.put(definition, json!({}));
+    });
+    for alone in [class, definition] {
+        assert_eq!(check(&|api| api.put(alone, json!({})), &[]).code, 0, "{alone}");
+    }
+}
+
 #[test]
 fn the_mark_of_an_uninstall_is_named_with_the_command_that_removes_it() {
     for (object, kind, name) in [(PUBLISHED, "configmap", "t-routes"), (LEASE, "lease", "t")] {
@@ -116,8 +321,15 @@ fn a_fault_of_documents_or_rollouts_is_named_with_a_hint() {
                                "lastTransitionTime": "2026-01-01T00:00:00Z"});
         api.patch_status(&json!({"conditions": [condition]}));
     });
+    for (phase, said) in [
+        ("Invalid", "ns/model is not valid: bad"),
+        ("Failed", "ns/model has failed: bad"),
+        ("Stalled", "ns/model takes longer than it may: bad"),
+    ] {
+        fails(said, &|api| api.patch_status(&json!({"phase": phase, "message": "bad"})));
+    }
     fails("ns/model was never taken up by a controller", &|api| {
-        api.edit("/apis/turnout.dev/v1alpha1/namespaces/ns/modelrollouts/model", |rollout| {
+        api.edit(ROLLOUT, |rollout| {
             rollout.as_object_mut().unwrap().remove("status").unwrap();
         });
     });
@@ -134,7 +346,6 @@ fn what_may_not_be_looked_at_or_need_not_be_wrong_is_a_warning() {
     warns("cannot read the Lease turnout/t", &|api| api.fail("GET", LEASE, 403));
     warns("gateway-0: does not answer: ", &silence_gateway);
     warns("nothing is published in ConfigMap turnout/t-routes", &|api| put_routes(api, PUBLISHED, ""));
-    warns("is not valid: bad", &|api| api.patch_status(&json!({"phase": "Invalid", "message": "bad"})));
     warns("Deployment turnout/t-gateway has version 0.0.1, this turnout has ", &|api| {
         api.edit(GATEWAY, |gateway| gateway["metadata"]["labels"]["app.kubernetes.io/version"] = json!("0.0.1"));
     });
@@ -156,9 +367,10 @@ fn a_cluster_that_does_not_answer_has_failed_and_none_at_all_cannot_be_checked()
 fn json_has_every_finding_with_its_hint() {
     let sound = check(&|_| {}, &["-o", "json"]).json();
     let findings = sound["findings"].as_array().unwrap();
-    assert_eq!((&sound["well"], findings.len()), (&json!(true), 14));
+    assert_eq!((&sound["well"], findings.len()), (&json!(true), 16));
     let subjects: BTreeSet<&str> = findings.iter().map(|finding| finding["subject"].as_str().unwrap()).collect();
-    let expected = ["cluster", "controller", "definition", "documents", "gateway", "rights", "rollouts", "versions"];
+    let expected =
+        ["backends", "cluster", "controller", "definition", "documents", "gateway", "rights", "rollouts", "versions"];
     assert_eq!(subjects.into_iter().collect::<Vec<_>>(), expected);
     let ran = check(&|api| api.remove(LEASE), &["-o", "json"]);
     let result = ran.json();

@@ -244,6 +244,30 @@ fn waiting_ends_with_the_change_that_decides_it() {
 }
 
 #[test]
+fn who_waits_for_a_backend_is_told_what_keeps_its_pods() {
+    let bed = Bed::installed();
+    bed.api.patch_status(&json!({
+        "stage": null, "message": "blue is not ready", "waiting": {"reason": "CandidateReady", "since": "2026-01-01T00:00:00Z"},
+    }));
+    let waiting = ["wait", "--stage", "Blue_0", "--timeout", "0"];
+    let blue = "/api/v1/namespaces/ns/pods/blue-0";
+    bed.check(&waiting, 3, &["model: timed out (blue is not ready)"]);
+    bed.api.edit(blue, |pod| {
+        pod["status"] = json!({"phase": "Pending", "containerStatuses": [{
+            "name": "c", "image": "m:2", "imageID": "", "ready": false, "restartCount": 0,
+            "state": {"waiting": {"reason": "ErrImagePull", "message": "not found"}},
+        }]});
+    });
+    let said = "blue is not ready; pod blue-0: ErrImagePull: m:2: not found";
+    bed.check(&waiting, 3, &[&format!("model: timed out ({said})")]);
+    bed.check(&["rollout", "status"], 0, &[said]);
+    let seen = bed.turnout(&["rollout", "status", "-o", "json"]).json();
+    assert_eq!(seen["backends"]["blue"]["troubles"], json!(["pod blue-0: ErrImagePull: m:2: not found"]));
+    bed.api.fail("GET", "/api/v1/namespaces/ns/pods", 403);
+    bed.check(&waiting, 3, &["model: timed out (blue is not ready)"]);
+}
+
+#[test]
 fn a_rollout_that_goes_while_it_is_waited_for_is_no_success() {
     let bed = Bed::at_blue_50();
     let waiting = bed.start_turnout(&WAIT_FOR_BLUE_100);
@@ -278,7 +302,7 @@ fn the_status_has_what_backends_and_gateways_have() {
     check(&ran, 0, &lines);
     assert!(!ran.stdout.contains("note:"), "{}", ran.stdout);
     let status = bed.turnout(&["rollout", "status", "-o", "json"]).json();
-    let green = json!({"host": "green", "wanted": 50, "replicas": 2, "ready": 1, "revisions": ["v1"]});
+    let green = json!({"host": "green", "wanted": 50, "replicas": 2, "ready": 1, "revisions": ["v1"], "troubles": []});
     assert_eq!(status["backends"]["green"], green);
     assert_eq!(status["gateways"][0]["blue"], json!({"weight": 50, "endpoints": 1, "inFlight": 4}));
     assert_eq!((&status["namespace"], &status["status"]["stage"]), (&json!("ns"), &json!("Blue_50")));

@@ -16,7 +16,7 @@ pub(crate) const DEFINITION: &str = "/apis/apiextensions.k8s.io/v1/customresourc
 const STATUS_PORT: &str = "/api/v1/namespaces/turnout/pods/gateway-0:9000/proxy";
 
 /// What is published, and what the documents are as well.
-const ROUTES: &str = "apiVersion: networking.istio.io/v1
+pub(crate) const ROUTES: &str = "apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: model, namespace: ns}
 spec:
@@ -83,6 +83,18 @@ pub(crate) fn put_revision(api: &Api, active: &str, rejected: Option<&str>) {
     put_backends(api, active);
 }
 
+/// The gateway has what is published, and finds this doubtful.
+pub(crate) fn put_warning(api: &Api, warning: &str) {
+    let answer = json!({"active": published(), "rejected": null, "language": 1, "warnings": [warning]});
+    api.put(&format!("{STATUS_PORT}/revision"), Value::String(answer.to_string()));
+}
+
+/// Publishes routes, and the gateway has them.
+pub(crate) fn publish(api: &Api, routes: &str) {
+    put_routes(api, PUBLISHED, routes);
+    put_revision(api, &revision(&[Source { name: "routes.yaml", bytes: routes.as_bytes() }]), None);
+}
+
 /// The gateway does not answer any more.
 pub(crate) fn silence_gateway(api: &Api) {
     api.fail("GET", &format!("{STATUS_PORT}/revision"), 503);
@@ -106,7 +118,7 @@ fn deployment(component: &str, flags: &[&str]) -> Value {
         "apiVersion": "apps/v1", "kind": "Deployment",
         "metadata": {"name": format!("t-{component}"), "namespace": "turnout", "labels": labels(component)},
         "spec": {
-            "replicas": 1, "selector": {},
+            "replicas": 1, "selector": {"matchLabels": labels(component)},
             "template": {"spec": {"serviceAccountName": "t", "containers": [{"name": component, "args": flags}]}},
         },
         "status": {"availableReplicas": 1},

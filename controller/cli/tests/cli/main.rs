@@ -12,6 +12,8 @@ mod demo;
 #[cfg(feature = "cluster")]
 mod flags;
 #[cfg(feature = "cluster")]
+mod init;
+#[cfg(feature = "cluster")]
 mod installation;
 mod local;
 #[cfg(feature = "cluster")]

@@ -1,13 +1,37 @@
-//! A backend of a rollout in a cluster: the pods behind its Service, how many of them are ready, and what they serve.
+//! A backend of a rollout in a cluster: the pods behind its Service, how many of them are ready, what they serve, and what
+//! keeps them from it.
 
+use super::pods::{has_ended, is_ready, trouble};
 use super::{Cluster, Failure};
 use crate::client::view::BackendView;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::ResourceExt as _;
-use kube::api::{Api, ListParams};
+use kube::api::{Api, DynamicObject, ListParams};
+use std::collections::BTreeMap;
+use turnout_controller::kube_api::istio_kind;
 use turnout_controller::names::REVISION;
-use turnout_rollout::{Backend, ModelRollout, ServiceName, full_host, subset_labels};
+use turnout_controller::view::raw_subset;
+use turnout_rollout::{Backend, Mode, ModelRollout, ServiceName, full_host, subset_labels};
 use turnout_routes::documents::Document;
+
+/// What stands behind a backend.
+#[derive(Debug)]
+pub(crate) enum Behind {
+    /// What the cluster does not say: another host, or a Service that selects nothing.
+    Unknown,
+    /// No DestinationRule for this host has the subset.
+    NoSubset {
+        host: String,
+        subset: String,
+    },
+    NoService(ServiceName),
+    /// The pods that live and have the labels of this selector.
+    Pods {
+        service: ServiceName,
+        selector: String,
+        pods: Vec<Pod>,
+    },
+}
 
 impl Cluster {
     /// A backend; none if it cannot be told, as of a host outside of the cluster. `documents` say what a subset is.
@@ -17,44 +41,90 @@ impl Cluster {
         backend: Backend,
         documents: &[Document],
     ) -> Result<Option<BackendView>, Failure> {
+        Ok(match self.behind(rollout, backend, documents).await? {
+            Behind::Unknown | Behind::NoSubset { .. } => None,
+            Behind::NoService(_) => Some(BackendView::default()),
+            Behind::Pods { pods, .. } => Some(summary(&pods)),
+        })
+    }
+
+    /// What stands behind a backend. `documents` say what a subset is; where Istio serves, the cluster does.
+    pub(crate) async fn behind(
+        &self,
+        rollout: &ModelRollout,
+        backend: Backend,
+        documents: &[Document],
+    ) -> Result<Behind, Failure> {
         let reference = rollout.spec.backend(backend);
         let host = full_host(&reference.host, rollout.route_namespace());
-        let (Some(service), Some(subset)) =
-            (ServiceName::of_host(&host), subset_labels(documents, &host, reference.subset.as_deref()))
-        else {
-            return Ok(None);
+        let Some(service) = ServiceName::of_host(&host) else { return Ok(Behind::Unknown) };
+        let labels = match &reference.subset {
+            Some(subset) if rollout.spec.mode == Mode::Istio => {
+                self.istios_subset(rollout.route_namespace(), &host, subset).await?
+            }
+            subset => subset_labels(documents, &host, subset.as_deref()),
         };
+        match (labels, &reference.subset) {
+            (Some(labels), _) => self.behind_service(service, labels).await,
+            (None, subset) => Ok(Behind::NoSubset { host, subset: subset.clone().unwrap_or_default() }),
+        }
+    }
+
+    /// The pods of a Service that have these labels, too.
+    pub(crate) async fn behind_service(
+        &self,
+        service: ServiceName,
+        subset: BTreeMap<String, String>,
+    ) -> Result<Behind, Failure> {
         let services: Api<Service> = Api::namespaced(self.client.clone(), &service.namespace);
         let found =
             services.get_opt(&service.name).await.map_err(self.failure(format!("read the Service {service}")))?;
-        let Some(found) = found else { return Ok(Some(BackendView::default())) };
-        let Some(mut labels) = found.spec.and_then(|spec| spec.selector) else { return Ok(None) };
+        let Some(found) = found else { return Ok(Behind::NoService(service)) };
+        let selector = found.spec.and_then(|spec| spec.selector).filter(|selector| !selector.is_empty());
+        let Some(mut labels) = selector else { return Ok(Behind::Unknown) };
         labels.extend(subset);
         let selector = labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",");
-        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &service.namespace);
-        let parameters = ListParams::default().labels(&selector);
         let doing = format!("list the pods of the Service {service}");
-        let listed = pods.list(&parameters).await.map_err(self.failure(doing))?;
-        Ok(Some(summary(&listed.items)))
+        let mut pods = self.pods_with(&service.namespace, &selector, doing).await?;
+        pods.retain(|pod| !has_ended(pod));
+        Ok(Behind::Pods { service, selector, pods })
+    }
+
+    pub(crate) async fn pods_with(
+        &self,
+        namespace: &str,
+        selector: &str,
+        doing: impl std::fmt::Display,
+    ) -> Result<Vec<Pod>, Failure> {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        Ok(pods.list(&ListParams::default().labels(selector)).await.map_err(self.failure(doing))?.items)
+    }
+
+    /// The labels of a subset in any DestinationRule, be it one that only Istio takes.
+    async fn istios_subset(
+        &self,
+        namespace: &str,
+        host: &str,
+        subset: &str,
+    ) -> Result<Option<BTreeMap<String, String>>, Failure> {
+        let kind = istio_kind("DestinationRule", "destinationrules");
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &kind);
+        let doing = format!("list the DestinationRules of {namespace}");
+        let rules = api.list(&ListParams::default()).await.map_err(self.failure(doing))?;
+        Ok(rules.items.iter().find_map(|rule| raw_subset(rule, host, subset)))
     }
 }
 
-/// Pods that have ended or are being removed are no replicas any more.
 fn summary(pods: &[Pod]) -> BackendView {
-    let has_ended = |pod: &&Pod| {
-        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-        pod.metadata.deletion_timestamp.is_some() || matches!(phase, Some("Succeeded" | "Failed"))
-    };
-    let living: Vec<&Pod> = pods.iter().filter(|pod| !has_ended(pod)).collect();
-    let mut revisions: Vec<String> = living.iter().filter_map(|pod| pod.labels().get(REVISION).cloned()).collect();
+    let mut revisions: Vec<String> = pods.iter().filter_map(|pod| pod.labels().get(REVISION).cloned()).collect();
     revisions.sort();
     revisions.dedup();
-    BackendView { replicas: living.len(), ready: living.iter().filter(|pod| is_ready(pod)).count(), revisions }
-}
-
-fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+    BackendView {
+        replicas: pods.len(),
+        ready: pods.iter().filter(|pod| is_ready(pod)).count(),
+        revisions,
+        troubles: pods.iter().filter_map(trouble).collect(),
+    }
 }
 
 #[cfg(test)]
@@ -84,6 +154,7 @@ mod tests {
             pod("v0", "Running", "True", leaving),
         ];
         let revisions = ["v1", "v2"].map(str::to_owned).to_vec();
-        assert_eq!(summary(&pods), BackendView { replicas: 3, ready: 2, revisions });
+        let living: Vec<Pod> = pods.into_iter().filter(|pod| !has_ended(pod)).collect();
+        assert_eq!(summary(&living), BackendView { replicas: 3, ready: 2, revisions, troubles: Vec::new() });
     }
 }

@@ -20,7 +20,8 @@ use tokio::time::timeout;
 use turnout_controller::names::UNINSTALLING;
 use turnout_rollout::ModelRollout;
 use turnout_routes::documents::Document;
-use turnout_routes::{Parsed, Problems, Source, parse, revision};
+use turnout_routes::router::Router;
+use turnout_routes::{Parsed, Problems, Source, locate, parse, revision};
 
 /// The gateways' pods and Deployment. The chart's name can be overridden, what it is part of cannot.
 pub(crate) const GATEWAYS: &str = "app.kubernetes.io/part-of=turnout,app.kubernetes.io/component=gateway";
@@ -179,6 +180,11 @@ impl Published {
     /// What a gateway makes of it.
     pub(crate) fn parse(&self) -> Result<Parsed, Problems> {
         parse(&sources(&self.keys))
+    }
+
+    /// What the router says of it, as a gateway tells it on `/revision`.
+    pub(crate) fn locate(&self, router: &Router) -> Vec<String> {
+        locate(&sources(&self.keys), router.warnings()).iter().map(ToString::to_string).collect()
     }
 
     /// What it consists of; nothing, if it is none that a gateway takes.

@@ -1,0 +1,114 @@
+//! The label `turnout.dev/revision`, which says what pods serve: where it is missing, and the command that adds it.
+
+use crate::client::cluster::backends::Behind;
+use crate::client::cluster::{Cluster, Failure};
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::ResourceExt as _;
+use kube::api::{Api, ListParams};
+use serde_json::json;
+use std::collections::BTreeMap;
+use turnout_controller::names::REVISION;
+use turnout_rollout::{Backend, Mode, ModelRollout, ServiceName, full_host};
+use turnout_routes::documents::Document;
+
+/// The longest value that a label may have.
+const LONGEST: usize = 63;
+
+/// What is missing behind the backends, in lines. `documents` say what a subset is; without any the cluster does.
+pub(super) async fn missing(cluster: &Cluster, rollout: &ModelRollout, documents: &[Document]) -> Vec<String> {
+    let mut looked = rollout.clone();
+    if documents.is_empty() {
+        // Where the VirtualService is an object its DestinationRules are objects, too, whoever serves them.
+        looked.spec.mode = Mode::Istio;
+    }
+    let mut lines = Vec::new();
+    for backend in Backend::BOTH {
+        match of_backend(cluster, &looked, backend, documents).await {
+            Ok(said) => lines.extend(said),
+            Err(failure) => lines.push(format!("turnout: the pods of {backend} were not looked at: {failure}")),
+        }
+    }
+    lines
+}
+
+/// The same where no cluster was asked.
+pub(super) fn unseen(rollout: &ModelRollout) -> Vec<String> {
+    let namespace = rollout.route_namespace();
+    let of_backend = |backend| {
+        let host = full_host(&rollout.spec.backend(backend).host, namespace);
+        let namespace = ServiceName::of_host(&host).map_or_else(|| namespace.to_owned(), |service| service.namespace);
+        let why = format!("the pods behind {host} need the label {REVISION}, if they do not have it");
+        told(backend, &why, "DEPLOYMENT", &namespace, name_of(backend))
+    };
+    Backend::BOTH.into_iter().flat_map(of_backend).collect()
+}
+
+async fn of_backend(
+    cluster: &Cluster,
+    rollout: &ModelRollout,
+    backend: Backend,
+    documents: &[Document],
+) -> Result<Vec<String>, Failure> {
+    Ok(match cluster.behind(rollout, backend, documents).await? {
+        Behind::Unknown => Vec::new(),
+        Behind::NoService(service) => vec![format!("turnout: {backend}: there is no Service {service} yet")],
+        Behind::NoSubset { host, subset } => {
+            vec![format!("turnout: {backend}: no DestinationRule for {host} has the subset {subset} yet")]
+        }
+        Behind::Pods { service, selector, .. } => {
+            let api: Api<Deployment> = Api::namespaced(cluster.client.clone(), &service.namespace);
+            let doing = format!("list the Deployments of {}", service.namespace);
+            let mut found = api.list(&ListParams::default()).await.map_err(cluster.failure(doing))?.items;
+            found.retain(|deployment| is_selected(deployment, &selector));
+            if found.is_empty() {
+                let what = format!("no Deployment in {} gives its pods the labels {selector} yet", service.namespace);
+                return Ok(vec![format!("turnout: {backend}: {what}; they need the label {REVISION}, too")]);
+            }
+            found.iter().flat_map(|deployment| unlabelled(deployment, backend, &service.namespace)).collect()
+        }
+    })
+}
+
+fn unlabelled(deployment: &Deployment, backend: Backend, namespace: &str) -> Vec<String> {
+    if template_labels(deployment).is_some_and(|labels| labels.contains_key(REVISION)) {
+        return Vec::new();
+    }
+    let name = deployment.name_any();
+    let why = format!("the pods of Deployment {namespace}/{name} have no label {REVISION}");
+    told(backend, &why, &name, namespace, &tag(deployment).unwrap_or_else(|| name_of(backend).to_owned()))
+}
+
+fn told(backend: Backend, why: &str, deployment: &str, namespace: &str, revision: &str) -> Vec<String> {
+    let patch = json!({"spec": {"template": {"metadata": {"labels": {REVISION: revision}}}}});
+    vec![
+        format!("turnout: {backend}: {why}; this adds it, under a name of yours, and restarts them:"),
+        format!("  kubectl patch deployment {deployment} -n {namespace} --type merge -p '{patch}'"),
+    ]
+}
+
+/// What a revision is called whose image says nothing.
+fn name_of(backend: Backend) -> &'static str {
+    match backend {
+        Backend::Green => "r1",
+        Backend::Blue => "r2",
+    }
+}
+
+fn template_labels(deployment: &Deployment) -> Option<&BTreeMap<String, String>> {
+    deployment.spec.as_ref()?.template.metadata.as_ref()?.labels.as_ref()
+}
+
+fn is_selected(deployment: &Deployment, selector: &str) -> bool {
+    let Some(labels) = template_labels(deployment) else { return false };
+    let mut wanted = selector.split(',').filter_map(|pair| pair.split_once('='));
+    wanted.all(|(key, value)| labels.get(key).is_some_and(|own| own == value))
+}
+
+/// The tag of its image, if it tells one from another and a label can have it.
+fn tag(deployment: &Deployment) -> Option<String> {
+    let image = deployment.spec.as_ref()?.template.spec.as_ref()?.containers.first()?.image.as_ref()?;
+    let (_, tag) = image.rsplit('/').next()?.split('@').next()?.split_once(':')?;
+    let is_end = |end: Option<char>| end.is_some_and(|end| end.is_ascii_alphanumeric());
+    let fits = tag.len() <= LONGEST && is_end(tag.chars().next()) && is_end(tag.chars().last()) && tag != "latest";
+    fits.then(|| tag.to_owned())
+}
