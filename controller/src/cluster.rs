@@ -64,7 +64,7 @@ pub fn controller(
     clock: Clock,
     telemetry: Telemetry,
 ) -> Controller {
-    let patient = patient(&client);
+    let patient = patient(&client, clock.clone());
     let cluster = Cluster {
         events: Events::new(patient.clone(), &settings.identity),
         client,

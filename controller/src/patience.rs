@@ -12,25 +12,30 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tower::{BoxError, Service};
+use turnout_driver::Clock;
+use turnout_rollout::Timestamp;
 
-/// How long an answer may take, and the first pause after one that took longer.
+/// How long an answer may take.
 const WHOLE: Duration = Duration::from_secs(1);
 /// How long it may take where a namespace has used that up several times: more than an API server takes that is well.
 const LEAST: Duration = Duration::from_millis(250);
-const LONGEST_PAUSE: Duration = Duration::from_mins(1);
-/// After which a namespace that kept nobody waiting is as good as any other.
-const FORGIVEN: Duration = Duration::from_secs(10);
+/// For how long a path is left alone after that, at first and at most, in seconds.
+const FIRST_PAUSE: u64 = 1;
+const LONGEST_PAUSE: u64 = 60;
+/// After so many seconds a namespace that kept nobody waiting is as good as any other.
+const FORGIVEN: u64 = 10;
 
 /// The same client, but of what it asks in a namespace nothing is waited for long.
-pub(crate) fn patient(client: &Client) -> Client {
-    let patient = Patient { client: client.clone(), slow: Arc::default() };
+pub(crate) fn patient(client: &Client, clock: Clock) -> Client {
+    let patient = Patient { client: client.clone(), clock, slow: Arc::default() };
     Client::new(patient, client.default_namespace())
 }
 
 struct Patient {
     client: Client,
+    clock: Clock,
     slow: Arc<Mutex<Slow>>,
 }
 
@@ -39,26 +44,26 @@ struct Patient {
 struct Slow {
     /// Since when they may take only so long in a namespace: each that takes longer halves it, so that many objects cost
     /// little more than one.
-    namespaces: BTreeMap<String, (Instant, Duration)>,
-    /// Until when, and how long, a path is left alone.
-    paths: BTreeMap<String, (Instant, Duration)>,
+    namespaces: BTreeMap<String, (Timestamp, Duration)>,
+    /// Until when, and for how many seconds, a path is left alone.
+    paths: BTreeMap<String, (Timestamp, u64)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("it takes too long, and is tried again after {0:?}")]
-struct TooSlow(Duration);
+#[error("it takes too long, and is tried again from time to time")]
+struct TooSlow;
 
 impl Slow {
     /// How long an answer may take now.
-    fn begin(&self, namespace: &str, path: &str) -> Result<Duration, TooSlow> {
+    fn begin(&self, namespace: &str, path: &str, now: Timestamp) -> Result<Duration, TooSlow> {
         match self.paths.get(path) {
-            Some(&(until, pause)) if Instant::now() < until => Err(TooSlow(pause)),
-            _ => Ok(self.patience(namespace)),
+            Some((until, _)) if now < *until => Err(TooSlow),
+            _ => Ok(self.patience(namespace, now)),
         }
     }
 
-    fn patience(&self, namespace: &str) -> Duration {
-        let recent = self.namespaces.get(namespace).filter(|(since, _)| since.elapsed() < FORGIVEN);
+    fn patience(&self, namespace: &str, now: Timestamp) -> Duration {
+        let recent = self.namespaces.get(namespace).filter(|(since, _)| now.seconds_since(*since) < FORGIVEN);
         recent.map_or(WHOLE, |(_, patience)| *patience)
     }
 
@@ -67,16 +72,15 @@ impl Slow {
         self.paths.remove(path);
     }
 
-    fn took_too_long(&mut self, namespace: &str, path: &str) -> TooSlow {
-        let now = Instant::now();
-        let patience = (self.patience(namespace) / 2).max(LEAST);
+    fn took_too_long(&mut self, namespace: &str, path: &str, now: Timestamp) -> TooSlow {
+        let patience = (self.patience(namespace, now) / 2).max(LEAST);
         self.namespaces.insert(namespace.to_owned(), (now, patience));
         // Those of objects that have gone.
-        self.paths.retain(|_, (until, _)| now < *until + LONGEST_PAUSE);
-        let before = self.paths.get(path).map(|(_, pause)| *pause * 2);
-        let pause = before.unwrap_or(WHOLE).min(LONGEST_PAUSE);
-        self.paths.insert(path.to_owned(), (now + pause, pause));
-        TooSlow(pause)
+        self.paths.retain(|_, (until, _)| now < until.plus(LONGEST_PAUSE));
+        let before = self.paths.get(path).map(|(_, seconds)| seconds * 2);
+        let seconds = before.unwrap_or(FIRST_PAUSE).min(LONGEST_PAUSE);
+        self.paths.insert(path.to_owned(), (now.plus(seconds), seconds));
+        TooSlow
     }
 }
 
@@ -90,17 +94,17 @@ impl Service<Request<Body>> for Patient {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let (client, slow) = (self.client.clone(), self.slow.clone());
+        let (client, clock, slow) = (self.client.clone(), self.clock.clone(), self.slow.clone());
         Box::pin(async move {
             let lock = || slow.lock().unwrap_or_else(PoisonError::into_inner);
             let path = request.uri().path().to_owned();
             let Some(namespace) = namespace_of(&path) else { return Ok(client.send(request).await?) };
-            let patience = lock().begin(namespace, &path)?;
+            let patience = lock().begin(namespace, &path, clock())?;
             if let Ok(answer) = timeout(patience, client.send(request)).await {
                 lock().answered(namespace, &path);
                 return Ok(answer?);
             }
-            Err(lock().took_too_long(namespace, &path).into())
+            Err(lock().took_too_long(namespace, &path, clock()).into())
         })
     }
 }
@@ -115,6 +119,7 @@ mod tests {
     use super::*;
     use k8s_openapi::api::core::v1::ConfigMap;
     use kube::Api;
+    use tokio::time::Instant;
 
     /// An API server that is silent about whatever is called `slow`, and has nothing else.
     fn client() -> Client {
@@ -125,7 +130,9 @@ mod tests {
             let missing = r#"{"kind":"Status","status":"Failure","reason":"NotFound","code":404}"#;
             Ok::<_, BoxError>(Response::builder().status(404).body(Body::from(missing.as_bytes().to_vec()))?)
         });
-        patient(&Client::new(answer, "default"))
+        let started = Instant::now();
+        let clock = move || Timestamp(1_000 + started.elapsed().as_secs());
+        patient(&Client::new(answer, "default"), Arc::new(clock))
     }
 
     async fn takes(client: &Client, namespace: &str, name: &str) -> Duration {
@@ -162,8 +169,8 @@ mod tests {
             let mut slow = Slow::default();
             let paths = (0..50).map(|number| format!("/api/v1/namespaces/a/pods/{number}"));
             let wait = |path: String| {
-                let patience = slow.begin("a", &path).expect("it was not asked for before");
-                slow.took_too_long("a", &path);
+                let patience = slow.begin("a", &path, Timestamp(1)).expect("it was not asked for before");
+                slow.took_too_long("a", &path, Timestamp(1));
                 patience
             };
             paths.map(wait).collect()

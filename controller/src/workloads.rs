@@ -258,14 +258,26 @@ impl<'a> Workloads<'a> {
         Ok(template.clone())
     }
 
-    /// What is stored for a revision already stays as it is: a revision has one template.
+    /// What is stored for a revision that is in use stays as it is: a revision has one template. What is left of one that
+    /// nothing runs any more gives way to what the name means now.
     async fn store(&self, revision: &str, template: &Value) -> Result<(), WorkloadError> {
         let stored = stored_template(self.rollout, revision, template, self.owner_uid);
         let place = format!("controllerrevisions {}/{}", self.rollout.metadata.namespace, stored.name_any());
-        match self.stored().create(&written_by_controller(), &stored).await.map_err(ApiError::of("create", place)) {
-            Err(error) if !error.is_conflict() => Err(error.into()),
-            _ => Ok(()),
+        let create = || async { self.stored().create(&written_by_controller(), &stored).await };
+        match create().await.map_err(ApiError::of("create", &place)) {
+            Err(error) if error.is_conflict() && !self.rollout.status.is_in_use(revision) => {}
+            Err(error) if !error.is_conflict() => return Err(error.into()),
+            _ => return Ok(()),
         }
+        let name = stored.name_any();
+        let left = self.stored().get_opt(&name).await.map_err(ApiError::of("get", &place))?;
+        let is_left = |left: &&ControllerRevision| is_owned(&left.metadata, self.owner_uid) && left.data != stored.data;
+        let Some(left) = left.as_ref().filter(is_left) else { return Ok(()) };
+        let parameters = DeleteParams::background().preconditions(as_read(&left.metadata));
+        let deleted = self.stored().delete(&name, &parameters).await.map(|_| ());
+        unless_missing(deleted.map_err(ApiError::of("delete", &place)))?;
+        create().await.map_err(ApiError::of("create", &place))?;
+        Ok(())
     }
 
     /// The labels by which traffic finds the pods of a backend.

@@ -35,7 +35,7 @@ impl Draft<'_> {
             attempt,
             template: template.clone(),
             superseded_by: None,
-            stored: revision != template && is_known && self.is_in_use(revision),
+            stored: revision != template && is_known && self.status.is_in_use(revision),
         });
         named.superseded_by = (named.template != *template).then(|| template.clone());
         self.note = match &named.superseded_by {
@@ -46,12 +46,6 @@ impl Draft<'_> {
             None => None,
         };
         self.status.named = Some(named);
-    }
-
-    fn is_in_use(&self, revision: &String) -> bool {
-        let status = &self.status;
-        let candidate = status.candidate.as_ref().map(|candidate| &candidate.revision);
-        [status.stable_revision.as_ref(), status.previous_revision.as_ref(), candidate].contains(&Some(revision))
     }
 
     /// Takes up what the spec wants to be rolled out, unless what is under way must end first.

@@ -384,6 +384,13 @@ impl RolloutStatus {
         self.moving_to.or(self.stage)
     }
 
+    /// Something runs it, or may be asked to run it again.
+    pub fn is_in_use(&self, revision: &str) -> bool {
+        let candidate = self.candidate.as_ref().map(|candidate| candidate.revision.as_str());
+        let (stable, previous) = (self.stable_revision.as_deref(), self.previous_revision.as_deref());
+        [stable, previous, candidate].contains(&Some(revision))
+    }
+
     /// Whether the rollout of `revision` has reached `stage`, or has passed it.
     pub fn has_reached(&self, revision: &str, stage: Stage) -> bool {
         if self.stable_revision.as_deref() == Some(revision) {

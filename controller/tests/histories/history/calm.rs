@@ -98,7 +98,8 @@ impl Run {
                 self.happens(&Happening::Retarget(app, None))?;
             }
         }
-        Ok(())
+        // What the API server was slow to answer is left alone for a while.
+        self.happens(&Happening::SecondsPass(61))
     }
 
     /// Without labels the spec must say what is tried: images do not.
@@ -310,6 +311,10 @@ impl Run {
 
     /// Nobody acts, and time passes: nothing is written, not even an Event, but that a deadline has passed.
     async fn check_quiet(&mut self) -> Checked {
+        // That a pause is over stands in the status, also where the rollout waits for something else.
+        self.happens(&Happening::SecondsPass(100))?;
+        self.trip(&whole(0)).await?;
+        self.reconcile().await?;
         let mut may_be_told = true;
         for seconds in [0, 1, 3600, 1, 60, 3600] {
             self.happens(&Happening::SecondsPass(seconds))?;
@@ -360,6 +365,10 @@ impl Run {
         let rolls_back = spec.target == Some(Target::Rollback);
         let nothing_new = wanted.is_none() || is_stable || rolls_back;
         let told = || format!("{}: {}", app.name(), status.message);
+        // Without labels blue can be taken for a revision that it was taken for before; then the label is asked for.
+        if !self.world.model(app).labelled && status.message.contains("its pods carry no label turnout.dev/revision") {
+            return Ok(());
+        }
         law(status.moving_to.is_none(), ASKED, told)?;
         match status.stage {
             None => law(nothing_new, ASKED, told),

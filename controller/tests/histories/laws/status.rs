@@ -283,8 +283,11 @@ pub(super) fn check_was_idle(
 
 /// Managed: what gets more weight is to have as many pods as the other one.
 fn check_large_enough(step: &Step<'_>, from: Stage, next: Stage) -> Checked {
-    let gains = |backend: &Backend| next.weights().of(*backend) > from.weights().of(*backend);
-    let Some(backend) = Backend::BOTH.into_iter().find(gains) else { return Ok(()) };
+    // Green gains at the last stage, and blue at every other that has other weights.
+    let backend = if next == Stage::Green100 { Backend::Green } else { Backend::Blue };
+    if next.weights() == from.weights() {
+        return Ok(());
+    }
     if step.rollout.spec.workload == Workload::External || step.rollout.spec.replicas.is_some() {
         return Ok(());
     }
