@@ -18,6 +18,7 @@ mod stages;
 mod steps;
 mod uninstall;
 mod unlabelled;
+mod users;
 
 use std::process::ExitCode;
 
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         .case("a_renamed_service_changes_no_weight", renamed::a_renamed_service_changes_no_weight)
         .case("a_deleted_namespace_is_no_other_ones_loss", deleted_namespace::a_deleted_namespace_is_no_other_ones_loss)
         .case("a_missing_right_is_said_and_costs_nothing", rights::a_missing_right_is_said_and_costs_nothing)
+        .case("users_have_what_their_role_gives_them", users::users_have_what_their_role_gives_them)
         .case("the_chart_tests_itself", accepted::the_chart_tests_itself)
         .case("model_rollouts_are_accepted_and_refused", accepted::model_rollouts_are_accepted_and_refused)
         .case("every_rendering_of_the_chart_is_accepted", accepted::every_rendering_of_the_chart_is_accepted)
