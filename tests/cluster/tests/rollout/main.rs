@@ -2,6 +2,7 @@
 //! rolls back, and load from the node holds every answer against the weights.
 
 mod accepted;
+mod access;
 mod confirm;
 mod controller;
 mod crash;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         .case("a_deleted_namespace_is_no_other_ones_loss", deleted_namespace::a_deleted_namespace_is_no_other_ones_loss)
         .case("a_missing_right_is_said_and_costs_nothing", rights::a_missing_right_is_said_and_costs_nothing)
         .case("users_have_what_their_role_gives_them", users::users_have_what_their_role_gives_them)
+        .node_case("a_login_and_a_proxy_lead_to_the_api_server", access::a_login_and_a_proxy_lead_to_the_api_server)
         .case("the_chart_tests_itself", accepted::the_chart_tests_itself)
         .case("model_rollouts_are_accepted_and_refused", accepted::model_rollouts_are_accepted_and_refused)
         .case("every_rendering_of_the_chart_is_accepted", accepted::every_rendering_of_the_chart_is_accepted)
