@@ -43,7 +43,7 @@ impl Guide {
              # Images: {}\n\
              # A release takes them by imageRegistry={} and the tag dev (gateway.image.tag, controller.image.tag,\n\
              # test.image.tag); there is no registry, so that nothing else can be pulled.\n\
-             # A Service of type LoadBalancer is pending until you give it an address of {network}:\n\
+             # A Service of type LoadBalancer is pending, and helm --wait waits, until it has an address of {network}:\n\
              #   kubectl patch service NAME -n NAMESPACE --subresource status --type merge -p '{patch}'\n\
              # The end: cargo run --bin turnout-cluster -- down --index {index}\n",
             kubeconfig.display(),
