@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::build::{Image, Programs};
 use crate::cluster::{Cluster, Daemon, Dns, Options};
+use crate::guide::Guide;
 use crate::{drivers, istio, keeper, load};
 
 /// A real Kubernetes node on this machine, in namespaces of its own, without a registry. Needs root.
@@ -20,7 +21,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Starts a cluster that stays up until `down`, and prints the line that makes a shell use it.
+    /// Starts a cluster that stays up until `down`, and prints what makes a shell use it, for `eval`, and what is there.
     Up {
         #[command(flatten)]
         which: Which,
@@ -188,11 +189,11 @@ fn up(index: u8, dns: DnsArgument, images: &[ImageArgument]) -> Result<()> {
         DnsArgument::Fresh => Dns::Fresh,
         DnsArgument::Cached => Dns::Cached,
     };
-    let images = images.iter().map(|image| image.image()).collect();
-    let cluster = Cluster::up(&Options { index: Some(index), images, dns })?;
-    let line = format!("export KUBECONFIG={}", cluster.kubeconfig().display());
+    let images: Vec<Image> = images.iter().map(|image| image.image()).collect();
+    let cluster = Cluster::up(&Options { index: Some(index), images: images.clone(), dns })?;
+    let guide = Guide::of(&cluster, &images)?;
     cluster.leave_running()?;
-    println!("{line}");
+    print!("{}", guide.text());
     Ok(())
 }
 

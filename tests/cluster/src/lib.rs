@@ -45,7 +45,8 @@
 //! | disturb | [`Cluster::stop`] and [`Cluster::start`] of a [`Daemon`], [`Cluster::exec`] |
 //!
 //! # By hand
-//! `cargo run -p turnout-cluster -- up` starts a cluster that stays, `-- down` takes it down; `-- --help` says the rest.
+//! `cargo run -p turnout-cluster -- up` starts a cluster that stays and says what a shell needs to use it, `-- down` takes
+//! it down; `-- --help` says the rest.
 //! The programs are compiled on first use, which takes five minutes with an empty Go build cache and seconds with a full one.
 //!
 //! # An existing cluster
@@ -61,6 +62,7 @@ mod cluster;
 pub mod command_line;
 mod control;
 mod drivers;
+mod guide;
 pub mod istio;
 mod keeper;
 mod lines;

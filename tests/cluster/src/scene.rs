@@ -180,9 +180,14 @@ impl<'cluster> Scene<'cluster> {
 
     /// The same, whatever comes of it.
     pub fn run_turnout(&self, arguments: &[&str]) -> Result<Output> {
+        self.turnout_command(arguments)?.output().context("cannot run turnout")
+    }
+
+    /// The same as a command, which may get another user's `KUBECONFIG`.
+    pub fn turnout_command(&self, arguments: &[&str]) -> Result<Command> {
         let mut command = Command::new(Image::CommandLine.program()?);
         command.args(arguments).args(["--namespace", self.namespace]).env("KUBECONFIG", self.cluster.kubeconfig());
-        command.output().context("cannot run turnout")
+        Ok(command)
     }
 
     /// The same, which ends with this code.

@@ -2,6 +2,7 @@
 //! rolls back, and load from the node holds every answer against the weights.
 
 mod accepted;
+mod access;
 mod confirm;
 mod controller;
 mod crash;
@@ -12,12 +13,14 @@ mod managed;
 mod misfit;
 mod objects;
 mod pins;
+mod readme;
 mod renamed;
 mod rights;
 mod stages;
 mod steps;
 mod uninstall;
 mod unlabelled;
+mod users;
 
 use std::process::ExitCode;
 
@@ -27,6 +30,7 @@ fn main() -> ExitCode {
     let images = Image::OWN.into_iter().chain([Image::OtherModel]).collect();
     let options = Options { images, ..Options::default() };
     Suite::new("rollout", options)
+        .case("the_readme_runs_as_printed", readme::the_readme_runs_as_printed)
         .case("five_stages_lose_no_request", stages::five_stages_lose_no_request)
         .case("a_rollback_from_each_stage_loses_no_request", stages::a_rollback_from_each_stage_loses_no_request)
         .case("a_pipeline_goes_through_its_steps", steps::a_pipeline_goes_through_its_steps)
@@ -47,6 +51,8 @@ fn main() -> ExitCode {
         .case("a_renamed_service_changes_no_weight", renamed::a_renamed_service_changes_no_weight)
         .case("a_deleted_namespace_is_no_other_ones_loss", deleted_namespace::a_deleted_namespace_is_no_other_ones_loss)
         .case("a_missing_right_is_said_and_costs_nothing", rights::a_missing_right_is_said_and_costs_nothing)
+        .case("users_have_what_their_role_gives_them", users::users_have_what_their_role_gives_them)
+        .node_case("a_login_and_a_proxy_lead_to_the_api_server", access::a_login_and_a_proxy_lead_to_the_api_server)
         .case("the_chart_tests_itself", accepted::the_chart_tests_itself)
         .case("model_rollouts_are_accepted_and_refused", accepted::model_rollouts_are_accepted_and_refused)
         .case("every_rendering_of_the_chart_is_accepted", accepted::every_rendering_of_the_chart_is_accepted)
