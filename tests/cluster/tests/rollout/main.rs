@@ -30,7 +30,7 @@ fn main() -> ExitCode {
     let images = Image::OWN.into_iter().chain([Image::OtherModel]).collect();
     let options = Options { images, ..Options::default() };
     Suite::new("rollout", options)
-        .case("the_readme_runs_as_printed", readme::the_readme_runs_as_printed)
+        .node_case("the_readme_runs_as_printed", readme::the_readme_runs_as_printed)
         .case("five_stages_lose_no_request", stages::five_stages_lose_no_request)
         .case("a_rollback_from_each_stage_loses_no_request", stages::a_rollback_from_each_stage_loses_no_request)
         .case("a_pipeline_goes_through_its_steps", steps::a_pipeline_goes_through_its_steps)
