@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::build::Image;
 use crate::cluster::Cluster;
@@ -43,6 +43,15 @@ pub fn install(cluster: &Cluster, namespace: &str, values: &[&str]) -> Result<()
 /// Takes the release away, with the hook that cleans up.
 pub fn uninstall(cluster: &Cluster) -> Result<()> {
     cluster.helm(&["uninstall", NAME, "--namespace", NAMESPACE, "--wait", "--timeout", "5m"]).map(drop)
+}
+
+/// Returns once its pods have gone: gateways serve on for a while after they were told to stop.
+pub fn await_pods_gone(cluster: &Cluster) -> Result<()> {
+    cluster.wait_until("the release's pods are gone", DEADLINE, || {
+        let pods = cluster.list(NAMESPACE, "pods", "")?;
+        ensure!(pods.is_empty(), "{} are left", pods.len());
+        Ok(())
+    })
 }
 
 /// Where the chart is.

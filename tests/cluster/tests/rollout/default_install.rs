@@ -12,6 +12,7 @@ pub(crate) fn a_default_installation_is_complete_before_its_first_routes(cluster
     if cluster.find(release::NAMESPACE, "deployment", release::CONTROLLER)?.is_some() {
         release::uninstall(cluster)?;
     }
+    release::await_pods_gone(cluster)?;
     cluster.create_namespace(release::NAMESPACE)?;
     let images = release::image_values();
     let place = ["--namespace", release::NAMESPACE, "--wait", "--atomic", "--timeout", "3m"];

@@ -15,7 +15,7 @@ pub(crate) fn uninstalling_leaves_what_the_user_owns(cluster: &Cluster) -> Resul
     if cluster.find(release::NAMESPACE, "deployment", release::CONTROLLER)?.is_some() {
         release::uninstall(cluster)?;
     }
-    await_pods_gone(cluster)?;
+    release::await_pods_gone(cluster)?;
     let scene = Scene::prepare(cluster, "uninstall")?;
     for backend in ["green", "blue"] {
         cluster.wait_for_rollout(scene.namespace, "deployment", &name(backend), DEADLINE)?;
@@ -29,7 +29,7 @@ pub(crate) fn uninstalling_leaves_what_the_user_owns(cluster: &Cluster) -> Resul
         ensure!(during.iter().any(|name| name.ends_with(made)), "{made} is not there: {during:#?}");
     }
     release::uninstall(cluster)?;
-    await_pods_gone(cluster)?;
+    release::await_pods_gone(cluster)?;
 
     let rollout = format!("{} modelrollout.turnout.dev/{ROLLOUT}", scene.namespace);
     let expected: BTreeSet<String> = before.iter().cloned().chain([rollout]).collect();
@@ -46,15 +46,6 @@ pub(crate) fn uninstalling_leaves_what_the_user_owns(cluster: &Cluster) -> Resul
     let lease = cluster.find(release::NAMESPACE, "lease", release::CONTROLLER)?;
     ensure!(lease.is_none(), "the Lease is left behind: {lease:?}");
     Ok(())
-}
-
-/// Gateways serve on for a while after they were told to stop.
-fn await_pods_gone(cluster: &Cluster) -> Result<()> {
-    cluster.wait_until("the release's pods are gone", DEADLINE, || {
-        let pods = cluster.list(release::NAMESPACE, "pods", "")?;
-        ensure!(pods.is_empty(), "{} are left", pods.len());
-        Ok(())
-    })
 }
 
 /// Every object of the cluster, as `NAMESPACE KIND/NAME`.
