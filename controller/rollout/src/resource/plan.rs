@@ -224,26 +224,20 @@ mod tests {
         assert_eq!(Plan::of(&rollout(json!({}))).unwrap().leave(Stage::BLUE_0), Leave::WhenPromoted);
     }
 
+    fn check(spec: &serde_json::Value, expected: &str) {
+        let message = Plan::of(&rollout(spec.clone())).unwrap_err().to_string();
+        assert_eq!(message, expected, "{spec}");
+    }
+
     #[test]
-    fn every_problem_is_told_with_its_field() {
-        let check = |spec: serde_json::Value, expected: &str| {
-            let message = Plan::of(&rollout(spec.clone())).unwrap_err().to_string();
-            assert_eq!(message, expected, "{spec}");
-        };
-        let all = "Blue_0, Blue_50, Blue_100, Blue_Green, Green_100";
-        check(json!({"green": {"host": ""}}), "spec.green.host: must not be empty");
+    fn every_problem_of_a_step_is_told_with_its_field() {
         check(
-            json!({"green": {"host": "m"}, "blue": {"host": "m"}}),
-            "spec.blue: is the same destination as spec.green: they must differ in host, subset or port",
-        );
-        check(json!({"target": "Blue_5"}), &format!("spec.target: Blue_5 is not one of {all}, Rollback"));
-        check(
-            json!({"steps": [{"stage": "Blue_60"}, {"stage": "Blue_40"}]}),
+            &json!({"steps": [{"stage": "Blue_60"}, {"stage": "Blue_40"}]}),
             "spec.steps: Blue_40 follows Blue_60: write the stages in their order, each once",
         );
         let required = |require: serde_json::Value| json!({"steps": [{"stage": "Blue_50", "require": require}]});
         check(
-            required(
+            &required(
                 json!([{}, {"approval": {}, "pause": "1m"}, {"pause": "10"}, {"pause": "9000h"}, {"pause": "1m"}]),
             ),
             "spec.steps[0].require[0]: write exactly one of approval, pause and webhook; \
@@ -252,56 +246,67 @@ mod tests {
              spec.steps[0].require[3].pause: `9000h` is longer than a year",
         );
         check(
-            required(json!([{"pause": "60s"}, {"pause": "1m"}])),
+            &required(json!([{"pause": "60s"}, {"pause": "1m"}])),
             "spec.steps[0].require[1]: pause 1m is required already",
         );
         for url in ["ftp://a/b", "/allow", "https://", "https://user:pass@a/", "a b"] {
             let place = "spec.steps[0].require[0].webhook.url";
             let message = format!("{place}: `{url}` cannot be used: write https://HOST/PATH, without a user");
-            check(required(json!([{"webhook": {"url": url}}])), &message);
+            check(&required(json!([{"webhook": {"url": url}}])), &message);
         }
         check(
-            required(
+            &required(
                 json!([{"webhook": {"url": "http://a", "timeoutSeconds": 0}}, {"webhook": {"url": "http://b", "intervalSeconds": 0}}]),
             ),
             "spec.steps[0].require[0].webhook.timeoutSeconds: must be at least 1; \
              spec.steps[0].require[1].webhook.intervalSeconds: must be at least 1",
         );
         check(
-            required(json!([{"webhook": {"url": "https://a/?x=1"}}, {"webhook": {"url": "https://a/?x=2"}}])),
+            &required(json!([{"webhook": {"url": "https://a/?x=1"}}, {"webhook": {"url": "https://a/?x=2"}}])),
             "spec.steps[0].require[1]: webhook https://a/ is required already",
         );
         check(
-            json!({"steps": [{"stage": "Green_100", "require": []}]}),
+            &json!({"steps": [{"stage": "Green_100", "require": []}]}),
             "spec.steps[0].require: Green_100 is the last stage and is never left: remove it",
         );
         check(
-            json!({"stages": [5]}),
+            &json!({"stages": [5]}),
             "spec.stages: was replaced by spec.steps, as [{stage: Blue_5, require: [{pause: 10m}, {approval: {}}]}]: \
              write that, and remove this",
         );
+    }
+
+    #[test]
+    fn every_problem_is_told_with_its_field() {
+        let all = "Blue_0, Blue_50, Blue_100, Blue_Green, Green_100";
+        check(&json!({"green": {"host": ""}}), "spec.green.host: must not be empty");
         check(
-            json!({"confirmDeadlineSeconds": 0, "readyDeadlineSeconds": 0, "drainDeadlineSeconds": 0}),
+            &json!({"green": {"host": "m"}, "blue": {"host": "m"}}),
+            "spec.blue: is the same destination as spec.green: they must differ in host, subset or port",
+        );
+        check(&json!({"target": "Blue_5"}), &format!("spec.target: Blue_5 is not one of {all}, Rollback"));
+        check(
+            &json!({"confirmDeadlineSeconds": 0, "readyDeadlineSeconds": 0, "drainDeadlineSeconds": 0}),
             "spec.confirmDeadlineSeconds: must be at least 1; spec.readyDeadlineSeconds: must be at least 1; \
              spec.drainDeadlineSeconds: must be at least 1",
         );
         check(
-            json!({"warmUp": {"path": "score", "requests": 0, "timeoutSeconds": 0}}),
+            &json!({"warmUp": {"path": "score", "requests": 0, "timeoutSeconds": 0}}),
             "spec.warmUp.path: `score` must start with `/`; \
              spec.warmUp.requests: must be at least 1: leave warmUp out to send none; \
              spec.warmUp.timeoutSeconds: must be at least 1",
         );
         check(
-            json!({"template": {}}),
+            &json!({"template": {}}),
             "spec.template: is only for `workload: Managed`: remove it, or change spec.workload",
         );
         check(
-            json!({"replicas": 2}),
+            &json!({"replicas": 2}),
             "spec.replicas: is only for `workload: Managed`: remove it, or change spec.workload",
         );
-        check(json!({"workload": "Managed", "replicas": 1001}), "spec.replicas: 1001 is not between 1 and 1000");
+        check(&json!({"workload": "Managed", "replicas": 1001}), "spec.replicas: 1001 is not between 1 and 1000");
         check(
-            json!({"revision": ""}),
+            &json!({"revision": ""}),
             "spec.revision: must not be empty: leave it out if there is nothing to roll out",
         );
     }
