@@ -162,8 +162,7 @@ fn is_in_subset(pod: Option<&Pod>, subset: Option<&BTreeMap<String, String>>) ->
 }
 
 fn ready_endpoint(endpoint: &Endpoint, pod: Option<&Pod>, port: u16) -> Option<ReadyEndpoint> {
-    let ready = endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true);
-    let address: IpAddr = endpoint.addresses.first().filter(|_| ready)?.parse().ok()?;
+    let address: IpAddr = endpoint.addresses.first().filter(|_| twins::is_ready(endpoint))?.parse().ok()?;
     Some(ReadyEndpoint {
         address: SocketAddr::new(address, port),
         uid: pod.and_then(Pod::uid).unwrap_or_else(|| address.to_string()),

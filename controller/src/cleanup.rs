@@ -2,11 +2,10 @@
 //! what the controller made in other people's namespaces. Rollouts, documents and models stay: they are the users'.
 
 use crate::documents::KINDS;
-use crate::kube_api::{ApiError, istio_kind, list, list_dynamic, rollout_kind};
+use crate::kube_api::{ApiError, istio_kind, list, list_dynamic};
 use crate::lease::{self, Leadership};
 use crate::mark::Mark;
 use crate::object_status;
-use crate::rollouts::Rollouts;
 use crate::settings::{DocumentSource, Settings};
 use crate::twins;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -85,7 +84,6 @@ async fn lose(leadership: &mut Leadership) {
 /// What the controller has made or written in a governed namespace.
 #[derive(Clone, Copy)]
 enum Trace {
-    Finalizers,
     Twins,
     Conditions,
 }
@@ -95,11 +93,11 @@ async fn remove(client: &Client, settings: &Settings) -> Result<Vec<String>, Cle
     let (mut removed, mut left) = (Vec::new(), None);
     for namespace in &settings.namespaces {
         let there = Settings { namespaces: vec![namespace.clone()], ..settings.clone() };
-        for trace in [Trace::Finalizers, Trace::Twins, Trace::Conditions] {
+        for trace in [Trace::Twins, Trace::Conditions] {
             let Err(error) = trace.remove(client, &there, &mut removed).await else { continue };
             tracing::warn!("namespace {namespace} is not tidy: {error}");
-            // Who may not tidy will not be allowed to by another try. A finalizer would keep the user's objects for ever.
-            if !error.is_forbidden() || matches!(trace, Trace::Finalizers) {
+            // Who may not tidy will not be allowed to by another try.
+            if !error.is_forbidden() {
                 left.get_or_insert(error);
             }
         }
@@ -129,7 +127,6 @@ impl Trace {
 
     async fn try_remove(self, client: &Client, there: &Settings, removed: &mut Vec<String>) -> Result<(), ApiError> {
         match self {
-            Self::Finalizers => remove_finalizers(client, there, removed).await,
             Self::Twins => remove_twins(client, &there.namespaces[0], removed).await,
             Self::Conditions if there.has_gateway() && there.documents == DocumentSource::Objects => {
                 remove_conditions(client, &there.namespaces[0], removed).await
@@ -137,16 +134,6 @@ impl Trace {
             Self::Conditions => Ok(()),
         }
     }
-}
-
-async fn remove_finalizers(client: &Client, there: &Settings, removed: &mut Vec<String>) -> Result<(), ApiError> {
-    for mut one in Rollouts::read(client, &there.namespaces, there.class.as_deref()).await?.readable {
-        if one.has_finalizer() {
-            one.set_finalizer(client, false).await?;
-            removed.push(format!("finalizer of {} {}", rollout_kind().kind, one.rollout.id()));
-        }
-    }
-    Ok(())
 }
 
 async fn remove_twins(client: &Client, namespace: &str, removed: &mut Vec<String>) -> Result<(), ApiError> {

@@ -12,7 +12,6 @@ use http::{Request, Response};
 use http_body_util::{BodyExt as _, Either, Full};
 use hyper::body::{Body as HttpBody, Bytes};
 use kube::client::{Body, ClientBuilder};
-use kube::config::Kubeconfig;
 use kube::{Client, Config};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -29,9 +28,9 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(WATCH_SECONDS as u64 + 15);
 
 /// Outside a cluster by the kubeconfig, inside by the pod's service account.
 pub fn connect() -> anyhow::Result<Client> {
-    let config = match Kubeconfig::read() {
-        Ok(kubeconfig) => kubeconfig::config(kubeconfig, None).context("the kubeconfig cannot be used"),
-        Err(_) => in_cluster().context("no cluster: neither a service account nor a kubeconfig can be used"),
+    let config = match kubeconfig::find(None)? {
+        Some(kubeconfig) => kubeconfig::config(kubeconfig, None).context("the kubeconfig cannot be used"),
+        None => in_cluster().context("no cluster: there is no kubeconfig, and no service account that can be used"),
     };
     build(config?).context("no client can be made for the cluster")
 }
@@ -51,6 +50,20 @@ pub fn build(mut config: Config) -> kube::Result<Client> {
     // Else the time that a connection was idle before a request would count.
     config.reset_reader_on_write = true;
     Ok(ClientBuilder::try_from(config)?.with_layer(&layer_fn(Limited)).build())
+}
+
+/// An error with its causes, each said once.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
 }
 
 /// Gives every request its deadline.

@@ -13,24 +13,30 @@ use crate::kube_api::{ApiError, title};
 use crate::namespaces::Readers;
 use crate::object_status;
 use crate::patience::patient;
-use crate::rollouts::{RolloutObject, Rollouts, reference, versions};
+use crate::rollouts::{RolloutObject, Rollouts, reference};
 use crate::settings::{RegistryKind, Settings};
 use crate::telemetry::Telemetry;
 use crate::view::View;
 use crate::workloads::{self, Found, WorkloadError, Workloads, parse_template};
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use kube::Client;
-use statuses::write_status;
+use statuses::{kept_from, write_status};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::timeout;
 use turnout_driver::outbound::Outbound;
 use turnout_driver::{
-    BackendView, Clock, Done, Driver, Failure, Gateway, Inquiry, Look, Prepared, Publication, Rendered, Round, Site,
-    Subject,
+    BackendView, Clock, Done, Driver, Failure, Gateway, Inquiry, Look, Prepared, Publication, Refused, Rendered, Round,
+    Site, Subject,
 };
 use turnout_rollout::{
     Action, Backend, Event, Mode, ModelRollout, Obstacle, RolloutStatus, Severity, Timestamp, Weights, Workload,
 };
+
+/// For how long the answer for one namespace is waited for once there is one for another.
+const BEHIND_OTHERS: Duration = Duration::from_secs(1);
 
 /// The driver of a cluster.
 pub type Controller = Driver<Cluster>;
@@ -52,6 +58,8 @@ pub struct Cluster {
     /// The namespaces that are being read.
     readers: Readers,
     inquiry: Inquiry,
+    /// The rollouts, by UID, that are gone and that nothing needs any more: the next publication leaves them out.
+    let_go: BTreeSet<String>,
     /// What the registry said last.
     notices: Vec<String>,
 }
@@ -76,6 +84,7 @@ pub fn controller(
         refused: [BTreeSet::new(), BTreeSet::new()],
         readers: Readers::default(),
         inquiry: Inquiry::default(),
+        let_go: BTreeSet::new(),
         notices: Vec::new(),
     };
     Driver::new(cluster, outbound, clock)
@@ -89,8 +98,8 @@ impl Site for Cluster {
         self.now = now;
         let [refused, before] = &mut self.refused;
         *before = std::mem::take(refused);
-        let Self { client, settings, outbound, readers, inquiry, .. } = self;
-        match View::read(client, settings, outbound, readers, inquiry).await {
+        let Self { client, settings, outbound, readers, inquiry, let_go, .. } = self;
+        match View::read(client, settings, outbound, readers, inquiry, let_go).await {
             Err(unread) => self.cannot_look(*unread, round).await,
             Ok(view) if view.published.is_uninstalling() => Look::Over,
             Ok(mut view) => {
@@ -142,9 +151,16 @@ impl Site for Cluster {
         rollout: &mut RolloutObject,
         status: &RolloutStatus,
     ) -> Result<bool, Failure> {
-        if rollout.rollout.spec.workload == Workload::Managed {
-            let kept = Workloads::new(&self.patient, view, rollout).keep_template(status).await;
-            kept.map_err(|error| Failure::Kept(workload_obstacle(&error)))?;
+        if rollout.rollout.spec.workload == Workload::Managed
+            && let Err(error) = Workloads::new(&self.patient, view, rollout).keep_template(status).await
+        {
+            let failure = workload_failure(&error);
+            // Nobody may act on what was decided, but everybody should know why nothing goes on.
+            if let Failure::Kept(obstacle) = &failure {
+                let told = kept_from(&rollout.rollout.status, obstacle, self.now);
+                write_status(&self.patient, rollout, &told).await.map_err(|error| self::failure(&error))?;
+            }
+            return Err(failure);
         }
         write_status(&self.patient, rollout, status).await.map_err(|error| failure(&error))
     }
@@ -168,9 +184,10 @@ impl Site for Cluster {
         view: &View,
         rendered: &Rendered,
         rollouts: &[&RolloutObject],
+        passed_over: &BTreeSet<String>,
         round: &mut Round,
     ) -> Result<Publication, Failure> {
-        self.replace_published(view, rendered, rollouts, round).await
+        self.replace_published(view, rendered, rollouts, passed_over, round).await
     }
 
     /// In Istio mode the weights are two numbers of the user's VirtualService.
@@ -207,16 +224,40 @@ impl Site for Cluster {
 
     /// Reads the rollouts once more before anything follows from what they say: a list may be older than what another
     /// replica has done, or lack a rollout, and a status that need not be written proves nothing.
-    async fn is_newest(&mut self, view: &View, rollouts: &[&RolloutObject]) -> Result<bool, Failure> {
-        let read = Rollouts::read(&self.client, &view.listed, self.settings.class.as_deref())
-            .await
-            .map_err(|error| shared_failure(&error))?;
-        let written = versions(view.as_written(rollouts).map(|one| &one.object), &view.rollouts.unreadable);
-        let is_newest = read.versions() == written;
-        if !is_newest {
-            tracing::info!("looking again: a rollout has changed");
+    async fn outdated(
+        &mut self,
+        view: &View,
+        rollouts: &[&RolloutObject],
+        namespaces: &BTreeSet<&str>,
+    ) -> Vec<Refused> {
+        let mut reads: FuturesUnordered<_> = namespaces
+            .iter()
+            .map(async |namespace| {
+                let read =
+                    Rollouts::read(&self.client, &[(*namespace).to_owned()], self.settings.class.as_deref()).await;
+                (*namespace, read)
+            })
+            .collect();
+        let mut outdated = Vec::new();
+        let mut missing = namespaces.clone();
+        // The first answer has the whole deadline of a request: an API server may be slow.
+        let mut patience = Duration::MAX;
+        while let Ok(Some((namespace, read))) = timeout(patience, reads.next()).await {
+            patience = BEHIND_OTHERS;
+            missing.remove(namespace);
+            let failure = match read {
+                Err(error) => shared_failure(&error),
+                Ok(read) if read.versions() == view.versions_in(namespace, rollouts) => continue,
+                Ok(_) => Failure::Overtaken(format!("a rollout in {namespace} has changed")),
+            };
+            outdated.push(Refused { namespace: namespace.to_owned(), failure });
         }
-        Ok(is_newest)
+        outdated.extend(missing.into_iter().map(|namespace| {
+            let message = format!("the API server has not answered again for namespace {namespace}");
+            let failure = Failure::Kept(Obstacle { reason: "ApiFailure", message });
+            Refused { namespace: namespace.to_owned(), failure }
+        }));
+        outdated
     }
 
     /// That somebody else wrote meanwhile is a reason to look again, not an obstacle.
@@ -238,17 +279,14 @@ impl Site for Cluster {
         done
     }
 
-    async fn let_go(&mut self, rollout: &mut RolloutObject) -> Result<bool, Failure> {
-        if !rollout.has_finalizer() {
-            return Ok(false);
-        }
-        rollout.set_finalizer(&self.patient, false).await.map_err(|error| failure(&error))?;
-        Ok(true)
+    fn let_go(&mut self, rollout: &RolloutObject) -> bool {
+        self.let_go.insert(rollout.uid())
     }
 
     async fn finish(&mut self, view: &View, rollouts: &[&RolloutObject], round: &mut Round) {
         self.tell_objects(view, round).await;
-        self.telemetry.record(view, rollouts.iter().map(|one| &one.rollout));
+        let there = rollouts.iter().filter(|one| !one.departed);
+        self.telemetry.record(view, there.map(|one| &one.rollout));
     }
 }
 
@@ -289,7 +327,7 @@ impl Subject for RolloutObject {
     }
 
     fn is_deleted(&self) -> bool {
-        self.object.metadata.deletion_timestamp.is_some()
+        self.departed
     }
 }
 
@@ -301,6 +339,10 @@ fn failure(error: &ApiError) -> Failure {
 /// A write of something that belongs to all. A conflict is no obstacle: somebody else wrote, so look again.
 fn shared_failure(error: &ApiError) -> Failure {
     if error.is_conflict() { Failure::Overtaken(error.to_string()) } else { Failure::Kept(error.obstacle()) }
+}
+
+fn workload_failure(error: &WorkloadError) -> Failure {
+    if error.is_conflict() { Failure::Overtaken(error.to_string()) } else { Failure::Kept(workload_obstacle(error)) }
 }
 
 fn workload_obstacle(error: &WorkloadError) -> Obstacle {

@@ -17,6 +17,9 @@ use turnout_rollout::{RolloutSpec, RolloutStatus};
 /// The longest name of a rollout: with `-green` behind it, it is still a label's value.
 pub const MAX_NAME_LENGTH: usize = 57;
 
+/// The longest name of an http rule, and of most objects.
+pub const LONGEST_HTTP_NAME: usize = 253;
+
 const HEADER: &str = "\
 # Generated from the types of the controller; do not edit. After a change of those types write it anew with
 #   cargo run -p turnout-controller -- crd > charts/turnout/files/modelrollout-crd.yaml

@@ -40,6 +40,20 @@ impl Documents {
         let documents = published.documents.iter().filter(|document| !is_generated(document)).cloned().collect();
         Self { documents, problems, ..Self::default() }
     }
+
+    /// Why a VirtualService, by namespace and name, has the form that is published: what its author wrote is refused. Of a
+    /// ConfigMap all is, or nothing.
+    pub fn refused(&self, (namespace, name): (&str, &str)) -> Option<Obstacle> {
+        let is_it = |object: &DynamicObject| {
+            let kind = object.types.as_ref().map(|types| types.kind.as_str());
+            (kind, object.namespace().as_deref(), object.name_any().as_str())
+                == (Some("VirtualService"), Some(namespace), name)
+        };
+        let verdict = self.verdicts.iter().find(|verdict| is_it(&verdict.object));
+        let of_text = self.problems.first().filter(|_| self.verdicts.is_empty());
+        let problem = verdict.and_then(|verdict| verdict.problem.as_ref()).or(of_text)?;
+        Some(Obstacle { reason: "Refused", message: problem.clone() })
+    }
 }
 
 /// What an object is told.
@@ -123,14 +137,6 @@ fn place_and_message(problem: &turnout_routes::Problem) -> String {
     let place = if problem.path.is_empty() { String::new() } else { format!("{}: ", problem.path) };
     let advice = problem.advice.as_ref().map(|advice| format!("; {advice}")).unwrap_or_default();
     format!("{place}{}{advice}", problem.message)
-}
-
-/// Gives the documents of the namespaces that `is_frozen` the form back that is published, with what the registry made
-/// for them.
-pub fn freeze(documents: &mut Vec<Document>, published: &[Document], is_frozen: impl Fn(&str) -> bool) {
-    let is_there = |document: &&Document| is_frozen(&document.metadata().namespace);
-    documents.retain(|document| !is_there(&document));
-    documents.extend(published.iter().filter(is_there).cloned());
 }
 
 fn last_good(object: &DynamicObject, published: &PublishedRoutes) -> Option<Document> {

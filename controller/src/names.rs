@@ -5,11 +5,11 @@ pub const GROUP: &str = "turnout.dev";
 /// Its version.
 pub const VERSION: &str = "v1alpha1";
 /// The kind of a rollout.
-pub const KIND: &str = "ModelRollout";
+pub use turnout_rollout::KIND;
 /// In URLs and roles.
 pub const PLURAL: &str = "modelrollouts";
 
-/// Keeps a deleted rollout until the weights are those of the documents again.
+/// What an earlier version has left on rollouts. It is taken away: none may wait for a controller that is gone.
 pub const FINALIZER: &str = "turnout.dev/weights";
 
 /// Who writes, as the API server records it.
@@ -27,14 +27,14 @@ pub const ROLLOUT: &str = "turnout.dev/rollout";
 /// On the pods of managed workloads: `green` or `blue`.
 pub const BACKEND: &str = "turnout.dev/backend";
 
-/// The key of the published ConfigMap.
+/// The key of the published ConfigMap that gateways read.
 pub const ROUTES_KEY: &str = "routes.yaml";
+/// Another key of it, which gateways do not read: what rollouts govern. Where they cannot be read, or are gone, this says
+/// what must stay.
+pub const GOVERNED_KEY: &str = "governed.json";
 /// On the published ConfigMap: changes with the position of every rollout, so that whoever decided from an older one
 /// cannot write any more.
 pub const FENCE: &str = "turnout.dev/fence";
-/// On the published ConfigMap: which rollouts govern a rule of another namespace than their own. Where theirs cannot be read,
-/// this says what must stay.
-pub const ABROAD: &str = "turnout.dev/governed-from-abroad";
 /// On the published ConfigMap and the Lease: the release goes, and every controller stands still.
 pub const UNINSTALLING: &str = "turnout.dev/uninstalling";
 /// On the gateways' pods: a new value makes kubelet sync the pod, and with it the mounted routes, at once.

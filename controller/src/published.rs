@@ -10,15 +10,14 @@
 //! missed a change and its reversal would seem to have the newest routes, while kubelet may bring it those in between.
 
 use crate::kube_api::ApiError;
-use crate::names::{ABROAD, FENCE, FIELD_MANAGER, ROUTES_KEY, UNINSTALLING};
-use crate::rollouts::{Versions, read_abroad};
+use crate::names::{FENCE, FIELD_MANAGER, GOVERNED_KEY, ROUTES_KEY, UNINSTALLING};
+use crate::rollouts::{RolloutObject, Versions, read_governed};
 use crate::settings::Settings;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, PostParams};
 use kube::{Client, ResourceExt as _};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
-use turnout_rollout::ModelRollout;
 use turnout_routes::documents::Document;
 use turnout_routes::{Source, parse};
 
@@ -47,8 +46,8 @@ impl PublishedRoutes {
     fn of(config_map: Option<ConfigMap>) -> Self {
         let Some(config_map) = config_map else { return Self::default() };
         let data = config_map.data.as_ref();
-        let sources: Vec<Source<'_>> =
-            data.into_iter().flatten().map(|(name, text)| Source { name, bytes: text.as_bytes() }).collect();
+        let routes = data.into_iter().flatten().filter(|(name, _)| *name != GOVERNED_KEY);
+        let sources: Vec<Source<'_>> = routes.map(|(name, text)| Source { name, bytes: text.as_bytes() }).collect();
         let revision = (!sources.is_empty()).then(|| turnout_routes::revision(&sources));
         let documents = parse(&sources).map(|parsed| parsed.documents).unwrap_or_default();
         Self { config_map: Some(config_map), documents, revision }
@@ -59,20 +58,27 @@ impl PublishedRoutes {
         self.annotation(UNINSTALLING).is_some()
     }
 
-    /// It holds exactly this, and was written after these versions were decided on.
-    pub fn is(&self, text: &str, fence: &str) -> bool {
-        self.text_of(text).is_some() && self.annotation(FENCE) == Some(fence)
+    /// It holds exactly this, and was written after these versions were decided on, if that is asked for.
+    pub fn is(&self, text: &str, governed: &str, fence: Option<&str>) -> bool {
+        let is_governed = self.key(GOVERNED_KEY).is_some_and(|held| held == governed);
+        let is_fenced = fence.is_none_or(|fence| self.annotation(FENCE) == Some(fence));
+        self.text_of(text).is_some() && is_governed && is_fenced
     }
 
-    /// The rollouts that governed a rule of another namespace than their own when it was written.
-    pub fn abroad(&self) -> Vec<ModelRollout> {
-        self.annotation(ABROAD).map(read_abroad).unwrap_or_default()
+    /// The rollouts that governed a rule when it was written.
+    pub fn governed(&self) -> Vec<RolloutObject> {
+        self.key(GOVERNED_KEY).map(|text| read_governed(text)).unwrap_or_default()
+    }
+
+    fn key(&self, key: &str) -> Option<&String> {
+        self.config_map.as_ref()?.data.as_ref()?.get(key)
     }
 
     /// The text as it stands here with its first line, if it does and nothing else does.
     fn text_of(&self, text: &str) -> Option<&String> {
-        let data = self.config_map.as_ref()?.data.as_ref().filter(|data| data.len() == 1)?;
-        data.get(ROUTES_KEY)
+        let is_own = |key: &String| [ROUTES_KEY, GOVERNED_KEY].contains(&key.as_str());
+        self.config_map.as_ref()?.data.as_ref().filter(|data| data.keys().all(is_own))?;
+        self.key(ROUTES_KEY)
             .filter(|held| held.starts_with(FOLLOWS) && held.split_once('\n').is_some_and(|(_, rest)| rest == text))
     }
 
@@ -86,8 +92,8 @@ impl PublishedRoutes {
         client: &Client,
         settings: &Settings,
         text: &str,
+        governed: String,
         fence: String,
-        abroad: Option<String>,
     ) -> Result<String, ApiError> {
         let api: Api<ConfigMap> = Api::namespaced(client.clone(), &settings.namespace);
         let mut next = self.config_map.clone().unwrap_or_default();
@@ -96,11 +102,9 @@ impl PublishedRoutes {
             format!("{FOLLOWS}{}\n{text}", replaced.unwrap_or(&fence))
         });
         let revision = turnout_routes::revision(&[Source { name: ROUTES_KEY, bytes: text.as_bytes() }]);
-        next.data = Some(BTreeMap::from([(ROUTES_KEY.to_owned(), text)]));
+        next.data = Some(BTreeMap::from([(ROUTES_KEY.to_owned(), text), (GOVERNED_KEY.to_owned(), governed)]));
         next.binary_data = None;
         next.annotations_mut().insert(FENCE.to_owned(), fence);
-        next.annotations_mut().remove(ABROAD);
-        next.annotations_mut().extend(abroad.map(|abroad| (ABROAD.to_owned(), abroad)));
         let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
         if self.config_map.is_some() {
             api.replace(&settings.routes_configmap, &parameters, &next)
@@ -150,11 +154,19 @@ mod tests {
             let object = json!({"metadata": {"name": "r", "annotations": {FENCE: "f"}}, "data": data});
             PublishedRoutes::of(Some(serde_json::from_value(object).expect("a ConfigMap")))
         };
-        assert!(config_map(json!({ROUTES_KEY: "# Follows 1\na"})).is("a", "f"));
-        assert!(!config_map(json!({ROUTES_KEY: "# Follows 1\na"})).is("a", "g"));
-        assert!(!config_map(json!({ROUTES_KEY: "# Follows 1\nb"})).is("a", "f"));
-        assert!(!config_map(json!({ROUTES_KEY: "a"})).is("a", "f"), "nobody knows whether it was published before");
-        assert!(!config_map(json!({ROUTES_KEY: "# Follows 1\na", "more.yaml": ""})).is("a", "f"));
-        assert!(!PublishedRoutes::default().is("a", "f"));
+        let held = |text: &str| json!({ROUTES_KEY: text, GOVERNED_KEY: "[]"});
+        assert!(config_map(held("# Follows 1\na")).is("a", "[]", Some("f")));
+        assert!(config_map(held("# Follows 1\na")).is("a", "[]", None));
+        assert!(!config_map(held("# Follows 1\na")).is("a", "[]", Some("g")));
+        assert!(!config_map(held("# Follows 1\na")).is("a", "[1]", Some("f")));
+        assert!(!config_map(held("# Follows 1\nb")).is("a", "[]", Some("f")));
+        assert!(!config_map(held("a")).is("a", "[]", Some("f")), "nobody knows whether it was published before");
+        assert!(!config_map(json!({ROUTES_KEY: "# Follows 1\na"})).is("a", "[]", Some("f")));
+        assert!(!config_map(json!({ROUTES_KEY: "# Follows 1\na", GOVERNED_KEY: "[]", "more.yaml": ""})).is(
+            "a",
+            "[]",
+            Some("f")
+        ));
+        assert!(!PublishedRoutes::default().is("a", "[]", Some("f")));
     }
 }

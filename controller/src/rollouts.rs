@@ -1,15 +1,15 @@
-//! ModelRollout objects: read as the state machine knows them, written back only where the controller owns them (status
-//! and one finalizer), and only over what was read.
+//! ModelRollout objects: read as the state machine knows them, written back only where the controller owns them (the
+//! status), and only over what was read. And what is kept of them beside what is published, for the time when they are gone.
 
 use crate::kube_api::{ApiError, list_dynamic, rollout_kind};
 use crate::names::{FIELD_MANAGER, FINALIZER, KIND};
 use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams, TypeMeta};
-use kube::{Client, ResourceExt as _};
+use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
-use turnout_driver::Subject as _;
+use std::collections::{BTreeMap, BTreeSet};
 use turnout_rollout::{API_VERSION, Mode, ModelRollout, RolloutStatus};
 
 /// A rollout with the object that it was read from.
@@ -19,6 +19,8 @@ pub struct RolloutObject {
     pub object: DynamicObject,
     /// As the state machine knows it.
     pub rollout: ModelRollout,
+    /// The object is gone, or goes: nothing is known but what it governed, and there is no status to write.
+    pub departed: bool,
 }
 
 /// All rollouts of the governed namespaces.
@@ -28,12 +30,14 @@ pub struct Rollouts {
     pub readable: Vec<RolloutObject>,
     /// Objects that a newer or older CRD has let through, with the reason.
     pub unreadable: Vec<(DynamicObject, String)>,
+    /// The UIDs of those of other classes, which are other releases' to drive.
+    pub of_others: BTreeSet<String>,
 }
 
 impl Rollouts {
     /// Which objects there are, in which versions.
     pub fn versions(&self) -> Versions {
-        versions(self.readable.iter().map(|one| &one.object), &self.unreadable)
+        versions(self.readable.iter().map(|one| &one.object).chain(self.unreadable.iter().map(|(object, _)| object)))
     }
 
     /// Reads those of some namespaces that name this class; without one those that name none.
@@ -43,7 +47,9 @@ impl Rollouts {
         let mut all = Self::default();
         let is_ours =
             |object: &DynamicObject| object.data.get("spec").and_then(|spec| spec.get("controller")?.as_str()) == class;
-        for object in try_join_all(lists).await?.into_iter().flatten().filter(is_ours) {
+        let (ours, others): (Vec<_>, Vec<_>) = try_join_all(lists).await?.into_iter().flatten().partition(is_ours);
+        all.of_others.extend(others.iter().filter_map(ResourceExt::uid));
+        for object in ours {
             match RolloutObject::of(object) {
                 Ok(rollout) => all.readable.push(rollout),
                 Err(unreadable) => all.unreadable.push(*unreadable),
@@ -59,6 +65,7 @@ impl Rollouts {
         for some in all {
             joined.readable.extend(some.readable);
             joined.unreadable.extend(some.unreadable);
+            joined.of_others.extend(some.of_others);
         }
         joined.sort();
         joined
@@ -76,15 +83,29 @@ impl RolloutObject {
     fn of(mut object: DynamicObject) -> Result<Self, Box<(DynamicObject, String)>> {
         object.types = Some(TypeMeta { api_version: API_VERSION.to_owned(), kind: KIND.to_owned() });
         match serde_json::to_value(&object).and_then(serde_json::from_value) {
-            Ok(rollout) => Ok(Self { object, rollout }),
+            Ok(rollout) => Ok(Self { object, rollout, departed: false }),
             Err(error) => Err(Box::new((object, error.to_string()))),
         }
     }
 
     /// As much of an object that cannot be read as is needed to leave its rule alone: what it governed last.
-    pub fn former(object: &DynamicObject) -> Option<ModelRollout> {
-        let metadata = json!({"name": object.name_any(), "namespace": object.namespace()});
-        governor(&metadata, object.data.get("status")?.get("governs")?)
+    pub fn former(object: &DynamicObject) -> Option<Self> {
+        Self::governor(object.metadata.clone(), object.data.get("status")?.get("governs")?)
+    }
+
+    /// What an object with a finalizer governed: the versions of the controller that left it there did not write it down.
+    pub fn by_finalizer(&self) -> Option<Self> {
+        let is_its = self.has_finalizer() && self.rollout.spec.mode == Mode::Gateway;
+        let governs = self.rollout.status.governs.clone();
+        let governs = governs.or_else(|| self.rollout.status.position().map(|_| self.rollout.governs()));
+        Self::governor(self.object.metadata.clone(), &serde_json::to_value(governs.filter(|_| is_its)?).ok()?)
+    }
+
+    /// A rollout of which nothing is known but what it governed last.
+    fn governor(metadata: ObjectMeta, governs: &Value) -> Option<Self> {
+        let (spec, status) = (governs, json!({"governs": governs}));
+        let object = DynamicObject { types: None, metadata, data: json!({"spec": spec, "status": status}) };
+        Self::of(object).ok()
     }
 
     /// The VirtualService, by namespace and name, that an object names which cannot be read.
@@ -94,14 +115,14 @@ impl RolloutObject {
         Some((text("namespace").or_else(|| object.namespace())?, text("virtualService")?))
     }
 
-    /// It holds the finalizer.
-    pub fn has_finalizer(&self) -> bool {
-        self.object.finalizers().iter().any(|finalizer| finalizer == FINALIZER)
+    /// Somebody deleted it. It stays until its finalizers have gone, which are other people's.
+    pub fn is_leaving(&self) -> bool {
+        self.object.metadata.deletion_timestamp.is_some()
     }
 
-    /// It needs the finalizer: its deletion changes weights that the controller publishes.
-    pub fn needs_finalizer(&self) -> bool {
-        self.rollout.spec.mode == Mode::Gateway && !self.is_deleted() && !self.has_finalizer()
+    /// An earlier version of the controller has left its finalizer there.
+    pub fn has_finalizer(&self) -> bool {
+        self.object.finalizers().iter().any(|finalizer| finalizer == FINALIZER)
     }
 
     /// For Events.
@@ -134,20 +155,17 @@ impl RolloutObject {
         Ok(())
     }
 
-    /// Adds the finalizer, or takes it away; nobody else's is touched.
-    pub async fn set_finalizer(&mut self, client: &Client, present: bool) -> Result<(), ApiError> {
-        let mut finalizers: Vec<&str> =
-            self.object.finalizers().iter().map(String::as_str).filter(|finalizer| *finalizer != FINALIZER).collect();
-        if present {
-            finalizers.push(FINALIZER);
-        }
+    /// Takes the controller's own finalizer away; nobody else's is touched.
+    pub async fn remove_finalizer(&mut self, client: &Client) -> Result<(), ApiError> {
+        let others: Vec<&String> =
+            self.object.finalizers().iter().filter(|finalizer| *finalizer != FINALIZER).collect();
         let patch = Patch::Merge(json!({
-            "metadata": { "resourceVersion": self.object.resource_version(), "finalizers": finalizers },
+            "metadata": { "resourceVersion": self.object.resource_version(), "finalizers": others },
         }));
         let written = self.api(client).patch(&self.object.name_any(), &PatchParams::apply(FIELD_MANAGER), &patch).await;
         match written.map_err(ApiError::of("patch", self.place())) {
             Ok(object) => self.take_over(object),
-            Err(error) if error.is_missing() && !present => {}
+            Err(error) if error.is_missing() => {}
             Err(error) => return Err(error),
         }
         Ok(())
@@ -164,39 +182,32 @@ impl RolloutObject {
 /// Objects by their UIDs, each in one version.
 pub type Versions = BTreeSet<(Option<String>, Option<String>)>;
 
-/// The versions of these, those that cannot be read among them.
-pub fn versions<'a>(
-    readable: impl Iterator<Item = &'a DynamicObject>,
-    unreadable: &'a [(DynamicObject, String)],
-) -> Versions {
-    let all = readable.chain(unreadable.iter().map(|(object, _)| object));
-    all.map(|object| (object.uid(), object.resource_version())).collect()
+/// The versions of these.
+pub fn versions<'a>(objects: impl Iterator<Item = &'a DynamicObject>) -> Versions {
+    objects.map(|object| (object.uid(), object.resource_version())).collect()
 }
 
-/// A rollout of which nothing is known but what it governed last.
-fn governor(metadata: &Value, governs: &Value) -> Option<ModelRollout> {
-    let (spec, status) = (governs, json!({"governs": governs}));
-    let rollout =
-        json!({"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": spec, "status": status});
-    serde_json::from_value(rollout).ok()
-}
-
-/// Those that govern a rule of another namespace, as text for [`read_abroad`], if there are any.
-pub fn write_abroad<'a>(rollouts: impl Iterator<Item = &'a ModelRollout>) -> Option<String> {
-    let abroad = rollouts.filter_map(|rollout| {
-        let former = rollout.as_it_governed()?;
-        let metadata = json!({"name": rollout.metadata.name, "namespace": rollout.metadata.namespace});
-        let is_abroad = former.route_namespace() != rollout.metadata.namespace;
-        is_abroad.then(|| json!({"metadata": metadata, "governs": rollout.status.governs}))
+/// What rollouts govern, as text for [`read_governed`]: the place where it stays known once they are gone.
+pub fn write_governed<'a>(rollouts: impl Iterator<Item = &'a RolloutObject>) -> String {
+    let governed = rollouts.filter_map(|one| {
+        let governs = one.rollout.status.governs.as_ref().filter(|_| one.rollout.spec.mode == Mode::Gateway)?;
+        let metadata = json!({
+            "name": one.object.metadata.name, "namespace": one.object.metadata.namespace, "uid": one.object.metadata.uid,
+        });
+        Some((one.uid(), json!({"metadata": metadata, "governs": governs})))
     });
-    let abroad: Vec<Value> = abroad.collect();
-    (!abroad.is_empty()).then(|| Value::Array(abroad).to_string())
+    let governed: BTreeMap<String, Value> = governed.collect();
+    governed.into_values().collect::<Value>().to_string()
 }
 
-/// What [`write_abroad`] has written; what somebody else has put there says nothing.
-pub fn read_abroad(text: &str) -> Vec<ModelRollout> {
+/// What [`write_governed`] has written; what somebody else has put there says nothing.
+pub fn read_governed(text: &str) -> Vec<RolloutObject> {
     let listed: Vec<Value> = serde_json::from_str(text).unwrap_or_default();
-    listed.iter().filter_map(|one| governor(&one["metadata"], &one["governs"])).collect()
+    let governor = |mut one: Value| {
+        let metadata = serde_json::from_value(one["metadata"].take()).ok()?;
+        RolloutObject::governor(metadata, &one["governs"])
+    };
+    listed.into_iter().filter_map(governor).collect()
 }
 
 /// What an Event is about.

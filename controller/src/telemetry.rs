@@ -63,6 +63,9 @@ impl Default for Telemetry {
             weight: gauges("turnout_rollout_weight", "Weights in effect.", &["namespace", "rollout", "backend"]),
             registry,
         };
+        for result in ["ok", "failed"] {
+            telemetry.rounds.with_label_values(&[result]);
+        }
         telemetry.register();
         telemetry
     }

@@ -10,6 +10,7 @@ use crate::settings::{RegistryKind, Settings};
 use crate::view::View;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::api::{Api, DeleteParams, ObjectMeta, PostParams, Preconditions};
@@ -212,21 +213,37 @@ fn deployments_of(
     view.deployments_in(&service.namespace).iter().filter_map(named).collect()
 }
 
-/// The port at the pods. A named one is what the endpoints say, or, while there are none, what the twin has kept.
+/// The port at the pods. A named one is what the endpoints say, or, while there are none, what the twin has kept. Pods of
+/// another image may listen elsewhere, and while they take over both are there: then it is where most are ready.
 fn target(view: &View, name: &ServiceName, port: &ServicePort) -> Option<u16> {
     match &port.target_port {
         None => u16::try_from(port.port).ok(),
         Some(IntOrString::Int(number)) => u16::try_from(*number).ok(),
         Some(IntOrString::String(_)) => {
-            let slices = view.slices.get(name).into_iter().flatten();
-            let ports = slices.flat_map(|slice| slice.ports.iter().flatten());
-            let is_it = |candidate: &&k8s_openapi::api::discovery::v1::EndpointPort| {
-                candidate.name.as_deref().unwrap_or_default() == port.name.as_deref().unwrap_or_default()
-            };
-            let number = ports.filter(is_it).find_map(|port| port.port).and_then(|number| u16::try_from(number).ok());
-            number.or_else(|| kept(view, name, port))
+            let kept = kept(view, name, port);
+            let mut ready = BTreeMap::<u16, usize>::new();
+            for slice in view.slices.get(name).into_iter().flatten() {
+                if let Some(number) = number_in(slice, port) {
+                    *ready.entry(number).or_default() += slice.endpoints.iter().filter(|one| is_ready(one)).count();
+                }
+            }
+            let told = ready.into_iter().max_by_key(|(number, ready)| (*ready, Some(*number) == kept));
+            told.map(|(number, _)| number).or(kept)
         }
     }
+}
+
+/// Where the pods of a slice listen for a port of their Service.
+fn number_in(slice: &EndpointSlice, port: &ServicePort) -> Option<u16> {
+    let name = port.name.as_deref().unwrap_or_default();
+    let mut ports = slice.ports.iter().flatten();
+    let found = ports.find(|candidate| candidate.name.as_deref().unwrap_or_default() == name)?;
+    u16::try_from(found.port?).ok()
+}
+
+/// Nothing else said, it is.
+pub fn is_ready(endpoint: &Endpoint) -> bool {
+    endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true)
 }
 
 fn kept(view: &View, name: &ServiceName, port: &ServicePort) -> Option<u16> {

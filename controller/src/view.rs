@@ -6,19 +6,20 @@ use crate::gateways;
 use crate::kube_api::ApiError;
 use crate::namespaces::{Namespace, Readers, Wanted, Workloads, backend_services};
 use crate::published::PublishedRoutes;
-use crate::rollouts::{RolloutObject, Rollouts};
+use crate::rollouts::{RolloutObject, Rollouts, Versions, versions};
 use crate::settings::{DocumentSource, Settings};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::DynamicObject;
 use kube::{Client, ResourceExt as _};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use turnout_driver::outbound::Outbound;
 use turnout_driver::{Elsewhere, Gateway, Inquiry};
 use turnout_rollout::{
-    BackendRef, Mode, ModelRollout, Obstacle, Registry, ServiceName, full_host, is_generated, subset_labels,
+    BackendRef, Mode, ModelRollout, Obstacle, Registry, ServiceName, freeze, full_host, governed_rule, is_generated,
+    subset_labels,
 };
 use turnout_routes::documents::Document;
 
@@ -57,10 +58,10 @@ pub struct View {
     read_for: Wanted,
     /// The rollouts that are decided on once their backends' namespaces were read for them, too.
     pub later: Vec<RolloutObject>,
-    /// Rollouts, or what is known of them, whose rules stay as they are published: nothing can be decided on them.
-    held: Vec<ModelRollout>,
-    /// Those of them whose own namespaces cannot be read.
-    pub unlisted: Vec<ModelRollout>,
+    /// Rollouts, or what is known of them, that are not decided on and whose rules stay as they are published.
+    held: Vec<RolloutObject>,
+    /// Rollouts that somebody deleted, while the objects are still there.
+    pub leaving: Vec<RolloutObject>,
     /// The rules of rollouts in Istio mode, by UID.
     pub elsewhere: BTreeMap<String, Elsewhere>,
     /// What was made for all that is to be published; none while some of it stays as it was published, with twins of its own.
@@ -87,6 +88,7 @@ impl View {
         outbound: &Arc<dyn Outbound>,
         readers: &mut Readers,
         inquiry: &mut Inquiry,
+        let_go: &mut BTreeSet<String>,
     ) -> Result<Self, Box<Unread>> {
         let mut view = Self::default();
         let namespaces = readers.read(client, settings).await;
@@ -114,6 +116,8 @@ impl View {
             }
         }
         view.rollouts = Rollouts::join(rollouts);
+        view.leaving = view.rollouts.readable.extract_if(.., |one| one.is_leaving()).collect();
+        view.remember(settings, let_go);
         view.documents = match &settings.documents {
             DocumentSource::Objects => documents::of_objects(objects.into_iter(), &view.published),
             DocumentSource::ConfigMap(_) if !settings.has_gateway() => Documents::default(),
@@ -121,7 +125,7 @@ impl View {
         };
         view.set_apart();
         readers.want(view.leave_for_later(settings));
-        view.hold(settings);
+        view.hold();
         view.freeze_documents();
         match gateways::look(client, settings, outbound, inquiry).await {
             Ok(gateways) => view.gateways = gateways,
@@ -162,10 +166,54 @@ impl View {
         })
     }
 
-    /// Takes out the rollouts of which too little is known to decide on them.
+    /// Adds what is known only by what is published: rollouts that are gone are decided on until nothing needs them; those of
+    /// governed namespaces that cannot be read, and those that name another class now, are held. `let_go` are those that
+    /// nothing needs any more.
+    fn remember(&mut self, settings: &Settings, let_go: &mut BTreeSet<String>) {
+        let mut governed = self.published.governed();
+        // Earlier versions of the controller kept nothing beside what is published, and the object instead.
+        let is_new = |one: &RolloutObject| governed.iter().all(|known| known.uid() != one.uid());
+        let by_finalizer = self.leaving.iter().filter_map(RolloutObject::by_finalizer).filter(is_new);
+        governed.extend(by_finalizer.collect::<Vec<_>>());
+        let unreadable = self.rollouts.unreadable.iter().filter_map(|(object, _)| object.uid());
+        let there: BTreeSet<String> = self.rollouts.readable.iter().map(RolloutObject::uid).chain(unreadable).collect();
+        let_go.retain(|uid| !there.contains(uid) && governed.iter().any(|one| one.uid() == *uid));
+        let rule = |rollout: &ModelRollout| governed_rule(&self.published.documents, rollout).ok();
+        let successors =
+            self.rollouts.readable.iter().map(|one| &one.rollout).filter(|one| one.status.weights.is_some());
+        let succeeded: BTreeSet<String> = successors.filter_map(|rollout| rule(&rollout.as_it_governed()?)).collect();
+        governed.retain(|one| {
+            let is_needed = !there.contains(&one.uid()) && !let_go.contains(&one.uid());
+            is_needed && rule(&one.rollout).is_some_and(|rule| !succeeded.contains(&rule))
+        });
+        for one in governed {
+            let namespace = &one.rollout.metadata.namespace;
+            let is_unread = settings.governs(namespace) && !self.listed.contains(namespace);
+            if is_unread || self.rollouts.of_others.contains(&one.uid()) {
+                self.held.push(one);
+            } else {
+                self.rollouts.readable.push(RolloutObject { departed: true, ..one });
+            }
+        }
+    }
+
+    /// What its rule needs stays known once the object is gone, or nothing needs anything.
+    pub fn may_go(&self, leaving: &RolloutObject) -> bool {
+        let is_it = |one: &RolloutObject| one.departed && one.uid() == leaving.uid();
+        let is_needed = self.rollouts.readable.iter().chain(self.undecided()).chain(&self.held).any(is_it);
+        !is_needed || self.published.governed().iter().any(|one| one.uid() == leaving.uid())
+    }
+
+    /// Takes out the rollouts of which too little is known to decide on them. One that is gone gives its rule back to the
+    /// document, which has to be known.
     fn set_apart(&mut self) {
-        let dark = &self.dark;
+        let (dark, frozen, documents) = (&self.dark, &self.frozen, &self.documents);
         let obstacle = |one: &RolloutObject| {
+            let unknown = || frozen.get(one.rollout.route_namespace()).or(documents.unreadable.as_ref()).cloned();
+            let refused = || documents.refused(one.rollout.virtual_service());
+            if let Some(obstacle) = one.departed.then(|| unknown().or_else(refused)).flatten() {
+                return Some(obstacle);
+            }
             let rollout = &one.rollout;
             let of_backends = backend_services(rollout).into_iter().flatten().map(|service| service.namespace);
             let own = [rollout.metadata.namespace.clone(), rollout.route_namespace().to_owned()];
@@ -189,15 +237,11 @@ impl View {
         wanted
     }
 
-    /// Whatever is known of rollouts on which nothing can be decided keeps its rule as it is published, also of those in
-    /// governed namespaces that cannot be read: their own documents are not read either, but those of other namespaces are.
-    fn hold(&mut self, settings: &Settings) {
-        self.unlisted = self.published.abroad();
-        let is_unlisted = |namespace: &String| settings.governs(namespace) && !self.listed.contains(namespace);
-        self.unlisted.retain(|rollout| is_unlisted(&rollout.metadata.namespace));
+    /// Whatever is known of rollouts on which nothing can be decided keeps its rule as it is published.
+    fn hold(&mut self) {
         let former = self.rollouts.unreadable.iter().filter_map(|(object, _)| RolloutObject::former(object));
-        let apart = self.undecided().map(|one| &one.rollout);
-        self.held = former.chain(self.unlisted.iter().chain(apart).cloned()).collect();
+        let held: Vec<RolloutObject> = former.chain(self.undecided().cloned()).collect();
+        self.held.extend(held);
     }
 
     /// The rollouts that are known and not decided on.
@@ -205,15 +249,28 @@ impl View {
         self.apart.iter().map(|(one, _)| one).chain(&self.later)
     }
 
-    /// All rollouts that can be read, in the versions that were written over those that were read.
+    /// All rollouts that there are, in the versions that were written over those that were read.
     pub fn as_written<'a>(&'a self, decided: &'a [&'a RolloutObject]) -> impl Iterator<Item = &'a RolloutObject> {
-        decided.iter().copied().chain(self.undecided())
+        let all = decided.iter().copied().chain(self.undecided()).chain(&self.leaving);
+        all.filter(|one| !one.departed)
+    }
+
+    /// All that govern a rule, or have governed one that stays as it is published.
+    pub fn governing<'a>(&'a self, decided: &'a [&'a RolloutObject]) -> impl Iterator<Item = &'a RolloutObject> {
+        decided.iter().copied().chain(&self.held)
+    }
+
+    /// What there is in a namespace, in the versions that were written over those that were read.
+    pub fn versions_in(&self, namespace: &str, decided: &[&RolloutObject]) -> Versions {
+        let is_its = |object: &&DynamicObject| object.metadata.namespace.as_deref() == Some(namespace);
+        let unreadable = self.rollouts.unreadable.iter().map(|(object, _)| object);
+        versions(self.as_written(decided).map(|one| &one.object).chain(unreadable).filter(is_its))
     }
 
     /// The registry is made for what will be published: also for documents that cannot be read.
     fn freeze_documents(&mut self) {
         let mut documents = std::mem::take(&mut self.documents.documents);
-        documents::freeze(&mut documents, &self.published.documents, |name| self.is_frozen(name));
+        freeze(&mut documents, &self.published.documents, |name| self.is_frozen(name));
         documents.retain(|document| !is_generated(document));
         self.documents.documents = documents;
     }
@@ -274,7 +331,7 @@ impl turnout_driver::View for View {
     }
 
     fn held(&self) -> Vec<ModelRollout> {
-        self.held.clone()
+        self.held.iter().map(|one| one.rollout.clone()).collect()
     }
 
     fn withheld(&self) -> Vec<(String, String)> {

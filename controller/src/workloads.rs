@@ -259,20 +259,28 @@ impl<'a> Workloads<'a> {
     }
 
     /// What is stored for a revision that is in use stays as it is: a revision has one template. What is left of one that
-    /// nothing runs any more gives way to what the name means now.
+    /// nothing runs any more gives way to what the name means now. A former leader that comes late does no harm: what was
+    /// stored since is of a later generation than the rollout that it has read.
     async fn store(&self, revision: &str, template: &Value) -> Result<(), WorkloadError> {
         let stored = stored_template(self.rollout, revision, template, self.owner_uid);
-        let place = format!("controllerrevisions {}/{}", self.rollout.metadata.namespace, stored.name_any());
-        let create = || async { self.stored().create(&written_by_controller(), &stored).await };
-        match create().await.map_err(ApiError::of("create", &place)) {
-            Err(error) if error.is_conflict() && !self.rollout.status.is_in_use(revision) => {}
-            Err(error) if !error.is_conflict() => return Err(error.into()),
-            _ => return Ok(()),
-        }
         let name = stored.name_any();
+        let place = format!("controllerrevisions {}/{name}", self.rollout.metadata.namespace);
+        let create = || async { self.stored().create(&written_by_controller(), &stored).await };
+        let Err(taken) = create().await.map_err(ApiError::of("create", &place)) else { return Ok(()) };
+        if !taken.is_conflict() {
+            return Err(taken.into());
+        }
         let left = self.stored().get_opt(&name).await.map_err(ApiError::of("get", &place))?;
-        let is_left = |left: &&ControllerRevision| is_owned(&left.metadata, self.owner_uid) && left.data != stored.data;
-        let Some(left) = left.as_ref().filter(is_left) else { return Ok(()) };
+        let Some(left) = left else { return Err(taken.into()) };
+        if !is_owned(&left.metadata, self.owner_uid) {
+            return Err(foreign(place, &left.metadata));
+        }
+        if self.rollout.status.is_in_use(revision) || (left.revision == stored.revision && left.data == stored.data) {
+            return Ok(());
+        }
+        if left.revision >= stored.revision {
+            return Err(taken.into());
+        }
         let parameters = DeleteParams::background().preconditions(as_read(&left.metadata));
         let deleted = self.stored().delete(&name, &parameters).await.map(|_| ());
         unless_missing(deleted.map_err(ApiError::of("delete", &place)))?;

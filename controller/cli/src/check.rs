@@ -12,7 +12,8 @@ mod rollouts;
 mod routes;
 
 use crate::arguments::ClusterArguments;
-use crate::client::cluster::Cluster;
+use crate::client::cluster::gateways::Published;
+use crate::client::cluster::{Cluster, Failure};
 use crate::output::{DONE, FAILED, Output, print, print_json};
 use crate::terminal::Marks;
 use clap::Args;
@@ -20,6 +21,7 @@ use controller::Controller;
 use report::Report;
 use turnout_rollout::ModelRollout;
 use turnout_routes::documents::Document;
+use turnout_routes::{Parsed, Problems};
 
 /// Whether Turnout is well in a cluster: the API server, the definitions, your rights and the controller's, the
 /// controller, the gateways and what they have, the rollouts with what stands behind them, documents, and versions.
@@ -67,41 +69,58 @@ async fn check_server(cluster: &Cluster, report: &mut Report) -> bool {
 /// Every installation that can be found, with the rollouts that it governs.
 async fn check_installations(cluster: &Cluster, arguments: &Arguments, report: &mut Report) {
     let controllers = controller::find(cluster, arguments, report).await;
-    let mut governed: Vec<String> = controllers.iter().flat_map(|found| found.namespaces.clone()).collect();
+    let mut governed: Vec<String> = controllers.iter().flat_map(|found| found.settings.namespaces.clone()).collect();
     if governed.is_empty() {
         governed.push(cluster.namespace.clone());
     }
     governed.sort();
     governed.dedup();
+    let named = arguments.cluster.access.access().namespace;
+    if let Some(namespace) = named.filter(|named| !governed.contains(named)) {
+        let text =
+            format!("{namespace} is governed by no controller that was found: they govern {}", governed.join(", "));
+        report.fail(controller::CONTROLLER, text, "add it to `namespaces` of the release, or correct --namespace");
+    }
     for namespace in &governed {
         rights::check_own(cluster, namespace, report).await;
     }
-    let rollouts = list_rollouts(cluster, &governed).await;
+    let mut rollouts = Vec::new();
+    let are_all_read = rollouts::read(cluster, &governed, &mut rollouts, report).await;
+    rollouts::check_classes(&rollouts, &controllers, report);
     for controller in &controllers {
         controller::check(cluster, controller, report).await;
         let of_it: Vec<&ModelRollout> = rollouts.iter().filter(|rollout| controller.governs(rollout)).collect();
         rights::check_controller(cluster, controller, &of_it, report).await;
         documents::check(cluster, controller, report).await;
-        rollouts::check(&of_it, report);
-        backends::check(cluster, &of_it, &published(cluster, controller).await, report).await;
-        gateway::check(cluster, controller, &of_it, report).await;
+        rollouts::check(&of_it, are_all_read, report);
+        let published = published(cluster, controller).await;
+        backends::check(cluster, &of_it, documents_of(&published), report).await;
+        gateway::check(cluster, controller, (&published, &of_it), report).await;
     }
 }
 
-/// As many as may be read: that something may not is told with the rights.
-async fn list_rollouts(cluster: &Cluster, governed: &[String]) -> Vec<ModelRollout> {
-    let mut all = Vec::new();
-    for namespace in governed {
-        let there = Cluster { namespace: namespace.clone(), ..cluster.clone() };
-        all.extend(there.list_rollouts(false).await.unwrap_or_default());
+/// What is published, with what a gateway makes of it; none, if there is no ConfigMap.
+type Publication = Result<Option<(Published, Result<Parsed, Problems>)>, Failure>;
+
+/// What the gateways are to have, if there are to be any.
+async fn published(cluster: &Cluster, controller: &Controller) -> Publication {
+    let settings = &controller.settings;
+    if !settings.has_gateway() {
+        return Ok(None);
     }
-    all
+    let read = cluster.published_in(&settings.namespace, &settings.routes_configmap).await?;
+    Ok(read.map(|published| {
+        let parsed = published.parse();
+        (published, parsed)
+    }))
 }
 
-/// What the gateways are to have; that it cannot be read is told with the gateways.
-async fn published(cluster: &Cluster, controller: &Controller) -> Vec<Document> {
-    let read = cluster.published_in(&controller.namespace, &controller.routes_configmap).await;
-    read.ok().flatten().map(|published| published.documents()).unwrap_or_default()
+/// That they cannot be read is told with the gateways.
+fn documents_of(published: &Publication) -> &[Document] {
+    match published {
+        Ok(Some((_, Ok(parsed)))) => &parsed.documents,
+        _ => &[],
+    }
 }
 
 /// What the version of something is to be.
@@ -122,6 +141,6 @@ fn check_version(name: &str, version: Option<&str>, report: &mut Report) {
 
 impl Controller {
     fn governs(&self, rollout: &ModelRollout) -> bool {
-        self.namespaces.contains(&rollout.metadata.namespace)
+        self.settings.governs(&rollout.metadata.namespace) && self.settings.class == rollout.spec.controller
     }
 }

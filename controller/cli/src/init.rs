@@ -106,17 +106,46 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
 
 fn of_file(path: &Path, arguments: &Arguments) -> anyhow::Result<Found> {
     let (name, wanted) = (&arguments.virtual_service, arguments.access.access().namespace);
-    for mut object in RouteTexts::read(path)?.values()? {
-        let own = object["metadata"]["namespace"].as_str().map(str::to_owned);
-        let is_there = own.is_none() || wanted.is_none() || own == wanted;
-        if object["kind"] == "VirtualService" && object["metadata"]["name"] == **name && is_there {
-            let namespace = own.or(wanted).unwrap_or_else(|| "default".to_owned());
-            object["metadata"]["namespace"] = json!(namespace);
-            return Ok(Found { object, documents: Vec::new(), cluster: None, is_istios: false });
-        }
+    let mut found: Vec<Value> = RouteTexts::read(path)?.values()?.into_iter().flat_map(items).collect();
+    let namespace_of = |object: &Value| object["metadata"]["namespace"].as_str().map(str::to_owned);
+    found.retain(|object| {
+        let own = namespace_of(object);
+        is_istios(object)
+            && object["metadata"]["name"] == **name
+            && (own.is_none() || wanted.is_none() || own == wanted)
+    });
+    // One without a namespace may be meant for any.
+    if wanted.is_some() && found.iter().any(|object| namespace_of(object) == wanted) {
+        found.retain(|object| namespace_of(object) == wanted);
     }
-    let place = wanted.map(|namespace| format!(" of namespace {namespace}")).unwrap_or_default();
-    bail!("there is no VirtualService {name}{place} in {}", path.display());
+    let place = wanted.as_ref().map(|namespace| format!(" of namespace {namespace}")).unwrap_or_default();
+    let Some(mut object) = found.pop() else {
+        bail!("there is no VirtualService {name}{place} in {}", path.display());
+    };
+    if !found.is_empty() {
+        let others = found.len();
+        bail!(
+            "there is VirtualService {name}{place} in {}, and {others} more of that name: name one by --namespace",
+            path.display()
+        );
+    }
+    object["metadata"]["namespace"] = json!(namespace_of(&object).or(wanted).unwrap_or_else(|| "default".to_owned()));
+    Ok(Found { object, documents: Vec::new(), cluster: None, is_istios: false })
+}
+
+/// The objects of a document: those of a List, as kubectl prints it, or itself.
+fn items(mut document: Value) -> Vec<Value> {
+    let is_list = document["kind"].as_str().is_some_and(|kind| kind.ends_with("List"));
+    match document.get_mut("items").filter(|_| is_list).map(Value::take) {
+        Some(Value::Array(items)) => items,
+        _ => vec![document],
+    }
+}
+
+/// Others have objects of that kind, too.
+fn is_istios(object: &Value) -> bool {
+    let version = object["apiVersion"].as_str().unwrap_or_default();
+    object["kind"] == "VirtualService" && version.starts_with("networking.istio.io/")
 }
 
 async fn of_cluster(arguments: &Arguments) -> anyhow::Result<Found> {
@@ -166,5 +195,7 @@ fn refusal(object: &Value, mode: Mode) -> Option<String> {
     let text = document.to_string();
     let problems = parse(&[Source { name: "VirtualService", bytes: text.as_bytes() }]).err()?;
     let problem = problems.as_slice().first().filter(|_| mode == Mode::Gateway)?;
-    Some(format!("the gateways would refuse the VirtualService: {problem}"))
+    let (message, advice) = (&problem.message, problem.advice.iter());
+    let said: Vec<&str> = std::iter::once(message).chain(advice).map(String::as_str).collect();
+    Some(format!("the gateways would refuse the VirtualService: {}: {}", problem.path, said.join("; ")))
 }

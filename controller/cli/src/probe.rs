@@ -51,7 +51,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "JSON", env = "TURNOUT_BODY", default_value = r#"{"data": [[1, 2, 3, 4]]}"#)]
     body: String,
 
-    /// How long it is tried, as 90s, 5m or 1h; a number alone is seconds.
+    /// How long it is tried, as 90s, 5m or 1h30m; a number alone is seconds.
     #[arg(long, value_name = "TIME", env = "TURNOUT_TIMEOUT", default_value = "10s", value_parser = parse_timeout)]
     timeout: Duration,
 

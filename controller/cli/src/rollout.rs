@@ -15,7 +15,7 @@ use crate::wait::{parse_timeout, wait_for, warn_if_nobody_drives};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use turnout_rollout::{CommandError, Leave, ModelRollout, Phase, Plan, RollbackRequest, Stage, Target, Timestamp};
+use turnout_rollout::{CommandError, Leave, ModelRollout, Plan, RollbackRequest, Stage, Target, Timestamp};
 
 /// How often gateways and backends are looked at while they are watched: nobody tells when they change.
 const WATCH_TICK: Duration = Duration::from_secs(2);
@@ -117,7 +117,7 @@ struct EffectArguments {
     #[arg(long, env = "TURNOUT_WAIT")]
     wait: bool,
 
-    /// With --wait: how long, as 90s, 5m or 1h; a number alone is seconds.
+    /// With --wait: how long, as 90s, 5m or 1h30m; a number alone is seconds.
     #[arg(long, value_name = "TIME", env = "TURNOUT_TIMEOUT", default_value = "5m", value_parser = parse_timeout)]
     timeout: Duration,
 }
@@ -247,13 +247,18 @@ async fn change(
 }
 
 async fn list(place: &Place, everywhere: bool, output: Output) -> anyhow::Result<u8> {
-    let rollouts = place.list(everywhere).await?;
+    let mut unreadable = Vec::new();
+    let listed = place.list(everywhere).await?.into_iter();
+    let rollouts: Vec<ModelRollout> =
+        listed.filter_map(|read| read.map_err(|error| unreadable.push(format!("{error:#}"))).ok()).collect();
     match output {
+        Output::Text if rollouts.is_empty() && !unreadable.is_empty() => {}
         Output::Text if rollouts.is_empty() => remark(&format!("there is no rollout in {}", place.title())),
         Output::Text => print(&text::list(&rollouts, everywhere))?,
         Output::Json => print_json(&rollouts)?,
     }
     warn_of_problems(place);
+    anyhow::ensure!(unreadable.is_empty(), unreadable.join("\n"));
     Ok(DONE)
 }
 
@@ -275,7 +280,7 @@ async fn status(place: &Place, name: &Name, installation: &Installation, output:
     }
     warn_if_nobody_drives(place);
     warn_of_problems(place);
-    let is_bad = matches!(rollout.status.phase, Phase::Failed | Phase::Stalled | Phase::Invalid);
+    let is_bad = rollout.status.phase.is_bad();
     Ok(if is_bad { FAILED } else { DONE })
 }
 

@@ -1,13 +1,14 @@
 //! `turnout routes`: what the gateways of a cluster have, replica by replica.
 
 use crate::arguments::ClusterArguments;
-use crate::client::cluster::{Cluster, gateways};
+use crate::client::cluster::{Cluster, Failure, gateways};
 use crate::client::view::{GatewayState, GatewayView, short};
 use crate::output::{DONE, FAILED, Output, columns, print, print_json, remark};
 use crate::terminal::bold;
 use anyhow::bail;
 use clap::Args;
 use serde_json::{Value, json};
+use turnout_rollout::{Backend, ModelRollout};
 
 /// Shows what the gateways have: the revision of the routes, the weights of each rule, and what each backend has there.
 ///
@@ -22,7 +23,10 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
     let cluster = Cluster::connect(&arguments.cluster.access.access())?;
     let installation = arguments.cluster.installation.installation();
-    let mut pods = cluster.find_gateways(&installation).await?;
+    let mut pods = match cluster.find_gateways(&installation).await {
+        Err(failure) if failure.is_forbidden() => return told(&cluster, &arguments.cluster.output, &failure).await,
+        found => found?,
+    };
     gateways::narrow(&mut pods, arguments.cluster.access.access().namespace.as_deref());
     if pods.is_empty() {
         bail!("no gateway was found {}", gateways::searched(&installation));
@@ -43,6 +47,46 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
     let is_well =
         |gateway: &GatewayView| matches!(gateway.state(revision), GatewayState::AsPublished | GatewayState::Unknown);
     Ok(if gateways.iter().all(is_well) { DONE } else { FAILED })
+}
+
+/// Whoever may not ask the gateways sees what the controller saw of them, for the rollouts of the namespace that are under
+/// way.
+async fn told(cluster: &Cluster, output: &Output, failure: &Failure) -> anyhow::Result<u8> {
+    let rollouts = cluster.list_rollouts(false).await?.into_iter().flatten();
+    let told = |rollout: &ModelRollout| {
+        let status = &rollout.status;
+        let gateways = status.gateways.iter().map(|told| GatewayView::told(told, status.weights));
+        (rollout.id(), gateways.collect::<Vec<_>>())
+    };
+    let told: Vec<(String, Vec<GatewayView>)> =
+        rollouts.map(|rollout| told(&rollout)).filter(|(_, gateways)| !gateways.is_empty()).collect();
+    if told.is_empty() {
+        bail!(
+            "{failure}; what the controller sees of them stands in the rollouts of {} only while one is under way",
+            cluster.title()
+        );
+    }
+    remark(&format!("turnout: {failure}; this is what the controller saw of them"));
+    match output {
+        Output::Text => {
+            let mut rows = vec![["ROLLOUT", "GATEWAY", "GREEN", "BLUE", ""].map(str::to_owned).to_vec()];
+            for (rollout, gateways) in &told {
+                rows.extend(gateways.iter().map(|gateway| {
+                    let weight = |backend| gateway.weight(backend).map_or_else(|| "–".to_owned(), |it| it.to_string());
+                    let [green, blue] = Backend::BOTH.map(weight);
+                    vec![rollout.clone(), gateway.report.id().to_owned(), green, blue, gateway.state(None).to_string()]
+                }));
+            }
+            print(&columns(&rows))?;
+        }
+        Output::Json => {
+            let gateways = |gateways: &[GatewayView]| gateways.iter().map(|it| it.to_json(None)).collect::<Vec<_>>();
+            let rollouts = told.iter().map(|(rollout, all)| json!({ "rollout": rollout, "gateways": gateways(all) }));
+            print_json(&json!({ "rollouts": rollouts.collect::<Vec<_>>() }))?;
+        }
+    }
+    let is_well = |gateway: &GatewayView| gateway.state(None) == GatewayState::AsPublished;
+    Ok(if told.iter().flat_map(|(_, gateways)| gateways).all(is_well) { DONE } else { FAILED })
 }
 
 /// One block for each gateway.

@@ -9,7 +9,7 @@ use crate::output::{DONE, FAILED, Output, TIMED_OUT, print, print_json, remark};
 use clap::Args;
 use serde_json::json;
 use std::time::{Duration, Instant};
-use turnout_rollout::{Backend, CommandError, ModelRollout, Plan, Stage, Target};
+use turnout_rollout::{Backend, CommandError, ModelRollout, Plan, Target, duration};
 
 /// The longest that a change can go unnoticed, if nothing tells of it.
 const TICK: Duration = Duration::from_secs(2);
@@ -27,7 +27,7 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     goal: GoalArguments,
 
-    /// How long to wait, as 90s, 5m or 1h; a number alone is seconds.
+    /// How long to wait, as 90s, 5m or 1h30m; a number alone is seconds.
     #[arg(long, value_name = "TIME", env = "TURNOUT_TIMEOUT", default_value = "5m", value_parser = parse_timeout)]
     timeout: Duration,
 
@@ -50,7 +50,8 @@ struct GoalArguments {
     #[arg(long, value_name = "BACKEND", env = "TURNOUT_SAFE_TO_REMOVE", value_parser = parse_backend)]
     safe_to_remove: Option<Backend>,
 
-    /// That this backend, green or blue, serves the revision of the spec, ready and warm. For blue that is Blue_0.
+    /// That this backend, green or blue, serves the revision of the spec, ready and warm: blue from Blue_0 on, green once
+    /// it is replaced at Blue_Green.
     #[arg(long, value_name = "BACKEND", env = "TURNOUT_READY", value_parser = parse_backend)]
     ready: Option<Backend>,
 
@@ -138,8 +139,7 @@ impl GoalArguments {
         match (self.stage, self.safe_to_remove, self.ready) {
             (Some(target), _, _) => Goal::Reached(target),
             (_, Some(backend), _) => Goal::SafeToRemove(backend),
-            (_, _, Some(Backend::Blue)) => Goal::Reached(Target::Stage(Stage::BLUE_0)),
-            (_, _, Some(Backend::Green)) => Goal::Reached(Target::Stage(Stage::Green100)),
+            (_, _, Some(backend)) => Goal::Ready(backend),
             (None, None, None) => Goal::Idle,
         }
     }
@@ -150,29 +150,19 @@ async fn told_by(place: &Place, rollout: &ModelRollout) -> String {
     format!("{}\n{}", why(place, rollout).await, place.problems().join("\n"))
 }
 
-/// Why it goes no further: what the rollout says, and the pod that it waits for.
+/// Why it goes no further: what the rollout says, and the pod that it waits for, if that can be seen at once.
 async fn why(place: &Place, rollout: &ModelRollout) -> String {
-    match place.trouble(rollout).await {
+    match tokio::time::timeout(TICK, place.trouble(rollout)).await.ok().flatten() {
         Some(trouble) => format!("{}; {trouble}", reason(rollout)),
         None => reason(rollout),
     }
 }
 
-/// Reads 90s, 5m or 1h.
+/// Reads 90s, 5m or 1h30m; a number alone is seconds.
 pub(crate) fn parse_timeout(text: &str) -> Result<Duration, String> {
-    let bad = || format!("`{text}` is no time: write 90s, 5m or 1h");
-    let (number, unit) = match text.find(|character: char| !character.is_ascii_digit()) {
-        Some(end) => text.split_at(end),
-        None => (text, "s"),
-    };
-    let seconds = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        _ => return Err(bad()),
-    };
-    let number: u64 = number.parse().map_err(|_| bad())?;
-    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(bad)
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let seconds = if is_number { duration::read(&format!("{text}s")) } else { duration::read(text) };
+    seconds.map(Duration::from_secs)
 }
 
 #[cfg(test)]
@@ -184,11 +174,11 @@ mod tests {
         let check = |text: &str, seconds: Option<u64>| {
             assert_eq!(parse_timeout(text).ok(), seconds.map(Duration::from_secs), "{text}");
         };
-        check("90", Some(90));
-        check("90s", Some(90));
-        check("5m", Some(300));
-        check("1h", Some(3600));
-        for bad in ["", "m", "5 m", "-1", "1d", "99999999999999999999", "18446744073709551615h"] {
+        for (text, seconds) in [("90", 90), ("0", 0), ("90s", 90), ("5m", 300), ("1h30m", 5400), ("8760h", 31_536_000)]
+        {
+            check(text, Some(seconds));
+        }
+        for bad in ["31536001", "8761h", "99999999999999999999", "", "m", "5 m", "-1", "+1", "1d", "30m1h"] {
             check(bad, None);
         }
     }

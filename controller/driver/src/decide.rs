@@ -4,8 +4,8 @@ use crate::round::{Decided, Driver, Outcome};
 use crate::site::{BackendView, Endpoint, Site, Subject, View};
 use std::collections::BTreeSet;
 use turnout_rollout::{
-    Backend, BackendObservation, Departure, Fitted, Mode, ModelRollout, Observation, Published, RolloutRules,
-    RouteSelectionError, Weights, decide, depart, fit, hold, route_weights,
+    Backend, BackendObservation, Departure, Fitted, Mode, ModelRollout, Next, Observation, Published, RolloutRules,
+    RouteSelectionError, Timestamp, Weights, decide, depart, fit, hold, route_weights,
 };
 
 /// A gateway whose endpoints differ from those that are ready for longer has them from elsewhere: no DNS answer is as old.
@@ -21,7 +21,15 @@ impl<S: Site> Driver<S> {
             let backends = self.site.backends(view, one, &fitted).await;
             let observed = self.observe(view, one, &fitted, route, &backends);
             let (outcome, published) = self.decide_on(view, one, &fitted, &backends, observed);
-            decided.push(Decided { rollout: one.clone(), fitted, backends, published, outcome, stored: false });
+            decided.push(Decided {
+                rollout: one.clone(),
+                fitted,
+                backends,
+                published,
+                outcome,
+                stored: false,
+                is_outdated: false,
+            });
         }
         let is_known = |key: &String| decided.iter().any(|one: &Decided<S::Rollout>| one.rollout.key() == *key);
         self.outdated.retain(|(key, _), _| !view.is_whole() || is_known(key));
@@ -47,7 +55,7 @@ impl<S: Site> Driver<S> {
             (published, gateways.collect())
         };
         Observation {
-            now: self.now,
+            now: self.now_of(one.rollout()),
             route,
             published,
             green: green.observe(|endpoint| self.warm_ups.is_warm(&one.key(), &endpoint.uid)),
@@ -57,6 +65,12 @@ impl<S: Site> Driver<S> {
             replies: self.webhooks.replies(&one.key()),
             obstacle: self.obstacles.get(&one.key()).cloned().or_else(|| self.site.obstacle(view, fitted)),
         }
+    }
+
+    /// When the round began; but what was written into a status while it looked does not lie in the future.
+    fn now_of(&self, rollout: &ModelRollout) -> Timestamp {
+        let written = rollout.status.last_time().filter(|time| *time <= self.looked);
+        written.map_or(self.now, |time| time.max(self.now))
     }
 
     fn decide_on(
@@ -74,7 +88,9 @@ impl<S: Site> Driver<S> {
             (false, _) => Outcome::Goes(Box::new(decide(fitted, &observed))),
             (true, Mode::Gateway) if self.site.publishes() => Outcome::Departs(depart(fitted, &observed)),
             // The weights stand in the user's own object, and stay there.
-            (true, _) => Outcome::Departs(Departure { weights: None, done: true, message: "deleted".to_owned() }),
+            (true, _) => {
+                Outcome::Departs(Departure { weights: None, next: Next::Nothing, message: "deleted".to_owned() })
+            }
         };
         (outcome, observed.published.map(|published| published.weights))
     }

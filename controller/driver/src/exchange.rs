@@ -18,7 +18,7 @@ pub struct Answer {
 }
 
 /// One request on a connection of its own, and the whole answer.
-pub(crate) async fn exchange<S>(
+pub async fn exchange<S>(
     stream: S,
     request: http::Request<Full<Bytes>>,
     max_bytes: usize,

@@ -1,7 +1,7 @@
 //! What keeps the driver from doing what was decided: whom it concerns, and where it is said.
 
 use crate::round::{Decided, Driver};
-use crate::site::{Failure, Round, Site, Subject};
+use crate::site::{Failure, Refused, Round, Site, Subject};
 use std::time::Duration;
 use turnout_rollout::{ModelRollout, Obstacle};
 
@@ -25,20 +25,27 @@ impl<S: Site> Driver<S> {
         }
     }
 
-    /// A write for the rules of a namespace did not get through: that keeps nobody elsewhere.
-    pub(crate) fn failed_in(
+    /// What some of the rollouts need did not get through: that keeps no other one.
+    pub(crate) fn failed_for(
         &mut self,
         decided: &[Decided<S::Rollout>],
-        namespace: &str,
+        needs_it: impl Fn(&Decided<S::Rollout>) -> bool,
         failure: &Failure,
         round: &mut Round,
     ) {
-        for one in decided.iter().filter(|one| one.is_in_gateway_mode() && one.fitted.route_namespace() == namespace) {
+        for one in decided.iter().filter(|one| needs_it(one)) {
             self.failed(&one.rollout, failure.clone(), round);
         }
         match failure {
             Failure::Overtaken(_) => round.pause = Duration::ZERO,
             Failure::Kept(obstacle) => round.fails(obstacle.message.clone()),
+        }
+    }
+
+    /// Rollouts of some namespaces are no longer as they were read, or cannot be read again.
+    pub(crate) fn tell_outdated(&mut self, decided: &[Decided<S::Rollout>], outdated: &[Refused], round: &mut Round) {
+        for Refused { namespace, failure } in outdated {
+            self.failed_for(decided, |one| one.namespace() == namespace, failure, round);
         }
     }
 

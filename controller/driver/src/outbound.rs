@@ -2,8 +2,7 @@
 //! what a server of the user's says. Behind a trait, so that tests which replace what the site talks to can replace this
 //! as well.
 
-use crate::exchange::exchange;
-pub use crate::exchange::{Answer, BoxError};
+pub use crate::exchange::{Answer, BoxError, exchange};
 pub use crate::post::{Post, PostError};
 use bytes::Bytes;
 use http_body_util::Full;
@@ -14,7 +13,7 @@ use tokio::net::TcpStream;
 
 /// How long a gateway's answer may take. Every round waits for the slowest, so one that hangs must not be waited for long.
 const TIMEOUT: Duration = Duration::from_secs(1);
-/// The longest answer that is read, in bytes: the metrics of a gateway with thousands of backends.
+/// The longest answer that is read, in bytes: what a gateway with thousands of backends reports.
 const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
 
 /// One request.

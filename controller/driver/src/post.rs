@@ -9,7 +9,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -17,8 +17,15 @@ use tokio_rustls::TlsConnector;
 
 /// The longest answer that is read, in bytes.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
-/// Where the machines of Azure ask their host; what stands there is none of a user's business.
-const AZURE_HOST: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
+/// Where machines ask the host of Azure, and for the metadata of Alibaba, AWS and Google, besides link-local addresses; what
+/// stands there is none of a user's business.
+const HOSTS: [IpAddr; 5] = [
+    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
+    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+    IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
+];
 
 /// A question to a webhook.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,10 +117,12 @@ async fn connect(host: &str, port: u16) -> Result<TcpStream, PostError> {
 
 /// Addresses at which clouds tell a machine its secrets.
 fn is_of_the_machine(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.is_link_local() || address == AZURE_HOST,
-        IpAddr::V6(address) => address.is_unicast_link_local(),
-    }
+    let address = address.to_canonical();
+    HOSTS.contains(&address)
+        || match address {
+            IpAddr::V4(address) => address.is_link_local(),
+            IpAddr::V6(address) => address.is_unicast_link_local(),
+        }
 }
 
 fn tls(ca_bundle: Option<&str>) -> Result<ClientConfig, PostError> {

@@ -4,11 +4,12 @@ use crate::outbound::Outbound;
 use crate::site::{BackendView, Look, RETRY, Round, Site, Subject, View};
 use crate::warm_up::{Target, WarmUps};
 use crate::webhooks::Webhooks;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use turnout_rollout::{
-    Action, Backend, Decision, Departure, Mode, ModelRollout, Obstacle, Timestamp, WaitReason, Weights,
+    Action, Backend, Decision, Departure, Event, Mode, ModelRollout, Next, Obstacle, Severity, Timestamp, WaitReason,
+    Weights,
 };
 
 /// The driver's clock, in whole seconds.
@@ -26,8 +27,10 @@ pub struct Driver<S: Site> {
     pub(crate) site: S,
     pub(crate) outbound: Arc<dyn Outbound>,
     clock: Clock,
-    /// When the round began.
+    /// When the round began: what it finds may be no younger.
     pub(crate) now: Timestamp,
+    /// When it had looked, which can take long.
+    pub(crate) looked: Timestamp,
     pub(crate) confirm_patience: Duration,
     /// What goes on beside the rounds.
     pub(crate) warm_ups: WarmUps,
@@ -41,6 +44,8 @@ pub struct Driver<S: Site> {
     pub(crate) nudges: u64,
     /// Why the last nudge failed.
     pub(crate) nudge_failure: Option<Obstacle>,
+    /// What was told last of rollouts that are gone.
+    departing: BTreeMap<String, String>,
 }
 
 /// A rollout, and what is to become of it.
@@ -51,8 +56,10 @@ pub(crate) struct Decided<R> {
     pub(crate) backends: [BackendView; 2],
     pub(crate) published: Option<Weights>,
     pub(crate) outcome: Outcome,
-    /// The status was written, or need not be: what was decided may be done.
+    /// The status was written, or need not be, or there is none any more: what was decided may be done.
     pub(crate) stored: bool,
+    /// Its namespace is no longer as it was read: what is published of its rule stays.
+    pub(crate) is_outdated: bool,
 }
 
 pub(crate) enum Outcome {
@@ -67,6 +74,7 @@ impl<S: Site> Driver<S> {
             site,
             outbound,
             now: clock(),
+            looked: clock(),
             clock,
             confirm_patience: CONFIRM_PATIENCE,
             warm_ups: WarmUps::default(),
@@ -76,6 +84,7 @@ impl<S: Site> Driver<S> {
             nudged: None,
             nudges: 0,
             nudge_failure: None,
+            departing: BTreeMap::new(),
         }
     }
 
@@ -96,7 +105,9 @@ impl<S: Site> Driver<S> {
         self.warm_ups.collect(self.now);
         self.webhooks.collect(self.now);
         let mut round = Round { pause: IDLE, ..Round::default() };
-        let mut view = match self.site.look(self.now, &mut round).await {
+        let looked = self.site.look(self.now, &mut round).await;
+        self.looked = (self.clock)();
+        let mut view = match looked {
             Look::Seen(view) => view,
             Look::Over => return Round { over: true, ..round },
             Look::Failed(obstacle, rollouts) => {
@@ -110,7 +121,7 @@ impl<S: Site> Driver<S> {
         let were_kept = !std::mem::take(&mut self.obstacles).is_empty();
         self.write_statuses(&view, &mut decided, &mut round).await;
         self.site.tell_apart(&mut view, &mut round).await;
-        let revision = self.publish(&mut view, &decided, &mut round).await;
+        let revision = self.publish(&mut view, &mut decided, &mut round).await;
         self.set_elsewhere(&view, &decided, &mut round).await;
         self.bring_to_gateways(revision.as_deref(), view.gateways(), &decided, &mut round).await;
         self.act(&view, &mut decided, &mut round).await;
@@ -124,7 +135,7 @@ impl<S: Site> Driver<S> {
     }
 
     async fn act(&mut self, view: &S::View, decided: &mut [Decided<S::Rollout>], round: &mut Round) {
-        let may_change = !decided.iter().any(Decided::changes_workloads) || self.is_newest(view, decided, round).await;
+        let outdated = self.outdated(view, decided, round).await;
         let mut present = BTreeMap::new();
         for one in decided {
             let ready = one.backends.iter().flat_map(|backend| &backend.ready).map(|ready| ready.uid.clone());
@@ -135,17 +146,18 @@ impl<S: Site> Driver<S> {
             match &one.outcome {
                 Outcome::Departs(departure) => {
                     self.warm_ups.stop(&one.rollout.key());
-                    if departure.done {
-                        self.let_go(&mut one.rollout, round).await;
+                    self.webhooks.stop(&one.rollout.key());
+                    if departure.next == Next::Nothing && !one.is_outdated && self.site.let_go(&one.rollout) {
+                        round.pause = Duration::ZERO;
                     }
                 }
-                Outcome::Goes(_) if one.changes_workloads() && !may_change => {}
+                Outcome::Goes(_) if one.changes_workloads() && outdated.contains(one.namespace()) => {}
                 Outcome::Goes(decision) => {
                     let questions = decision.actions.iter().filter_map(|action| match action {
                         Action::Ask(question) => Some(question),
                         _ => None,
                     });
-                    self.webhooks.ask(&one.rollout.key(), questions, &self.outbound);
+                    self.webhooks.ask(&one.rollout.key(), one.namespace(), questions, &self.outbound);
                     let failed = self.warm_up(one, &decision.actions);
                     let done = self.site.act(view, &one.rollout, &decision.actions).await;
                     if done.changed {
@@ -165,39 +177,50 @@ impl<S: Site> Driver<S> {
     /// What happened is told last: nothing waits for who hears of it.
     async fn tell(&mut self, decided: &[Decided<S::Rollout>]) {
         let mut told = Vec::new();
+        let departing = self.departing(decided);
         for one in decided.iter().filter(|one| one.stored) {
-            if let Outcome::Goes(decision) = &one.outcome {
-                told.extend(decision.events.iter().map(|event| (&one.rollout, event)));
-            }
+            let events = match &one.outcome {
+                Outcome::Goes(decision) => decision.events.as_slice(),
+                Outcome::Departs(_) => departing.get(&one.rollout.key()).map(std::slice::from_ref).unwrap_or_default(),
+            };
+            told.extend(events.iter().map(|event| (&one.rollout, event)));
         }
         if !told.is_empty() {
             self.site.tell(&told).await;
         }
     }
 
-    async fn is_newest(&mut self, view: &S::View, decided: &[Decided<S::Rollout>], round: &mut Round) -> bool {
-        match self.site.is_newest(view, &rollouts(decided)).await {
-            Ok(true) => true,
-            Ok(false) => {
-                round.pause = Duration::ZERO;
-                false
+    /// What is new of rollouts that are gone and wait for somebody: they have no status that could say it.
+    fn departing(&mut self, decided: &[Decided<S::Rollout>]) -> BTreeMap<String, Event> {
+        let former = std::mem::take(&mut self.departing);
+        let mut news = BTreeMap::new();
+        for one in decided {
+            let Outcome::Departs(Departure { next: Next::Somebody, message, .. }) = &one.outcome else { continue };
+            let key = one.rollout.key();
+            if former.get(&key) != Some(message) {
+                let event = Event { severity: Severity::Warning, reason: "Deleted", message: message.clone() };
+                news.insert(key.clone(), event);
             }
-            Err(failure) => {
-                self.all_failed(decided, failure, round);
-                false
-            }
+            self.departing.insert(key, message.clone());
         }
+        news
     }
 
-    async fn let_go(&mut self, rollout: &mut S::Rollout, round: &mut Round) {
-        match self.site.let_go(rollout).await {
-            Ok(false) => {}
-            Ok(true) => round.pause = Duration::ZERO,
-            Err(failure) => {
-                self.failed(rollout, failure, round);
-                round.pause = Duration::ZERO;
-            }
+    /// The namespaces where workloads are to be changed and what was read may be no longer so.
+    async fn outdated(
+        &mut self,
+        view: &S::View,
+        decided: &[Decided<S::Rollout>],
+        round: &mut Round,
+    ) -> BTreeSet<String> {
+        let changing = decided.iter().filter(|one| one.changes_workloads());
+        let namespaces: BTreeSet<&str> = changing.map(Decided::namespace).collect();
+        if namespaces.is_empty() {
+            return BTreeSet::new();
         }
+        let outdated = self.site.outdated(view, &rollouts(decided), &namespaces).await;
+        self.tell_outdated(decided, &outdated, round);
+        outdated.into_iter().map(|refused| refused.namespace).collect()
     }
 
     /// Whoever is not named in an action is not wanted warm any more.
@@ -221,6 +244,7 @@ impl<S: Site> Driver<S> {
     fn pause_of(&self, decided: &[Decided<S::Rollout>]) -> Duration {
         let now = self.now;
         let pause = |one: &Decided<S::Rollout>| match &one.outcome {
+            Outcome::Departs(Departure { next: Next::Somebody, .. }) => IDLE,
             Outcome::Departs(_) => WAITING,
             Outcome::Goes(decision) => match decision.wait() {
                 None => IDLE,
@@ -251,6 +275,10 @@ impl<R: Subject> Decided<R> {
         self.rollout.rollout().spec.mode == Mode::Gateway
     }
 
+    pub(crate) fn namespace(&self) -> &str {
+        &self.rollout.rollout().metadata.namespace
+    }
+
     /// What follows from the decision makes, changes or removes a workload.
     fn changes_workloads(&self) -> bool {
         let Outcome::Goes(decision) = &self.outcome else { return false };
@@ -266,14 +294,22 @@ impl<R: Subject> Decided<R> {
 
     /// The weights to publish for its rule. A decision that could not be written down is none: what is published stays.
     pub(crate) fn governs(&self) -> Option<(&ModelRollout, Weights)> {
-        let weights = if self.stored { self.decided_weights() } else { self.published };
+        let weights = if self.stored && !self.is_outdated { self.decided_weights() } else { self.published };
         weights.filter(|_| self.is_in_gateway_mode()).map(|weights| (&self.fitted, weights))
     }
 
-    /// It has weights, but neither those decided may be published, nor are there former ones to keep: its VirtualService
-    /// stays as it is published.
+    /// Its rule has other weights in the cluster's document than those that were decided: until these are written there,
+    /// and read, its VirtualService stays as it is published.
+    pub(crate) fn is_behind(&self) -> bool {
+        let written = self.published.filter(|_| !self.is_in_gateway_mode());
+        written.is_some_and(|written| self.decided_weights().is_some_and(|decided| decided != written))
+    }
+
+    /// It has weights, but neither those decided may be published, nor are there former ones to keep; or it was decided on
+    /// what is no longer so: its VirtualService stays as it is published.
     pub(crate) fn is_uncertain(&self) -> bool {
-        self.is_in_gateway_mode() && self.decided_weights().is_some() && !self.stored && self.published.is_none()
+        let is_undecided = self.decided_weights().is_some() && !self.stored && self.published.is_none();
+        self.is_in_gateway_mode() && (is_undecided || self.is_outdated)
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a place where rollouts are kept must be able to do, such as a cluster or a directory.
 
 use crate::gateway::Gateway;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 use turnout_rollout::{
@@ -65,12 +66,14 @@ pub trait Site: Send {
     /// Makes what gateways must find once the documents are published, and returns these with what was made.
     fn prepare(&mut self, view: &mut Self::View) -> impl Future<Output = Prepared> + Send;
 
-    /// Publishes a text, if it is not what is published already. `rollouts` are those of the look as they were written.
+    /// Publishes a text, if it is not what is published already. `rollouts` are those of the look as they were written;
+    /// those of the namespaces that are passed over have changed since, and of them the text has what is published.
     fn publish(
         &mut self,
         view: &Self::View,
         rendered: &Rendered,
         rollouts: &[&Self::Rollout],
+        passed_over: &BTreeSet<String>,
         round: &mut Round,
     ) -> impl Future<Output = Result<Publication, Failure>> + Send;
 
@@ -88,12 +91,14 @@ pub trait Site: Send {
     /// All gateways have what this round published, with these weights.
     fn confirmed(&mut self, _weights: &[Weights]) {}
 
-    /// What was read is still so: asked once before workloads are changed.
-    fn is_newest(
+    /// In which of these namespaces rollouts are no longer as they were read, or cannot be read again: asked before
+    /// workloads are changed.
+    fn outdated(
         &mut self,
         view: &Self::View,
         rollouts: &[&Self::Rollout],
-    ) -> impl Future<Output = Result<bool, Failure>> + Send;
+        namespaces: &BTreeSet<&str>,
+    ) -> impl Future<Output = Vec<Refused>> + Send;
 
     /// Makes, changes and removes workloads. Warming a backend is the driver's.
     fn act(
@@ -103,8 +108,11 @@ pub trait Site: Send {
         actions: &[Action],
     ) -> impl Future<Output = Done> + Send;
 
-    /// Nothing needs a deleted rollout any more. Returns whether it was kept until now.
-    fn let_go(&mut self, rollout: &mut Self::Rollout) -> impl Future<Output = Result<bool, Failure>> + Send;
+    /// Nothing needs a deleted rollout any more. Returns whether it was known until now. Where a rollout is gone at once,
+    /// there is none.
+    fn let_go(&mut self, _rollout: &Self::Rollout) -> bool {
+        false
+    }
 
     /// The round is over.
     fn finish(
@@ -123,7 +131,7 @@ pub trait Subject: Clone + Send + Sync {
     /// As the state machine knows it.
     fn rollout(&self) -> &ModelRollout;
 
-    /// Somebody deleted it, and it stays until nothing needs it.
+    /// Somebody deleted it, and its rule stays until nothing needs it: there is no status to write any more.
     fn is_deleted(&self) -> bool {
         false
     }
@@ -253,8 +261,8 @@ pub struct Prepared {
     pub refused: Vec<Refused>,
 }
 
-/// What could not be made for the rules of a namespace.
-#[derive(Debug)]
+/// What did not get through in a namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
     /// Which.
     pub namespace: String,
@@ -278,8 +286,8 @@ pub enum Publication {
     Stands,
     /// It is published now, under this revision.
     Swapped(Option<String>),
-    /// What was read is no longer so.
-    Outdated,
+    /// What was read of these is no longer so, or cannot be read again.
+    Outdated(Vec<Refused>),
 }
 
 /// What came of actions.
@@ -294,6 +302,6 @@ pub struct Done {
 impl BackendView {
     /// The backend of the two.
     pub(crate) fn of(both: &[Self; 2], backend: Backend) -> &Self {
-        &both[usize::from(backend == Backend::Blue)]
+        &both[backend.index()]
     }
 }

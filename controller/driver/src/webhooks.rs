@@ -2,31 +2,38 @@
 //! question has a task while it is asked; what is no more wanted to be known is forgotten.
 
 use crate::outbound::{Outbound, Post};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, Id, JoinSet};
 use turnout_rollout::{Question, Reply, Timestamp};
 
 /// So much of an answer's text is told, in characters.
 const LONGEST_TEXT: usize = 200;
+/// So many of one namespace are asked at a time: servers that hang must not use up the connections that everything else
+/// needs, nor keep another namespace's from being asked.
+const MOST_AT_A_TIME: usize = 64;
 
 /// The questions of all rollouts.
 #[derive(Debug, Default)]
 pub(crate) struct Webhooks {
-    /// By rollout and question.
-    asked: BTreeMap<(String, String), Asked>,
+    /// By rollout, then by question.
+    asked: BTreeMap<String, BTreeMap<String, Asked>>,
+    /// By namespace: who may ask now.
+    places: BTreeMap<String, Arc<Semaphore>>,
     tasks: JoinSet<Reply>,
     now: Timestamp,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Asked {
     /// While it is asked.
     task: Option<AbortHandle>,
     reply: Option<Reply>,
-    /// When it is asked again.
-    again: Timestamp,
+    /// When that came.
+    answered: Option<Timestamp>,
+    /// As the spec has it now.
     interval_seconds: u32,
 }
 
@@ -45,69 +52,91 @@ impl Webhooks {
 
     fn answered(&mut self, id: Id, reply: Reply) {
         let is_it = |asked: &&mut Asked| asked.task.as_ref().is_some_and(|task| task.id() == id);
-        let Some(asked) = self.asked.values_mut().find(is_it) else { return };
+        let Some(asked) = self.asked.values_mut().flat_map(BTreeMap::values_mut).find(is_it) else { return };
         asked.task = None;
-        asked.again = self.now.plus(asked.interval_seconds.into());
-        asked.reply = Some(reply);
+        (asked.reply, asked.answered) = (Some(reply), Some(self.now));
     }
 
     /// What was answered last to the questions of a rollout, by their ids.
     pub(crate) fn replies(&self, rollout: &str) -> BTreeMap<String, Reply> {
-        let own = self.asked.iter().filter(|((of, _), _)| of == rollout);
-        own.filter_map(|((_, id), asked)| Some((id.clone(), asked.reply.clone()?))).collect()
+        let own = self.asked.get(rollout).into_iter().flatten();
+        own.filter_map(|(id, asked)| Some((id.clone(), asked.reply.clone()?))).collect()
     }
 
     /// Asks these questions of the rollout and no others, and returns at once.
     pub(crate) fn ask<'a>(
         &mut self,
         rollout: &str,
+        namespace: &str,
         questions: impl Iterator<Item = &'a Question>,
         outbound: &Arc<dyn Outbound>,
     ) {
-        let mut wanted = BTreeSet::new();
+        let mut former = self.asked.remove(rollout).unwrap_or_default();
+        let mut own = BTreeMap::new();
         for Question { id, webhook, body } in questions {
-            wanted.insert(id.clone());
-            let interval_seconds = webhook.interval_seconds;
-            let new = Asked { task: None, reply: None, again: self.now, interval_seconds };
-            let asked = self.asked.entry((rollout.to_owned(), id.clone())).or_insert(new);
-            if asked.task.is_none() && self.now >= asked.again {
+            let asked = own.entry(id.clone()).or_insert(former.remove(id).unwrap_or_default());
+            asked.interval_seconds = webhook.interval_seconds;
+            if asked.task.is_none() && asked.seconds_left(self.now) == 0 {
                 let post = Post {
                     url: webhook.url.clone(),
                     ca_bundle: webhook.ca_bundle.clone(),
                     body: body.to_string(),
                     timeout: Duration::from_secs(webhook.timeout_seconds.into()),
                 };
-                asked.task = Some(self.tasks.spawn(ask(outbound.clone(), post)));
+                let places = self.places.entry(namespace.to_owned()).or_insert_with(all_free);
+                asked.task = Some(self.tasks.spawn(ask(places.clone(), outbound.clone(), post)));
             }
         }
-        self.forget(|(of, id)| of == rollout && !wanted.contains(id));
+        give_up(former);
+        if !own.is_empty() {
+            self.asked.insert(rollout.to_owned(), own);
+        }
     }
 
-    /// How long the next round may wait for the questions of a rollout, which it cannot be told of; none without any.
+    /// Nothing of the rollout is wanted to be known.
+    pub(crate) fn stop(&mut self, rollout: &str) {
+        give_up(self.asked.remove(rollout).unwrap_or_default());
+    }
+
+    /// How long the next round may wait for the questions of a rollout, which it cannot be told of; none without any. One
+    /// that is due and was not asked in this round waits for something else, and that has its own time.
     pub(crate) fn pause(&self, rollout: &str, while_asked: Duration) -> Option<Duration> {
-        let own = self.asked.iter().filter(|((of, _), _)| of == rollout);
         let pause = |asked: &Asked| match asked.task {
-            Some(_) => while_asked,
-            None => Duration::from_secs(asked.again.seconds_since(self.now)),
+            Some(_) => Some(while_asked),
+            None => Some(Duration::from_secs(asked.seconds_left(self.now))).filter(|left| !left.is_zero()),
         };
-        own.map(|(_, asked)| pause(asked)).min()
+        self.asked.get(rollout)?.values().filter_map(pause).min()
     }
 
     /// Forgets the questions of rollouts that have gone.
     pub(crate) fn keep(&mut self, present: impl Fn(&str) -> bool) {
-        self.forget(|(of, _)| !present(of));
-    }
-
-    fn forget(&mut self, which: impl Fn(&(String, String)) -> bool) {
-        for (_, asked) in self.asked.extract_if(.., |key, _| which(key)) {
-            if let Some(task) = asked.task {
-                task.abort();
-            }
+        for (_, gone) in self.asked.extract_if(.., |rollout, _| !present(rollout)) {
+            give_up(gone);
         }
+        self.places.retain(|_, places| Arc::strong_count(places) > 1);
     }
 }
 
-async fn ask(outbound: Arc<dyn Outbound>, post: Post) -> Reply {
+impl Asked {
+    /// Until it is asked again.
+    fn seconds_left(&self, now: Timestamp) -> u64 {
+        self.answered.map_or(0, |at| at.plus(self.interval_seconds.into()).seconds_since(now))
+    }
+}
+
+fn all_free() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(MOST_AT_A_TIME))
+}
+
+fn give_up(asked: BTreeMap<String, Asked>) {
+    for task in asked.into_values().filter_map(|asked| asked.task) {
+        task.abort();
+    }
+}
+
+async fn ask(places: Arc<Semaphore>, outbound: Arc<dyn Outbound>, post: Post) -> Reply {
+    // It is never closed; the time that an answer may take begins when it is asked.
+    let _place = places.acquire().await;
     match outbound.post(post).await {
         Ok(answer) => Reply::Answer { status: answer.status, text: in_one_line(&answer.body) },
         Err(error) => Reply::None(error.to_string()),

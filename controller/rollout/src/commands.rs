@@ -100,12 +100,19 @@ impl ModelRollout {
         Ok(())
     }
 
+    /// The revision that the newest spec wants, which the status does not know of yet.
+    fn not_begun(&self) -> Option<String> {
+        let wanted = self.wanted_revision().filter(|wanted| self.status.stable_revision.as_ref() != Some(wanted));
+        wanted.filter(|_| self.metadata.generation != self.status.observed_generation).cloned()
+    }
+
     /// Goes on: approves the stage that is reached, or skips what it requires, and moves the target to `to`, or at least
     /// to the next stage. What stages on the way to it require stays required. Returns where it goes.
     pub fn promote(&mut self, to: Option<Stage>, skip_requirements: bool) -> Result<Stage, CommandError> {
         let plan = Plan::of(self)?;
         let candidate = self.status.candidate.clone().filter(|_| self.status.in_progress());
-        let candidate = candidate.ok_or(CommandError::NothingInProgress)?;
+        let candidate = candidate
+            .ok_or_else(|| self.not_begun().map_or(CommandError::NothingInProgress, CommandError::NotTakenUp))?;
         if self.status.rollback.is_some() {
             return Err(CommandError::RollingBack(candidate.revision));
         }
@@ -307,7 +314,12 @@ mod tests {
             assert_eq!(rollout.promote(to.map(stage), false).unwrap_err().to_string(), expected);
         };
         let idle = with(json!({"revision": "v1"}), json!({"stage": "Green_100", "stableRevision": "v1"}));
-        check(idle, None, "no rollout is in progress: start one first");
+        check(idle.clone(), None, "no rollout is in progress: start one first");
+        let mut started = idle;
+        started.spec.revision = Some("v2".to_owned());
+        check(started.clone(), None, "revision v2 is not yet taken up: wait for the controller to answer");
+        started.status.observed_generation = started.metadata.generation;
+        check(started, None, "no rollout is in progress: start one first");
         let next = at("Blue_50", json!({"revision": "v3"}));
         check(next, None, "revision v3 is not yet taken up: wait for the controller to answer");
         let again = at("Blue_50", json!({"revision": "v2", "attempt": 1}));

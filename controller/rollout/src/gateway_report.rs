@@ -19,6 +19,7 @@ pub struct GatewayReport {
     active: Option<String>,
     rejected: Option<Rejection>,
     language: Option<u32>,
+    warnings: Vec<String>,
     backends: Vec<BackendReport>,
     /// Where in `backends` those of a host are.
     by_host: BTreeMap<String, Vec<usize>>,
@@ -112,6 +113,8 @@ struct RevisionAnswer {
     active: Option<String>,
     rejected: Option<RejectedAnswer>,
     language: Option<u32>,
+    #[serde(default)]
+    warnings: Vec<String>,
 }
 
 /// `/backends`.
@@ -154,6 +157,7 @@ impl GatewayReport {
             active: answer.active.filter(|active| page.revision.as_ref() == Some(active)),
             rejected: answer.rejected.map(rejection),
             language: answer.language,
+            warnings: answer.warnings,
             backends: page.backends,
             by_host,
         })
@@ -161,8 +165,17 @@ impl GatewayReport {
 
     /// A gateway that lives and cannot be read.
     pub fn silent(id: String) -> Self {
-        let (backends, by_host) = (Vec::new(), BTreeMap::new());
-        Self { id, serving: true, answers: false, active: None, rejected: None, language: None, backends, by_host }
+        Self {
+            id,
+            serving: true,
+            answers: false,
+            active: None,
+            rejected: None,
+            language: None,
+            warnings: Vec::new(),
+            backends: Vec::new(),
+            by_host: BTreeMap::new(),
+        }
     }
 
     /// The same gateway, which takes no new connections any more: what it has in flight counts, what it serves does not.
@@ -189,6 +202,11 @@ impl GatewayReport {
     /// The version of the route language that it understands.
     pub fn language(&self) -> Option<u32> {
         self.language
+    }
+
+    /// What it finds doubtful about its routes, ports and certificates.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// All backends that it has.
@@ -339,11 +357,13 @@ spec:
             "active": "3f2a",
             "rejected": {"revision": "9c1b", "reason": "bad"},
             "language": 1,
+            "warnings": ["no listener"],
             "newer": true,
         });
         let report =
             GatewayReport::parse("gateway-0".to_owned(), revision.to_string().as_bytes(), BACKENDS.as_bytes()).unwrap();
         assert_eq!((report.id(), report.active(), report.language()), ("gateway-0", Some("3f2a"), Some(1)));
+        assert_eq!(report.warnings(), ["no listener"]);
         let observed = report.observe(&RolloutRules::of(&documents, &rollout(json!({}))), &rollout(json!({})));
         assert_eq!((observed.id.as_str(), observed.active.as_deref()), ("gateway-0", Some("3f2a")));
         let draining = GatewayObservation { serving: false, ..observed.clone() };

@@ -78,6 +78,14 @@ pub fn keep_published(documents: &mut Vec<Document>, published: &[Document], nam
     documents.extend(published.iter().find(|document| is_virtual_service(document, name)).cloned());
 }
 
+/// Gives the documents of the namespaces that `is_frozen` the form back that is published, with what the registry made
+/// for them.
+pub fn freeze(documents: &mut Vec<Document>, published: &[Document], is_frozen: impl Fn(&str) -> bool) {
+    let is_there = |document: &&Document| is_frozen(&document.metadata().namespace);
+    documents.retain(|document| !is_there(&document));
+    documents.extend(published.iter().filter(is_there).cloned());
+}
+
 fn is_virtual_service(document: &Document, name: (&str, &str)) -> bool {
     let metadata = document.metadata();
     matches!(document, Document::VirtualService(_)) && (metadata.namespace.as_str(), metadata.name.as_str()) == name

@@ -78,6 +78,7 @@
 //! ```
 
 mod commands;
+pub mod duration;
 mod gateway_report;
 mod governed;
 mod hosts;
@@ -100,10 +101,10 @@ pub use gateway_report::{
     BackendName, BackendReport, GatewayReport, GatewayReportError, RolloutRules, RouteRequests, RouteWeight,
     active_revision,
 };
-pub use governed::{Fitted, Governed, fit, hold, keep_published};
+pub use governed::{Fitted, Governed, fit, freeze, hold, keep_published};
 pub use hosts::{ServiceName, full_host, subset_labels};
 pub use identity::{Evidence, Fingerprint, Identity, KnownRun, REVISION_LABEL, identify};
-pub use machine::{Action, Decision, Departure, Event, Question, Severity, decide, depart};
+pub use machine::{Action, Decision, Departure, Event, Next, Question, Severity, decide, depart};
 pub use observation::{
     BackendObservation, GatewayObservation, Load, Observation, Obstacle, Published, Rejection, Reply,
 };
@@ -113,10 +114,10 @@ pub use registry::{
 pub use render::{MAX_PUBLISHED_BYTES, RenderError, RouteSelectionError, governed_rule, publish, route_weights};
 pub use resource::{
     API_VERSION, Approval, ApprovalRequirement, BackendRef, Candidate, Condition, ConditionStatus, ConditionType,
-    FieldError, InvalidRollout, KIND, Leave, Mode, ModelRollout, NamedRevision, ObjectMetadata, OnBackendLoss,
-    OnDrainDeadline, OnFailure, Phase, Plan, Requirement, RequirementSpec, RequirementState, RequirementStatus,
-    RollbackReason, RollbackStatus, RolloutSpec, RolloutStatus, RouteRef, Step, Transition, WaitReason, Waiting,
-    WarmUp, Webhook, Workload,
+    FieldError, GatewayStatus, InvalidRollout, KIND, Leave, Mode, ModelRollout, NamedRevision, ObjectMetadata,
+    OnBackendLoss, OnDrainDeadline, OnFailure, Phase, Plan, Requirement, RequirementSpec, RequirementState,
+    RequirementStatus, RollbackReason, RollbackStatus, RolloutSpec, RolloutStatus, RouteRef, Step, Transition,
+    WaitReason, Waiting, WarmUp, Webhook, Workload,
 };
 pub use stage::{NotRising, Percent, STAGE_TABLE, Stage, StagePlan, StageRow, Target, UnknownStage, UnknownTarget};
 pub use timestamp::{InvalidTimestamp, Timestamp};

@@ -18,7 +18,7 @@ mod requirements;
 #[cfg(test)]
 mod tests;
 
-pub use depart::{Departure, depart};
+pub use depart::{Departure, Next, depart};
 
 use crate::observation::Observation;
 use crate::render::RouteSelectionError;
@@ -181,6 +181,10 @@ impl<'a> Draft<'a> {
     /// going back needs nothing but what is published, so that is still done.
     fn hold_on(&mut self, reason: WaitReason, problem: String) {
         self.refusal = Some((reason, problem.clone()));
+        if self.status.moving_to.is_none() {
+            // What was decided of this stay still counts once the spec can be read again.
+            self.status.requirements.clone_from(&self.before.requirements);
+        }
         if self.governs() {
             self.choose_direction(self.spec.target);
         }

@@ -99,7 +99,10 @@ pub enum RenderError {
         rollout: String,
     },
     /// A ConfigMap would not hold it.
-    #[error("the routes take {size} bytes, at most {MAX_PUBLISHED_BYTES} can be published: remove documents")]
+    #[error(
+        "the routes, with what rollouts govern, take {size} bytes, at most {MAX_PUBLISHED_BYTES} can be published: \
+         remove documents"
+    )]
     TooLarge {
         /// How many bytes.
         size: usize,
@@ -122,10 +125,18 @@ pub fn publish(documents: &[Document], rollouts: &[(&ModelRollout, Weights)]) ->
         governed.push((rule.place, rollout.id()));
     }
     let text = turnout_routes::render(&documents);
-    if text.len() > MAX_PUBLISHED_BYTES {
-        return Err(RenderError::TooLarge { size: text.len() });
+    let size = text.len() + rollouts.iter().map(|(rollout, _)| size_beside(rollout)).sum::<usize>();
+    if size > MAX_PUBLISHED_BYTES {
+        return Err(RenderError::TooLarge { size });
     }
     Ok(text)
+}
+
+/// What a rollout governs is kept beside the text, in the same object: so many bytes at most.
+fn size_beside(rollout: &ModelRollout) -> usize {
+    const NAMES_AND_UID: usize = 100;
+    let governs = serde_json::to_string(&rollout.governs()).unwrap_or_default();
+    governs.len() + rollout.id().len() + NAMES_AND_UID
 }
 
 /// The weights that the documents give to the rule that the rollout governs: of the users' documents, to learn whether

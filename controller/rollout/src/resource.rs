@@ -5,12 +5,12 @@ mod plan;
 mod requirement;
 mod status;
 
+pub(crate) use crate::duration::write as duration;
 pub use plan::{FieldError, InvalidRollout, Leave, Plan};
-pub(crate) use requirement::duration;
 pub use requirement::{ApprovalRequirement, Requirement, RequirementSpec, Webhook};
 pub use status::{
-    Candidate, Condition, ConditionStatus, ConditionType, NamedRevision, Phase, RequirementState, RequirementStatus,
-    RollbackReason, RollbackStatus, RolloutStatus, Transition, WaitReason, Waiting,
+    Candidate, Condition, ConditionStatus, ConditionType, GatewayStatus, NamedRevision, Phase, RequirementState,
+    RequirementStatus, RollbackReason, RollbackStatus, RolloutStatus, Transition, WaitReason, Waiting,
 };
 
 use crate::stage::{Stage, Target};

@@ -19,6 +19,11 @@ impl Backend {
     /// Both, in the order in which they are always told.
     pub const BOTH: [Self; 2] = [Self::Green, Self::Blue];
 
+    /// Where it stands in [`Backend::BOTH`].
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
     /// The other one.
     #[must_use]
     pub fn other(self) -> Self {
@@ -121,6 +126,11 @@ pub(crate) fn in_effect(wanted: Weights, green: Availability, blue: Availability
 mod tests {
     use super::Availability::{Absent, Unseen, Usable};
     use super::*;
+
+    #[test]
+    fn each_backend_is_found_by_its_index() {
+        assert_eq!(Backend::BOTH.map(|backend| Backend::BOTH[backend.index()]), Backend::BOTH);
+    }
 
     #[test]
     fn fractions_of_a_percent_are_told_in_percent() {

@@ -1,12 +1,19 @@
 //! What a kubeconfig says of one cluster, as kubectl takes it. kube reads it as well, but cannot be kept from deciding
 //! about proxies meanwhile; see [`proxy`].
 
-use super::proxy;
-use anyhow::Context as _;
+use super::{chain, proxy};
+use anyhow::{Context as _, anyhow, ensure};
 use kube::Config;
 use kube::config::{ExecAuthCluster, Kubeconfig};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use std::path::{Path, PathBuf};
+
+/// What kubectl would take: the file that is named, else those of KUBECONFIG, else that of the home directory; none where
+/// there is none.
+pub fn find(path: Option<&Path>) -> anyhow::Result<Option<Kubeconfig>> {
+    path.map_or_else(read_default, |path| read(path).map(Some))
+}
 
 /// The configuration of this context, or else of the current one.
 pub fn config(kubeconfig: Kubeconfig, context: Option<&str>) -> anyhow::Result<Config> {
@@ -25,8 +32,10 @@ pub fn config(kubeconfig: Kubeconfig, context: Option<&str>) -> anyhow::Result<C
     let server = cluster.server.as_ref().with_context(|| format!("cluster {} has no server", context.cluster))?;
     let mut config = Config::new(server.parse().with_context(|| format!("`{server}` is not a URL"))?);
     config.proxy_url = proxy::of(&config.cluster_url, cluster.proxy_url.as_deref())?;
-    let for_plugins = ExecAuthCluster::try_from(&cluster).context("its certificate authority cannot be used")?;
-    config.root_cert = for_plugins.certificate_authority_data.as_deref().map(certificates).transpose()?;
+    let of_authority = || format!("the certificate authority of cluster {} cannot be used", context.cluster);
+    let for_plugins = ExecAuthCluster::try_from(&cluster).with_context(of_authority)?;
+    let authority = for_plugins.certificate_authority_data.as_deref().map(certificates).transpose();
+    config.root_cert = authority.with_context(of_authority)?;
     config.accept_invalid_certs = cluster.insecure_skip_tls_verify.unwrap_or_default();
     config.tls_server_name = cluster.tls_server_name;
     if let Some(namespace) = context.namespace.filter(|name| !name.is_empty()) {
@@ -39,7 +48,36 @@ pub fn config(kubeconfig: Kubeconfig, context: Option<&str>) -> anyhow::Result<C
     Ok(config)
 }
 
+/// Of what is wrong with it only the first line is told: the others are lines of the file, with its secrets.
+fn read(path: &Path) -> anyhow::Result<Kubeconfig> {
+    Kubeconfig::read_from(path).map_err(|error| {
+        let said = chain(&error);
+        anyhow!("cannot read {}: {}", path.display(), said.lines().next().unwrap_or_default())
+    })
+}
+
+/// The files of KUBECONFIG that exist, merged, else that of the home directory.
+fn read_default() -> anyhow::Result<Option<Kubeconfig>> {
+    let listed: Vec<PathBuf> = match std::env::var_os("KUBECONFIG").filter(|value| !value.is_empty()) {
+        Some(value) => std::env::split_paths(&value).filter(|path| !path.as_os_str().is_empty()).collect(),
+        None => std::env::home_dir().map(|home| home.join(".kube/config")).into_iter().collect(),
+    };
+    let mut merged: Option<Kubeconfig> = None;
+    for path in listed.iter().filter(|path| path.exists()) {
+        let mut next = read(path)?;
+        // What kubectl writes where it means none; the next file may name one.
+        next.current_context = next.current_context.filter(|name| !name.is_empty());
+        merged = Some(match merged {
+            Some(former) => former.merge(next).with_context(|| format!("cannot read {}", path.display()))?,
+            None => next,
+        });
+    }
+    Ok(merged)
+}
+
 fn certificates(pem: &[u8]) -> anyhow::Result<Vec<Vec<u8>>> {
     let certificates = CertificateDer::pem_slice_iter(pem).map(|certificate| certificate.map(|der| der.to_vec()));
-    certificates.collect::<Result<_, _>>().context("its certificate authority cannot be read")
+    let certificates: Vec<Vec<u8>> = certificates.collect::<Result<_, _>>()?;
+    ensure!(!certificates.is_empty(), "there is no certificate in it");
+    Ok(certificates)
 }

@@ -1,13 +1,13 @@
 //! What gateways get: the twins that the routes name, and the published ConfigMap.
 
 use super::{Cluster, shared_failure};
-use crate::documents::freeze;
 use crate::published::fence;
-use crate::rollouts::{RolloutObject, versions, write_abroad};
+use crate::rollouts::{RolloutObject, versions, write_governed};
 use crate::twins;
 use crate::view::View;
+use std::collections::BTreeSet;
 use turnout_driver::{Failure, Prepared, Publication, Refused, Rendered, Round, Site as _};
-use turnout_rollout::{Mode, Registry};
+use turnout_rollout::{Mode, Registry, freeze};
 
 impl Cluster {
     /// The documents with what gateways must know of Services, once the twins are there that they name.
@@ -31,21 +31,27 @@ impl Cluster {
         view: &View,
         rendered: &Rendered,
         rollouts: &[&RolloutObject],
+        passed_over: &BTreeSet<String>,
         round: &mut Round,
     ) -> Result<Publication, Failure> {
-        let of_gateways = || view.as_written(rollouts).filter(|one| one.rollout.spec.mode == Mode::Gateway);
-        let fence = fence(&versions(of_gateways().map(|one| &one.object), &view.rollouts.unreadable));
-        if view.published.is(&rendered.text, &fence) {
-            if let Some(registry) = view.registry.as_ref().filter(|_| rendered.is_whole) {
+        let of_gateways = view.as_written(rollouts).filter(|one| one.rollout.spec.mode == Mode::Gateway);
+        let unreadable = view.rollouts.unreadable.iter().map(|(object, _)| object);
+        let fence = fence(&versions(of_gateways.map(|one| &one.object).chain(unreadable)));
+        let governed = write_governed(view.governing(rollouts));
+        // The fence is that of versions which are known to be old where a namespace is passed over.
+        let wanted_fence = Some(fence.as_str()).filter(|_| passed_over.is_empty());
+        if view.published.is(&rendered.text, &governed, wanted_fence) {
+            if let Some(registry) = view.registry.as_ref().filter(|_| rendered.is_whole && passed_over.is_empty()) {
                 self.tidy_twins(view, registry, round).await;
             }
             return Ok(Publication::Stands);
         }
-        if !self.is_newest(view, rollouts).await? {
-            return Ok(Publication::Outdated);
+        let listed = view.listed.iter().filter(|name| !passed_over.contains(*name)).map(String::as_str).collect();
+        let outdated = self.outdated(view, rollouts, &listed).await;
+        if !outdated.is_empty() {
+            return Ok(Publication::Outdated(outdated));
         }
-        let abroad = write_abroad(of_gateways().map(|one| &one.rollout).chain(&view.unlisted));
-        let replaced = view.published.replace(&self.client, &self.settings, &rendered.text, fence, abroad).await;
+        let replaced = view.published.replace(&self.client, &self.settings, &rendered.text, governed, fence).await;
         let revision = Some(replaced.map_err(|error| shared_failure(&error))?);
         if revision != view.published.revision {
             self.telemetry.published();

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 const LABEL: &str = "^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$";
 const MAX_LABEL_LENGTH: u32 = 63;
 /// Of a host, and of most names of objects.
-const MAX_NAME_LENGTH: u32 = 253;
+const MAX_NAME_LENGTH: usize = super::LONGEST_HTTP_NAME;
 const WEEK_SECONDS: u32 = 7 * 86_400;
 
 /// Adds the bounds to the schema of the whole object.
@@ -42,7 +42,10 @@ fn limits() -> Vec<(&'static str, Value)> {
             "spec.steps[].require[].pause",
             json!({"pattern": "^([0-9]+h)?([0-9]+m)?([0-9]+s)?$", "minLength": 2, "maxLength": 32}),
         ),
-        ("spec.steps[].require[].webhook.url", json!({"pattern": "^https?://[^/@\\s]+(/\\S*)?$", "maxLength": 2048})),
+        (
+            "spec.steps[].require[].webhook.url",
+            json!({"pattern": "^https?://[^/?#@\\s]+([/?#]\\S*)?$", "maxLength": 2048}),
+        ),
         ("spec.steps[].require[].webhook.timeoutSeconds", json!({"minimum": 1, "maximum": 300})),
         ("spec.steps[].require[].webhook.intervalSeconds", json!({"minimum": 1, "maximum": 86_400})),
         ("spec.steps[].require[].webhook.caBundle", json!({"maxLength": 65_536})),

@@ -103,3 +103,41 @@ fn a_twin_has_the_first_address_family_of_its_service_and_keeps_it() {
     families(&mut view, &twin_name, &["IPv4"]);
     assert_eq!(family(&view, &name), Some("IPv4"), "it was made before its Service had two");
 }
+
+/// One Service, of which the pods of two images listen at different ports.
+#[test]
+fn a_named_port_is_where_most_pods_are_ready() {
+    let check = |kept: Option<u16>, slices: &[(u16, &[bool])], expected: u16| {
+        let mut view = view(&["scorer"]);
+        add_service(&mut view, "scorer", &json!({"app": "scorer"}), &json!({}));
+        let name = ServiceName { namespace: "flagger".to_owned(), name: "scorer".to_owned() };
+        let ports = &mut view.services.get_mut(&name).unwrap().spec.as_mut().unwrap().ports;
+        ports.as_mut().unwrap()[0].target_port = Some(IntOrString::String("http".to_owned()));
+        let twin = |view: &View| service_of(view, &registry(view, RegistryKind::Twins).twins[0]);
+        if let Some(port) = kept {
+            let mut kept = twin(&view);
+            kept.spec.as_mut().unwrap().ports.as_mut().unwrap()[0].port = i32::from(port);
+            view.services.insert(ServiceName { name: kept.name_any(), ..name.clone() }, kept);
+        }
+        let slice = |(port, ready): &(u16, &[bool])| -> EndpointSlice {
+            let endpoint = |ready: &bool| json!({"addresses": ["10.0.0.9"], "conditions": {"ready": ready}});
+            let endpoints: Vec<Value> = ready.iter().map(endpoint).collect();
+            let ports = json!([{"name": "http", "port": port}]);
+            let slice = json!({"metadata": {}, "addressType": "IPv4", "ports": ports, "endpoints": endpoints});
+            serde_json::from_value(slice).unwrap()
+        };
+        view.slices.insert(name, slices.iter().map(slice).collect());
+        let ports = twin(&view).spec.unwrap().ports.unwrap();
+        assert_eq!(ports[0].port, i32::from(expected), "{kept:?} {slices:?}");
+    };
+    check(None, &[], 80);
+    check(Some(5001), &[], 5001);
+    check(None, &[(5002, &[false])], 5002);
+    for (old, new) in [(5001, 5002), (5002, 5001)] {
+        check(Some(old), &[(old, &[false]), (new, &[true])], new);
+        check(Some(old), &[(new, &[true]), (old, &[false, false])], new);
+        check(Some(old), &[(old, &[true]), (new, &[true])], old);
+        check(Some(old), &[(old, &[true]), (new, &[true, true])], new);
+        check(Some(old), &[(old, &[false]), (new, &[false])], old);
+    }
+}

@@ -10,7 +10,6 @@ use crate::names::{REVISION, ROLLOUT};
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use kube::ResourceExt as _;
 use kube::api::{DeleteParams, ListParams};
-use std::collections::BTreeSet;
 use turnout_rollout::{Backend, RolloutSpec, RolloutStatus};
 
 impl Workloads<'_> {
@@ -54,11 +53,13 @@ impl Workloads<'_> {
         status: &RolloutStatus,
         stored: &[ControllerRevision],
     ) -> Result<(), WorkloadError> {
-        let kept = self.revisions_in_use(status);
+        let RolloutSpec { revision, template, .. } = &self.rollout.spec;
+        let wanted = [revision.clone(), template.as_ref().map(template_revision)];
+        let is_wanted = |revision: &String| wanted.iter().flatten().any(|wanted| wanted == revision);
+        let is_kept = |revision: &String| status.is_in_use(revision) || is_wanted(revision);
         let generation = self.rollout.metadata.generation.unwrap_or(0);
         for stored in stored {
-            let is_kept = stored.labels().get(REVISION).is_some_and(|revision| kept.contains(revision));
-            if is_kept || stored.revision >= generation {
+            if stored.labels().get(REVISION).is_some_and(is_kept) || stored.revision >= generation {
                 continue;
             }
             let parameters = DeleteParams::background().preconditions(as_read(&stored.metadata));
@@ -68,13 +69,5 @@ impl Workloads<'_> {
             unless_missing(deleted.map(|_| ()))?;
         }
         Ok(())
-    }
-
-    fn revisions_in_use(&self, status: &RolloutStatus) -> BTreeSet<String> {
-        let candidate = status.candidate.as_ref().map(|candidate| candidate.revision.clone());
-        let RolloutSpec { revision, template, .. } = &self.rollout.spec;
-        let of_template = template.as_ref().map(template_revision);
-        let named = [&status.stable_revision, &status.previous_revision, &candidate, revision, &of_template];
-        named.into_iter().flatten().cloned().collect()
     }
 }

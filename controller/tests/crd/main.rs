@@ -141,6 +141,24 @@ fn bad_objects_are_refused_by_the_schema_or_by_a_rule_of_it() {
     }
 }
 
+/// The other way round a pattern may be too narrow.
+#[test]
+fn a_webhooks_url_that_can_be_used_is_accepted() {
+    let [minimal] = &files("good").into_iter().find(|file| file.name == "minimal").unwrap().objects[..] else {
+        panic!()
+    };
+    for rest in ["", "/", "/a/b", ":8443", ":8443/a", "?x=me@there", "/?x=me@there", "/a@b", "#a@b", "?x=/"] {
+        for host in
+            ["https://a", "http://a.ns.svc.cluster.local.", "https://10.0.0.1", "https://[::1]", "https://[fd00::1]"]
+        {
+            let mut object = minimal.clone();
+            let url = format!("{host}{rest}");
+            object["spec"]["steps"] = json!([{"stage": "Blue_0", "require": [{"webhook": {"url": url}}]}]);
+            assert_eq!(problems(&object), [""; 0], "{url}");
+        }
+    }
+}
+
 #[test]
 fn every_rule_has_an_object_that_it_refuses() {
     let broken: BTreeSet<String> = files("bad").iter().map(|file| broken_rule(file.refusal())).collect();

@@ -20,7 +20,7 @@ use crate::world::cast::App;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
-use turnout_rollout::Backend;
+use turnout_rollout::{Backend, ModelRollout};
 
 /// A law that was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +41,8 @@ pub(crate) fn law(holds: bool, law: &'static str, detail: impl FnOnce() -> Strin
 pub(crate) struct Window {
     /// The moments since it began, the last one is now.
     moments: Vec<Rc<Facts>>,
+    /// When that was, by the world's clock.
+    began: u64,
     /// The kinds of which some answer was older than the round.
     pub(crate) stale: BTreeSet<&'static str>,
     /// The controller has slept since the round began.
@@ -66,14 +68,16 @@ pub(crate) struct Laws {
     /// Models whose status has been written since their weights were published last, by a round that was not undisturbed
     /// to its end. As long as that is so another one that comes late may publish an older position, until the next round.
     unfenced: BTreeSet<App>,
+    /// The rollouts that governed a rule last, and how often somebody had meddled with what is published by then.
+    last_governing: [Option<(ModelRollout, u64)>; App::COUNT],
     /// The images of the templates that are kept, by the rollout's UID and the revision.
     templates: BTreeMap<(String, String), String>,
     pub(crate) seen: Seen,
 }
 
 impl Window {
-    pub(crate) fn begin(facts: Rc<Facts>) -> Self {
-        Self { moments: vec![facts], stale: BTreeSet::new(), has_slept: false, rules: BTreeMap::new() }
+    pub(crate) fn begin(facts: Rc<Facts>, now: u64) -> Self {
+        Self { moments: vec![facts], began: now, stale: BTreeSet::new(), has_slept: false, rules: BTreeMap::new() }
     }
 
     pub(crate) fn note(&mut self, facts: &Rc<Facts>) {
@@ -165,7 +169,7 @@ pub(crate) fn check_claims(world: &World) -> Checked {
         }
         let status = world.status(app);
         for backend in Backend::BOTH {
-            if world.claims[app.0][usize::from(backend == Backend::Blue)] && status.safe_to_remove.contains(&backend) {
+            if world.claims[app.0][backend.index()] && status.safe_to_remove.contains(&backend) {
                 check_no_weight(world, app, backend)?;
             }
         }
@@ -175,11 +179,7 @@ pub(crate) fn check_claims(world: &World) -> Checked {
 
 /// Somebody is about to remove or replace a backend, since the status says that it is safe.
 pub(crate) fn check_idle(world: &World, app: App, backend: Backend) -> Checked {
-    if world.claims[app.0][usize::from(backend == Backend::Blue)] {
-        check_no_weight(world, app, backend)
-    } else {
-        Ok(())
-    }
+    if world.claims[app.0][backend.index()] { check_no_weight(world, app, backend) } else { Ok(()) }
 }
 
 fn check_no_weight(world: &World, app: App, backend: Backend) -> Checked {

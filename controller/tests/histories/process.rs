@@ -3,7 +3,9 @@
 //! nothing else can.
 
 mod altered;
+mod departing;
 mod isolation;
+mod mode;
 mod scene;
 mod tenancy;
 mod uninstall;
@@ -11,7 +13,7 @@ mod uninstall;
 use crate::world::Happening;
 use crate::world::cast::App;
 use scene::{Fate, Scene};
-use turnout_rollout::{ConditionStatus, ConditionType, WaitReason};
+use turnout_rollout::{Backend, ConditionStatus, ConditionType, Stage, Target, WaitReason};
 
 /// Lives in a scene with one model, on one thread.
 fn live(test: impl AsyncFnOnce(&Scene)) {
@@ -30,6 +32,20 @@ fn live_in(scene: &Scene, test: impl AsyncFnOnce(&Scene)) {
             () = scene.serve() => {}
         }
     });
+}
+
+/// The first model's rollout goes from its start there.
+async fn reaches_blue_50(scene: &Scene) {
+    scene.happens(&Happening::Start(App(0), 2));
+    let to = Target::Stage(Stage::BLUE_50);
+    scene
+        .until("Blue_50", || {
+            scene.happens(&Happening::SomebodyDeploys(App(0), Backend::Blue, 2));
+            scene.happens(&Happening::ClusterFollows);
+            scene.happens(&Happening::Promote(App(0)));
+            scene.status().history.iter().any(|step| step.to == to)
+        })
+        .await;
 }
 
 #[test]

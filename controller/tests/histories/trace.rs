@@ -5,6 +5,7 @@ use crate::api::store::Part;
 use crate::laws::weights;
 use crate::world::cast::{App, published};
 use crate::world::table_of;
+use serde_json::Value;
 
 pub(crate) fn effect(effect: &Effect) -> String {
     let Some(after) = effect.after.as_deref() else { return format!("      {} is gone", effect.key) };
@@ -28,7 +29,19 @@ pub(crate) fn effect(effect: &Effect) -> String {
             status["stableRevision"],
             status["waiting"]["reason"],
             status["message"],
-        );
+        ) + &others_changed(effect, status);
     }
     format!("      {}: {:?}", effect.key, after["metadata"]["annotations"])
+}
+
+/// The fields that the line above does not show, where they changed.
+fn others_changed(effect: &Effect, status: &Value) -> String {
+    const SHOWN: [&str; 9] =
+        ["phase", "stage", "movingTo", "weights", "safeToRemove", "candidate", "stableRevision", "waiting", "message"];
+    let before = effect.before.as_deref().map(|before| &before["status"]);
+    let changed = status.as_object().into_iter().flatten().filter(|(name, value)| {
+        !SHOWN.contains(&name.as_str()) && before.map(|before| &before[name.as_str()]) != Some(*value)
+    });
+    let lines: Vec<String> = changed.map(|(name, value)| format!("\n        {name}: {value}")).collect();
+    lines.concat()
 }

@@ -24,6 +24,16 @@ pub(crate) enum Letter {
     Pod { call: Call, reply: oneshot::Sender<Result<Answer, OutboundError>> },
 }
 
+impl Letter {
+    /// Whoever sent it is still there.
+    pub(crate) fn is_awaited(&self) -> bool {
+        match self {
+            Self::Api { reply, .. } => !reply.is_closed(),
+            Self::Pod { reply, .. } => !reply.is_closed(),
+        }
+    }
+}
+
 /// What one controller has sent and nobody has delivered, the oldest first.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Wire(Arc<Mutex<Vec<Letter>>>);
@@ -37,10 +47,7 @@ impl Wire {
     /// Requests whose sender has gone are not on their way any more.
     pub(crate) fn waiting(&self) -> usize {
         let mut letters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        letters.retain(|letter| match letter {
-            Letter::Api { reply, .. } => !reply.is_closed(),
-            Letter::Pod { reply, .. } => !reply.is_closed(),
-        });
+        letters.retain(Letter::is_awaited);
         letters.len()
     }
 

@@ -17,8 +17,8 @@ use crate::api::store::{Key, Store, uid_of};
 use crate::laws::Checked;
 pub(crate) use beginning::{Beginning, Model};
 use bytes::Bytes;
-pub(crate) use cast::revision_name;
 use cast::{App, DOCUMENTS, Draft, GATEWAYS, MODEL_PORT, ROUTES, SYSTEM, published};
+pub(crate) use cast::{own_name, revision_name};
 pub(crate) use forms::{normal_form, table_of};
 use gateway::Gateway;
 use serde::Deserialize as _;
@@ -28,6 +28,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use table::Table;
+use turnout_controller::names::GOVERNED_KEY;
 use turnout_controller::settings::{DocumentSource, RegistryKind, Settings};
 use turnout_driver::outbound::{Answer, Call};
 use turnout_rollout::{Backend, ModelRollout, RolloutStatus, Timestamp, Weights};
@@ -156,6 +157,13 @@ impl World {
 
     pub(crate) fn uid(&self, app: App) -> Option<String> {
         self.store.get(&app.rollout()).map(|object| uid_of(object))
+    }
+
+    /// A rollout of it that is gone still governs its rule.
+    pub(crate) fn has_departed(&self, app: App) -> bool {
+        let uid = self.uid(app);
+        let published = self.store.get(&published());
+        published.is_some_and(|published| governors(published, app).any(|one| Some(one) != uid))
     }
 
     /// What is published, as a gateway would read it; none before the first time, or where it is rubbish.
@@ -435,4 +443,13 @@ pub(crate) fn number_of(app: App, status: &RolloutStatus, revision: &str) -> Opt
         met.map_or(revision == name, |met| is_met(&met.runs.images))
     };
     (0..=9).find(is_it)
+}
+
+/// The UIDs of the rollouts of a model that govern its rule as far as what is published says.
+pub(crate) fn governors(published: &Value, app: App) -> impl Iterator<Item = String> {
+    let governed = published["data"][GOVERNED_KEY].as_str().unwrap_or_default();
+    let governed: Vec<Value> = serde_json::from_str(governed).unwrap_or_default();
+    let is_its = move |metadata: &Value| metadata["name"] == app.name() && metadata["namespace"] == app.namespace();
+    let all = governed.into_iter().map(|mut one| one["metadata"].take()).filter(is_its);
+    all.filter_map(|metadata| metadata["uid"].as_str().map(str::to_owned))
 }

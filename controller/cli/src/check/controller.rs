@@ -3,6 +3,8 @@
 use super::report::Report;
 use super::{Arguments, check_version};
 use crate::client::cluster::{Cluster, gateways, pods};
+use clap::builder::Resettable;
+use clap::{Args as _, FromArgMatches as _};
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Container;
@@ -10,8 +12,9 @@ use kube::ResourceExt as _;
 use kube::api::Api;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use turnout_controller::names::UNINSTALLING;
+use turnout_controller::settings::{DocumentSource, Settings};
 
-const CONTROLLER: &str = "controller";
+pub(super) const CONTROLLER: &str = "controller";
 const LABELS: &str = "app.kubernetes.io/part-of=turnout,app.kubernetes.io/component=controller";
 /// How old the renewal of a lease may look: what the leader's clock and this one may differ is in it.
 const OLDEST_RENEWAL: Duration = Duration::from_mins(2);
@@ -20,19 +23,9 @@ const OLDEST_RENEWAL: Duration = Duration::from_mins(2);
 #[derive(Clone, Debug)]
 pub(super) struct Controller {
     deployment: Deployment,
-    /// The namespace of the release.
-    pub(super) namespace: String,
-    /// The namespaces that it governs.
-    pub(super) namespaces: Vec<String>,
     /// Who it is to the API server.
     pub(super) service_account: String,
-    /// None where Istio serves.
-    pub(super) gateway_service: Option<String>,
-    pub(super) routes_configmap: String,
-    /// The ConfigMap of the users' documents; none where they are objects.
-    pub(super) documents_configmap: Option<String>,
-    pub(super) has_twins: bool,
-    pub(super) lease: String,
+    pub(super) settings: Settings,
 }
 
 /// Finds them, or says that there is none.
@@ -53,35 +46,65 @@ pub(super) async fn find(cluster: &Cluster, arguments: &Arguments, report: &mut 
         let text = format!("no controller was found: no Deployment has the labels {LABELS}");
         report.fail(CONTROLLER, text, "install the chart, or name its namespace by --gateway-namespace");
     }
-    deployments.into_iter().filter_map(Controller::of).collect()
+    let mut controllers = Vec::new();
+    for deployment in deployments {
+        let title = title(&deployment);
+        match Controller::of(deployment) {
+            Ok(controller) => controllers.push(controller),
+            Err(problem) => {
+                let hint = "correct the args and env of its container; turnout-controller run --help lists them";
+                report.fail(CONTROLLER, format!("{title} cannot start: {problem}"), hint);
+            }
+        }
+    }
+    controllers
 }
 
 impl Controller {
-    pub(super) fn of(deployment: Deployment) -> Option<Self> {
-        let namespace = deployment.namespace()?;
-        let pod = deployment.spec.as_ref()?.template.spec.as_ref()?;
-        let container = pod.containers.first()?;
-        let text = |flag: &str, variable: &str| setting(container, flag, variable);
-        let namespaces = text("--namespaces", "TURNOUT_NAMESPACES").unwrap_or_else(|| namespace.clone());
-        let documents = text("--documents", "TURNOUT_DOCUMENTS");
-        let or = |value: Option<String>, default: &str| value.unwrap_or_else(|| default.to_owned());
-        Some(Self {
-            namespaces: namespaces.split(',').map(str::to_owned).collect(),
-            service_account: or(pod.service_account_name.clone(), "default"),
-            gateway_service: text("--gateway-service", "TURNOUT_GATEWAY_SERVICE"),
-            routes_configmap: or(text("--routes-configmap", "TURNOUT_ROUTES_CONFIGMAP"), "turnout-routes"),
-            documents_configmap: documents.and_then(|source| Some(source.strip_prefix("configmap:")?.to_owned())),
-            has_twins: text("--registry", "TURNOUT_REGISTRY").is_none_or(|registry| registry == "twins"),
-            lease: or(text("--lease", "TURNOUT_LEASE"), "turnout-controller"),
-            namespace,
-            deployment,
-        })
+    /// Or why it cannot run.
+    pub(super) fn of(deployment: Deployment) -> Result<Self, String> {
+        let pod = deployment.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
+        let container = pod.and_then(|pod| pod.containers.first()).ok_or("it has no container")?;
+        let settings = settings(container, &deployment.namespace().unwrap_or_default())?;
+        let service_account = pod.and_then(|pod| pod.service_account_name.clone());
+        Ok(Self { service_account: service_account.unwrap_or_else(|| "default".to_owned()), settings, deployment })
+    }
+
+    /// The ConfigMap of the users' documents; none where they are objects.
+    pub(super) fn documents_configmap(&self) -> Option<&str> {
+        match &self.settings.documents {
+            DocumentSource::Objects => None,
+            DocumentSource::ConfigMap(name) => Some(name),
+        }
     }
 
     /// What tells its release from another one of the same namespace.
     pub(super) fn instance(&self) -> Option<&String> {
         self.deployment.labels().get(gateways::INSTANCE)
     }
+}
+
+/// What a container is told, as the controller in it reads that. Flags that this turnout does not know are left to their
+/// release. Its own namespace is where it runs, and what it governs unless it is told.
+fn settings(container: &Container, namespace: &str) -> Result<Settings, String> {
+    let command = Settings::augment_args(clap::Command::new(CONTROLLER).no_binary_name(true));
+    let told = command.get_arguments().filter_map(|argument| {
+        let flag = format!("--{}", argument.get_long()?);
+        let value = setting(container, &flag, argument.get_env()?.to_str()?)?;
+        Some(format!("{flag}={value}"))
+    });
+    let mut told: Vec<String> = told.collect();
+    if !told.iter().any(|flag| flag.starts_with("--namespaces=")) {
+        told.push(format!("--namespaces={namespace}"));
+    }
+    // The environment of this command line says nothing of it.
+    let command = command.mut_args(|argument| argument.env(Resettable::Reset));
+    let read = command.try_get_matches_from(told).and_then(|matches| Settings::from_arg_matches(&matches));
+    let settings = read.map_err(|error| {
+        let said = error.to_string();
+        said.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
+    })?;
+    Ok(Settings { namespace: namespace.to_owned(), ..settings })
 }
 
 /// A setting of a container, by its flag or its variable.
@@ -169,13 +192,14 @@ fn judge_deployment(
 }
 
 async fn check_lease(cluster: &Cluster, controller: &Controller, report: &mut Report) {
-    let title = format!("{}/{}", controller.namespace, controller.lease);
-    let api: Api<Lease> = Api::namespaced(cluster.client.clone(), &controller.namespace);
-    let read = api.get_opt(&controller.lease).await.map_err(cluster.failure(format!("read the Lease {title}")));
+    let Settings { namespace, lease: name, .. } = &controller.settings;
+    let title = format!("{namespace}/{name}");
+    let api: Api<Lease> = Api::namespaced(cluster.client.clone(), namespace);
+    let read = api.get_opt(name).await.map_err(cluster.failure(format!("read the Lease {title}")));
     let lease = match read {
         Ok(Some(lease)) if lease.annotations().contains_key(UNINSTALLING) => {
             let text = format!("the Lease {title} says that the release goes: no controller leads");
-            report.fail(CONTROLLER, text, given_up("lease", &controller.namespace, &controller.lease));
+            report.fail(CONTROLLER, text, given_up("lease", namespace, name));
             return;
         }
         Ok(lease) => lease.and_then(|lease| lease.spec),
@@ -233,6 +257,7 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
     use super::*;
     use serde_json::{Value, json};
+    use turnout_controller::settings::RegistryKind;
 
     fn deployment(container: &Value, labels: &Value) -> Deployment {
         serde_json::from_value(json!({
@@ -254,13 +279,15 @@ mod tests {
             "env": [{"name": "TURNOUT_ROUTES_CONFIGMAP", "value": "r"}],
         });
         let controller = Controller::of(deployment(&container, &json!({}))).unwrap();
-        assert_eq!(controller.namespaces, ["a", "b"]);
-        assert_eq!(controller.documents_configmap.as_deref(), Some("docs"));
-        assert_eq!((controller.routes_configmap.as_str(), controller.lease.as_str()), ("r", "l"));
-        assert_eq!((controller.has_twins, controller.gateway_service), (false, None));
-        let bare = Controller::of(deployment(&json!({"name": "controller"}), &json!({}))).unwrap();
-        assert_eq!(bare.namespaces, ["turnout"]);
-        assert_eq!((bare.has_twins, bare.documents_configmap), (true, None));
+        let Settings { namespaces, routes_configmap, registry, lease, .. } = &controller.settings;
+        assert_eq!((namespaces.concat().as_str(), controller.documents_configmap()), ("ab", Some("docs")));
+        assert_eq!((routes_configmap.as_str(), lease.as_str(), *registry), ("r", "l", RegistryKind::ClusterIp));
+        let bare = Controller::of(deployment(&json!({"name": "controller"}), &json!({}))).unwrap().settings;
+        assert_eq!((bare.namespace.as_str(), bare.namespaces.concat().as_str()), ("turnout", "turnout"));
+        assert_eq!((bare.registry, bare.has_gateway()), (RegistryKind::Twins, false));
+        let newer = json!({"name": "controller", "args": ["run", "--later=1", "--registry=dns"]});
+        let problem = Controller::of(deployment(&newer, &json!({}))).unwrap_err();
+        assert!(problem.starts_with("invalid value 'dns' for '--registry <KIND>': `dns` is no kind"), "{problem}");
     }
 
     #[test]

@@ -91,7 +91,7 @@ fn compare(name: &str, definition: &Value, report: &mut Report) {
     }
 }
 
-/// The paths of all fields of a schema, as `spec.gates[].stage`.
+/// The paths of all fields of a schema, as `spec.steps[].stage`.
 fn fields(schema: &Value) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     collect(schema, "", &mut found);

@@ -14,14 +14,14 @@ pub(super) const DOCUMENTS: &str = "documents";
 const AS_BEFORE: &str = "correct it; what was published before is served until then";
 
 pub(super) async fn check(cluster: &Cluster, controller: &Controller, report: &mut Report) {
-    if controller.gateway_service.is_none() {
+    if !controller.settings.has_gateway() {
         // Whether Istio takes its documents is for Istio to say.
         return;
     }
-    match &controller.documents_configmap {
-        Some(name) => check_configmap(cluster, &controller.namespace, name, report).await,
+    match controller.documents_configmap() {
+        Some(name) => check_configmap(cluster, &controller.settings.namespace, name, report).await,
         None => {
-            for namespace in &controller.namespaces {
+            for namespace in &controller.settings.namespaces {
                 check_objects(cluster, namespace, report).await;
             }
         }

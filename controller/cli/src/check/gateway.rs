@@ -1,9 +1,9 @@
 //! The gateways of an installation: that they run, and that each has what is published.
 
-use super::check_version;
 use super::controller::{Controller, check_deployment, given_up, setting, title, version};
 use super::report::Report;
 use super::routes::{self, Routes};
+use super::{Publication, check_version};
 use crate::client::access::Installation;
 use crate::client::cluster::gateways::Published;
 use crate::client::cluster::{Cluster, gateways};
@@ -12,16 +12,23 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use turnout_rollout::ModelRollout;
+use turnout_routes::documents::Document;
 use turnout_routes::router::Identity;
 
 const GATEWAY: &str = "gateway";
 
-pub(super) async fn check(cluster: &Cluster, controller: &Controller, rollouts: &[&ModelRollout], report: &mut Report) {
-    let Some(service) = &controller.gateway_service else {
+/// With what is published for them, and the rollouts that move it.
+pub(super) async fn check(
+    cluster: &Cluster,
+    controller: &Controller,
+    (published, rollouts): (&Publication, &[&ModelRollout]),
+    report: &mut Report,
+) {
+    let Some(service) = &controller.settings.gateway_service else {
         report.pass(GATEWAY, "there is none: Istio serves, and the controller moves its weights");
         return;
     };
-    let at = Installation { gateway_namespace: Some(controller.namespace.clone()) };
+    let at = Installation { gateway_namespace: Some(controller.settings.namespace.clone()) };
     let mut gateway = None;
     match cluster.find::<Deployment>(gateways::GATEWAYS, "the gateways' Deployments", &at).await {
         Ok(mut deployments) => {
@@ -42,8 +49,8 @@ pub(super) async fn check(cluster: &Cluster, controller: &Controller, rollouts: 
         Ok(mut pods) => {
             pods.retain(|pod: &Pod| pod.labels().get(gateways::INSTANCE) == controller.instance());
             let seen: Vec<GatewayView> = cluster.ask_gateways(pods).await.into_iter().map(|(_, seen)| seen).collect();
-            if let Some(published) = check_published(cluster, controller, &seen, report).await {
-                let routes = Routes { published: &published, identity: gateway, gateways: &seen, rollouts };
+            if let Some((published, documents)) = check_published(published, controller, &seen, report) {
+                let routes = Routes { published, documents, identity: gateway, gateways: &seen, rollouts };
                 routes::check(cluster, &routes, report).await;
             }
         }
@@ -52,15 +59,15 @@ pub(super) async fn check(cluster: &Cluster, controller: &Controller, rollouts: 
 }
 
 /// Whether each has what is published; what that is, if it is anything.
-async fn check_published(
-    cluster: &Cluster,
+fn check_published<'a>(
+    published: &'a Publication,
     controller: &Controller,
     gateways: &[GatewayView],
     report: &mut Report,
-) -> Option<Published> {
-    let place = (controller.namespace.as_str(), controller.routes_configmap.as_str());
-    let published = match cluster.published_in(place.0, place.1).await {
-        Ok(Some(published)) => published,
+) -> Option<(&'a Published, &'a [Document])> {
+    let place = (controller.settings.namespace.as_str(), controller.settings.routes_configmap.as_str());
+    let (published, parsed) = match published {
+        Ok(Some((published, parsed))) => (published, parsed),
         Ok(None) => {
             let text = format!("there is no ConfigMap {}/{}, which the gateways mount", place.0, place.1);
             report.fail(GATEWAY, text, "install the chart again: it makes the ConfigMap, the controller fills it");
@@ -82,7 +89,16 @@ async fn check_published(
     }
     report_states(gateways, &published.revision, report);
     report_languages(gateways, report);
-    Some(published)
+    match parsed {
+        Ok(parsed) => Some((published, &parsed.documents)),
+        Err(problems) => {
+            for problem in problems.as_slice() {
+                let hint = "use a turnout of the release's version; else see the controller's log";
+                report.warn(GATEWAY, format!("ConfigMap {}: {problem}", published.title), hint);
+            }
+            None
+        }
+    }
 }
 
 /// What its gateways are to the documents, as their flags say.
@@ -102,7 +118,7 @@ fn report_states(gateways: &[GatewayView], published: &str, report: &mut Report)
         let hint = match &state {
             GatewayState::AsPublished => continue,
             GatewayState::Silent(_) => "you need the right `get` on `pods/proxy` there; else see the pod's log",
-            GatewayState::Rejects(_) => {
+            GatewayState::Rejects(_) | GatewayState::Fails(_) => {
                 "a newer controller published what this gateway does not know: upgrade the gateways"
             }
             GatewayState::Behind | GatewayState::Empty | GatewayState::Unknown => {

@@ -12,6 +12,7 @@ use k8s_openapi::api::authorization::v1::{
 use kube::api::{Api, PostParams};
 use std::fmt;
 use turnout_controller::names::{GROUP, PLURAL};
+use turnout_controller::settings::{DocumentSource, RegistryKind};
 use turnout_rollout::{Backend, Mode, ModelRollout, Workload};
 
 const RIGHTS: &str = "rights";
@@ -114,10 +115,11 @@ pub(super) async fn check_controller(
     rollouts: &[&ModelRollout],
     report: &mut Report,
 ) {
-    let user = format!("system:serviceaccount:{}:{}", controller.namespace, controller.service_account);
+    let home = &controller.settings.namespace;
+    let user = format!("system:serviceaccount:{home}:{}", controller.service_account);
     for (namespace, rights) in needed(controller, rollouts) {
         let count = rights.len();
-        match missing(rights, |right| cluster.may_as(&user, &controller.namespace, right, &namespace)).await {
+        match missing(rights, |right| cluster.may_as(&user, home, right, &namespace)).await {
             Ok(missing) if missing.is_empty() => {
                 report.pass(RIGHTS, format!("{user} has the {count} rights that it needs in {namespace}"));
             }
@@ -147,13 +149,13 @@ fn advice(namespace: &str, missing: &[Right]) -> String {
             "a rollout there has workload: Managed; list {namespace} in the chart's managedWorkloads.namespaces"
         );
     }
-    "upgrade the release: its chart makes a Role in each namespace that it governs, and a ClusterRole".to_owned()
+    "upgrade the release: its chart makes a Role in each namespace that it governs".to_owned()
 }
 
 /// What a controller needs, by namespace: as much as it uses for these rollouts.
 fn needed(controller: &Controller, rollouts: &[&ModelRollout]) -> Vec<(String, Vec<Right>)> {
-    let mut needed = vec![(controller.namespace.clone(), at_home(controller))];
-    for namespace in &controller.namespaces {
+    let mut needed = vec![(controller.settings.namespace.clone(), at_home(controller))];
+    for namespace in &controller.settings.namespaces {
         let there: Vec<&ModelRollout> =
             rollouts.iter().filter(|rollout| rollout.metadata.namespace == *namespace).copied().collect();
         needed.push((namespace.clone(), where_it_governs(controller, &there)));
@@ -163,15 +165,15 @@ fn needed(controller: &Controller, rollouts: &[&ModelRollout]) -> Vec<(String, V
 
 /// In the namespace of the release.
 fn at_home(controller: &Controller) -> Vec<Right> {
-    let mut rights = Rights::default();
-    rights.add_named("coordination.k8s.io", "leases", Some(&controller.lease), &["get", "update"]);
+    let (settings, mut rights) = (&controller.settings, Rights::default());
+    rights.add_named("coordination.k8s.io", "leases", Some(&settings.lease), &["get", "update"]);
     rights.add("coordination.k8s.io", "leases", &["create"]);
     rights.add("events.k8s.io", "events", &["create"]);
-    if controller.gateway_service.is_some() {
-        if let Some(documents) = &controller.documents_configmap {
+    if settings.has_gateway() {
+        if let Some(documents) = controller.documents_configmap() {
             rights.add_named("", "configmaps", Some(documents), &["get"]);
         }
-        rights.add_named("", "configmaps", Some(&controller.routes_configmap), &["get", "update"]);
+        rights.add_named("", "configmaps", Some(&settings.routes_configmap), &["get", "update"]);
         rights.add("", "configmaps", &["list", "watch"]);
         rights.add("discovery.k8s.io", "endpointslices", &["list", "watch"]);
         rights.add("", "pods", &["patch"]);
@@ -181,7 +183,7 @@ fn at_home(controller: &Controller) -> Vec<Right> {
 
 /// In a namespace that it governs, for the rollouts that are there.
 fn where_it_governs(controller: &Controller, rollouts: &[&ModelRollout]) -> Vec<Right> {
-    let mut rights = Rights::default();
+    let (settings, mut rights) = (&controller.settings, Rights::default());
     rights.add(GROUP, PLURAL, &["get", "list", "watch", "patch"]);
     rights.add(GROUP, format!("{PLURAL}/status"), &["update"]);
     rights.add("events.k8s.io", "events", &["create"]);
@@ -191,10 +193,10 @@ fn where_it_governs(controller: &Controller, rollouts: &[&ModelRollout]) -> Vec<
     {
         rights.add(group, resource, &reads);
     }
-    if controller.has_twins && controller.gateway_service.is_some() {
+    if settings.registry == RegistryKind::Twins && settings.has_gateway() {
         rights.add("", "services", &["create", "update", "delete"]);
     }
-    if controller.documents_configmap.is_none() && controller.gateway_service.is_some() {
+    if settings.documents == DocumentSource::Objects && settings.has_gateway() {
         for document in DOCUMENTS {
             rights.add(ISTIO, document, &reads);
             rights.add(ISTIO, format!("{document}/status"), &["patch"]);
@@ -307,15 +309,10 @@ mod tests {
         Controller::of(serde_json::from_value(deployment).unwrap()).unwrap()
     }
 
-    /// Whether a Role of the namespace, or the ClusterRole, has it. Those that are a part of Kubernetes' own are users'.
+    /// Whether a Role of the namespace has it.
     fn is_given(objects: &[Value], namespace: &str, right: &Right) -> bool {
         let has = |rule: &Value, field: &str, word: &str| rule[field].as_array().unwrap().iter().any(|it| it == word);
-        let is_role = |it: &&Value| match it["kind"].as_str() {
-            Some("Role") => it["metadata"]["namespace"] == namespace,
-            kind => {
-                kind == Some("ClusterRole") && it["metadata"]["labels"]["app.kubernetes.io/component"] == "controller"
-            }
-        };
+        let is_role = |it: &&Value| it["kind"] == "Role" && it["metadata"]["namespace"] == namespace;
         let roles = objects.iter().filter(is_role);
         roles.flat_map(|role| role["rules"].as_array().unwrap()).any(|rule| {
             let is_named = |name: &String| has(rule, "resourceNames", name);
@@ -332,9 +329,9 @@ mod tests {
             let objects = rendered(case);
             let controller = controller(&objects);
             let mut rollout = rollout(&spec);
-            rollout.metadata.namespace.clone_from(&controller.namespaces[0]);
+            rollout.metadata.namespace.clone_from(&controller.settings.namespaces[0]);
             let needed = needed(&controller, &[&rollout]);
-            assert_eq!(needed.len(), 1 + controller.namespaces.len());
+            assert_eq!(needed.len(), 1 + controller.settings.namespaces.len());
             let rights = needed.iter().flat_map(|(place, rights)| rights.iter().map(move |right| (place, right)));
             let lacking = rights.filter(|(namespace, right)| !is_given(&objects, namespace, right));
             let lacking: Vec<String> = lacking.map(|(_, right)| right.to_string()).collect();

@@ -19,6 +19,7 @@ const AT_ONCE: usize = 8;
 /// What is published, and whom it concerns.
 pub(super) struct Routes<'a> {
     pub(super) published: &'a Published,
+    pub(super) documents: &'a [Document],
     /// What the gateways are; none if that may not be read.
     pub(super) identity: Option<Identity>,
     pub(super) gateways: &'a [GatewayView],
@@ -26,16 +27,15 @@ pub(super) struct Routes<'a> {
 }
 
 pub(super) async fn check(cluster: &Cluster, routes: &Routes<'_>, report: &mut Report) {
-    let documents = routes.published.documents();
     let before = report.troubles();
     let mut told = Vec::new();
     if let Some(identity) = &routes.identity {
-        let router = compile(&documents, identity);
+        let router = compile(routes.documents, identity);
         routes.judge(&router, report);
         told = routes.published.locate(&router);
     }
     routes.repeat_gateways(&told, report);
-    if let Err(failure) = check_services(cluster, routes, &documents, report).await {
+    if let Err(failure) = check_services(cluster, routes, report).await {
         report.warn(DOCUMENTS, failure.to_string(), "the Services of destinations were not looked at");
     }
     if report.troubles() == before {
@@ -85,7 +85,7 @@ impl Routes<'_> {
     fn repeat_gateways(&self, told: &[String], report: &mut Report) {
         let mut said: BTreeMap<&String, &str> = BTreeMap::new();
         for gateway in self.gateways {
-            for warning in gateway.warnings.iter().filter(|warning| !told.contains(warning)) {
+            for warning in gateway.report.warnings().iter().filter(|warning| !told.contains(warning)) {
                 said.entry(warning).or_insert_with(|| gateway.report.id());
             }
         }
@@ -98,12 +98,7 @@ impl Routes<'_> {
 }
 
 /// Those that destinations name. What stands behind rollouts is told with them.
-async fn check_services(
-    cluster: &Cluster,
-    routes: &Routes<'_>,
-    documents: &[Document],
-    report: &mut Report,
-) -> Result<(), Failure> {
+async fn check_services(cluster: &Cluster, routes: &Routes<'_>, report: &mut Report) -> Result<(), Failure> {
     let is_of_rollout = |service: &ServiceName| {
         let is_it = |rollout: &&ModelRollout, backend: Backend| {
             full_host(&rollout.spec.backend(backend).host, rollout.route_namespace()) == service.host()
@@ -111,8 +106,8 @@ async fn check_services(
         routes.rollouts.iter().any(|rollout| Backend::BOTH.iter().any(|backend| is_it(rollout, *backend)))
     };
     // Where no Service is known the registry says of each, in their order, that it is not.
-    let named = services_named(documents).into_iter();
-    let unknown = registry(documents, &[], EndpointsBy::Twins).notices;
+    let named = services_named(routes.documents).into_iter();
+    let unknown = registry(routes.documents, &[], EndpointsBy::Twins).notices;
     let pairs = named.zip(unknown).filter(|(service, _)| !is_of_rollout(service));
     let looked = pairs.map(async |(service, unknown)| {
         Ok::<_, Failure>((cluster.behind_service(service, BTreeMap::new()).await?, unknown))

@@ -15,13 +15,11 @@ use super::view::View;
 use anyhow::{Context as _, bail};
 use k8s_openapi::api::core::v1::Pod;
 use kube::client::ClientBuilder;
-use kube::config::Kubeconfig;
 use kube::{Client, Config, Error};
 use login::NotLoggedIn;
 use std::fmt;
-use std::path::PathBuf;
 use std::time::Duration;
-use turnout_controller::client::{in_cluster, kubeconfig, proxy};
+use turnout_controller::client::{chain, in_cluster, kubeconfig, proxy};
 use turnout_rollout::{Backend, Mode, ModelRollout};
 use turnout_routes::documents::Document;
 
@@ -98,6 +96,7 @@ impl Cluster {
                 Err(failure) => view.notes.push(format!("the seen weights cannot be told: {failure}")),
             }
             view.gateways.iter_mut().for_each(|gateway| gateway.observe(&documents, rollout));
+            view.take_told(rollout);
         }
         self.look_at_backends(rollout, &documents, &mut view).await;
         view.notes.dedup();
@@ -157,11 +156,7 @@ impl Cluster {
 /// What kubectl would take: the file that is named, else those of KUBECONFIG, else that of the home directory, else the
 /// service account of the pod.
 fn configuration(access: &Access) -> anyhow::Result<Config> {
-    let kubeconfig = match &access.kubeconfig {
-        Some(path) => Some(Kubeconfig::read_from(path).with_context(|| format!("cannot read {}", path.display()))?),
-        None => default_kubeconfig()?,
-    };
-    match kubeconfig {
+    match kubeconfig::find(access.kubeconfig.as_deref())? {
         Some(kubeconfig) => {
             kubeconfig::config(kubeconfig, access.context.as_deref()).context("the kubeconfig cannot be used")
         }
@@ -172,26 +167,6 @@ fn configuration(access: &Access) -> anyhow::Result<Config> {
         ),
         None => in_cluster().context("the service account of this pod cannot be used"),
     }
-}
-
-/// The files of KUBECONFIG that exist, merged, else that of the home directory.
-fn default_kubeconfig() -> anyhow::Result<Option<Kubeconfig>> {
-    let listed: Vec<PathBuf> = match std::env::var_os("KUBECONFIG").filter(|value| !value.is_empty()) {
-        Some(value) => std::env::split_paths(&value).filter(|path| !path.as_os_str().is_empty()).collect(),
-        None => std::env::home_dir().map(|home| home.join(".kube/config")).into_iter().collect(),
-    };
-    let mut merged: Option<Kubeconfig> = None;
-    for path in listed.iter().filter(|path| path.exists()) {
-        let cannot_read = || format!("cannot read {}", path.display());
-        let mut next = Kubeconfig::read_from(path).with_context(cannot_read)?;
-        // What kubectl writes where it means none; the next file may name one.
-        next.current_context = next.current_context.filter(|name| !name.is_empty());
-        merged = Some(match merged {
-            Some(former) => former.merge(next).with_context(cannot_read)?,
-            None => next,
-        });
-    }
-    Ok(merged)
 }
 
 impl Failure {
@@ -252,20 +227,6 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
-
-/// An error with its causes, each said once.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = error.source();
-    }
-    text
-}
 
 #[cfg(test)]
 mod tests {

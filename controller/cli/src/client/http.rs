@@ -4,10 +4,10 @@
 use anyhow::{Context as _, anyhow};
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper_util::rt::TokioIo;
+use http_body_util::Full;
 use std::time::Duration;
 use tokio::net::TcpStream;
+use turnout_driver::outbound::exchange;
 
 /// The longest that one request may take.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -38,14 +38,14 @@ pub(crate) async fn send(call: &Call<'_>) -> anyhow::Result<(StatusCode, Bytes)>
 
 /// As [`send`], with the headers of the answer; the request is for `host`, and waits no longer than `timeout`.
 pub(crate) async fn answer_to(call: &Call<'_>, host: &str, timeout: Duration) -> anyhow::Result<Response<Bytes>> {
-    let answer = tokio::time::timeout(timeout, exchange(call, host)).await;
+    let answer = tokio::time::timeout(timeout, ask(call, host)).await;
     answer
         .map_err(|_| anyhow!("no answer within {timeout:?}"))
         .flatten()
         .with_context(|| format!("http://{}{}", call.address, call.path))
 }
 
-async fn exchange(call: &Call<'_>, host: &str) -> anyhow::Result<Response<Bytes>> {
+async fn ask(call: &Call<'_>, host: &str) -> anyhow::Result<Response<Bytes>> {
     let mut request = Request::builder().uri(call.path).header(header::HOST, host);
     if call.body.is_some() {
         request = request.method(Method::POST).header(header::CONTENT_TYPE, "application/json");
@@ -55,19 +55,5 @@ async fn exchange(call: &Call<'_>, host: &str) -> anyhow::Result<Response<Bytes>
     }
     let request = request.body(Full::new(Bytes::from(call.body.unwrap_or_default().to_owned())))?;
     let stream = TcpStream::connect(call.address).await?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    // Polled beside the request: it ends with it, and nothing is left behind.
-    let answer = async {
-        let (head, body) = sender.send_request(request).await?.into_parts();
-        let body = Limited::new(body, MAX_BODY_BYTES).collect().await.map_err(|error| anyhow!(error))?;
-        Ok(Response::from_parts(head, body.to_bytes()))
-    };
-    let mut answer = std::pin::pin!(answer);
-    tokio::select! {
-        answer = &mut answer => answer,
-        ended = connection => {
-            ended?;
-            answer.await
-        }
-    }
+    exchange(stream, request, MAX_BODY_BYTES).await.map_err(|error| anyhow!(error))
 }

@@ -43,16 +43,16 @@ impl Place {
 }
 
 impl Place {
-    /// Every rollout; of the namespace, unless they are asked for `everywhere`.
+    /// Every rollout, and of each that cannot be read, why; of the namespace, unless they are asked for `everywhere`.
     #[cfg_attr(not(feature = "cluster"), expect(clippy::unused_async, reason = "as with access to clusters"))]
-    pub(crate) async fn list(&self, everywhere: bool) -> anyhow::Result<Vec<ModelRollout>> {
+    pub(crate) async fn list(&self, everywhere: bool) -> anyhow::Result<Vec<anyhow::Result<ModelRollout>>> {
         match self {
             Self::Local(_) if everywhere => bail!("--all-namespaces is for clusters: a directory has no namespaces"),
             Self::Local(directory) => {
-                directory.rollout_names()?.iter().map(|name| directory.read_rollout(name)).collect()
+                Ok(directory.rollout_names()?.iter().map(|name| directory.read_rollout(name)).collect())
             }
             #[cfg(feature = "cluster")]
-            Self::Cluster(cluster) => cluster.list_rollouts(everywhere).await,
+            Self::Cluster(cluster) => Ok(cluster.list_rollouts(everywhere).await?),
         }
     }
 
@@ -62,7 +62,10 @@ impl Place {
         let names = match self {
             Self::Local(directory) => directory.rollout_names()?,
             #[cfg(feature = "cluster")]
-            Self::Cluster(_) => self.list(false).await?.into_iter().map(|rollout| rollout.metadata.name).collect(),
+            Self::Cluster(_) => {
+                let listed = self.list(false).await?.into_iter();
+                listed.map(|rollout| Ok(rollout?.metadata.name)).collect::<anyhow::Result<_>>()?
+            }
         };
         match names.as_slice() {
             [only] => Ok(only.clone()),

@@ -3,9 +3,8 @@
 
 use super::splits::{self, Split};
 use super::standing::waits_for_pods;
-use serde::Deserialize;
 use serde_json::{Value, json};
-use turnout_rollout::{Backend, GatewayObservation, GatewayReport, ModelRollout, RolloutRules};
+use turnout_rollout::{Backend, GatewayObservation, GatewayReport, GatewayStatus, ModelRollout, RolloutRules, Weights};
 use turnout_routes::documents::Document;
 
 /// What was seen.
@@ -42,10 +41,18 @@ pub(crate) struct GatewayView {
     pub(crate) splits: Vec<Split>,
     /// What it has for a rollout; none if that is not known, or it has no rule of the rollout's VirtualService.
     pub(crate) observed: Option<GatewayObservation>,
-    /// What it finds doubtful about its routes, ports and certificates.
-    pub(crate) warnings: Vec<String>,
     /// Why nothing is known of it.
     pub(crate) silence: Option<String>,
+    /// What the controller has seen of it, where it was not asked itself.
+    pub(crate) told: Option<Told>,
+}
+
+/// A gateway as a rollout's status has it.
+#[derive(Clone, Debug)]
+pub(crate) struct Told {
+    /// What it gives to the rollout's rule.
+    pub(crate) weights: Option<Weights>,
+    pub(crate) state: GatewayState,
 }
 
 /// How a gateway stands to what is published.
@@ -63,17 +70,40 @@ pub(crate) enum GatewayState {
     Empty,
     /// It cannot be read.
     Silent(String),
+    /// The controller says why it does not have it.
+    Fails(String),
 }
 
 impl View {
     /// One of the backends.
     pub(crate) fn backend(&self, backend: Backend) -> Option<&BackendView> {
-        self.backends[usize::from(backend == Backend::Blue)].as_ref()
+        self.backends[backend.index()].as_ref()
     }
 
     /// The weights that the gateways give to a backend, in the order of their names.
     pub(crate) fn seen(&self, backend: Backend) -> Vec<Option<u32>> {
         self.gateways.iter().map(|gateway| gateway.weight(backend)).collect()
+    }
+
+    /// Of gateways that could not be asked, what the controller has seen: whoever may see a rollout may see that.
+    pub(crate) fn take_told(&mut self, rollout: &ModelRollout) {
+        let status = &rollout.status;
+        let is_told = |asked: &GatewayView| status.gateways.iter().any(|told| told.name == asked.report.id());
+        let unasked = |asked: &GatewayView| asked.silence.is_some() && is_told(asked);
+        if self.gateways.is_empty() || self.gateways.iter().any(unasked) {
+            let silence = self.gateways.iter().find(|asked| unasked(asked)).and_then(|asked| asked.silence.clone());
+            self.notes.extend(
+                silence.map(|why| format!("gateways cannot be asked, so this is what the controller saw: {why}")),
+            );
+            let told = status.gateways.iter().map(|told| GatewayView::told(told, status.weights));
+            let missing = |told: &GatewayView, asked: &[GatewayView]| {
+                !asked.iter().any(|asked| asked.silence.is_none() && asked.report.id() == told.report.id())
+            };
+            let told: Vec<GatewayView> = told.filter(|told| missing(told, &self.gateways)).collect();
+            self.gateways.retain(|asked| !unasked(asked));
+            self.gateways.extend(told);
+            self.gateways.sort_by(|one, other| one.report.id().cmp(other.report.id()));
+        }
     }
 
     /// The requests that the gateways have in flight at a backend; none if none of them says.
@@ -91,6 +121,7 @@ impl View {
 
     /// As JSON, with the names that the texts have.
     pub(crate) fn to_json(&self, rollout: &ModelRollout) -> Value {
+        let published = self.published.as_deref();
         let backend = |backend: Backend| {
             let seen = self.backend(backend);
             json!({
@@ -102,22 +133,10 @@ impl View {
                 "troubles": seen.map(|seen| &seen.troubles),
             })
         };
-        let gateway = |gateway: &GatewayView| {
-            let of = |backend: Backend| {
-                let load = gateway.observed.as_ref().map(|observed| observed.load(backend));
-                load.map(
-                    |load| json!({ "weight": load.weight, "endpoints": load.endpoints, "inFlight": load.in_flight }),
-                )
-            };
-            let mut summary = gateway.summary(self.published.as_deref());
-            summary["green"] = json!(of(Backend::Green));
-            summary["blue"] = json!(of(Backend::Blue));
-            summary
-        };
         json!({
             "backends": { "green": backend(Backend::Green), "blue": backend(Backend::Blue) },
-            "gateways": self.gateways.iter().map(gateway).collect::<Vec<_>>(),
-            "published": self.published,
+            "gateways": self.gateways.iter().map(|gateway| gateway.to_json(published)).collect::<Vec<_>>(),
+            "published": published,
             "notes": self.notes,
         })
     }
@@ -126,26 +145,34 @@ impl View {
 impl GatewayView {
     /// Reads the bodies of a gateway's `/revision` and `/backends`.
     pub(crate) fn read(id: String, revision: &[u8], backends: &[u8]) -> Self {
-        #[derive(Default, Deserialize)]
-        struct Doubts {
-            #[serde(default)]
-            warnings: Vec<String>,
-        }
-        let Doubts { warnings } = serde_json::from_slice(revision).unwrap_or_default();
         match GatewayReport::parse(id.clone(), revision, backends) {
-            Ok(report) => Self { splits: splits::list(&report), report, observed: None, warnings, silence: None },
+            Ok(report) => Self { splits: splits::list(&report), report, observed: None, silence: None, told: None },
             Err(error) => Self::silent(id, error.to_string()),
         }
     }
 
     /// One that could not be read.
     pub(crate) fn silent(id: String, why: String) -> Self {
-        let (splits, warnings) = (Vec::new(), Vec::new());
-        Self { report: GatewayReport::silent(id), splits, observed: None, warnings, silence: Some(why) }
+        Self { report: GatewayReport::silent(id), splits: Vec::new(), observed: None, silence: Some(why), told: None }
+    }
+
+    /// One of which only the status of a rollout tells.
+    pub(crate) fn told(status: &GatewayStatus, wanted: Option<Weights>) -> Self {
+        let weights = status.weights;
+        let state = match &status.problem {
+            Some(problem) => GatewayState::Fails(problem.clone()),
+            None if weights.is_none() => GatewayState::Empty,
+            None if weights == wanted => GatewayState::AsPublished,
+            None => GatewayState::Behind,
+        };
+        Self { silence: None, told: Some(Told { weights, state }), ..Self::silent(status.name.clone(), String::new()) }
     }
 
     /// How it stands to what is published.
     pub(crate) fn state(&self, published: Option<&str>) -> GatewayState {
+        if let Some(told) = &self.told {
+            return told.state.clone();
+        }
         if let Some(why) = &self.silence {
             return GatewayState::Silent(why.clone());
         }
@@ -177,8 +204,27 @@ impl GatewayView {
         self.splits.iter().any(|split| split.route.starts_with(&document))
     }
 
-    fn weight(&self, backend: Backend) -> Option<u32> {
-        self.observed.as_ref().map(|observed| observed.load(backend).weight)
+    pub(crate) fn weight(&self, backend: Backend) -> Option<u32> {
+        let told = || Some(self.told.as_ref()?.weights?.of(backend));
+        self.observed.as_ref().map(|observed| observed.load(backend).weight).or_else(told)
+    }
+
+    /// As JSON, with what it has for a rollout.
+    pub(crate) fn to_json(&self, published: Option<&str>) -> Value {
+        let of = |backend: Backend| {
+            let load = self.observed.as_ref().map(|observed| observed.load(backend));
+            self.weight(backend).map(|weight| {
+                json!({
+                    "weight": weight,
+                    "endpoints": load.map(|load| load.endpoints),
+                    "inFlight": load.map(|load| load.in_flight),
+                })
+            })
+        };
+        let mut summary = self.summary(published);
+        summary["green"] = json!(of(Backend::Green));
+        summary["blue"] = json!(of(Backend::Blue));
+        summary
     }
 
     /// As JSON, without its splits.
@@ -188,10 +234,11 @@ impl GatewayView {
         json!({
             "name": self.report.id(),
             "revision": self.report.active(),
-            "asPublished": published.map(|published| self.report.active() == Some(published)),
+            "asPublished": (published.is_some() || self.told.is_some())
+                .then(|| self.state(published) == GatewayState::AsPublished),
             "rejected": rejected.map(|rejected| as_json(&rejected.revision, &rejected.reason)),
             "language": self.report.language(),
-            "warnings": self.warnings,
+            "warnings": self.report.warnings(),
             "problem": self.silence,
         })
     }
@@ -206,6 +253,7 @@ impl std::fmt::Display for GatewayState {
             Self::Rejects(what) => write!(f, "rejects {what}"),
             Self::Empty => f.write_str("no routes yet"),
             Self::Silent(why) => write!(f, "does not answer: {why}"),
+            Self::Fails(why) => f.write_str(why),
         }
     }
 }

@@ -6,7 +6,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use kube::ResourceExt as _;
 use kube::api::{Api, ListParams};
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use turnout_controller::names::REVISION;
 use turnout_rollout::{Backend, Mode, ModelRollout, ServiceName, full_host};
 use turnout_routes::documents::Document;
@@ -21,14 +21,12 @@ pub(super) async fn missing(cluster: &Cluster, rollout: &ModelRollout, documents
         // Where the VirtualService is an object its DestinationRules are objects, too, whoever serves them.
         looked.spec.mode = Mode::Istio;
     }
-    let mut lines = Vec::new();
-    for backend in Backend::BOTH {
-        match of_backend(cluster, &looked, backend, documents).await {
-            Ok(said) => lines.extend(said),
-            Err(failure) => lines.push(format!("turnout: the pods of {backend} were not looked at: {failure}")),
-        }
-    }
-    lines
+    let (green, blue) = (
+        of_backend(cluster, &looked, Backend::Green, documents).await,
+        of_backend(cluster, &looked, Backend::Blue, documents).await,
+    );
+    let tags_differ = green.names().is_disjoint(&blue.names());
+    [green.lines(Backend::Green, tags_differ), blue.lines(Backend::Blue, tags_differ)].concat()
 }
 
 /// The same where no cluster was asked.
@@ -43,39 +41,71 @@ pub(super) fn unseen(rollout: &ModelRollout) -> Vec<String> {
     Backend::BOTH.into_iter().flat_map(of_backend).collect()
 }
 
-async fn of_backend(
+/// What was found behind a backend.
+enum Found {
+    /// Nothing to label, and why.
+    Said(Vec<String>),
+    Deployments {
+        namespace: String,
+        deployments: Vec<Deployment>,
+    },
+}
+
+async fn of_backend(cluster: &Cluster, rollout: &ModelRollout, backend: Backend, documents: &[Document]) -> Found {
+    look(cluster, rollout, backend, documents).await.unwrap_or_else(|failure| {
+        Found::Said(vec![format!("turnout: the pods of {backend} were not looked at: {failure}")])
+    })
+}
+
+async fn look(
     cluster: &Cluster,
     rollout: &ModelRollout,
     backend: Backend,
     documents: &[Document],
-) -> Result<Vec<String>, Failure> {
+) -> Result<Found, Failure> {
+    let said = |text: String| Found::Said(vec![format!("turnout: {backend}: {text}")]);
     Ok(match cluster.behind(rollout, backend, documents).await? {
-        Behind::Unknown => Vec::new(),
-        Behind::NoService(service) => vec![format!("turnout: {backend}: there is no Service {service} yet")],
-        Behind::NoSubset { host, subset } => {
-            vec![format!("turnout: {backend}: no DestinationRule for {host} has the subset {subset} yet")]
-        }
+        Behind::Unknown => Found::Said(Vec::new()),
+        Behind::NoService(service) => said(format!("there is no Service {service} yet")),
+        Behind::NoSubset { host, subset } => said(format!("no DestinationRule for {host} has the subset {subset} yet")),
         Behind::Pods { service, selector, .. } => {
-            let api: Api<Deployment> = Api::namespaced(cluster.client.clone(), &service.namespace);
-            let doing = format!("list the Deployments of {}", service.namespace);
-            let mut found = api.list(&ListParams::default()).await.map_err(cluster.failure(doing))?.items;
-            found.retain(|deployment| is_selected(deployment, &selector));
-            if found.is_empty() {
-                let what = format!("no Deployment in {} gives its pods the labels {selector} yet", service.namespace);
-                return Ok(vec![format!("turnout: {backend}: {what}; they need the label {REVISION}, too")]);
+            let namespace = service.namespace;
+            let api: Api<Deployment> = Api::namespaced(cluster.client.clone(), &namespace);
+            let doing = format!("list the Deployments of {namespace}");
+            let mut deployments = api.list(&ListParams::default()).await.map_err(cluster.failure(doing))?.items;
+            deployments.retain(|deployment| is_selected(deployment, &selector));
+            if deployments.is_empty() {
+                let what = format!("no Deployment in {namespace} gives its pods the labels {selector} yet");
+                return Ok(said(format!("{what}; they need the label {REVISION}, too")));
             }
-            found.iter().flat_map(|deployment| unlabelled(deployment, backend, &service.namespace)).collect()
+            Found::Deployments { namespace, deployments }
         }
     })
 }
 
-fn unlabelled(deployment: &Deployment, backend: Backend, namespace: &str) -> Vec<String> {
-    if template_labels(deployment).is_some_and(|labels| labels.contains_key(REVISION)) {
-        return Vec::new();
+impl Found {
+    /// What its Deployments are called by their labels, or would be by their images.
+    fn names(&self) -> BTreeSet<String> {
+        let Self::Deployments { deployments, .. } = self else { return BTreeSet::new() };
+        deployments.iter().filter_map(|one| label(one).or_else(|| tag(one))).collect()
     }
+
+    fn lines(self, backend: Backend, tags_differ: bool) -> Vec<String> {
+        match self {
+            Self::Said(lines) => lines,
+            Self::Deployments { namespace, deployments } => {
+                let unlabelled = deployments.iter().filter(|one| label(one).is_none());
+                unlabelled.flat_map(|one| bare(one, backend, &namespace, tags_differ)).collect()
+            }
+        }
+    }
+}
+
+fn bare(deployment: &Deployment, backend: Backend, namespace: &str, tags_differ: bool) -> Vec<String> {
     let name = deployment.name_any();
     let why = format!("the pods of Deployment {namespace}/{name} have no label {REVISION}");
-    told(backend, &why, &name, namespace, &tag(deployment).unwrap_or_else(|| name_of(backend).to_owned()))
+    let tag = tag(deployment).filter(|_| tags_differ);
+    told(backend, &why, &name, namespace, &tag.unwrap_or_else(|| name_of(backend).to_owned()))
 }
 
 fn told(backend: Backend, why: &str, deployment: &str, namespace: &str, revision: &str) -> Vec<String> {
@@ -86,12 +116,16 @@ fn told(backend: Backend, why: &str, deployment: &str, namespace: &str, revision
     ]
 }
 
-/// What a revision is called whose image says nothing.
+/// What a revision is called whose image says nothing, or the same as the other one's.
 fn name_of(backend: Backend) -> &'static str {
     match backend {
         Backend::Green => "r1",
         Backend::Blue => "r2",
     }
+}
+
+fn label(deployment: &Deployment) -> Option<String> {
+    template_labels(deployment)?.get(REVISION).cloned()
 }
 
 fn template_labels(deployment: &Deployment) -> Option<&BTreeMap<String, String>> {

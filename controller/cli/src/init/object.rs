@@ -2,8 +2,9 @@
 //! taken as the API has it, because a rollout in Istio mode may govern one that the gateways refuse.
 
 use anyhow::{Context as _, bail};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fmt::Write as _;
+use turnout_controller::crd::{LONGEST_HTTP_NAME, MAX_NAME_LENGTH};
 use turnout_rollout::{API_VERSION, KIND, Mode, ModelRollout, Plan, full_host, istio};
 
 /// The stages, for people to take the comment signs off.
@@ -51,17 +52,25 @@ pub(super) fn write(object: &Value, wishes: &Wishes<'_>) -> anyhow::Result<Writt
     let (name, namespace) = (of_metadata("name"), of_metadata("namespace"));
     let rules = object["spec"]["http"].as_array().map(Vec::as_slice).unwrap_or_default();
     let rule = choose(rules, wishes.http).with_context(|| format!("VirtualService {namespace}/{name}"))?;
+    check_weights(rule).with_context(|| format!("VirtualService {namespace}/{name}"))?;
     let [first, second] =
         destinations(rule).try_into().map_err(|_| anyhow::anyhow!("the rule has no two destinations"))?;
     let mut notes = Vec::new();
+    let own_name = rollout_name(name);
+    if own_name != name {
+        notes.push(format!("the ModelRollout is called {own_name}: its name may have {MAX_NAME_LENGTH} letters"));
+    }
     let is_first = first_is_green(&first, &second, namespace, wishes.green, &mut notes)?;
     let (green, blue) = if is_first { (first, second) } else { (second, first) };
     // A backend is told by host and subset; the port is needed where these are the same.
     let needs_port = full_host(green.host, namespace) == full_host(blue.host, namespace) && green.subset == blue.subset;
     let mut text = format!("apiVersion: {API_VERSION}\nkind: {KIND}\nmetadata:\n");
-    let _ = write!(text, "  name: {}\n  namespace: {}\nspec:\n", scalar(name), scalar(namespace));
+    let _ = write!(text, "  name: {}\n  namespace: {}\nspec:\n", scalar(own_name), scalar(namespace));
     let _ = writeln!(text, "  route:\n    virtualService: {}", scalar(name));
-    let is_only_one = |name: &&str| rules.iter().filter(|rule| rule["name"] == **name).count() == 1;
+    // What the definition takes for a name; a rule without one is found by its destinations.
+    let is_only_one = |name: &&str| {
+        (1..=LONGEST_HTTP_NAME).contains(&name.len()) && rules.iter().filter(|rule| rule["name"] == **name).count() == 1
+    };
     if let Some(http) = rule["name"].as_str().filter(is_only_one) {
         let _ = writeln!(text, "    http: {}", scalar(http));
     }
@@ -170,9 +179,33 @@ fn first_is_green(
     }
 }
 
-/// A text as YAML takes it for one.
+/// What is no whole number would count as none, and the wrong destination as the stable one.
+fn check_weights(rule: &Value) -> anyhow::Result<()> {
+    for entry in rule["route"].as_array().into_iter().flatten() {
+        let weight = &entry["weight"];
+        if !weight.is_null() && !weight.is_u64() {
+            bail!("{} has the weight {weight}: write a whole number", Destination::of(entry).title());
+        }
+    }
+    Ok(())
+}
+
+/// That of the VirtualService, as far as a rollout may have it.
+fn rollout_name(name: &str) -> &str {
+    let end = name.char_indices().nth(MAX_NAME_LENGTH).map_or(name.len(), |(end, _)| end);
+    if end == name.len() { name } else { name[..end].trim_end_matches(['-', '.']) }
+}
+
+/// A text as every reader of YAML takes it for one: kubectl reads `no` as false.
 fn scalar(text: &str) -> String {
-    serde_yaml::to_string(text).map(|text| text.trim_end().to_owned()).unwrap_or_default()
+    let is_letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+    let is_plain = text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.chars().all(is_letter);
+    let is_word = ["y", "n", "yes", "no", "on", "off", "true", "false", "null"];
+    if is_plain && !is_word.contains(&text.to_ascii_lowercase().as_str()) {
+        text.to_owned()
+    } else {
+        json!(text).to_string()
+    }
 }
 
 #[cfg(test)]
@@ -252,7 +285,45 @@ mod tests {
         refused(&[SAMPLE, SUBSETS], None, None, several);
         refused(&[SAMPLE], Some("other"), None, "no http rule with two destinations is named other: there is spec");
         refused(&[SUBSETS], None, Some("m"), "--green m is both destinations: write m/1 or m/v2");
+        let same = SAMPLE.replace("m-blue", "m-green");
+        refused(&[&same], None, None, "spec.blue: is the same destination as spec.green: they must differ in host");
+        for weight in ["'90'", "99.5", "-5", "true"] {
+            let rule = SAMPLE.replace("weight: 70", &format!("weight: {weight}"));
+            refused(&[&rule], None, None, "VirtualService ns/m: m-green.ns.svc.cluster.local has the weight ");
+        }
         refused(&[SAMPLE], None, Some("m"), "--green m is none of the destinations m-green.ns.svc.cluster.local and");
+    }
+
+    /// Names that the definition does not take, and words that some readers of YAML take for something else.
+    #[test]
+    fn whatever_the_names_are_what_is_written_is_accepted() {
+        let long = "model-".repeat(20);
+        for (name, http, green, own) in [
+            ("no", "off", "yes", "no"),
+            ("123", "1e3", "0x1", "123"),
+            ("a.v1", "", "null", "a.v1"),
+            (long.as_str(), long.as_str(), "~", "model-model-model-model-model-model-model-model-model-mod"),
+            ("b", &"x".repeat(300), "1_000", "b"),
+            ("c", "two\nlines: 'and' \"more\" # {", "m: 1", "c"),
+        ] {
+            let object = json!({
+                "metadata": {"name": name, "namespace": "on"},
+                "spec": {"http": [{"name": http, "route": [
+                    {"destination": {"host": green, "subset": "n"}, "weight": 2},
+                    {"destination": {"host": "m", "subset": "y"}, "weight": 1},
+                ]}]},
+            });
+            let written = write(&object, &Wishes { http: None, green: None, mode: Mode::Istio }).unwrap();
+            let spec = &written.rollout.spec;
+            let kept = [&written.rollout.metadata.name, &spec.route.virtual_service, &spec.green.host];
+            assert_eq!(kept, [own, name, green]);
+            assert_eq!(written.notes.len(), usize::from(own != name));
+            assert_eq!(spec.route.http.as_deref(), Some(http).filter(|http| (1..=253).contains(&http.len())));
+            for word in ["no", "off", "yes", "null", "y", "n", "on", "123", "1e3", "0x1", "~", "1_000"] {
+                let bare = format!(": {word}\n");
+                assert!(!written.text.contains(&bare), "{bare}: {}", written.text);
+            }
+        }
     }
 
     #[test]

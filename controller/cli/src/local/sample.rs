@@ -39,15 +39,20 @@ spec:
       headers: {x-api-version: {exact: blue}}
     route:
     - destination: {host: model-svc-blue.abtesting.svc.cluster.local, port: {number: 5001}}
+      headers: {response: {set: {x-served-by-model: blue}}}
   - match:
     - uri: {prefix: /score}
       headers: {x-api-version: {exact: green}}
     route:
     - destination: {host: model-svc-green.abtesting.svc.cluster.local, port: {number: 5001}}
-  - route:
+      headers: {response: {set: {x-served-by-model: green}}}
+  - name: split
+    route:
     - destination: {host: model-svc-green.abtesting.svc.cluster.local, port: {number: 5001}}
+      headers: {response: {set: {x-served-by-model: green}}}
       weight: 100
     - destination: {host: model-svc-blue.abtesting.svc.cluster.local, port: {number: 5001}}
+      headers: {response: {set: {x-served-by-model: blue}}}
       weight: 0
 "#;
 

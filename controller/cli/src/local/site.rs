@@ -5,13 +5,14 @@ use super::world::World;
 use crate::client::directory::{Directory, Lock};
 use crate::client::mount::{KEY, Mount, revision_of};
 use crate::client::observe;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Notify, mpsc};
 use turnout_driver::outbound::Direct;
 use turnout_driver::{
-    BackendView, Done, Driver, Failure, Gateway, Inquiry, Look, Prepared, Publication, Rendered, Round, Site, Subject,
-    View,
+    BackendView, Done, Driver, Failure, Gateway, Inquiry, Look, Prepared, Publication, Refused, Rendered, Round, Site,
+    Subject, View,
 };
 use turnout_rollout::{Action, Backend, Event, ModelRollout, Obstacle, RolloutStatus, Severity, Timestamp, Weights};
 use turnout_routes::documents::Document;
@@ -175,6 +176,7 @@ impl Site for LocalSite {
         view: &LocalView,
         rendered: &Rendered,
         _: &[&LocalRollout],
+        _: &BTreeSet<String>,
         _: &mut Round,
     ) -> Result<Publication, Failure> {
         if view.published.text.as_ref() == Some(&rendered.text) {
@@ -202,18 +204,13 @@ impl Site for LocalSite {
     }
 
     /// Nobody else drives.
-    async fn is_newest(&mut self, _: &LocalView, _: &[&LocalRollout]) -> Result<bool, Failure> {
-        Ok(true)
+    async fn outdated(&mut self, _: &LocalView, _: &[&LocalRollout], _: &BTreeSet<&str>) -> Vec<Refused> {
+        Vec::new()
     }
 
     /// Workloads that a driver makes itself were refused when the rollout was read.
     async fn act(&mut self, _: &LocalView, _: &LocalRollout, _: &[Action]) -> Done {
         Done::default()
-    }
-
-    /// A file that is deleted has gone at once.
-    async fn let_go(&mut self, _: &mut LocalRollout) -> Result<bool, Failure> {
-        Ok(false)
     }
 
     async fn finish(&mut self, _: &LocalView, _: &[&LocalRollout], round: &mut Round) {

@@ -7,9 +7,10 @@ use crate::client::view::{GatewayState, View, short};
 use crate::output::columns;
 use crate::terminal::{Marks, bold, paint};
 use clap::builder::styling::AnsiColor;
+use turnout_rollout::duration::write_roughly;
 use turnout_rollout::{
-    Backend, Condition, ConditionStatus, ConditionType, Leave, Mode, ModelRollout, Phase, Plan, Stage, Target,
-    Timestamp, WaitReason,
+    Backend, Condition, ConditionStatus, ConditionType, Leave, Mode, ModelRollout, Plan, Stage, Target, Timestamp,
+    WaitReason,
 };
 
 /// The whole screen.
@@ -46,13 +47,11 @@ pub(super) fn line(rollout: &ModelRollout, view: &View, now: Timestamp) -> Strin
 /// What it is, where it is, why it waits, and what is wrong.
 fn heading(rollout: &ModelRollout, view: &View, now: Timestamp, marks: Marks) -> String {
     let status = &rollout.status;
-    let since = status.stage_since.map(|since| format!(" for {}", duration(now.seconds_since(since))));
+    let since = status.stage_since.map(|since| format!(" for {}", write_roughly(now.seconds_since(since))));
     let place = status.stage.map(|stage| format!("  {stage}{}", since.unwrap_or_default())).unwrap_or_default();
     let moving = status.moving_to.map(|to| format!("  {} {to}", marks.entering)).unwrap_or_default();
     let phase = match status.phase {
-        Phase::Invalid | Phase::Failed | Phase::Stalled => {
-            paint(AnsiColor::Red, &format!("{} {}", marks.failed, status.phase.as_str()))
-        }
+        phase if phase.is_bad() => paint(AnsiColor::Red, &format!("{} {}", marks.failed, phase.as_str())),
         phase => phase.as_str().to_owned(),
     };
     let mut lines = vec![format!("{}  {phase}{place}{moving}", bold(&rollout.id()))];
@@ -62,10 +61,10 @@ fn heading(rollout: &ModelRollout, view: &View, now: Timestamp, marks: Marks) ->
     }
     if let Some(waiting) = &status.waiting {
         let until = waiting.until.map(|until| match until.0.checked_sub(now.0) {
-            Some(left) => format!(", {} left", duration(left)),
-            None => format!(", {} over its time", duration(now.seconds_since(until))),
+            Some(left) => format!(", {} left", write_roughly(left)),
+            None => format!(", {} over its time", write_roughly(now.seconds_since(until))),
         });
-        let since = duration(now.seconds_since(waiting.since));
+        let since = write_roughly(now.seconds_since(waiting.since));
         lines.push(format!("  waiting for {since}{}{}", until.unwrap_or_default(), hint(rollout, waiting.reason)));
     }
     let requirements = status.requirements.iter();
@@ -108,12 +107,16 @@ fn hint(rollout: &ModelRollout, reason: WaitReason) -> String {
 }
 
 fn is_trouble(condition: &Condition) -> bool {
-    match condition.kind {
-        ConditionType::WaitingForStableImage => condition.status == ConditionStatus::True,
-        // That it does not progress is no trouble of its own: it says why where it waits.
-        ConditionType::Progressing => false,
-        _ => condition.status == ConditionStatus::False,
-    }
+    let trouble = match condition.kind {
+        ConditionType::Accepted | ConditionType::Confirmed | ConditionType::Healthy | ConditionType::Operational => {
+            ConditionStatus::False
+        }
+        ConditionType::WaitingForStableImage | ConditionType::Stalled => ConditionStatus::True,
+        // That it does not progress is no trouble of its own: it says why where it waits. The others say the same to
+        // GitOps tools.
+        ConditionType::Progressing | ConditionType::Ready | ConditionType::Reconciling => return false,
+    };
+    condition.status == trouble
 }
 
 /// The stages, in order, and where the rollout is among them.
@@ -225,28 +228,12 @@ fn gateways(view: &View) -> String {
         let color = match state {
             GatewayState::AsPublished | GatewayState::Unknown => AnsiColor::Green,
             GatewayState::Behind | GatewayState::Empty => AnsiColor::Yellow,
-            GatewayState::Rejects(_) | GatewayState::Silent(_) => AnsiColor::Red,
+            GatewayState::Rejects(_) | GatewayState::Silent(_) | GatewayState::Fails(_) => AnsiColor::Red,
         };
         let said = paint(color, &state.to_string());
         vec![gateway.report.id().to_owned(), or_none(gateway.report.active().map(short)), said]
     }));
     columns(&rows)
-}
-
-/// A time for people: the two largest units.
-fn duration(seconds: u64) -> String {
-    let units = [(86_400, "d"), (3600, "h"), (60, "m"), (1, "s")];
-    let first = units.iter().position(|(unit, _)| seconds >= *unit).unwrap_or(3);
-    let mut rest = seconds;
-    let mut text = String::new();
-    for (unit, name) in units.iter().skip(first).take(2) {
-        if rest >= *unit || text.is_empty() {
-            text.push_str(&(rest / unit).to_string());
-            text.push_str(name);
-        }
-        rest %= unit;
-    }
-    text
 }
 
 #[cfg(test)]
@@ -308,6 +295,27 @@ mod tests {
 
     fn plain(text: &str) -> String {
         strip_str(text).to_string()
+    }
+
+    #[test]
+    fn a_condition_is_trouble_by_what_it_means() {
+        let check = |kind: &str, trouble: Option<&str>| {
+            for status in ["True", "False", "Unknown"] {
+                let condition = json!({"type": kind, "status": status, "reason": "Why", "message": "said",
+                                       "lastTransitionTime": "2026-01-01T00:00:00Z"});
+                let text = screen(&holding(json!({"conditions": [condition]})), &view(), NOW, Marks::UNICODE);
+                assert_eq!(plain(&text).contains("Why: said"), trouble == Some(status), "{kind} {status}");
+            }
+        };
+        for kind in ["Accepted", "Confirmed", "Healthy", "Operational"] {
+            check(kind, Some("False"));
+        }
+        for kind in ["WaitingForStableImage", "Stalled"] {
+            check(kind, Some("True"));
+        }
+        for kind in ["Progressing", "Ready", "Reconciling"] {
+            check(kind, None);
+        }
     }
 
     #[test]
@@ -401,17 +409,5 @@ note: this is one";
             nothing.contains("Idle – wanted as in the documents; seen green –, blue –; ready green –, blue –"),
             "{nothing}"
         );
-    }
-
-    #[test]
-    fn durations_have_the_two_largest_units() {
-        let check = |seconds, expected: &str| assert_eq!(duration(seconds), expected);
-        check(0, "0s");
-        check(59, "59s");
-        check(60, "1m");
-        check(90, "1m30s");
-        check(3600, "1h");
-        check(3661, "1h1m");
-        check(90_061, "1d1h");
     }
 }

@@ -24,7 +24,7 @@ pub(crate) const ROLLOUTS: &str = "/apis/turnout.dev/v1alpha1/namespaces/ns/mode
 pub(crate) const YOUR_RIGHTS: &str = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
 pub(crate) const RIGHTS_OF_OTHERS: &str = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
 /// The kinds that can be listed.
-const COLLECTIONS: [&str; 3] = ["modelrollouts", "pods", "deployments"];
+const COLLECTIONS: [&str; 4] = ["modelrollouts", "pods", "deployments", "events"];
 
 /// The server. It ends with the value.
 pub(crate) struct Api {
@@ -42,7 +42,7 @@ struct Store {
 struct Content {
     /// Objects and, as JSON strings, texts.
     answers: BTreeMap<String, Value>,
-    /// Requests that fail, by method and path, and the code that they fail with.
+    /// Requests that fail, by method and path, and the code that they fail with; 0 for those that are never answered.
     failing: BTreeMap<(&'static str, String), u16>,
     /// What reviews say no to: where they are asked for, and `verb resource`.
     denied: Vec<(&'static str, &'static str)>,
@@ -107,7 +107,7 @@ impl Api {
         self.change(|content| content.answers.remove(path).unwrap());
     }
 
-    /// Such requests fail with this code from here on; 404 is then that of an unknown path.
+    /// Such requests fail with this code from here on; 404 is then that of an unknown path, and 0 never comes.
     pub(crate) fn fail(&self, method: &'static str, path: &str, code: u16) {
         self.change(|content| content.failing.insert((method, path.to_owned()), code));
     }
@@ -205,8 +205,12 @@ async fn answer(
     };
     let changes = store.changes.subscribe();
     store.lock().requests.push(request.clone());
-    if let Some(failure) = store.lock().failure(&request) {
-        return failure;
+    let code = store.lock().failing(&request);
+    match code {
+        Some(0) => std::future::pending().await,
+        Some(404) => return (StatusCode::NOT_FOUND, "404 page not found").into_response(),
+        Some(code) => return failure(code, &format!("{} is not for you", request.name())),
+        None => {}
     }
     match method {
         Method::GET if request.is_watch() => store.next_change(&request, changes).await,
@@ -273,13 +277,9 @@ impl Store {
 }
 
 impl Content {
-    fn failure(&self, request: &Request) -> Option<Response> {
+    fn failing(&self, request: &Request) -> Option<u16> {
         let is_it = |(method, path): &(&str, String)| *method == request.method && *path == request.path;
-        let (_, code) = self.failing.iter().find(|(failing, _)| is_it(failing))?;
-        Some(match code {
-            404 => (StatusCode::NOT_FOUND, "404 page not found").into_response(),
-            code => failure(*code, &format!("{} is not for you", request.name())),
-        })
+        self.failing.iter().find(|(failing, _)| is_it(failing)).map(|(_, code)| *code)
     }
 
     fn read(&self, request: &Request) -> Response {

@@ -1,6 +1,6 @@
 //! `turnout check` against an API server in this process: all is well, and then one thing after the other is not.
 
-use crate::api::{Api, RIGHTS_OF_OTHERS, ROLLOUT, YOUR_RIGHTS, kubeconfig};
+use crate::api::{Api, RIGHTS_OF_OTHERS, ROLLOUT, ROLLOUTS, YOUR_RIGHTS, kubeconfig};
 use crate::installation::{
     self, CONTROLLER, DEFINITION, DOCUMENTS, GATEWAY, LEASE, PUBLISHED, ROUTES, misspell_routes, publish, put_revision,
     put_routes, put_warning, silence_gateway,
@@ -63,6 +63,14 @@ fn a_sound_installation_passes_every_check() {
     ] {
         assert!(ran.stdout.contains(line), "{line}:\n{}", ran.stdout);
     }
+}
+
+#[test]
+fn a_namespace_that_nobody_governs_is_told_to_who_names_it() {
+    let ran = check(&|_| {}, &["--namespace", "elsewhere"]);
+    let said = "x elsewhere is governed by no controller that was found: they govern ns";
+    assert!(ran.code == 1 && ran.stdout.contains(said), "{}", ran.stdout);
+    assert_eq!(check(&|_| {}, &["--namespace", "ns"]).code, 0);
 }
 
 #[test]
@@ -178,6 +186,41 @@ fn what_is_not_behind_a_rollout_fails_where_it_is_needed() {
     }
 }
 
+/// Such a pod itself says nothing but that it is being created.
+#[test]
+fn what_cannot_be_mounted_is_told_by_the_events_of_the_pod() {
+    let creating = json!({"phase": "Pending", "containerStatuses": [{
+        "name": "c", "image": "host/model:2", "imageID": "", "ready": false, "restartCount": 0,
+        "state": {"waiting": {"reason": "ContainerCreating"}},
+    }]});
+    let event = |pod: &str, hour: u32, message: &str| {
+        json!({
+            "metadata": {"name": format!("{pod}.{hour}"), "namespace": "ns"}, "reason": "FailedMount", "message": message,
+            "involvedObject": {"kind": "Pod", "name": pod}, "lastTimestamp": format!("2026-01-01T{hour:02}:00:00Z"),
+        })
+    };
+    let put = |api: &Api| {
+        start(api);
+        api.edit(BLUE_POD, |pod| pod["status"] = creating.clone());
+        for (pod, hour, message) in [("blue-0", 1, "older"), ("blue-0", 2, "secret \"s\" not found"), ("other", 3, "x")]
+        {
+            api.put(&format!("/api/v1/namespaces/ns/events/{pod}.{hour}"), event(pod, hour, message));
+        }
+    };
+    let unready = "blue of ns/model: 0 of 1 pods are ready; pod blue-0: FailedMount: secret \"s\" not found";
+    fails(unready, &put);
+    let ran = check(&put, &[]);
+    assert!(ran.stdout.contains("create what it names in namespace ns"), "{ran:?}");
+    let forbidden = check(
+        &|api| {
+            put(api);
+            api.fail("GET", "/api/v1/namespaces/ns/events", 403);
+        },
+        &[],
+    );
+    assert!(!forbidden.stdout.contains("FailedMount"), "{forbidden:?}");
+}
+
 #[test]
 fn a_green_that_is_replaced_is_needed_once_it_is_waited_for() {
     let replaced = |waiting: Value| {
@@ -287,6 +330,82 @@ fn what_is_published_and_leads_nowhere_is_named() {
 }
 
 #[test]
+fn each_rollout_is_that_of_the_release_whose_class_it_names() {
+    let flags = |class: &[&'static str]| [&["run", "--namespaces=ns", "--lease=t"], class].concat();
+    let variable = json!([{"name": "TURNOUT_CLASS", "value": "u"}]);
+    for (arguments, variables) in
+        [(flags(&["--class=u"]), Value::Null), (flags(&["--class", "u"]), Value::Null), (flags(&[]), variable)]
+    {
+        for (class, of_t, of_u) in [(Value::Null, 29, 18), (json!("u"), 21, 26)] {
+            let ran = check(
+                &|api| {
+                    let mut other = api.get(CONTROLLER);
+                    other["metadata"]["name"] = json!("u-controller");
+                    let pod = &mut other["spec"]["template"]["spec"];
+                    pod["serviceAccountName"] = json!("u");
+                    pod["containers"][0]["args"] = json!(arguments);
+                    pod["containers"][0]["env"] = variables.clone();
+                    api.put(&CONTROLLER.replace("/t-", "/u-"), other);
+                    api.edit(ROLLOUT, |rollout| {
+                        rollout["spec"]["controller"] = class.clone();
+                        rollout["spec"]["workload"] = json!("Managed");
+                    });
+                },
+                &[],
+            );
+            assert_eq!(ran.stdout.matches("+ 1 found, ").count(), 1, "{class}:\n{}", ran.stdout);
+            for (release, rights) in [("t", of_t), ("u", of_u)] {
+                let line = format!("turnout:{release} has the {rights} rights that it needs in ns");
+                assert!(ran.stdout.contains(&line), "{class}: {line}\n{}", ran.stdout);
+            }
+        }
+    }
+    warns("ns/model names the controller w, and none that was found has this class", &|api| {
+        api.edit(ROLLOUT, |rollout| rollout["spec"]["controller"] = json!("w"));
+    });
+}
+
+#[test]
+fn rollouts_that_cannot_be_read_are_not_passed() {
+    let later = |api: &Api| api.edit(ROLLOUT, |rollout| rollout["spec"]["later"] = json!(1));
+    let hundred = |api: &Api| api.edit(ROLLOUT, |rollout| rollout["spec"]["green"] = json!(100));
+    fails("cannot read the rollout ns/model: is it older than the cluster's CRD?: unknown field `later`", &later);
+    fails("cannot read the rollout ns/model: is it older than the cluster's CRD?: invalid type", &hundred);
+    fails("cannot list the rollouts of namespace ns: ", &|api| api.fail("GET", ROLLOUTS, 500));
+    warns("cannot list the rollouts of namespace ns: ", &|api| api.fail("GET", ROLLOUTS, 403));
+    let beside = |api: &Api| {
+        let mut bad = api.get(ROLLOUT);
+        bad["metadata"]["name"] = json!("bad");
+        bad["status"] = json!({"phase": "Invalid", "message": "so"});
+        api.put(&format!("{ROLLOUTS}/bad"), bad);
+        later(api);
+    };
+    fails("ns/bad is not valid: so", &beside);
+    for change in [&later as &dyn Fn(&Api), &beside, &|api| api.fail("GET", ROLLOUTS, 403)] {
+        let ran = check(change, &[]);
+        assert!(!ran.stdout.contains("nothing keeps the controller"), "{}", ran.stdout);
+    }
+}
+
+#[test]
+fn what_is_published_is_read_once_and_told_where_it_is_nothing() {
+    let (api, directory) = (Api::start(), tempfile::tempdir().unwrap());
+    api.put_rollout(&json!({}), &json!({"stage": "Green_100"}));
+    installation::put(&api);
+    let read = || {
+        assert_eq!(turnout(&["check", "--kubeconfig", &api.kubeconfig(directory.path())]).code, 0);
+        api.requests().iter().filter(|request| request.path == PUBLISHED).count()
+    };
+    assert_eq!(read(), 1);
+    api.edit(CONTROLLER, |controller| {
+        controller["spec"]["template"]["spec"]["containers"][0]["args"] =
+            json!(["run", "--namespaces=ns", "--lease=t"]);
+    });
+    assert_eq!(read(), 0);
+    finds(1, "! ", "ConfigMap turnout/t-routes: ", &|api| misspell_routes(api, PUBLISHED));
+}
+
+#[test]
 fn application_routing_of_aks_beside_istios_definitions_fails() {
     let class = "/apis/gateway.networking.k8s.io/v1/gatewayclasses/approuting-istio";
     let definition = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/virtualservices.networking.istio.io";
@@ -327,6 +446,16 @@ fn a_fault_of_documents_or_rollouts_is_named_with_a_hint() {
         ("Stalled", "ns/model takes longer than it may: bad"),
     ] {
         fails(said, &|api| api.patch_status(&json!({"phase": phase, "message": "bad"})));
+    }
+    for (kind, said) in [
+        ("Accepted", "ns/model cannot go on: Why: bad"),
+        ("Healthy", "ns/model gives weight to a backend that cannot take it: bad"),
+    ] {
+        fails(said, &|api| {
+            let condition = json!({"type": kind, "status": "False", "reason": "Why", "message": "bad",
+                                   "lastTransitionTime": "2026-01-01T00:00:00Z"});
+            api.patch_status(&json!({"conditions": [condition]}));
+        });
     }
     fails("ns/model was never taken up by a controller", &|api| {
         api.edit(ROLLOUT, |rollout| {

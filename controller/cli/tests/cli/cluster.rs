@@ -210,6 +210,24 @@ fn every_namespace_is_listed_with_its_name() {
 }
 
 #[test]
+fn one_rollout_that_cannot_be_read_does_not_hide_the_others() {
+    let bed = Bed::at_blue_50();
+    let mut second = bed.api.get(ROLLOUT);
+    second["metadata"]["name"] = json!("second");
+    second["spec"]["later"] = json!(1);
+    bed.api.put(&format!("{ROLLOUTS}/second"), second);
+    let ran = bed.turnout(&["rollout", "list"]);
+    let said = ["\nmodel  Holding  Blue_50", "this turnout cannot read the rollout ns/second", "unknown field `later`"];
+    check(&ran, 2, &said);
+    bed.api.remove(ROLLOUT);
+    let ran = bed.turnout(&["rollout", "list", "-o", "json"]);
+    assert_eq!((ran.code, ran.stdout.trim()), (2, "[]"), "{ran:?}");
+    let ran = bed.turnout(&["rollout", "list"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{ran:?}");
+    assert!(!ran.stderr.contains("there is no rollout"), "{ran:?}");
+}
+
+#[test]
 fn waiting_without_time_tells_how_it_stands() {
     let bed = Bed::at_blue_50();
     let check = |goal: &[&str], code: i32, said: &str| {
@@ -265,6 +283,18 @@ fn who_waits_for_a_backend_is_told_what_keeps_its_pods() {
     assert_eq!(seen["backends"]["blue"]["troubles"], json!(["pod blue-0: ErrImagePull: m:2: not found"]));
     bed.api.fail("GET", "/api/v1/namespaces/ns/pods", 403);
     bed.check(&waiting, 3, &["model: timed out (blue is not ready)"]);
+}
+
+/// What is looked for besides does not make a time-out longer.
+#[test]
+fn pods_that_the_api_server_does_not_tell_are_not_waited_for() {
+    let bed = Bed::installed();
+    bed.api.patch_status(&json!({
+        "stage": null, "message": "blue is not ready", "waiting": {"reason": "CandidateReady", "since": "2026-01-01T00:00:00Z"},
+    }));
+    bed.api.fail("GET", "/api/v1/namespaces/ns/pods", 0);
+    let waiting = bed.start_turnout(&["wait", "--stage", "Blue_0", "--timeout", "1s"]);
+    check(&waiting.end(), 3, &["model: timed out (blue is not ready)"]);
 }
 
 #[test]
@@ -373,4 +403,38 @@ fn routes_are_told_gateway_by_gateway() {
     bed.check(&["routes"], 2, &["no gateway was found in the namespaces that you may look into"]);
     bed.api.fail("GET", ALL_PODS, 403);
     bed.check(&["routes"], 2, &["cannot list the gateways' pods in all namespaces: pods is not for you (403)"]);
+}
+
+#[test]
+fn whoever_may_not_ask_gateways_is_told_what_the_controller_saw() {
+    let bed = Bed::installed();
+    let (half, green) = (json!({"green": 50, "blue": 50}), json!({"green": 100, "blue": 0}));
+    bed.api.patch_status(&json!({"weights": half, "gateways": [
+        {"name": "gateway-0", "weights": half},
+        {"name": "gateway-1", "weights": green},
+        {"name": "gateway-2", "problem": "it refuses what is published: no split"},
+    ]}));
+    let shown = [
+        "50 at 1, 100 at 1, – at 1",
+        "gateway-0  –       as published",
+        "gateway-1  –       not what is published",
+        "gateway-2  –       it refuses what is published: no split",
+    ];
+    // Those that are asked tell more, and tell it themselves.
+    let asked = bed.turnout(&["rollout", "status"]);
+    assert!(asked.stdout.contains("as published") && !asked.stdout.contains("gateway-1"), "{asked:?}");
+    silence_gateway(&bed.api);
+    bed.check(&["rollout", "status"], 0, &shown);
+    bed.check(&["rollout", "status"], 0, &["note: gateways cannot be asked, so this is what the controller saw: "]);
+    bed.api.mend();
+    bed.api.fail("GET", ALL_PODS, 403);
+    bed.check(&["rollout", "status"], 0, &shown);
+    let rows = [
+        "ns/model  gateway-0  50     50    as published",
+        "ns/model  gateway-1  100    0     not what is published",
+        "ns/model  gateway-2  –      –     it refuses what is published: no split",
+    ];
+    bed.check(&["routes"], 1, &rows);
+    let told = bed.turnout(&["routes", "-o", "json"]).json()["rollouts"][0]["gateways"][0].clone();
+    assert_eq!((&told["asPublished"], &told["blue"]["weight"]), (&json!(true), &json!(50)));
 }

@@ -65,6 +65,27 @@ fn a_document_that_gateways_have_becomes_a_rollout_and_bare_pods_get_their_comma
     assert_eq!(ran.stderr, expected);
 }
 
+/// Each would be called by the tag of its image, if the two were not the same then: no rollout could tell them apart.
+#[test]
+fn two_backends_never_get_one_name() {
+    let bare = |name: &str| json!({ "app": name });
+    let labelled = |revision: &str| json!({ "app": "blue", "turnout.dev/revision": revision });
+    for (blue_image, blue_labels, expected) in [
+        ("new:1", bare("blue"), ["r1", "r2"].as_slice()),
+        ("new:2", bare("blue"), &["1", "2"]),
+        ("new:2", labelled("1"), &["r1"]),
+        ("new", bare("blue"), &["1", "r2"]),
+    ] {
+        let (api, directory) = (Api::start(), tempfile::tempdir().unwrap());
+        installation::put(&api);
+        put_deployment(&api, "model-green", "old:1", &bare("green"));
+        put_deployment(&api, "model-blue", blue_image, &blue_labels);
+        let ran = turnout(&["init", "model", "--kubeconfig", &api.kubeconfig(directory.path())]);
+        let named = ran.stderr.split(r#""turnout.dev/revision":""#).skip(1).filter_map(|rest| rest.split('"').next());
+        assert_eq!(named.collect::<Vec<_>>(), expected, "{blue_image} {blue_labels}: {ran:?}");
+    }
+}
+
 #[test]
 fn an_object_that_istio_serves_becomes_a_rollout_in_istio_mode() {
     let (api, directory) = (Api::start(), tempfile::tempdir().unwrap());
@@ -90,7 +111,9 @@ fn an_object_that_istio_serves_becomes_a_rollout_in_istio_mode() {
         ],
     );
     assert!(!ran.stdout.contains("mode:"), "{}", ran.stdout);
-    assert!(ran.stderr.contains("the gateways would refuse the VirtualService: "), "{}", ran.stderr);
+    let refused =
+        "the gateways would refuse the VirtualService: spec.http[0].mirror: not supported by the gateway; use";
+    assert!(ran.stderr.contains(refused), "{}", ran.stderr);
     api.put(ISTIOD, json!({"metadata": {"name": "istiod", "namespace": "istio-system"}}));
     let ran = turnout(&init);
     check(&ran, 0, &["    subset: v1\n  mode: Istio\n"]);
@@ -128,4 +151,28 @@ fn a_file_needs_no_cluster_and_what_is_not_there_is_named() {
     api.fail("GET", OBJECT, 403);
     let ran = turnout(&["init", "model", "--kubeconfig", &api.kubeconfig(directory.path())]);
     assert!(ran.code == 2 && ran.stderr.contains("cannot read the VirtualService ns/model: "), "{ran:?}");
+}
+
+#[test]
+fn the_virtual_service_that_is_meant_is_found_in_whatever_kubectl_prints() {
+    let of = |namespace: &str| {
+        let mut object = object();
+        object["metadata"]["namespace"] = json!(namespace);
+        object
+    };
+    let mut other = of("ns");
+    other["apiVersion"] = json!("gateway.solo.io/v1");
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": [other, of("ns"), of("second")]}).to_string();
+    let documents = format!("null\n---\n[1]\n---\ntext\n---\n{}\n---\n{}\n---\n{other}", of("second"), of("ns"));
+    let mut bare = of("ns");
+    bare["metadata"].as_object_mut().unwrap().remove("namespace");
+    let with_bare = format!("{bare}\n---\n{}", of("ns"));
+    for text in [&list, &documents, &with_bare] {
+        check(&turnout_with_input(&["init", "model", "-f", "-", "-n", "ns"], text), 0, &["  namespace: ns\n"]);
+        let ran = turnout_with_input(&["init", "model", "-f", "-"], text);
+        check(&ran, 2, &["there is VirtualService model in -, and 1 more of that name: name one by --namespace"]);
+    }
+    check(&turnout_with_input(&["init", "model", "-f", "-", "-n", "third"], &with_bare), 0, &["  namespace: third\n"]);
+    let ran = turnout_with_input(&["init", "model", "-f", "-"], &other.to_string());
+    check(&ran, 2, &["there is no VirtualService model in -"]);
 }

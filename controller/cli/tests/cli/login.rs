@@ -133,6 +133,7 @@ fn a_login_that_fails_is_told_with_the_command_and_its_words_and_no_secret() {
     bed.script("talker", "echo hello");
     bed.script("empty", "echo '{\"kind\": \"ExecCredential\"}'");
     bed.script("stingy", "echo '{\"kind\": \"ExecCredential\", \"status\": {}}'");
+    bed.script("blank", "echo '{\"kind\": \"ExecCredential\", \"status\": {\"token\": \" \"}}'");
     for mode in ["interactiveMode: Never", "interactiveMode: IfAvailable", ""] {
         let fails = |plugin: &str, said: &str| {
             let ran = bed.list(plugin, mode);
@@ -144,10 +145,28 @@ fn a_login_that_fails_is_told_with_the_command_and_its_words_and_no_secret() {
         assert_eq!(ran.stderr.matches("AADSTS700082: the refresh token has expired").count(), 1, "{ran:?}");
         fails("./talker", "/talker`, by which the kubeconfig logs in, did not print an ExecCredential with a status\n");
         fails("./empty", "/empty`, by which the kubeconfig logs in, did not print an ExecCredential with a status\n");
-        fails("./stingy", "/stingy`, by which the kubeconfig logs in, did not print a token\n");
+        for script in ["stingy", "blank"] {
+            let said = format!("/{script}`, by which the kubeconfig logs in, did not print a token\n");
+            fails(&format!("./{script}"), &said);
+        }
     }
     check(&bed.list("./kubelogin", "interactiveMode: Always"), 2, &["logs in, needs a terminal\n"]);
     assert_eq!(bed.api.requests().len(), 0);
+}
+
+/// Whoever reads a kubeconfig well shows what is wrong with it, and what stands beside that.
+#[test]
+fn a_kubeconfig_that_cannot_be_read_is_named_without_its_secrets() {
+    let directory = tempfile::tempdir().unwrap();
+    let user = "apiVersion: v1\nkind: Config\nusers:\n- name: me\n  user:\n    token: hush\n";
+    for rest in ["   bad: [\n", "    password: {hush: hush}\n", "    client-key-data: [hush]\n"] {
+        let kubeconfig = write(directory.path(), "kubeconfig", &format!("{user}{rest}"));
+        let named = run(&mut command(&["rollout", "list", "--kubeconfig", &kubeconfig]), "");
+        for ran in [named, run(command(&["rollout", "list"]).env("KUBECONFIG", &kubeconfig), "")] {
+            check(&ran, 2, &[&format!("cannot read {kubeconfig}: "), "line "]);
+            assert!(!ran.stderr.contains("hush"), "{rest}: {ran:?}");
+        }
+    }
 }
 
 #[test]

@@ -2,11 +2,12 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use super::*;
-use crate::outbound::Direct;
+use crate::outbound::{Answering, Call, Direct, Posting};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::PrivateKeyDer;
 use std::net::SocketAddr;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
@@ -17,6 +18,8 @@ use turnout_rollout::Webhook;
 struct Server {
     answer: Arc<Mutex<String>>,
     asked: Arc<Mutex<Vec<String>>>,
+    /// Connections.
+    open: Arc<AtomicUsize>,
 }
 
 impl Server {
@@ -56,7 +59,10 @@ impl Server {
         self.asked.lock().unwrap().push(request);
         let answer = self.answer.lock().unwrap().clone();
         if answer.is_empty() {
-            std::future::pending::<()>().await;
+            self.open.fetch_add(1, Ordering::SeqCst);
+            let _ = stream.read(&mut [0]).await;
+            self.open.fetch_sub(1, Ordering::SeqCst);
+            return;
         }
         let _ = stream.write_all(answer.as_bytes()).await;
         let _ = stream.shutdown().await;
@@ -95,7 +101,7 @@ impl Rounds {
 
     fn round(&mut self) -> Option<Reply> {
         self.webhooks.collect(Timestamp(self.now));
-        self.webhooks.ask("rollout", std::iter::once(&self.question), &self.outbound);
+        self.webhooks.ask("rollout", "ns", std::iter::once(&self.question), &self.outbound);
         self.webhooks.replies("rollout").remove(&self.question.id)
     }
 
@@ -170,6 +176,9 @@ async fn one_that_hangs_or_lies_has_not_answered_and_says_why() {
         ("http://169.254.169.254/metadata".to_owned(), "169.254.169.254 leads to 169.254.169.254".to_owned()),
         ("http://[::ffff:169.254.169.254]/".to_owned(), "::ffff:169.254.169.254 leads to".to_owned()),
         ("http://168.63.129.16/".to_owned(), "168.63.129.16 leads to 168.63.129.16".to_owned()),
+        ("http://100.100.100.200/latest".to_owned(), "100.100.100.200 leads to".to_owned()),
+        ("http://[fd00:ec2::254]/latest".to_owned(), "fd00:ec2::254 leads to fd00:ec2::254".to_owned()),
+        ("http://[fd20:ce::254]/".to_owned(), "fd20:ce::254 leads to".to_owned()),
     ] {
         let reply = reply_of(&url, |_| {}).await;
         assert!(matches!(&reply, Reply::None(why) if why.starts_with(&expected)), "{expected}: {reply:?}");
@@ -237,11 +246,92 @@ async fn what_is_asked_no_more_is_forgotten_and_given_up() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     let outbound = rounds.outbound.clone();
-    rounds.webhooks.ask("rollout", std::iter::empty(), &outbound);
+    rounds.webhooks.ask("rollout", "ns", std::iter::empty(), &outbound);
     rounds.round();
     rounds.webhooks.keep(|rollout| rollout != "rollout");
     assert_eq!(rounds.webhooks.pause("rollout", Duration::ZERO), None);
-    while rounds.webhooks.tasks.try_join_next().is_some() {}
+    // It would wait for an answer that does not come.
+    while rounds.webhooks.tasks.join_next().await.is_some() {}
     server.answers(&http(200, ""));
     assert_eq!(rounds.reply(None).await, answer(200, ""), "the same question is another one later");
+}
+
+#[tokio::test]
+async fn a_question_that_is_due_and_not_asked_calls_for_no_round() {
+    let (server, address) = Server::start(None).await;
+    server.answers(&http(202, ""));
+    let mut rounds = Rounds::new(&format!("http://{address}/"));
+    rounds.reply(None).await;
+    rounds.now += 10;
+    // As where the status could not be written, or the rollout is being deleted: nothing asks in this round.
+    rounds.webhooks.collect(Timestamp(rounds.now));
+    assert_eq!(rounds.webhooks.pause("rollout", Duration::ZERO), None);
+}
+
+#[tokio::test]
+async fn an_interval_that_is_edited_counts_at_once() {
+    let (server, address) = Server::start(None).await;
+    server.answers(&http(202, "wait"));
+    let mut rounds = Rounds::new(&format!("http://{address}/"));
+    rounds.question.webhook.interval_seconds = 86_400;
+    let first = rounds.reply(None).await;
+    server.answers(&http(200, ""));
+    rounds.now += 10;
+    rounds.round();
+    rounds.question.webhook.interval_seconds = 10;
+    assert_eq!(rounds.reply(Some(&first)).await, answer(200, ""));
+}
+
+/// Asks, and counts who is asked at a time.
+#[derive(Default)]
+struct Counting {
+    now: AtomicUsize,
+    most: AtomicUsize,
+}
+
+impl Outbound for Counting {
+    fn send(&self, call: Call) -> Answering<'_> {
+        Direct.send(call)
+    }
+
+    fn post(&self, post: Post) -> Posting<'_> {
+        Box::pin(async move {
+            self.most.fetch_max(self.now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            let answer = Direct.post(post).await;
+            self.now.fetch_sub(1, Ordering::SeqCst);
+            answer
+        })
+    }
+}
+
+/// Servers that hang, of more rollouts than may ask at a time: in the end each was asked, and no connection is left. Those
+/// of another namespace wait for none of them.
+#[tokio::test]
+async fn however_many_hang_connections_are_bounded_and_another_namespace_is_asked() {
+    let (hanging, address) = Server::start(None).await;
+    let (server, other) = Server::start(None).await;
+    server.answers(&http(200, ""));
+    let (hangs, answers) = (question("1", &format!("http://{address}/")), question("1", &format!("http://{other}/")));
+    let (mut webhooks, counting) = (Webhooks::default(), Arc::new(Counting::default()));
+    let outbound: Arc<dyn Outbound> = counting.clone();
+    let many = 2 * MOST_AT_A_TIME;
+    let mut asked_before = None;
+    while hanging.times_asked() < many {
+        webhooks.collect(Timestamp(1000));
+        for number in 0..many {
+            webhooks.ask(&number.to_string(), "one", std::iter::once(&hangs), &outbound);
+        }
+        webhooks.ask("other", "two", std::iter::once(&answers), &outbound);
+        if !webhooks.replies("other").is_empty() {
+            asked_before.get_or_insert(hanging.times_asked());
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(asked_before.is_some_and(|asked| asked <= MOST_AT_A_TIME), "{asked_before:?}");
+    // Those of the one, and that of the other.
+    assert!(counting.most.load(Ordering::SeqCst) <= MOST_AT_A_TIME + 1);
+    webhooks.keep(|_| false);
+    while hanging.open.load(Ordering::SeqCst) > 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }

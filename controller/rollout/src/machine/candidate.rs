@@ -141,11 +141,13 @@ impl Draft<'_> {
     }
 
     /// Without a stable image there is nothing to compare with or to protect: green takes everything as soon as it
-    /// serves the candidate. Managed workloads make it so; otherwise blue takes everything until then.
+    /// serves the candidate. Managed workloads make it so; otherwise blue takes everything until then. At `Blue_Green`
+    /// green is expected, and whoever waits there for its turn is not overtaken.
     fn go_straight_to_green(&mut self, candidate: &Candidate) {
         let green_serves_it = self.observed.green.serves(&candidate.revision);
         let is_first = self.status.stable_revision.is_none();
-        if is_first && (self.spec.workload == Workload::Managed || green_serves_it) {
+        let is_expected = self.status.stage == Some(Target::Stage(Stage::BlueGreen));
+        if is_first && (self.spec.workload == Workload::Managed || (green_serves_it && !is_expected)) {
             self.status.moving_to = Some(Target::Stage(Stage::Green100));
         }
     }

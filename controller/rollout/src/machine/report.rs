@@ -2,11 +2,14 @@
 
 use super::confirm::Confirmation;
 use super::{Decision, Draft, Severity};
-use crate::observation::Obstacle;
-use crate::resource::{ConditionStatus, ConditionType, Phase, WaitReason, Waiting};
+use crate::observation::{GatewayObservation, Obstacle};
+use crate::resource::{ConditionStatus, ConditionType, GatewayStatus, Mode, Phase, WaitReason, Waiting};
 use crate::stage::Target;
 use crate::timestamp::Timestamp;
 use crate::weights::{Backend, Weights};
+
+/// So many gateways are listed in a status.
+const LISTED_GATEWAYS: usize = 100;
 
 impl Draft<'_> {
     pub(super) fn finish(mut self) -> Decision {
@@ -15,6 +18,7 @@ impl Draft<'_> {
         self.status.weights_since = self.weights_since(weights);
         self.status.weights = weights;
         self.status.waiting = self.waiting();
+        self.status.gateways = self.gateways();
         self.report_phase();
         self.report_conditions(weights);
         self.status.observed_generation = self.rollout.metadata.generation;
@@ -25,6 +29,29 @@ impl Draft<'_> {
             actions: self.actions,
             events: self.events,
         }
+    }
+
+    /// Nothing that changes by itself: what rollouts elsewhere have published, and requests in flight, are no part of it. Of
+    /// a rollout that is not under way nothing is said, since a gateway that comes or goes would change all of them.
+    fn gateways(&self) -> Vec<GatewayStatus> {
+        if self.spec.mode != Mode::Gateway || !self.status.in_progress() {
+            return Vec::new();
+        }
+        let revision = self.observed.published.as_ref().map(|published| published.revision.as_str());
+        let mut all: Vec<_> = self.observed.gateways.iter().filter(|gateway| gateway.serving).collect();
+        all.sort_by(|one, other| one.id.cmp(&other.id));
+        let status = |gateway: &&GatewayObservation| {
+            let weights = Weights { green: gateway.green.weight, blue: gateway.blue.weight };
+            let refused = gateway.rejected.as_ref().filter(|rejected| Some(rejected.revision.as_str()) == revision);
+            let problem = match refused {
+                _ if !gateway.answers => Some("it does not answer".to_owned()),
+                Some(rejected) => Some(format!("it refuses what is published: {}", rejected.reason)),
+                None => None,
+            };
+            let has_rule = gateway.answers && weights.green + weights.blue > 0;
+            GatewayStatus { name: gateway.id.clone(), weights: has_rule.then_some(weights), problem }
+        };
+        all.iter().take(LISTED_GATEWAYS).map(status).collect()
     }
 
     /// Somebody else changed weights that were in effect.

@@ -12,6 +12,8 @@ use serde_json::json;
 
 /// How a requirement stands that somebody skipped.
 const SKIPPED: &str = "skipped";
+/// What a gate was in releases before `spec.steps`.
+static GATE: [Requirement; 1] = [Requirement::Approval];
 
 impl Draft<'_> {
     /// Says in the status how each requirement of the stage stands that is reached and not yet left.
@@ -19,7 +21,7 @@ impl Draft<'_> {
         let Some(stage) = self.status.stage.and_then(Target::stage).filter(|_| self.status.moving_to.is_none()) else {
             return;
         };
-        let Leave::When(required) = plan.leave(stage) else { return };
+        let Leave::When(required) = self.when_left(plan, stage) else { return };
         self.status.requirements = required.iter().map(|one| self.stand(one, required, stage)).collect();
         let failed = self.status.requirements.iter().filter(|one| one.state == RequirementState::Failed);
         let was_told = |one: &RequirementStatus| self.before.requirements.contains(one);
@@ -131,7 +133,7 @@ impl Draft<'_> {
 
     /// Whether the stage may be left, as far as people and the spec have a say. The target lies behind it, or is not set.
     pub(super) fn may_leave(&mut self, plan: &Plan, stage: Stage, target: Option<Target>) -> bool {
-        let Leave::When(required) = plan.leave(stage) else {
+        let Leave::When(required) = self.when_left(plan, stage) else {
             let is_asked = target.is_some() || self.approval(stage).is_some();
             if !is_asked {
                 self.wait_for(WaitReason::Promotion, "promote to go on");
@@ -152,6 +154,25 @@ impl Draft<'_> {
         failed.is_empty() && waiting.is_empty()
     }
 
+    /// When the stage is left: where the spec says nothing, and a former release waits at its gate, when that is opened.
+    fn when_left<'p>(&self, plan: &'p Plan, stage: Stage) -> Leave<'p> {
+        match plan.leave(stage) {
+            Leave::WhenPromoted if self.is_at_a_former_gate() => Leave::When(&GATE),
+            leave => leave,
+        }
+    }
+
+    /// Releases before `spec.steps` took a target for a bound alone. One that was written for them, and not touched since,
+    /// opens no gate: they waited for requirements and listed none, and this one lists the gate from then on.
+    fn is_at_a_former_gate(&self) -> bool {
+        let generation = self.rollout.metadata.generation;
+        let is_untouched = generation.is_some() && self.before.observed_generation == generation;
+        let listed = &self.before.requirements;
+        let waited = self.before.waiting.as_ref().is_some_and(|waiting| waiting.reason == WaitReason::Requirements);
+        let is_listed = listed.iter().any(|one| one.requirement == Requirement::Approval.to_string());
+        is_untouched && self.is_same_place() && (is_listed || waited && listed.is_empty())
+    }
+
     /// The approval of this stage, for this candidate.
     fn approval(&self, stage: Stage) -> Option<&Approval> {
         let candidate = self.status.candidate.as_ref()?;
@@ -166,15 +187,15 @@ impl Draft<'_> {
         self.spec.on_failure == OnFailure::Rollback && self.status.requirements.iter().any(is_failed)
     }
 
-    /// When the first pause is over.
+    /// When the first pause is over that is still waited for.
     pub(super) fn end_of_pause(&self) -> Option<Timestamp> {
         let plan = Plan::of(self.rollout).ok()?;
         let (since, stage) = (self.status.stage_since?, self.status.stage.and_then(Target::stage)?);
         let Leave::When(required) = plan.leave(stage) else { return None };
-        let ends = required.iter().filter_map(|one| match one {
-            Requirement::Pause { seconds } => Some(since.plus(*seconds)),
-            Requirement::Approval | Requirement::Webhook(_) => None,
+        let ends = required.iter().zip(&self.status.requirements).filter_map(|(one, stands)| match one {
+            Requirement::Pause { seconds } if stands.state == RequirementState::Waiting => Some(since.plus(*seconds)),
+            Requirement::Pause { .. } | Requirement::Approval | Requirement::Webhook(_) => None,
         });
-        ends.filter(|end| *end > self.observed.now).min()
+        ends.min()
     }
 }

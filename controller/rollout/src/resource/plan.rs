@@ -1,7 +1,8 @@
 //! The validated part of a spec: the stages that the rollout passes, what each requires, and how far it may go. Whoever
 //! has a [`Plan`] checks nothing again.
 
-use super::{API_VERSION, KIND, ModelRollout, Requirement, Step, Workload};
+use super::{API_VERSION, BackendRef, KIND, ModelRollout, Requirement, Step, Workload};
+use crate::hosts::full_host;
 use crate::stage::{Stage, StagePlan, Target};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -77,6 +78,12 @@ impl Plan {
     }
 }
 
+/// Under whatever name: a service has a short one in its namespace.
+fn is_same(rollout: &ModelRollout) -> bool {
+    let key = |one: &BackendRef| (full_host(&one.host, rollout.route_namespace()), one.subset.clone(), one.port);
+    key(&rollout.spec.green) == key(&rollout.spec.blue)
+}
+
 #[derive(Default)]
 struct Problems(Vec<FieldError>);
 
@@ -105,7 +112,7 @@ impl Problems {
                 self.add(path, "must not be empty");
             }
         }
-        if spec.green == spec.blue {
+        if is_same(rollout) {
             self.add("spec.blue", "is the same destination as spec.green: they must differ in host, subset or port");
         }
         let deadlines = [
@@ -249,7 +256,19 @@ mod tests {
             &required(json!([{"pause": "60s"}, {"pause": "1m"}])),
             "spec.steps[0].require[1]: pause 1m is required already",
         );
-        for url in ["ftp://a/b", "/allow", "https://", "https://user:pass@a/", "a b"] {
+        let no_host = [
+            "https://",
+            "https:///a",
+            "https://:443/",
+            "https://[::1/",
+            "https://[::g]/",
+            "https://höst/",
+            "https://a,b",
+        ];
+        let no_port =
+            ["https://a:", "https://a:0/", "https://a:65536/", "https://a:+1/", "https://[::1]1/", "https://a:b:1/"];
+        let others = ["ftp://a/b", "/allow", "", "HTTPS://a", "https://user:pass@a/", "a b", "https://a/ b"];
+        for url in no_host.into_iter().chain(no_port).chain(others) {
             let place = "spec.steps[0].require[0].webhook.url";
             let message = format!("{place}: `{url}` cannot be used: write https://HOST/PATH, without a user");
             check(&required(json!([{"webhook": {"url": url}}])), &message);
@@ -280,10 +299,11 @@ mod tests {
     fn every_problem_is_told_with_its_field() {
         let all = "Blue_0, Blue_50, Blue_100, Blue_Green, Green_100";
         check(&json!({"green": {"host": ""}}), "spec.green.host: must not be empty");
-        check(
-            &json!({"green": {"host": "m"}, "blue": {"host": "m"}}),
-            "spec.blue: is the same destination as spec.green: they must differ in host, subset or port",
-        );
+        let same = "spec.blue: is the same destination as spec.green: they must differ in host, subset or port";
+        check(&json!({"green": {"host": "m"}, "blue": {"host": "m"}}), same);
+        for host in ["M", "m.abtesting.svc.cluster.local"] {
+            check(&json!({"green": {"host": "m"}, "blue": {"host": host}}), same);
+        }
         check(&json!({"target": "Blue_5"}), &format!("spec.target: Blue_5 is not one of {all}, Rollback"));
         check(
             &json!({"confirmDeadlineSeconds": 0, "readyDeadlineSeconds": 0, "drainDeadlineSeconds": 0}),

@@ -62,6 +62,11 @@ pub struct RolloutStatus {
     /// What is waited for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waiting: Option<Waiting>,
+    /// While a rollout is under way in Gateway mode: what each live gateway gives to its rule, at most 100 of them, in the
+    /// order of their names.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 100)))]
+    pub gateways: Vec<GatewayStatus>,
     /// How each requirement of the stage that was reached stands.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub requirements: Vec<RequirementStatus>,
@@ -108,6 +113,11 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// Somebody has to look at it.
+    pub fn is_bad(self) -> bool {
+        matches!(self, Self::Invalid | Self::Failed | Self::Stalled)
+    }
+
     /// As the status has it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -135,6 +145,21 @@ pub struct Candidate {
     /// `spec.attempt` when it began.
     #[serde(default)]
     pub attempt: u32,
+}
+
+/// A gateway, as far as a rollout is concerned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct GatewayStatus {
+    /// What people call it, as its pod's name.
+    pub name: String,
+    /// The weights of the rollout's rule there; none of a gateway that has no such rule, or says nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<Weights>,
+    /// Why it does not have what is published, if it says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 /// That `spec.revision` was written, and beside which template: of the two, what changed last is rolled out.
@@ -433,7 +458,7 @@ impl RolloutStatus {
     pub fn sum_up(&mut self, now: Timestamp) {
         let operational = self.condition(ConditionType::Operational);
         let obstacle = operational.filter(|condition| condition.status == ConditionStatus::False).cloned();
-        let is_bad = obstacle.is_some() || matches!(self.phase, Phase::Invalid | Phase::Failed | Phase::Stalled);
+        let is_bad = obstacle.is_some() || self.phase.is_bad();
         let is_moving = !is_bad && matches!(self.phase, Phase::Progressing | Phase::RollingBack);
         let (reason, message) = match obstacle {
             Some(obstacle) => (obstacle.reason, obstacle.message),
@@ -447,6 +472,12 @@ impl RolloutStatus {
         ] {
             self.set_condition(kind, holds(is_so), &reason, message.clone(), now);
         }
+    }
+
+    /// The latest of the times from which something is counted.
+    pub fn last_time(&self) -> Option<Timestamp> {
+        let waiting = self.waiting.as_ref().map(|waiting| waiting.since);
+        [self.stage_since, self.weights_since, waiting].into_iter().flatten().max()
     }
 
     /// Takes what lies after `now` for now. It was written by a machine whose clock was ahead; what is counted from there

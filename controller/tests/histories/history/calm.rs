@@ -5,7 +5,7 @@ use super::Trip;
 use super::run::Run;
 use crate::laws::{Broken, Checked, law};
 use crate::world::cast::{App, BROKEN, Edit, template};
-use crate::world::{Happening, number_of, revision_name};
+use crate::world::{Happening, number_of, own_name, revision_name};
 use turnout_controller::workloads::template_revision;
 use turnout_rollout::{Backend, Candidate, Plan, RolloutStatus, Stage, Target, WaitReason, Weights};
 
@@ -165,10 +165,9 @@ impl Run {
         Ok(before != (self.world.store.revision(), self.positions(), self.world.requests_of_splits()))
     }
 
-    /// A rollout that is deleted stays until its document gives weight only to what is there.
+    /// The rule of a rollout that was deleted stays until its document gives weight only to what is there.
     fn let_go(&mut self, app: App) -> Checked {
-        let is_deleted = |object: &serde_json::Value| object["metadata"]["deletionTimestamp"].is_string();
-        if !self.world.store.get(&app.rollout()).is_some_and(|object| is_deleted(object)) {
+        if !self.world.has_departed(app) {
             return Ok(());
         }
         let [green, blue] = Backend::BOTH.map(|backend| self.world.exists(app, backend));
@@ -226,11 +225,12 @@ impl Run {
         // A Deployment of a former rollout has served what nobody stored; the status says what to do.
         let lacks_template = status.conditions.iter().any(|condition| condition.reason == "TemplateMissing");
         if let Some(stable) = status.stable_revision.as_ref().filter(|_| lacks_template) {
-            let is_it = |number: &u8| {
-                *stable == revision_name(*number) || *stable == template_revision(&template(app, *number))
-            };
-            let number = (0..=9).find(is_it);
-            return number.map_or(Ok(()), |number| self.happens(&Happening::Start(app, number)));
+            let names =
+                |number: u8| [revision_name(number), own_name(number), template_revision(&template(app, number))];
+            let Some(number) = (0..=9).find(|number| names(*number).contains(stable)) else { return Ok(()) };
+            self.happens(&Happening::Start(app, number))?;
+            let is_named = *stable == own_name(number);
+            return if is_named { self.happens(&Happening::Revision(app, Some(number))) } else { Ok(()) };
         }
         let candidate = status.candidate.as_ref().filter(|_| status.in_progress() && status.rollback.is_none());
         let image = candidate.and_then(|candidate| self.laws.image(&self.world, app, &candidate.revision));

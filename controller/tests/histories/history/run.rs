@@ -213,7 +213,7 @@ impl Run {
         if seat.is_late {
             seat.window.note(&facts);
         } else {
-            seat.window = Window::begin(facts);
+            seat.window = Window::begin(facts, self.world.store.now.0);
         }
         seat.is_late = !seat.held.is_empty();
         seat.is_undisturbed = true;

@@ -70,10 +70,6 @@ pub(crate) struct LoadFacts {
     pub(crate) in_flight_by_split: u64,
 }
 
-fn at(backend: Backend) -> usize {
-    usize::from(backend == Backend::Blue)
-}
-
 impl Facts {
     pub(crate) fn of(world: &World) -> Self {
         let mut facts = Self { published: world.published(), meddled: world.meddled, ..Self::default() };
@@ -83,7 +79,7 @@ impl Facts {
             facts.weights[app.0] = world.weights(app);
             facts.wanted[app.0] = world.status(app).weights;
             for backend in Backend::BOTH {
-                facts.backends[app.0][at(backend)] = backend_facts(world, app, backend);
+                facts.backends[app.0][backend.index()] = backend_facts(world, app, backend);
             }
             if let Some(rollout) = world.rollout(app).filter(|_| world.model(app).is_managed()) {
                 facts.managed[app.0] = managed_facts(&rollout);
@@ -96,7 +92,7 @@ impl Facts {
     }
 
     pub(crate) fn backend(&self, app: App, backend: Backend) -> &BackendFacts {
-        &self.backends[app.0][at(backend)]
+        &self.backends[app.0][backend.index()]
     }
 
     pub(crate) fn is_ready(&self, app: App, backend: Backend) -> bool {
@@ -136,7 +132,7 @@ impl GatewayFacts {
     }
 
     pub(crate) fn load(&self, app: App, backend: Backend) -> LoadFacts {
-        self.loads[app.0][at(backend)]
+        self.loads[app.0][backend.index()]
     }
 }
 

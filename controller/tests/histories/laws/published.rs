@@ -5,12 +5,13 @@ use super::{Checked, Laws, Window, law};
 use crate::api::Effect;
 use crate::world::cast::App;
 use crate::world::table::Table;
-use crate::world::{World, normal_form, table_of};
+use crate::world::{World, governors, normal_form, table_of};
 use turnout_rollout::{Backend, Weights, route_weights};
 use turnout_routes::documents::{Document, EndpointAddress};
 
 const GOOD: &str = "what is published is good, and holds the documents in a good form";
 const READY: &str = "no weight is newly given to a backend without ready endpoints";
+const DEPARTED: &str = "a rule whose rollout is gone gives no weight to a backend without ready endpoints";
 const SEEN: &str = "no weight is newly given to a backend that a gateway does not see";
 const HELD: &str = "a rule that a rollout governs stays, whatever becomes of its document";
 const WRITTEN: &str = "the weights that are published were written down before";
@@ -25,6 +26,10 @@ impl Laws {
         check_forms(world, window, before.as_deref(), &table)?;
         check_twins(window, before.as_deref(), &table)?;
         for app in world.apps() {
+            // From then on the document decides.
+            if world.rollout(app).is_none() && governors(after, app).next().is_none() {
+                self.last_governing[app.0] = None;
+            }
             self.check_weights(world, window, app, before.as_deref(), &table)?;
         }
         self.unfenced.clear();
@@ -44,8 +49,10 @@ impl Laws {
             return Ok(());
         }
         let former = before.map(|table| weights(table, app));
-        let Some(rollout) = world.rollout(app) else { return Ok(()) };
+        let Some(rollout) = world.rollout(app) else { return self.check_departed(world, window, app, former, table) };
         let is_deleted = rollout.metadata.other.contains_key("deletionTimestamp");
+        let governing = rollout.as_it_governed().filter(|_| rollout.status.position().is_some());
+        self.last_governing[app.0] = governing.map(|rollout| (rollout, world.meddled));
         // Also of a document that does not fit the rollout any more.
         let rollout = rollout.as_it_governed().unwrap_or(rollout);
         let Ok(given) = route_weights(&table.documents, &rollout) else {
@@ -63,6 +70,35 @@ impl Laws {
         law(is_written, WRITTEN, || {
             format!("{}: {given}, was {former:?}, and the status says {:?}", app.name(), rollout.status.weights)
         })?;
+        self.check_newly_given(window, app, former, given)
+    }
+
+    /// The rollout is gone: as long as its rule is remembered, weight goes only to what can serve.
+    fn check_departed(
+        &mut self,
+        world: &World,
+        window: &Window,
+        app: App,
+        former: Option<Weights>,
+        table: &Table,
+    ) -> Checked {
+        let Some((last, meddled)) = &self.last_governing[app.0] else { return Ok(()) };
+        let Ok(given) = route_weights(&table.documents, last) else { return Ok(()) };
+        // Somebody who deletes what is published deletes what is known of rollouts that are gone.
+        if Some(given) == former || *meddled != world.meddled {
+            return Ok(());
+        }
+        self.seen.count("weights of rollouts that are gone");
+        for backend in Backend::BOTH {
+            if given.of(backend) > 0 && former.is_none_or(|former| former.of(backend) == 0) {
+                let is_ready = window.was(&["endpointslices", "services"], |facts| facts.is_ready(app, backend));
+                law(is_ready, DEPARTED, || format!("{}: {backend}", app.name()))?;
+            }
+        }
+        self.check_newly_given(window, app, former, given)
+    }
+
+    fn check_newly_given(&mut self, window: &Window, app: App, former: Option<Weights>, given: Weights) -> Checked {
         for backend in Backend::BOTH {
             if given.of(backend) > 0 && former.is_none_or(|former| former.of(backend) == 0) {
                 check_fit(window, app, backend, former)?;

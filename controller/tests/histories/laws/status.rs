@@ -2,7 +2,6 @@
 
 use super::{Checked, Laws, Window, law};
 use crate::api::Effect;
-use crate::api::store::{finalizers, is_deleted};
 use crate::world::World;
 use crate::world::cast::App;
 use serde::Deserialize as _;
@@ -18,7 +17,6 @@ const IMAGE: &str = "weight goes only to a backend that serves the candidate";
 const REACHED: &str = "a stage is reached when every gateway has it";
 const BACK: &str = "a rollback once begun is finished";
 const NEWER: &str = "a status never goes back";
-const HELD: &str = "a rollout that gives weights holds the finalizer";
 const LARGE: &str = "a managed backend has as many pods as the other one before it gets more weight";
 const CLAIM: &str = "what is called safe to remove has no weight and no requests";
 
@@ -38,9 +36,6 @@ impl Laws {
         let (Ok(before), Ok(rollout)) = (read(before), read(object)) else {
             return law(false, NEWER, || format!("{object} is no rollout"));
         };
-        let is_held = finalizers(object).contains(&"turnout.dev/weights") || is_deleted(object);
-        let needs_none = world.model(app).is_in_istio_mode();
-        law(is_held || needs_none || rollout.status.position().is_none(), HELD, || app.name().to_owned())?;
         let step = Step { app, window, before: before.status, after: rollout.status.clone(), rollout };
         self.unfenced.insert(app);
         step.check_newer()?;
@@ -55,7 +50,7 @@ impl Laws {
         for backend in Backend::BOTH {
             let claims = step.after.safe_to_remove.contains(&backend);
             let is_sound = claims && !step.window.stale.contains("endpointslices") && step.window.is_unmeddled(world);
-            world.claims[app.0][usize::from(backend == Backend::Blue)] = is_sound;
+            world.claims[app.0][backend.index()] = is_sound;
         }
         Ok(())
     }
@@ -141,7 +136,8 @@ impl Laws {
     fn check_reached(&mut self, world: &World, step: &Step<'_>) -> Checked {
         let (before, after) = (&step.before, &step.after);
         let Some(stage) = after.stage.filter(|_| after.stage != before.stage) else { return Ok(()) };
-        self.reached_at[step.app.0] = world.store.now.0;
+        // What was found then is so since, however long the write has taken.
+        self.reached_at[step.app.0] = step.window.began;
         self.seen.reached.insert(stage.to_string());
         let Some(entry) = after.history.last().filter(|entry| entry.to == stage) else {
             return law(false, NEWER, || format!("{stage} is reached and not in the history"));

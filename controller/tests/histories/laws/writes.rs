@@ -1,7 +1,7 @@
 //! Which writes are a controller's business at all, and that each goes only over what was read.
 
 use super::{Checked, law};
-use crate::api::store::{Part, finalizers};
+use crate::api::store::Part;
 use crate::api::{Effect, Verb};
 use crate::world::World;
 use crate::world::cast::{DOCUMENTS, SYSTEM, published};
@@ -21,14 +21,6 @@ pub(super) fn check(world: &World, effect: &Effect) -> Checked {
     law(is_safe, GUARDED, || format!("{:?} {key} without a precondition", effect.verb))?;
     match (key.plural, effect.part, before, after) {
         ("modelrollouts", Part::Status, Some(before), Some(after)) => only(effect, before, after, &["/status"]),
-        ("modelrollouts", Part::Main, Some(before), Some(after)) => {
-            only(effect, before, after, &["/metadata/finalizers"])?;
-            let others = |object: &Value| -> Vec<String> {
-                let all = finalizers(object).into_iter();
-                all.filter(|finalizer| *finalizer != "turnout.dev/weights").map(str::to_owned).collect()
-            };
-            law(others(before) == others(after), FOREIGN, || format!("a finalizer of {key} is not its own"))
-        }
         ("configmaps", Part::Main, before, Some(after)) if *key == published() => {
             let Some(before) = before else { return Ok(()) };
             only(effect, before, after, &["/data", "/binaryData", "/metadata/annotations/turnout.dev~1fence"])

@@ -10,7 +10,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::time::Instant;
-use turnout_controller::names::ABROAD;
+use turnout_controller::names::GOVERNED_KEY;
 use turnout_rollout::{Backend, ConditionStatus, ConditionType, Stage, Target};
 use turnout_routes::documents::Document;
 use turnout_routes::{Source, parse};
@@ -103,16 +103,19 @@ fn a_namespace_whose_pods_or_routes_cannot_be_read_keeps_nobody_elsewhere() {
     }
 }
 
-/// Whatever is written there: a webhook of somebody else may hold it up for as long as it likes.
-#[test]
-fn a_namespace_that_takes_no_write_keeps_nobody_elsewhere() {
+/// A spec, but for what all have.
+fn managed() -> Value {
     let probe = json!({"httpGet": {"path": "/", "port": 5001}});
     let ports = json!([{"containerPort": 5001}]);
     let containers = json!([{"name": "model", "image": "model:1", "ports": ports, "readinessProbe": probe}]);
-    let managed = json!({"workload": "Managed", "template": {"spec": {"containers": containers}}});
-    let (gateway, istio) = (json!({}), json!({"mode": "Istio", "revision": "2"}));
+    json!({"workload": "Managed", "template": {"spec": {"containers": containers}}})
+}
+
+/// Whatever is written there: a webhook of somebody else may hold it up for as long as it likes.
+#[test]
+fn a_namespace_that_takes_no_write_keeps_nobody_elsewhere() {
+    let (gateway, istio, managed) = (json!({}), json!({"mode": "Istio", "revision": "2"}), managed());
     let cases = [
-        (&gateway, "MergePatch modelrollouts other/"),
         (&gateway, "Replace modelrollouts/status other/"),
         (&gateway, "Create services other/"),
         (&istio, "JsonPatch virtualservices other/"),
@@ -125,6 +128,75 @@ fn a_namespace_that_takes_no_write_keeps_nobody_elsewhere() {
             keeps_nobody_elsewhere(request, fate, spec);
         }
     }
+}
+
+/// What is published of that namespace stays whole: its rules, and where the Services are that these name.
+#[test]
+fn a_namespace_in_which_somebody_writes_all_the_time_keeps_nobody_elsewhere() {
+    live(async |scene| {
+        put_another(scene, &json!({}));
+        let [route, service] =
+            [("virtualservices", "model"), ("services", "extra")].map(|(kind, name)| Key::new(kind, OTHER, name));
+        scene.put(&service, json!({"metadata": {}, "spec": {"selector": {"app": "extra"}, "ports": [{"port": 5001}]}}));
+        let extra = json!({"match": [{"uri": {"prefix": "/extra"}}], "route": [{"destination": {"host": "extra"}}]});
+        scene.edit(&route, |it| it["spec"]["http"].as_array_mut().expect("it has some").insert(0, extra));
+        let [_first, _second] = scene.start_both().await;
+        let publishes = |what: &str| {
+            let published = scene.object(&published()).expect("it is published");
+            published["data"]["routes.yaml"].as_str().is_some_and(|text| text.contains(what))
+        };
+        scene.until("the Service is published", || publishes("turnout-extra")).await;
+        let writes = async {
+            for number in 0.. {
+                let annotations = json!({"note": number.to_string()});
+                scene
+                    .edit(&Key::new("modelrollouts", OTHER, "model"), |it| it["metadata"]["annotations"] = annotations);
+                assert!(!publishes("/extra") || publishes("turnout-extra"), "a rule without its Service");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        scene.edit(&route, |it| drop(it["spec"]["http"].as_array_mut().expect("it has some").remove(0)));
+        tokio::select! {
+            // A round may have been idle before.
+            () = reaches_blue_50_within(IDLE + SOON, scene, "") => {}
+            () = writes => {}
+        }
+    });
+}
+
+/// A webhook that always takes longer than a round waits for it.
+#[test]
+fn what_is_written_slowly_is_written_in_the_end() {
+    for request in ["Replace modelrollouts/status abtesting/", "Create services abtesting/"] {
+        live(async |scene| {
+            let asked_for = Rc::new(Cell::new(false));
+            let seen = asked_for.clone();
+            scene.fate(move |_, asked| {
+                let is_it = asked.starts_with(request);
+                seen.set(seen.get() || is_it);
+                if is_it { Fate::Slow(Duration::from_millis(1_200)) } else { Fate::Done }
+            });
+            let [_first, _second] = scene.start_both().await;
+            super::reaches_blue_50(scene).await;
+            assert!(asked_for.get(), "{request}");
+        });
+    }
+}
+
+#[test]
+fn a_managed_rollout_whose_template_cannot_be_kept_says_so() {
+    live(async |scene| {
+        put_another(scene, &managed());
+        let request = "Create controllerrevisions other/";
+        scene.fate(move |_, asked| if asked.starts_with(request) { Fate::Forbidden } else { Fate::Done });
+        let [_first, _second] = scene.start_both().await;
+        let status =
+            || scene.object(&Key::new("modelrollouts", OTHER, "model")).expect("it is there")["status"].clone();
+        scene
+            .until("it is told", || status()["conditions"].to_string().contains("cannot create controllerrevisions"))
+            .await;
+        assert!(status()["candidate"].is_null(), "nobody acts on what was not kept: {}", status());
+    });
 }
 
 #[test]
@@ -186,25 +258,19 @@ fn events_that_nobody_takes_keep_no_rollout() {
 }
 
 #[test]
-fn a_rollout_goes_with_its_namespace_whose_rights_went_first() {
+fn a_rollout_that_was_left_in_a_namespace_whose_rights_went_first_keeps_no_other_one() {
     live(async |scene| {
         scene.governs_too(OTHER);
         let key = Key::new("modelrollouts", OTHER, "model");
         scene.put(
             &key,
-            json!({
-                "metadata": {"finalizers": ["turnout.dev/weights"]},
-                "spec": {"route": {"virtualService": "model"}, "green": {"host": "g"}, "blue": {"host": "b"}},
-            }),
+            json!({"spec": {"route": {"virtualService": "model"}, "green": {"host": "g"}, "blue": {"host": "b"}}}),
         );
         let in_other = format!(" {OTHER}/");
-        let is_left = |asked: &str| asked.contains("modelrollouts");
-        scene.fate(
-            move |_, asked| if asked.contains(&in_other) && !is_left(asked) { Fate::Forbidden } else { Fate::Done },
-        );
+        scene.fate(move |_, asked| if asked.contains(&in_other) { Fate::Forbidden } else { Fate::Done });
         let [_first, _second] = scene.start_both().await;
         scene.remove(&key);
-        scene.until("it is gone", || scene.object(&key).is_none()).await;
+        assert_eq!(scene.object(&key), None);
         reaches_blue_50(scene, "").await;
     });
 }
@@ -237,7 +303,7 @@ fn a_rule_stays_as_it_is_published_while_its_rollout_in_another_namespace_cannot
             scene.put(&abroad, json!({"spec": {"route": route, "green": green, "blue": blue}}));
             let [first, second] = scene.start_both().await;
             let governs =
-                || scene.object(&published()).is_some_and(|it| it["metadata"]["annotations"][ABROAD].is_string());
+                || scene.object(&published()).is_some_and(|it| it["data"][GOVERNED_KEY].to_string().contains(OTHER));
             scene.until("it governs its rule", governs).await;
             let line = format!("List {kind} {OTHER}/");
             scene.fate(move |_, asked| if asked == line { fate } else { Fate::Done });

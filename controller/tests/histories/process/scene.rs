@@ -26,7 +26,7 @@ use turnout_controller::replica::Replica;
 use turnout_controller::settings::Settings;
 use turnout_controller::telemetry::Telemetry;
 use turnout_driver::outbound::{Answer, Call, Outbound, OutboundError, Post, Posting};
-use turnout_rollout::{RolloutStatus, Timestamp};
+use turnout_rollout::{RolloutStatus, Timestamp, Weights};
 
 /// What becomes of a request to the API server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub(super) enum Fate {
     Done,
     /// Nobody ever answers.
     Hangs,
+    /// It is done after a while, if whoever asked still waits.
+    Slow(Duration),
     Reset,
     Forbidden,
 }
@@ -56,6 +58,8 @@ pub(super) struct Scene {
     requests: [Cell<usize>; 3],
     /// Requests that hang.
     hanging: RefCell<Vec<Letter>>,
+    /// Requests that are done later, with who asked and when that is.
+    slow: RefCell<Vec<(Instant, usize, Letter)>>,
     has_gateway: Cell<bool>,
     /// Namespaces that are governed besides the models' own.
     others: RefCell<Vec<String>>,
@@ -122,7 +126,8 @@ impl Scene {
             seats: <[Seat; 3]>::default(),
             rule: RefCell::new(Box::new(|_, _| Fate::Done)),
             requests: Default::default(),
-            hanging: RefCell::new(Vec::new()),
+            hanging: RefCell::default(),
+            slow: RefCell::default(),
             has_gateway: Cell::new(true),
             others: RefCell::default(),
             told: Cell::new(|_| {}),
@@ -137,11 +142,20 @@ impl Scene {
                     self.deliver(from, letter);
                 }
             }
+            let is_due = |(at, ..): &mut (Instant, usize, Letter)| *at <= Instant::now();
+            let due: Vec<_> = self.slow.borrow_mut().extract_if(.., is_due).collect();
+            for (_, from, letter) in due.into_iter().filter(|(.., letter)| letter.is_awaited()) {
+                self.deliver_by(&|_, _| Fate::Done, from, letter);
+            }
             tokio::time::sleep(TICK).await;
         }
     }
 
     fn deliver(&self, from: usize, letter: Letter) {
+        self.deliver_by(&*self.rule.borrow(), from, letter);
+    }
+
+    fn deliver_by(&self, rule: &dyn Fn(usize, &str) -> Fate, from: usize, letter: Letter) {
         let mut world = self.world.borrow_mut();
         match letter {
             Letter::Pod { call, reply } => {
@@ -154,7 +168,10 @@ impl Scene {
                 if request.is_ok() && !line.contains(" leases ") {
                     self.requests[from].update(|count| count + 1);
                 }
-                match (self.rule.borrow())(from, &line) {
+                match rule(from, &line) {
+                    Fate::Slow(takes) => {
+                        self.slow.borrow_mut().push((Instant::now() + takes, from, Letter::Api { head, body, reply }));
+                    }
                     Fate::Hangs => self.hanging.borrow_mut().push(Letter::Api { head, body, reply }),
                     Fate::Forbidden => {
                         let refusal = Refusal::new(403, "Forbidden", "a right is missing");
@@ -309,6 +326,11 @@ impl Scene {
         self.world.borrow().status(App(0))
     }
 
+    /// Those that are published of its rule.
+    pub(super) fn weights(&self) -> Option<Weights> {
+        self.world.borrow().weights(App(0))
+    }
+
     pub(super) fn object(&self, key: &Key) -> Option<Arc<Value>> {
         self.world.borrow().store.get(key).cloned()
     }
@@ -324,10 +346,6 @@ impl Scene {
     /// The chart makes the published ConfigMap, empty.
     pub(super) fn put_routes(&self) {
         self.world.borrow_mut().store.put(&published(), json!({"metadata": {}}));
-    }
-
-    pub(super) fn has_finalizer(&self) -> bool {
-        self.object(&App(0).rollout()).is_some_and(|rollout| rollout["metadata"]["finalizers"].is_array())
     }
 
     /// To whom the objects of a kind belong.

@@ -1,12 +1,11 @@
 //! Whose rollouts a release drives, and whose rules these may govern.
 
-use super::live;
 use super::scene::{Fate, Scene};
+use super::{live, reaches_blue_50};
 use crate::api::store::Key;
-use crate::world::Happening;
 use crate::world::cast::{App, MODELS};
 use serde_json::{Value, json};
-use turnout_rollout::{Backend, Stage, Target};
+use turnout_rollout::Backend;
 
 const OTHER: &str = "other";
 
@@ -21,19 +20,6 @@ fn intruder(mode: &str) -> Value {
 
 fn message(scene: &Scene, key: &Key) -> String {
     scene.object(key).map(|it| it["status"]["message"].as_str().unwrap_or_default().to_owned()).unwrap_or_default()
-}
-
-async fn reaches_blue_50(scene: &Scene) {
-    scene.happens(&Happening::Start(App(0), 2));
-    let to = Target::Stage(Stage::BLUE_50);
-    scene
-        .until("Blue_50", || {
-            scene.happens(&Happening::SomebodyDeploys(App(0), Backend::Blue, 2));
-            scene.happens(&Happening::ClusterFollows);
-            scene.happens(&Happening::Promote(App(0)));
-            scene.status().history.iter().any(|step| step.to == to)
-        })
-        .await;
 }
 
 #[test]

@@ -12,7 +12,7 @@ pub(crate) enum Bar {
     Forbidden(Option<&'static str>),
     /// They are not answered.
     Hangs(Option<&'static str>),
-    /// It is being deleted. Its Roles went first, and of what is left the right to see rollouts is a ClusterRole's.
+    /// It is being deleted. Its Roles went first.
     Deleted,
 }
 
@@ -29,7 +29,7 @@ impl Bar {
         match self {
             Self::Forbidden(kind) => is_it(kind).then_some(Barred::Refused),
             Self::Hangs(kind) => is_it(kind).then_some(Barred::Held),
-            Self::Deleted => (plural != "modelrollouts").then_some(Barred::Refused),
+            Self::Deleted => Some(Barred::Refused),
         }
     }
 }

@@ -119,6 +119,11 @@ pub(crate) fn revision_name(number: u8) -> String {
     format!("v{number}")
 }
 
+/// The name that somebody gives a template of a managed rollout.
+pub(crate) fn own_name(number: u8) -> String {
+    format!("r{number}")
+}
+
 /// Pods of this one are never ready.
 pub(crate) const BROKEN: u8 = 9;
 

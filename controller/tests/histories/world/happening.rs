@@ -207,7 +207,10 @@ fn gateway_happens(world: &mut World, happening: &Happening) {
         Happening::GatewayReloads(gateway) => on(world, *gateway, super::gateway::Gateway::reload),
         Happening::GatewayRestarts(gateway) => on(world, *gateway, super::gateway::Gateway::restart),
         Happening::GatewayRefuses(gateway, refuses) => on(world, *gateway, |it| it.refuses = *refuses),
-        Happening::GatewayIsSilent(gateway, silent) => on(world, *gateway, |it| it.silent = *silent),
+        Happening::GatewayIsSilent(gateway, silent) => on(world, *gateway, |it| {
+            // One that takes no connections and is on its way out has closed its listeners.
+            it.silent = *silent || (it.silent && it.leaving);
+        }),
         Happening::RequestsEnd(gateway) => on(world, *gateway, super::gateway::Gateway::finish),
         Happening::GatewayLooksUp(gateway) => {
             if let Some(gateway) = chosen(gateway) {

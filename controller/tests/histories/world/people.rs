@@ -1,7 +1,7 @@
 //! People and pipelines: they write specs, read statuses, and act on what a status says.
 
 use super::cast::{self, App};
-use super::{Happening, World, number_of, revision_name};
+use super::{Happening, World, number_of, own_name, revision_name};
 use crate::laws::{self, Checked};
 use serde_json::json;
 use turnout_rollout::{Backend, Candidate, ModelRollout, Stage, Step, Target, WaitReason, Workload};
@@ -33,7 +33,7 @@ pub(super) fn steer(world: &mut World, happening: &Happening) {
         Happening::Revision(app, number) => {
             // Of a managed one it is a name of its own for the template that there is.
             let managed = world.model(*app).is_managed();
-            let name = |number| if managed { format!("r{number}") } else { revision_name(number) };
+            let name = |number| if managed { own_name(number) } else { revision_name(number) };
             change(world, *app, |rollout| rollout.spec.revision = number.map(name));
         }
         Happening::Attempt(app) => change(world, *app, |rollout| rollout.spec.attempt += 1),

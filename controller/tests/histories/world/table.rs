@@ -5,6 +5,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
+use turnout_controller::names::GOVERNED_KEY;
 use turnout_routes::documents::{Action, Document, EndpointAddress};
 use turnout_routes::router::{Identity, compile};
 use turnout_routes::{Source, parse, revision};
@@ -35,8 +36,9 @@ thread_local! {
 impl Table {
     /// Loads the keys of a mount. What is refused has its revision and the reason.
     pub(crate) fn load(mount: &BTreeMap<String, String>) -> Loaded {
-        let sources: Vec<Source<'_>> =
-            mount.iter().map(|(name, text)| Source { name, bytes: text.as_bytes() }).collect();
+        // Gateways read no other files.
+        let routes = mount.iter().filter(|(name, _)| *name != GOVERNED_KEY);
+        let sources: Vec<Source<'_>> = routes.map(|(name, text)| Source { name, bytes: text.as_bytes() }).collect();
         let revision = revision(&sources);
         TABLES.with_borrow_mut(|tables| {
             if tables.len() > CACHED {

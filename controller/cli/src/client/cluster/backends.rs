@@ -1,10 +1,10 @@
 //! A backend of a rollout in a cluster: the pods behind its Service, how many of them are ready, what they serve, and what
 //! keeps them from it.
 
-use super::pods::{has_ended, is_ready, trouble};
+use super::pods::{FAILED_MOUNT, has_ended, is_being_created, is_ready, say_why, trouble};
 use super::{Cluster, Failure};
 use crate::client::view::BackendView;
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::{Event, Pod, Service};
 use kube::ResourceExt as _;
 use kube::api::{Api, DynamicObject, ListParams};
 use std::collections::BTreeMap;
@@ -97,7 +97,15 @@ impl Cluster {
         doing: impl std::fmt::Display,
     ) -> Result<Vec<Pod>, Failure> {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
-        Ok(pods.list(&ListParams::default().labels(selector)).await.map_err(self.failure(doing))?.items)
+        let mut pods = pods.list(&ListParams::default().labels(selector)).await.map_err(self.failure(doing))?.items;
+        if pods.iter().any(is_being_created) {
+            // Who may not read Events still hears that the pod is not ready.
+            let events: Api<Event> = Api::namespaced(self.client.clone(), namespace);
+            let of_mounts = format!("involvedObject.kind=Pod,reason={FAILED_MOUNT}");
+            let events = events.list(&ListParams::default().fields(&of_mounts)).await.map(|list| list.items);
+            say_why(&mut pods, &events.unwrap_or_default());
+        }
+        Ok(pods)
     }
 
     /// The labels of a subset in any DestinationRule, be it one that only Istio takes.

@@ -102,7 +102,8 @@ struct Credential {
 
 impl Credential {
     fn token(&self, plugin: &ExecConfig) -> Result<Token, NotLoggedIn> {
-        let header = self.token.as_ref().and_then(|token| HeaderValue::try_from(format!("Bearer {token}")).ok());
+        let token = self.token.as_ref().filter(|token| !token.trim().is_empty());
+        let header = token.and_then(|token| HeaderValue::try_from(format!("Bearer {token}")).ok());
         let mut header = header.ok_or_else(|| failure(plugin, "did not print a token"))?;
         header.set_sensitive(true);
         Ok(Token { header, ends: self.expiration_timestamp.as_ref().map(|time| time.0) })

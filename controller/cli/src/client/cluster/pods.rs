@@ -1,10 +1,14 @@
 //! What keeps a pod from serving, in the words of whoever knows: the scheduler, kubelet, or the container's own end.
 
-use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus, Pod, PodStatus};
+use k8s_openapi::api::core::v1::{
+    ContainerState, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, Event, Pod, PodStatus,
+};
 use kube::ResourceExt as _;
 
 /// What a container waits for that is not yet a trouble.
 const ON_THE_WAY: [&str; 2] = ["ContainerCreating", "PodInitializing"];
+/// The reason of the Event that alone tells of a volume which cannot be mounted, as of a Secret that is not there.
+pub(super) const FAILED_MOUNT: &str = "FailedMount";
 /// As much of what the cluster says as one line can take.
 const LONGEST: usize = 300;
 
@@ -19,6 +23,31 @@ pub(crate) fn trouble(pod: &Pod) -> Option<String> {
     Some(format!("pod {}: {}", pod.name_any(), in_one_line(&said)))
 }
 
+/// Nothing is said of why its containers do not run yet.
+pub(super) fn is_being_created(pod: &Pod) -> bool {
+    let Some(mut status) = pod.status.clone().filter(|_| !has_ended(pod)) else { return false };
+    waiting(&mut status).any(|waiting| is_on_the_way(waiting))
+}
+
+/// Lets pods that are being created wait for what their Events say, the newest of each.
+pub(super) fn say_why(pods: &mut [Pod], events: &[Event]) {
+    for pod in pods.iter_mut().filter(|pod| is_being_created(pod)) {
+        let is_its = |event: &&Event| {
+            let (of, own) = (&event.involved_object, &pod.metadata);
+            event.reason.as_deref() == Some(FAILED_MOUNT)
+                && of.name == own.name
+                && (of.uid == own.uid || of.uid.is_none())
+        };
+        let newest = events.iter().filter(is_its).max_by_key(|event| event.last_timestamp.as_ref().map(|time| time.0));
+        let Some(event) = newest.cloned() else { continue };
+        let mut status = pod.status.take().unwrap_or_default();
+        if let Some(waiting) = waiting(&mut status).find(|waiting| is_on_the_way(waiting)) {
+            (waiting.reason, waiting.message) = (event.reason, event.message);
+        }
+        pod.status = Some(status);
+    }
+}
+
 /// What to do about a trouble of a pod.
 pub(crate) fn advice(pod: &Pod, trouble: &str) -> String {
     if ["ErrImage", "ImagePull", "InvalidImageName"].iter().any(|reason| trouble.contains(reason)) {
@@ -29,7 +58,7 @@ pub(crate) fn advice(pod: &Pod, trouble: &str) -> String {
     let (namespace, name) = (pod.namespace().unwrap_or_default(), pod.name_any());
     if trouble.contains("Unschedulable") {
         "add a node that can take it, or lower what it requests".to_owned()
-    } else if trouble.contains("CreateContainerConfigError") {
+    } else if trouble.contains("CreateContainerConfigError") || trouble.contains(FAILED_MOUNT) {
         format!("create what it names in namespace {namespace}")
     } else if trouble.contains("exit code") {
         format!("kubectl logs -n {namespace} {name} --previous")
@@ -47,6 +76,15 @@ pub(crate) fn has_ended(pod: &Pod) -> bool {
 pub(crate) fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
     conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+fn waiting(status: &mut PodStatus) -> impl Iterator<Item = &mut ContainerStateWaiting> {
+    let containers = status.init_container_statuses.iter_mut().chain(&mut status.container_statuses).flatten();
+    containers.filter_map(|container| container.state.as_mut()?.waiting.as_mut())
+}
+
+fn is_on_the_way(waiting: &ContainerStateWaiting) -> bool {
+    waiting.reason.as_deref().is_some_and(|reason| ON_THE_WAY.contains(&reason))
 }
 
 fn unscheduled(status: &PodStatus) -> Option<String> {

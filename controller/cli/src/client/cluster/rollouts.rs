@@ -4,7 +4,7 @@
 //! GitOps, which owns the other fields, does not fight it. It names the version that it was made from; if somebody else
 //! was faster, it is made anew from what is there.
 
-use super::Cluster;
+use super::{Cluster, Failure};
 use crate::client::access::Change;
 use anyhow::{Context as _, bail};
 use futures::TryStreamExt as _;
@@ -28,13 +28,13 @@ impl Cluster {
         Api::namespaced_with(self.client.clone(), &self.namespace, &rollout_kind())
     }
 
-    /// Every rollout of the namespace, or of all.
-    pub(crate) async fn list_rollouts(&self, everywhere: bool) -> anyhow::Result<Vec<ModelRollout>> {
+    /// Every rollout of the namespace, or of all; and of each that cannot be read, why.
+    pub(crate) async fn list_rollouts(&self, everywhere: bool) -> Result<Vec<anyhow::Result<ModelRollout>>, Failure> {
         let api = if everywhere { Api::all_with(self.client.clone(), &rollout_kind()) } else { self.rollouts() };
         let place = if everywhere { "all namespaces".to_owned() } else { format!("namespace {}", self.namespace) };
         let doing = format!("list the rollouts of {place}");
         let listed = api.list(&ListParams::default()).await.map_err(self.failure(doing))?;
-        listed.items.into_iter().map(parse).collect()
+        Ok(listed.items.into_iter().map(parse).collect())
     }
 
     /// A rollout with its status.

@@ -53,6 +53,30 @@ fn external_blue_takes_everything_until_green_exists() {
     assert_eq!((scene.stage().as_str(), scene.weights(), scene.phase()), ("Green_100", (100, 0), Phase::Complete));
 }
 
+/// A pipeline goes to Blue_Green, makes green, waits until it is ready, and asks for an approval.
+#[test]
+fn a_first_green_that_is_made_at_blue_green_waits_there_like_any_other() {
+    let check = |change: fn(&mut Observation), reason| {
+        let mut scene = first(&json!({"target": "Blue_Green", "warmUp": {"path": "/score"}}));
+        scene.observed.blue = serving("v2");
+        scene.settle();
+        assert_eq!(scene.stage(), "Blue_Green");
+        scene.observed.green = serving("v2");
+        change(&mut scene.observed);
+        scene.decide();
+        assert_eq!((scene.position().as_str(), scene.waits_for()), ("Blue_Green", Some(reason)));
+        scene.observed.green = serving("v2");
+        scene.settle();
+        assert_eq!((scene.stage().as_str(), scene.waits_for()), ("Blue_Green", Some(WaitReason::Promotion)));
+        assert_eq!(scene.weights(), (0, 100));
+        scene.target("Green_100");
+        scene.settle();
+        assert_eq!((scene.stage().as_str(), scene.weights(), scene.phase()), ("Green_100", (100, 0), Phase::Complete));
+    };
+    check(|seen| seen.green.warmed = false, WaitReason::WarmUp);
+    check(|seen| seen.gateways[1].green.endpoints = 0, WaitReason::EndpointsSeen);
+}
+
 #[test]
 fn a_first_blue_that_is_lost_holds_the_stage() {
     let mut scene = first(&json!({}));

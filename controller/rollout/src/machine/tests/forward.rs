@@ -66,6 +66,29 @@ fn warming_is_asked_for_only_where_the_spec_has_requests_for_it() {
     assert_eq!(scene.weights(), (50, 50));
 }
 
+/// A status as releases before `spec.steps` wrote it, to which a target was a bound and no promotion.
+#[test]
+fn a_gate_that_was_waited_at_before_an_upgrade_is_opened_by_a_promotion() {
+    for target in [Some("Blue_50"), Some("Blue_100"), Some("Green_100"), None] {
+        let mut scene = Scene::at("Blue_50", &json!({"steps": null, "target": target}));
+        let waiting = json!({"reason": "Gate", "since": scene.observed.now});
+        scene.rollout.status.waiting = serde_json::from_value(waiting).unwrap();
+        scene.rollout.status.observed_generation = scene.rollout.metadata.generation;
+        scene.settle();
+        assert_eq!((scene.stage().as_str(), scene.phase()), ("Blue_50", Phase::Holding), "{target:?}");
+        // Whatever else it waits for meanwhile.
+        let blue = std::mem::replace(&mut scene.observed.blue, unready());
+        scene.settle();
+        scene.observed.blue = blue;
+        scene.settle();
+        assert_eq!(scene.stage(), "Blue_50", "{target:?}");
+        scene.rollout.promote(None, false).unwrap();
+        scene.rollout.metadata.generation = Some(2);
+        scene.settle();
+        assert_eq!(scene.weights(), (0, 100), "{target:?}");
+    }
+}
+
 #[test]
 fn without_steps_each_stage_is_left_when_it_is_promoted_or_the_target_lies_behind_it() {
     for stage in ["Blue_0", "Blue_50", "Blue_100", "Blue_Green"] {

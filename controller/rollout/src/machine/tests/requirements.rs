@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::observation::Reply;
+use crate::render::RouteSelectionError;
 use crate::resource::RequirementState::{self, Failed, Open, Waiting};
 use crate::resource::{RollbackReason, Webhook};
 
@@ -101,6 +102,17 @@ fn a_promotion_ends_a_pause_where_no_approval_is_required() {
     scene.promote();
     scene.settle();
     assert_ne!(scene.stage(), STAGE);
+}
+
+#[test]
+fn no_end_is_told_of_a_pause_that_nobody_waits_for_any_more() {
+    let mut scene = requiring(json!([{"pause": "1h"}, {"webhook": {"url": "https://gate.example/"}}]));
+    scene.settle();
+    let until = |scene: &Scene| scene.rollout.status.waiting.as_ref().unwrap().until;
+    assert!(until(&scene).is_some());
+    scene.promote();
+    scene.tick();
+    assert_eq!((scene.states(), until(&scene)), (vec![Open, Waiting], None));
 }
 
 #[test]
@@ -234,6 +246,30 @@ fn what_a_webhook_decided_is_kept_and_is_of_that_stay_alone() {
     scene.settle();
     scene.rollout.spec.target = None;
     assert!(question(&scene.decide()).is_some(), "and so is one for another revision");
+}
+
+/// The spec is misspelt for a while, or its rule is not there: that is no other stay.
+#[test]
+fn what_a_webhook_decided_outlasts_what_cannot_be_worked_with() {
+    let not_there = RouteSelectionError::VirtualServiceNotFound("abtesting/model".to_owned());
+    let breaks: [&dyn Fn(&mut Scene); 2] =
+        [&|scene| scene.target("Blue_7"), &|scene| scene.observed.route = Err(not_there.clone())];
+    for (status, state, make_bad) in
+        [200, 403].into_iter().zip([Open, Failed]).flat_map(|(status, state)| breaks.map(|it| (status, state, it)))
+    {
+        let mut scene = requiring(json!([{"webhook": {"url": "http://a/"}}, {"approval": {}}]));
+        let route = scene.observed.route.clone();
+        scene.answer(status, "");
+        scene.decide();
+        make_bad(&mut scene);
+        scene.observed.replies.clear();
+        let told = scene.settle().events;
+        assert_eq!((scene.phase(), scene.states(), told.len()), (Phase::Invalid, vec![state, Waiting], 0));
+        (scene.rollout.spec.target, scene.observed.route) = (None, route);
+        let decision = scene.decide();
+        assert_eq!((question(&decision), scene.states()), (None, vec![state, Waiting]), "{status}");
+        assert!(decision.events.iter().all(|event| event.reason != "RequirementFailed"), "it was told already");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use super::*;
-use crate::observation::{Obstacle, Rejection};
+use crate::observation::{GatewayObservation, Obstacle, Rejection};
 use crate::render::RouteSelectionError;
 use crate::resource::{ConditionStatus, ConditionType};
 use crate::testing::unready;
@@ -10,6 +10,35 @@ use crate::testing::unready;
 fn condition(scene: &Scene, kind: ConditionType) -> (ConditionStatus, &str) {
     let condition = scene.rollout.status.condition(kind).unwrap();
     (condition.status, &condition.reason)
+}
+
+#[test]
+fn while_a_rollout_is_under_way_its_status_lists_what_each_live_gateway_gives() {
+    let mut scene = Scene::at("Blue_0", &json!({}));
+    scene.tick();
+    scene.observed.gateways[1] = gateway(1, Weights { green: 100, blue: 0 });
+    let mut silent = gateway(2, Weights { green: 0, blue: 0 });
+    silent.answers = false;
+    let drained = GatewayObservation { serving: false, ..gateway(3, Weights { green: 50, blue: 50 }) };
+    scene.observed.gateways.extend([drained, silent]);
+    scene.observed.gateways[0].rejected =
+        Some(Rejection { revision: "routes-50-50".to_owned(), reason: "document 2: bad".to_owned() });
+    scene.decide();
+    let listed = scene.rollout.status.gateways.clone();
+    let told: Vec<_> = listed.iter().map(|it| (it.name.as_str(), it.weights, it.problem.as_deref())).collect();
+    let green = Some(Weights { green: 100, blue: 0 });
+    let refuses = Some("it refuses what is published: document 2: bad");
+    assert_eq!(
+        told,
+        [
+            ("gateway-0", Some(Weights { green: 50, blue: 50 }), refuses),
+            ("gateway-1", green, None),
+            ("gateway-2", None, Some("it does not answer"))
+        ]
+    );
+    let mut complete = Scene::at("Green_100", &json!({}));
+    complete.tick();
+    assert_eq!(complete.rollout.status.gateways, []);
 }
 
 #[test]
