@@ -221,6 +221,7 @@ fn reloader(
 ) -> Reloader {
     Reloader {
         path: settings.routes.clone(),
+        max_bytes: settings.max_routes_bytes,
         identity: Identity { labels: settings.labels.clone(), namespace: settings.namespace.clone() },
         registry,
         snapshots: Arc::clone(&shared.snapshots),

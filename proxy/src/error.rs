@@ -101,6 +101,33 @@ impl Fault {
 }
 
 impl GatewayError {
+    /// One of each: what is counted of them begins at zero.
+    pub(crate) const EACH: [Self; 23] = [
+        Self::Path(PathRefusal::NotAbsolute),
+        Self::Host,
+        Self::BadRequest(""),
+        Self::HttpsTargetOnPlain,
+        Self::Method,
+        Self::TooManyFields,
+        Self::HeadTooLarge,
+        Self::HeadTimeout,
+        Self::TargetTooLong,
+        Self::BodyTooLarge,
+        Self::BodyTimeout,
+        Self::BodyAborted,
+        Self::Expectation,
+        Self::TransferCoding,
+        Self::Upgrade,
+        Self::NoRoute,
+        Self::NoRoutes,
+        Self::BackendMissing(Missing::Service),
+        Self::NoEndpoints,
+        Self::Connect,
+        Self::UpstreamReset,
+        Self::UpstreamProtocol,
+        Self::Timeout,
+    ];
+
     /// The status of the answer.
     pub(crate) fn status(self) -> StatusCode {
         match self {
@@ -275,6 +302,7 @@ impl Flags {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::HashSet;
 
     #[test]
     fn an_answer_names_the_reason_and_the_request_and_nothing_of_the_upstream() {
@@ -286,6 +314,13 @@ mod tests {
             "error": "the backend cannot be connected to", "reason": "connect_failure", "request_id": "id-1",
         });
         assert_eq!(body, expected);
+    }
+
+    #[test]
+    fn there_is_one_of_each() {
+        let variants = include_str!("error.rs").matches("\n    #[error(").count();
+        let different: HashSet<_> = GatewayError::EACH.iter().map(std::mem::discriminant).collect();
+        assert_eq!(different.len(), variants);
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::fs::{File, metadata};
 use std::io::{self, Read};
 use std::path::Path;
 
-/// Far more than a routes file or a certificate may hold. What is longer is cut here, and refused by whoever parses it.
-const MAX_BYTES: u64 = 16 << 20;
+/// The most that a routes file may be allowed to hold, and far more than a certificate does.
+pub(crate) const MAX_BYTES: usize = 64 << 20;
 
 /// Opens a file.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
@@ -20,6 +20,7 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
 /// Reads a file.
 pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    open(path)?.take(MAX_BYTES).read_to_end(&mut bytes)?;
+    // What is longer is cut behind that, and refused by whoever parses it.
+    open(path)?.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

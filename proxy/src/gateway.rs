@@ -62,6 +62,9 @@ impl Gateway {
     ) -> Self {
         let random = Rc::new(Random::new());
         let metrics = telemetry.metrics.shared();
+        for error in GatewayError::EACH {
+            metrics.local_answers.with_label_values(&[error.reason(), error.fault().as_str()]);
+        }
         Self {
             upstreams: WorkerUpstreams::new(&random, metrics, settings.upstream_idle_timeout, settings.stall_timeout),
             settings: Arc::clone(settings),
@@ -163,6 +166,7 @@ impl Gateway {
     }
 
     pub(crate) fn flush_metrics(&self) {
+        self.upstreams.flush_metrics();
         self.telemetry.metrics.flush();
     }
 }

@@ -1,6 +1,7 @@
 //! A socket with the limit on progress that neither tokio nor hyper has: how long the other side may take
 //! nothing of what is sent to it. The timer is made when a write first has to wait, which most never do.
 
+use std::cell::RefCell;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -8,6 +9,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
+
+/// A head and a small body are written in one piece: to copy them costs less than it costs the system to take two.
+const JOINED_BYTES: usize = 4096;
+
+thread_local! {
+    /// One for all sockets of a worker, so that it stays in the processor's cache.
+    static JOINED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 pin_project_lite::pin_project! {
     /// See the module.
@@ -59,7 +68,19 @@ impl<T: AsyncWrite> AsyncWrite for StallLimited<T> {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let polled = self.as_mut().project().inner.poll_write_vectored(context, slices);
+        let inner = self.as_mut().project().inner;
+        let bytes: usize = slices.iter().map(|slice| slice.len()).sum();
+        let polled = match slices {
+            [only] => inner.poll_write(context, only),
+            _ if bytes > JOINED_BYTES => inner.poll_write_vectored(context, slices),
+            _ => JOINED.with_borrow_mut(|joined| {
+                joined.clear();
+                for slice in slices {
+                    joined.extend_from_slice(slice);
+                }
+                inner.poll_write(context, joined)
+            }),
+        };
         self.check(polled, context)
     }
 
@@ -86,6 +107,29 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(5);
     const JUST_IN_TIME: Duration = Duration::from_millis(4999);
+
+    #[tokio::test]
+    async fn pieces_arrive_in_their_order_however_little_is_taken_at_a_time() {
+        for (head, body) in [(5, 7), (5, 0), (0, 7), (8, 8), (100, JOINED_BYTES)] {
+            let (head, body) = (vec![b'h'; head], vec![b'b'; body]);
+            let (near, mut far) = tokio::io::duplex(8);
+            let mut io = StallLimited::new(near, LIMIT);
+            let sent = async {
+                let whole = [head.as_slice(), &body].concat();
+                let mut written = 0;
+                while written < whole.len() {
+                    let (of_head, of_body) = (written.min(head.len()), written.saturating_sub(head.len()));
+                    let pieces = [IoSlice::new(&head[of_head..]), IoSlice::new(&body[of_body..])];
+                    written += io.write_vectored(&pieces).await.expect("there is room");
+                }
+                drop(io);
+                whole
+            };
+            let mut came = Vec::new();
+            let (whole, read) = tokio::join!(sent, far.read_to_end(&mut came));
+            assert_eq!((read.expect("the end"), came == whole), (whole.len(), true));
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn only_a_side_that_takes_nothing_is_given_up() {

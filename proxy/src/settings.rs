@@ -5,6 +5,7 @@ mod convert;
 
 pub use convert::SettingsError;
 
+use crate::files;
 use clap::Parser;
 use convert::Conversion;
 use ipnet::IpNet;
@@ -127,6 +128,10 @@ struct LimitArguments {
     #[arg(long, value_name = "COUNT", env = "TURNOUT_MAX_TLS_HANDSHAKES", default_value = "512")]
     max_tls_handshakes: String,
 
+    /// All routes together, in bytes; more are refused. A ConfigMap has room for 1 MiB, a file may have 64.
+    #[arg(long, value_name = "BYTES", env = "TURNOUT_MAX_ROUTES_BYTES", default_value = "1048576")]
+    max_routes_bytes: String,
+
     /// Path and query of a request, in bytes (414 beyond).
     #[arg(long, value_name = "BYTES", env = "TURNOUT_MAX_TARGET_BYTES", default_value = "8192")]
     max_target_bytes: String,
@@ -205,6 +210,8 @@ struct TimeoutArguments {
 pub struct Settings {
     /// The routes file or directory.
     pub routes: PathBuf,
+    /// How much it may hold, in bytes.
+    pub max_routes_bytes: usize,
     /// At least one.
     pub listeners: Vec<ListenerSettings>,
     /// Status address.
@@ -351,6 +358,11 @@ impl Arguments {
             namespace: conversion.name("--namespace", self.namespace),
             workload: conversion.name("--workload", self.workload),
             routes: conversion.readable("--routes", self.routes),
+            max_routes_bytes: conversion.number(
+                "--max-routes-bytes",
+                &self.limits.max_routes_bytes,
+                1..=files::MAX_BYTES,
+            ),
             credentials: self.credentials.map(|path| conversion.readable("--credentials", path)),
             addresses_file: self.addresses_file,
         };

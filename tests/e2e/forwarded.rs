@@ -1,7 +1,8 @@
 //! What a backend is told of the client, whom the gateway believes about it, and what the client is told of the gateway.
 
+use bytes::Bytes;
 use turnout_tests::bed::{Bed, TO_GREEN};
-use turnout_tests::client::{RawRequest, RawResponse};
+use turnout_tests::client::{Http2Connection, RawRequest, RawResponse};
 use turnout_tests::echo::Received;
 
 async fn forwarded(bed: &Bed, request: &RawRequest) -> anyhow::Result<(Received, RawResponse)> {
@@ -192,6 +193,49 @@ async fn every_answer_says_that_it_is_the_gateways() -> anyhow::Result<()> {
         let response = bed.send(&request).await?;
         assert_eq!((response.status, response.headers.values("server")), (status, vec!["turnout"]), "{path}");
         assert_eq!(response.headers.values("date").len(), 1, "{path}");
+    }
+    Ok(())
+}
+
+/// W3C Trace Context is for those who trace. The gateway does not, so it takes part in no trace: what comes goes on as it is,
+/// right or not, in every try, and nothing is made up where nothing comes.
+#[tokio::test]
+async fn trace_context_passes_as_it_comes() -> anyhow::Result<()> {
+    const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let lists: [&[(&str, &str)]; 9] = [
+        &[],
+        &[("traceparent", PARENT), ("tracestate", "congo=t61rcWkgMzE,rojo=00f067aa0ba902b7")],
+        &[("tracestate", "alone=1")],
+        &[("traceparent", PARENT), ("tracestate", "a=1"), ("tracestate", "b=2")],
+        &[("traceparent", PARENT), ("traceparent", PARENT)],
+        &[("traceparent", "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-of-a-later-version")],
+        &[("traceparent", "00-00000000000000000000000000000000-0000000000000000-00")],
+        &[("traceparent", "00-4BF92F-not hex"), ("tracestate", "=,,;no list")],
+        &[("traceparent", ""), ("tracestate", "")],
+    ];
+    let rule = "- route: [{destination: {host: green}}]\n  retries: {attempts: 1, retryOn: 5xx}";
+    for arguments in [&[][..], &["--envoy-headers", "--trusted-proxies", "127.0.0.0/8"][..]] {
+        let bed = Bed::start(rule, arguments).await?;
+        let http2 = Http2Connection::open(bed.address()).await?;
+        for list in lists {
+            bed.backends.clear();
+            let request = RawRequest::get("/").header("x-echo", "status=503; first=1");
+            let request = list.iter().fold(request, |request, (name, value)| request.header(name, value));
+            let first = bed.send(&request).await?;
+            let request = http::Request::get(format!("http://{}/", bed.address()));
+            let request = list.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+            let second = http2.send(request.body(Bytes::new())?).await?;
+            assert_eq!((first.status, second.status().as_u16()), (200, 200), "{list:?}");
+            let received = bed.backends.received();
+            assert_eq!(received.len(), 3, "two tries over HTTP/1, one over HTTP/2: {list:?}");
+            for name in ["traceparent", "tracestate"] {
+                let sent: Vec<&str> = list.iter().filter(|line| line.0 == name).map(|line| line.1).collect();
+                for one in &received {
+                    assert_eq!(one.headers.values(name), sent, "{list:?}");
+                }
+                assert_eq!((first.header(name), second.headers().get(name)), (None, None), "{list:?}");
+            }
+        }
     }
     Ok(())
 }

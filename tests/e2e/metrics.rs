@@ -1,13 +1,15 @@
-//! What /metrics says where there is much to say: more series than a worker keeps at hand, a backend that is named twice,
-//! and thousands of rules, which hold nobody else up.
+//! What /metrics says: what weights gave and how long backends took, more series than a worker keeps at hand, a backend that
+//! is named twice, and thousands of rules, which hold nobody else up.
 
 use anyhow::ensure;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use tokio::task::JoinSet;
 use turnout_tests::bed::{Bed, PORT, TO_GREEN, documents, services, virtual_service};
 use turnout_tests::client::RawRequest;
 use turnout_tests::echo::Backends;
 
+const SPLIT: &str = "turnout_split_requests_total";
 const GREEN: &str = "green.default.svc.cluster.local:5001";
 
 #[tokio::test]
@@ -48,6 +50,139 @@ async fn every_one_of_many_kinds_of_answers_is_counted() -> anyhow::Result<()> {
             ensure!(counted == Some(expected), "{backend} {code}: {counted:?}, not {round}");
         }
     }
+    Ok(())
+}
+
+/// A rate is of two readings: what begins with its first event would hide that.
+#[tokio::test]
+async fn what_can_be_known_in_advance_is_counted_from_zero_on() -> anyhow::Result<()> {
+    let split =
+        "- name: split\n  route: [{destination: {host: green}, weight: 1}, {destination: {host: blue}, weight: 1}]";
+    let bed = Bed::start(split, &[]).await?;
+    let (green, route) = (("backend", GREEN), ("route", "default/scoring spec.http[0] (split)"));
+    let metrics = bed.gateway.metrics().await?;
+    for (backend, count) in [(GREEN, Some(0.0)), ("blue.default.svc.cluster.local:5001", Some(0.0)), ("red", None)] {
+        assert_eq!(metrics.sum(SPLIT, &[("backend", backend), route]), count, "{backend}");
+    }
+    for (result, count) in [("published", 1.0), ("rejected", 0.0), ("unreadable", 0.0)] {
+        assert_eq!(metrics.sum("turnout_reloads_total", &[("result", result)]), Some(count), "{result}");
+    }
+    for (reason, fault) in [("no_route", "gateway"), ("connect_failure", "upstream"), ("bad_host", "downstream")] {
+        let labels = [("reason", reason), ("fault", fault)];
+        assert_eq!(metrics.sum("turnout_local_answers_total", &labels), Some(0.0), "{reason}");
+    }
+    // A worker knows of its backends when it has routed a request, or has looked around.
+    bed.send(&RawRequest::get("/")).await?;
+    let metrics = bed.gateway.metrics().await?;
+    for cause in ["connect_failure", "reset", "per_try_timeout", "status"] {
+        assert_eq!(metrics.sum("turnout_retries_total", &[green, ("cause", cause)]), Some(0.0), "{cause}");
+    }
+    Ok(())
+}
+
+/// Pins are not the weights' doing, and a table that goes takes no count with it.
+#[tokio::test]
+async fn what_weights_gave_is_counted_by_route_and_backend_in_every_table() -> anyhow::Result<()> {
+    let rules = |name: &str, green: u32| {
+        let blue = 4 - green;
+        format!(
+            "- match: [{{headers: {{x-version: {{exact: blue}}}}}}]\n  route: [{{destination: {{host: blue}}}}]\n\
+             - name: {name}\n  route:\n  - {{destination: {{host: green}}, weight: {green}}}\n  \
+             - {{destination: {{host: blue}}, weight: {blue}}}"
+        )
+    };
+    let mut bed = Bed::start(&rules("first", 1), &[]).await?;
+    let (mut total, mut pinned) = (0.0, 0.0);
+    let tables = [("first", 1), ("first", 4), ("second", 0), ("first", 2)];
+    for (number, (name, green)) in tables.into_iter().enumerate() {
+        if number > 0 {
+            let next = documents(&bed.backends, &rules(name, green));
+            bed.publish(&next).await?;
+        }
+        bed.backends.clear();
+        let backends = ["green", "blue"].map(|backend| format!("{backend}.default.svc.cluster.local:5001"));
+        let route = format!("default/scoring spec.http[1] ({name})");
+        let mut before = Vec::new();
+        for backend in &backends {
+            before.push(bed.count(SPLIT, &[("backend", backend), ("route", &route)]).await?);
+        }
+        for _ in 0..20 {
+            bed.send(&RawRequest::get("/")).await?;
+            bed.send(&RawRequest::get("/").header("x-version", "blue")).await?;
+        }
+        (total, pinned) = (total + 20.0, pinned + 20.0);
+        let came = |to: &str| {
+            let received = bed.backends.received();
+            let came = received.iter().filter(|one| one.backend == to && one.headers.first("x-version").is_none());
+            u32::try_from(came.count()).map(f64::from)
+        };
+        let metrics = bed.gateway.metrics().await?;
+        for ((backend, to), before) in backends.iter().zip(["green", "blue"]).zip(before) {
+            let counted = metrics.sum(SPLIT, &[("backend", backend), ("route", &route)]).unwrap_or_default();
+            assert_eq!((counted - before).to_string(), came(to)?.to_string(), "{name} {green}: {backend}");
+        }
+        assert_eq!(metrics.sum(SPLIT, &[]), Some(total));
+        let all = metrics.sum("istio_requests_total", &[("reporter", "source")]);
+        assert_eq!(all, Some(total + pinned));
+    }
+    let without = documents(&bed.backends, TO_GREEN);
+    bed.publish(&without).await?;
+    assert_eq!(bed.gateway.metrics().await?.sum(SPLIT, &[]), Some(total), "no rule and no blue any more");
+    Ok(())
+}
+
+/// So that the difference of the two means is what the gateway takes.
+#[tokio::test]
+async fn time_at_the_backend_is_told_for_each_request_that_has_one_and_is_part_of_the_whole() -> anyhow::Result<()> {
+    let to = |host: &str, more: &str| {
+        format!("- match: [{{uri: {{prefix: /{host}}}}}]\n  route: [{{destination: {{host: {host}}}}}]\n{more}")
+    };
+    let rules = [
+        to("green", "  retries: {attempts: 2, retryOn: 5xx}\n"),
+        to("blue", "  timeout: 50ms\n"),
+        to("dead", ""),
+        to("empty", ""),
+        "- match: [{uri: {prefix: /direct}}]\n  directResponse: {status: 418}".to_owned(),
+    ];
+    let bed = Bed::start(&rules.concat(), &[]).await?;
+    let rows = [
+        ("green", "delay=20ms", 200, 20.0),
+        ("green", "delay=20ms; status=404", 404, 20.0),
+        ("green", "delay=20ms; status=503", 503, 60.0),
+        ("green", "close-mid-body", 200, 0.0),
+        ("blue", "delay=600s", 504, 50.0),
+        ("dead", "", 503, 0.0),
+        ("empty", "", 503, 0.0),
+        ("direct", "", 418, 0.0),
+        ("none", "", 404, 0.0),
+    ];
+    let mut expected = BTreeMap::<&str, (f64, f64)>::new();
+    for (host, asked, status, at_least_ms) in rows {
+        let request = RawRequest::get(&format!("/{host}"));
+        let request = if asked.is_empty() { request } else { request.header("x-echo", asked) };
+        assert_eq!(bed.send(&request).await?.status, status, "{host} {asked}");
+        let (count, least) = expected.entry(host).or_default();
+        (*count, *least) = (*count + 1.0, *least + at_least_ms);
+    }
+    let metrics = bed.gateway.metrics().await?;
+    for (host, (count, at_least_ms)) in expected {
+        let service = format!("{host}.default.svc.cluster.local");
+        let of = |family: &str, labels: &[(&str, &str)]| {
+            let labels = [labels, &[("destination_service", service.as_str())]].concat();
+            ["count", "sum"].map(|of| metrics.sum(&format!("{family}_milliseconds_{of}"), &labels))
+        };
+        let [counted, at_backend] = of("turnout_upstream_duration", &[]);
+        if ["direct", "none"].contains(&host) {
+            assert_eq!(counted, None, "{host}");
+            continue;
+        }
+        let [all, whole] = of("istio_request_duration", &[("reporter", "source")]);
+        assert_eq!((counted, all), (Some(count), Some(count)), "{host}");
+        assert!(at_backend >= Some(at_least_ms), "{host}: {at_backend:?} of at least {at_least_ms} ms");
+        assert!(at_backend <= whole, "{host}: {at_backend:?} of {whole:?}");
+    }
+    let all = metrics.sum("turnout_upstream_duration_milliseconds_count", &[]);
+    assert_eq!(all, Some(7.0));
     Ok(())
 }
 

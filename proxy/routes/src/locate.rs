@@ -2,7 +2,7 @@
 //! where there is a warning.
 
 use crate::decode::Report;
-use crate::parse::{MAX_SOURCE_BYTES, MAX_VALUES, Source, name_of};
+use crate::parse::{Source, name_of};
 use crate::problem::Problem;
 use crate::router::Warning;
 use crate::yaml::{self, Budget};
@@ -20,7 +20,8 @@ pub fn locate<'w>(sources: &[Source<'_>], warnings: impl IntoIterator<Item = &'w
     if by_document.is_empty() {
         return Vec::new();
     }
-    let mut budget = Budget::new(MAX_VALUES, MAX_SOURCE_BYTES);
+    // They were read within some bound before, or there would be no router.
+    let mut budget = Budget::new(usize::MAX, usize::MAX);
     let mut problems = Vec::new();
     for source in sources {
         let before = problems.len();

@@ -9,10 +9,10 @@ use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
-/// How large a source may be, and all of them together.
+/// How large a source may be, and all of them together, where nothing else is said: what a ConfigMap may hold.
 pub const MAX_SOURCE_BYTES: usize = 1024 * 1024;
-/// How many values (scalars, lists, mappings) the sources may hold together, with aliases expanded.
-pub(crate) const MAX_VALUES: usize = 100_000;
+/// As many values (scalars, lists, mappings) as sources of that size may hold, with aliases expanded.
+const MAX_VALUES: usize = 100_000;
 
 /// What the regular expressions of all sources may take once they are compiled.
 const MAX_PATTERN_BYTES: usize = 64 * 1024 * 1024;
@@ -39,9 +39,15 @@ pub struct Parsed {
 
 /// Reads and validates documents; refuses all of them if any has a problem of the severity `Error`.
 pub fn parse(sources: &[Source<'_>]) -> Result<Parsed, Problems> {
+    parse_up_to(sources, MAX_SOURCE_BYTES)
+}
+
+/// The same for sources of at most so many bytes.
+pub fn parse_up_to(sources: &[Source<'_>], max_bytes: usize) -> Result<Parsed, Problems> {
     let mut reader = Reader {
-        budget: Budget::new(MAX_VALUES, MAX_SOURCE_BYTES),
-        bytes_left: MAX_SOURCE_BYTES,
+        budget: Budget::new(max_bytes.div_ceil(MAX_SOURCE_BYTES) * MAX_VALUES, max_bytes),
+        max_bytes,
+        bytes_left: max_bytes,
         pattern_bytes: Cell::new(MAX_PATTERN_BYTES),
         documents: Vec::new(),
         first_places: HashMap::new(),
@@ -75,6 +81,7 @@ pub fn parse(sources: &[Source<'_>]) -> Result<Parsed, Problems> {
 
 struct Reader<'a> {
     budget: Budget,
+    max_bytes: usize,
     bytes_left: usize,
     pattern_bytes: Cell<usize>,
     documents: Vec<Document>,
@@ -104,13 +111,13 @@ impl<'a> Reader<'a> {
     }
 
     fn check_text(&mut self, source: &Source<'a>) -> Result<&'a str, SyntaxError> {
-        let length = source.bytes.len();
-        if length > MAX_SOURCE_BYTES {
-            let message = format!("{length} bytes are too many: at most {MAX_SOURCE_BYTES} are allowed");
+        let (length, max_bytes) = (source.bytes.len(), self.max_bytes);
+        if length > max_bytes {
+            let message = format!("{length} bytes are too many: at most {max_bytes} are allowed");
             return Err(SyntaxError { position: START, message, advice: Some("split the routes between gateways") });
         }
         let Some(bytes_left) = self.bytes_left.checked_sub(length) else {
-            let message = format!("from here on all sources together have more than {MAX_SOURCE_BYTES} bytes");
+            let message = format!("from here on all sources together have more than {max_bytes} bytes");
             return Err(SyntaxError { position: START, message, advice: Some("split the routes between gateways") });
         };
         self.bytes_left = bytes_left;

@@ -5,7 +5,7 @@ mod table;
 
 use std::collections::HashSet;
 use table::{DamagedFile, ROUTES, damaged_files};
-use turnout_routes::{Problem, Source, parse};
+use turnout_routes::{MAX_SOURCE_BYTES, Problem, Source, parse, parse_up_to};
 
 fn problems(sources: &[(&str, &[u8])]) -> Vec<Problem> {
     let sources: Vec<_> = sources.iter().map(|(name, bytes)| Source { name, bytes }).collect();
@@ -91,6 +91,30 @@ fn the_sources_share_one_limit() {
     assert_eq!(found.len(), 1);
     assert_eq!((found[0].source.as_str(), found[0].line), ("c.yaml", 1));
     assert!(found[0].message.contains("all sources together have more than 1048576 bytes"), "{}", found[0].message);
+
+    // Who has room for more is held to that, in bytes and in values.
+    let sources = |count| -> Vec<(String, Vec<u8>)> {
+        (0..count).map(|number| (format!("{number}.yaml"), padded(&format!("n{number}"), 512 * 1024))).collect()
+    };
+    let of_more = |count, max_bytes| {
+        let sources = sources(count);
+        let sources = sources.iter().map(|(name, bytes)| Source { name, bytes }).collect::<Vec<_>>();
+        parse_up_to(&sources, max_bytes).map(|parsed| parsed.documents.len()).map_err(|problems| problems.to_string())
+    };
+    assert_eq!(of_more(8, 4 << 20), Ok(32));
+    assert!(of_more(9, 4 << 20).is_err_and(|message| message.contains("more than 4194304 bytes")));
+}
+
+#[test]
+fn more_bytes_are_room_for_more_values() {
+    let hosts: Vec<String> = (0..150_000).map(|number| format!("h{number}.io")).collect();
+    let text = ROUTES.replace("[scoring.example.com]", &format!("[{}]", hosts.join(",")));
+    let read = |max_bytes| {
+        let parsed = parse_up_to(&[Source { name: "routes.yaml", bytes: text.as_bytes() }], max_bytes);
+        parsed.map(|_| ()).map_err(|problems| problems.to_string())
+    };
+    assert!(text.len() > MAX_SOURCE_BYTES && read(MAX_SOURCE_BYTES).is_err());
+    assert_eq!(read(2 * MAX_SOURCE_BYTES), Ok(()));
 }
 
 #[test]

@@ -244,6 +244,11 @@ fn what_may_be_meant_as_it_stands_is_not_warned_of() {
         ],
         0,
     );
+    // Two services that are called alike, each with its DestinationRule.
+    let rule = "spec: {host: model-svc-green, subsets: [{name: stable}]}";
+    let other =
+        "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: other, namespace: abtesting}";
+    check(&[(38, rule, &format!("{rule}\n---\n{other}\nspec: {{host: modal-svc-green}}"))], 0);
     // Some hosts of the VirtualService are its Gateways', others the mesh's.
     check(&[(19, "[score.example.com]", "[score.example.com, model-svc.abtesting.svc.cluster.local]")], 0);
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use turnout_routes::router::{Identity, Router, compile};
-use turnout_routes::{locate, parse, revision};
+use turnout_routes::{locate, parse_up_to, revision};
 use watch::Watch;
 
 /// How long a new table waits for the first answers to the names in it.
@@ -30,6 +30,8 @@ const LOOK_UNWATCHED: Duration = Duration::from_secs(1);
 /// Keeps the route snapshot as the files say.
 pub(crate) struct Reloader {
     pub(crate) path: PathBuf,
+    /// How much they may hold.
+    pub(crate) max_bytes: usize,
     pub(crate) identity: Identity,
     pub(crate) registry: Arc<Registry>,
     pub(crate) snapshots: Arc<Snapshots>,
@@ -104,9 +106,9 @@ impl Reloader {
 
     /// Off this thread: a large file takes a while, and the status port is served here, too.
     async fn parse(&self, sources: Sources) -> Result<(Router, Vec<String>), String> {
-        let identity = self.identity.clone();
+        let (identity, max_bytes) = (self.identity.clone(), self.max_bytes);
         let parsed = tokio::task::spawn_blocking(move || {
-            let parsed = parse(&sources.as_sources()).map_err(|problems| problems.to_string())?;
+            let parsed = parse_up_to(&sources.as_sources(), max_bytes).map_err(|problems| problems.to_string())?;
             let router = compile(&parsed.documents, &identity);
             let of_documents = parsed.warnings.iter().map(ToString::to_string);
             let of_names = locate(&sources.as_sources(), router.warnings());
@@ -137,6 +139,7 @@ impl Reloader {
         // One limit for all of them: a name that does not resolve must not keep a table away.
         let _ = tokio::time::timeout(WARM_UP, prepared.warmed()).await;
         self.load_credentials(&router, watch);
+        self.count_splits_from_zero(&router);
         let upstreams = prepared.commit();
         tracing::info!(revision, backends = upstreams.len(), "routes in effect");
         self.snapshots.publish(Snapshot { revision, router, upstreams, warnings, unserved_ports });
@@ -178,6 +181,16 @@ impl Reloader {
         if let Some(first) = self.first.take() {
             // Whoever waited may have lost patience.
             let _ = first.send(());
+        }
+    }
+
+    /// What weights give is counted from the first request on: a rate is of two readings.
+    fn count_splits_from_zero(&self, router: &Router) {
+        for (origin, split) in router.splits().filter(|(_, split)| split.is_by_weight()) {
+            let route = origin.to_string();
+            for target in split.targets() {
+                self.metrics.split(&target.name, &route);
+            }
         }
     }
 

@@ -49,6 +49,7 @@ impl Gateway {
             let is_last = number > retry.retries;
             let is_possible = |outgoing: &Outgoing| !is_last && outgoing.may_be_sent_again();
             let is_exhausted = retry.retries > 0 && is_last;
+            record.begin_try();
             // An answer that is not passed on is let go in here: its backend does not have to wait for the next try.
             let cause = match attempt(upstream, retry, outgoing, avoided, &mut record.destination).await {
                 Ok(response) => {
@@ -72,6 +73,7 @@ impl Gateway {
                     cause(failure)
                 }
             };
+            record.end_try();
             tried.extend(record.destination.endpoint);
             record.retries += 1;
             let retries = &self.telemetry.metrics.shared().retries;

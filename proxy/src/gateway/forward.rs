@@ -81,10 +81,14 @@ impl Gateway {
             .outgoing(route, target, inbound, request.clone(), keeps_head)
             .inspect_err(|_| inbound.body = request.take_unread())?;
         let mut limit = route.rule.timeout.map(|timeout| deadline(&request, timeout));
-        let trying = pin!(self.attempts(upstream, &route.rule.retry, &mut outgoing, record));
-        match within(&mut limit, trying).await.unwrap_or(Err(GatewayError::Timeout.into())) {
+        let tried = {
+            let trying = pin!(self.attempts(upstream, &route.rule.retry, &mut outgoing, record));
+            within(&mut limit, trying).await
+        };
+        match tried.unwrap_or(Err(GatewayError::Timeout.into())) {
             Ok((response, flags)) => Ok(Forwarding { response, in_flight, request, deadline: limit, flags }),
             Err(failed) => {
+                record.end_try();
                 inbound.body = request.take_unread();
                 Err(failed)
             }

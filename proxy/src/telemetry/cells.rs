@@ -81,7 +81,12 @@ mod tests {
     }
 
     fn count(worker: &WorkerMetrics, workload: Option<&Arc<Workload>>, code: u16) {
-        let sizes = Sizes { elapsed: Duration::from_millis(3), request_bytes: 10, response_bytes: 20 };
+        let sizes = Sizes {
+            elapsed: Duration::from_millis(3),
+            upstream: Duration::from_millis(2),
+            request_bytes: 10,
+            response_bytes: 20,
+        };
         worker.request(workload, code, Flags::NONE, false, &sizes);
     }
 

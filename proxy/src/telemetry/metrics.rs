@@ -3,11 +3,14 @@
 
 mod standard;
 
-pub(crate) use standard::{LocalSeries, Outcome, Sizes};
+pub(crate) use standard::{Outcome, Sizes};
 
 use prometheus::core::Collector;
-use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
-use standard::StandardSeries;
+use prometheus::local::LocalHistogram;
+use prometheus::{
+    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+use standard::{BUCKETS, LocalStandardSeries, StandardSeries, as_ms};
 use turnout_routes::router::Workload;
 
 /// A count that others keep.
@@ -17,11 +20,16 @@ pub(crate) type Level = IntGauge;
 /// Why metrics could not be set up.
 pub(crate) type MetricsError = prometheus::Error;
 
+const UPSTREAM_HELP: &str =
+    "What of a request's duration went by at its backend: in every try, and in the last one to the answer's end.";
+
 /// All series of the process.
 pub(crate) struct Metrics {
     registry: Registry,
     source: SourceNames,
     standard: StandardSeries,
+    upstream_ms: HistogramVec,
+    splits: IntCounterVec,
     pub(crate) reloads: IntCounterVec,
     pub(crate) rejected: IntGauge,
     pub(crate) connections: IntGauge,
@@ -33,6 +41,13 @@ pub(crate) struct Metrics {
     pub(crate) local_answers: IntCounterVec,
     pub(crate) access_log_dropped: IntCounter,
     pub(crate) late_workers: IntCounter,
+}
+
+/// One worker's share in the series of requests that are alike; nobody sees it before it is flushed.
+pub(crate) struct LocalSeries {
+    standard: LocalStandardSeries,
+    /// None for requests that went nowhere.
+    upstream_ms: Option<LocalHistogram>,
 }
 
 /// What the gateway is called in metrics.
@@ -51,7 +66,21 @@ impl Metrics {
         let r = &registry;
         let metrics = Self {
             standard: StandardSeries::new()?,
-            reloads: counters(r, "turnout_reloads_total", "Routes files read, by what became of them.", &["result"])?,
+            upstream_ms: register(
+                r,
+                HistogramVec::new(
+                    HistogramOpts::new("turnout_upstream_duration_milliseconds", UPSTREAM_HELP)
+                        .buckets(BUCKETS.to_vec()),
+                    &["destination_service", "destination_workload", "destination_workload_namespace"],
+                )?,
+            )?,
+            splits: counters(
+                r,
+                "turnout_split_requests_total",
+                "Requests that weights gave to a backend.",
+                &["backend", "route"],
+            )?,
+            reloads: reloads(r)?,
             rejected: gauge(
                 r,
                 "turnout_routes_rejected",
@@ -104,7 +133,16 @@ impl Metrics {
 
     /// One worker's share in the series of requests that are alike.
     pub(super) fn local_series(&self, workload: Option<&Workload>, outcome: Outcome) -> LocalSeries {
-        self.standard.local(&self.source, workload, outcome)
+        let upstream_ms = workload.map(|workload| {
+            let labels = [&workload.service, &workload.workload, &workload.namespace];
+            self.upstream_ms.with_label_values(&labels).local()
+        });
+        LocalSeries { standard: self.standard.local(&self.source, workload, outcome), upstream_ms }
+    }
+
+    /// What the weights of a route have given to a backend.
+    pub(crate) fn split(&self, backend: &str, route: &str) -> Counter {
+        self.splits.with_label_values(&[backend, route])
     }
 
     /// All series in Prometheus' text format. The workers' cells must have been flushed before.
@@ -118,6 +156,34 @@ impl Metrics {
         }
         text
     }
+}
+
+impl LocalSeries {
+    /// Counts a request that is over.
+    pub(crate) fn count(&self, sizes: &Sizes) {
+        self.standard.count(sizes);
+        if let Some(upstream_ms) = &self.upstream_ms {
+            upstream_ms.observe(as_ms(sizes.upstream));
+        }
+    }
+
+    /// Adds what was counted to the shared series.
+    pub(crate) fn flush(&self) {
+        self.standard.flush();
+        if let Some(upstream_ms) = &self.upstream_ms {
+            upstream_ms.flush();
+        }
+    }
+}
+
+/// All are there from the start: the first event of a series that begins with it is in no rate.
+fn reloads(registry: &Registry) -> prometheus::Result<IntCounterVec> {
+    let help = "Routes files read, by what became of them.";
+    let reloads = counters(registry, "turnout_reloads_total", help, &["result"])?;
+    for result in ["published", "rejected", "unreadable"] {
+        reloads.with_label_values(&[result]);
+    }
+    Ok(reloads)
 }
 
 fn register<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -> prometheus::Result<C> {

@@ -29,6 +29,7 @@ pub(crate) struct Record {
     version: Version,
     pub(crate) request_bytes: BytesCount,
     pub(crate) response_bytes: u64,
+    upstream: UpstreamTime,
     status: StatusCode,
     flags: Flags,
     pub(crate) grpc: bool,
@@ -44,6 +45,11 @@ pub(crate) struct Destination {
     pub(crate) workload: Option<Arc<Workload>>,
     pub(crate) endpoint: Option<SocketAddr>,
 }
+
+/// How long a request has been at its backend, in nanoseconds; while a try goes on, that less the request's age, which is
+/// less than nothing. Every request carries one, so it is small.
+#[derive(Clone, Copy, Debug, Default)]
+struct UpstreamTime(i64);
 
 /// How much of a body has come.
 #[derive(Clone, Debug)]
@@ -83,6 +89,7 @@ impl Record {
             version,
             request_bytes: BytesCount::Known(0),
             response_bytes: 0,
+            upstream: UpstreamTime::default(),
             // No answer at all, as Envoy and Kiali write it, until there is one.
             status: NO_ANSWER,
             flags: Flags { flag: Flag::DownstreamGone, retries_exhausted: false },
@@ -95,6 +102,16 @@ impl Record {
     /// Since the head had come.
     pub(crate) fn elapsed(&self) -> Duration {
         self.started.elapsed()
+    }
+
+    /// A try begins. One whose answer is passed on lasts as long as the record.
+    pub(crate) fn begin_try(&mut self) {
+        self.upstream.begin(self.elapsed());
+    }
+
+    /// The try is over, if there is one, and there is no answer to pass on.
+    pub(crate) fn end_try(&mut self) {
+        self.upstream.end(self.elapsed());
     }
 
     pub(crate) fn is_head(&self) -> bool {
@@ -113,6 +130,28 @@ impl Record {
     }
 }
 
+impl UpstreamTime {
+    fn begin(&mut self, age: Duration) {
+        self.0 = (self.0 - nanoseconds(age)).min(-1);
+    }
+
+    fn end(&mut self, age: Duration) {
+        if self.0 < 0 {
+            self.0 = (self.0 + nanoseconds(age)).max(0);
+        }
+    }
+
+    fn at(mut self, age: Duration) -> Duration {
+        self.end(age);
+        Duration::from_nanos(self.0.unsigned_abs())
+    }
+}
+
+/// 292 years fit.
+fn nanoseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}
+
 /// Stands for "no answer": 1xx is never the status of a finished request. Written as 0.
 const NO_ANSWER: StatusCode = StatusCode::CONTINUE;
 
@@ -121,7 +160,7 @@ impl Drop for Record {
         let elapsed = self.elapsed();
         let code = if self.status == NO_ANSWER { 0 } else { self.status.as_u16() };
         let (request_bytes, response_bytes) = (self.request_bytes.get(), self.response_bytes);
-        let sizes = Sizes { elapsed, request_bytes, response_bytes };
+        let sizes = Sizes { elapsed, upstream: self.upstream.at(elapsed), request_bytes, response_bytes };
         self.telemetry.metrics.request(self.destination.workload.as_ref(), code, self.flags, self.grpc, &sizes);
         let Some(detail) = self.detail.take() else { return };
         self.telemetry.access_log.write(Entry {
@@ -141,5 +180,26 @@ impl Drop for Record {
             route: detail.rule.map(|rule| rule.origin.clone()),
             request_id: detail.request_id,
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_at_the_backend_is_that_of_tries_and_not_of_what_is_between_them() {
+        let ns = Duration::from_nanos;
+        for head in [1, 1_000_000_000] {
+            let mut time = UpstreamTime::default();
+            assert_eq!(time.at(ns(head)), ns(0), "nothing was tried");
+            time.begin(ns(head));
+            assert_eq!((time.at(ns(head)), time.at(ns(head + 20))), (ns(0), ns(20)));
+            time.end(ns(head + 20));
+            time.end(ns(head + 60));
+            assert_eq!(time.at(ns(head + 70)), ns(20), "a pause");
+            time.begin(ns(head + 100));
+            assert_eq!(time.at(ns(head + 200)), ns(120));
+        }
     }
 }

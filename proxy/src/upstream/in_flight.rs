@@ -1,6 +1,8 @@
 //! How many requests are in flight at an upstream, told apart by the rule that sent them there, and counted without a line
-//! of memory that two workers write: each worker has counters of its own, and whoever wants to know adds them up.
+//! of memory that two workers write: each worker has counters of its own, and whoever wants to know adds them up. What
+//! weights have sent there so far is counted beside it.
 
+use crate::telemetry::metrics::Counter;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,6 +18,10 @@ pub(super) struct InFlightCounter {
     /// Of whichever table it was. It says the name when somebody asks for it.
     rule: Arc<Rule>,
     count: AtomicU64,
+    /// What weights have sent and `split` does not say yet.
+    sent: AtomicU64,
+    /// The count of all workers; none where no weights choose.
+    split: Option<Counter>,
 }
 
 /// One worker's counters of one upstream, of the rules that have sent something there of late.
@@ -27,9 +33,18 @@ pub(super) struct WorkerCounters(RefCell<HashMap<*const Rule, Arc<InFlightCounte
 pub(super) struct Counters(Mutex<Vec<Weak<InFlightCounter>>>);
 
 impl InFlightCounter {
+    fn new(rule: &Arc<Rule>, split: impl FnOnce(&str) -> Counter) -> Self {
+        let by_weight = matches!(&rule.action, RuleAction::Forward(split) if split.is_by_weight());
+        let split = by_weight.then(|| split(&rule.origin.to_string()));
+        Self { rule: Arc::clone(rule), count: AtomicU64::new(0), sent: AtomicU64::new(0), split }
+    }
+
     /// One request more. Only for the one writer.
     pub(super) fn add(&self) {
         self.count.store(self.count() + 1, Ordering::Relaxed);
+        if self.split.is_some() {
+            self.sent.store(self.sent.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        }
     }
 
     /// One request less, of those that were added. Only for the one writer.
@@ -40,19 +55,42 @@ impl InFlightCounter {
     fn count(&self) -> u64 {
         self.count.load(Ordering::Relaxed)
     }
+
+    /// Adds what was sent to the count of all. Only for the one writer.
+    fn flush(&self) {
+        if let Some(split) = &self.split {
+            split.inc_by(self.sent.swap(0, Ordering::Relaxed));
+        }
+    }
+}
+
+impl Drop for InFlightCounter {
+    fn drop(&mut self) {
+        self.flush();
+    }
 }
 
 impl WorkerCounters {
     /// This worker's counter of a rule, known to all when it is first asked for. A rule is known by its address, which no
     /// other has while its counter is there.
-    pub(super) fn of(&self, rule: &Arc<Rule>, all: &Counters) -> Arc<InFlightCounter> {
+    pub(super) fn of(
+        &self,
+        rule: &Arc<Rule>,
+        all: &Counters,
+        split: impl FnOnce(&str) -> Counter,
+    ) -> Arc<InFlightCounter> {
         let mut counters = self.0.borrow_mut();
         let counter = counters.entry(Arc::as_ptr(rule)).or_insert_with(|| {
-            let made = Arc::new(InFlightCounter { rule: Arc::clone(rule), count: AtomicU64::new(0) });
+            let made = Arc::new(InFlightCounter::new(rule, split));
             all.lock().push(Arc::downgrade(&made));
             made
         });
         Arc::clone(counter)
+    }
+
+    /// Tells what weights have sent.
+    pub(super) fn flush(&self) {
+        self.0.borrow().values().for_each(|counter| counter.flush());
     }
 
     /// Lets go of the counters that count nothing, and so of rules that are in no table any more. Called about once a
@@ -79,8 +117,7 @@ impl Counters {
         for counter in self.living() {
             let count = counter.count();
             if count > 0 {
-                let by_weight = matches!(&counter.rule.action, RuleAction::Forward(split) if split.is_by_weight());
-                *by_route.entry((counter.rule.origin.to_string(), by_weight)).or_default() += count;
+                *by_route.entry((counter.rule.origin.to_string(), counter.split.is_some())).or_default() += count;
             }
         }
         by_route
@@ -103,6 +140,10 @@ mod tests {
     const SPLIT: &str = "default/model spec.http[0] (split)";
     const PINNED: &str = "default/model spec.http[0] (pinned)";
 
+    fn no_weights(_: &str) -> Counter {
+        unreachable!("these rules have one destination")
+    }
+
     fn told(all: &Counters) -> Vec<(String, u64)> {
         all.by_route().into_iter().map(|((route, _), count)| (route, count)).collect()
     }
@@ -113,12 +154,12 @@ mod tests {
         let (split, pinned, next_split) = (rule("split"), rule("pinned"), rule("split"));
         let workers = [WorkerCounters::default(), WorkerCounters::default()];
         for (worker, rule, requests) in [(0, &split, 3), (1, &split, 4), (1, &pinned, 2), (0, &next_split, 1)] {
-            (0..requests).for_each(|_| workers[worker].of(rule, &all).add());
+            (0..requests).for_each(|_| workers[worker].of(rule, &all, no_weights).add());
         }
-        workers[0].of(&split, &all).sub();
+        workers[0].of(&split, &all, no_weights).sub();
         assert_eq!((all.sum(), all.living().len()), (9, 4));
         assert_eq!(told(&all), [(PINNED.to_owned(), 2), (SPLIT.to_owned(), 7)]);
-        (0..2).for_each(|_| workers[1].of(&pinned, &all).sub());
+        (0..2).for_each(|_| workers[1].of(&pinned, &all, no_weights).sub());
         assert_eq!(told(&all), [(SPLIT.to_owned(), 7)], "a rule that has none is not told");
     }
 
@@ -127,9 +168,9 @@ mod tests {
         let all = Counters::default();
         let worker = WorkerCounters::default();
         let (split, pinned) = (rule("split"), rule("pinned"));
-        let request = worker.of(&split, &all);
+        let request = worker.of(&split, &all, no_weights);
         request.add();
-        worker.of(&pinned, &all);
+        worker.of(&pinned, &all, no_weights);
         worker.sweep(&all);
         assert_eq!((told(&all), Arc::strong_count(&pinned)), (vec![(SPLIT.to_owned(), 1)], 1));
 
@@ -140,7 +181,7 @@ mod tests {
         request.sub();
         worker.sweep(&all);
         drop(request);
-        worker.of(&pinned, &all);
+        worker.of(&pinned, &all, no_weights);
         worker.sweep(&all);
         assert_eq!((all.sum(), all.lock().len()), (0, 0), "nothing is left of either");
     }
@@ -149,7 +190,7 @@ mod tests {
     fn a_worker_that_goes_takes_its_counters_with_it() {
         let all = Counters::default();
         let split = rule("split");
-        WorkerCounters::default().of(&split, &all).add();
+        WorkerCounters::default().of(&split, &all, no_weights).add();
         assert_eq!((all.sum(), Arc::strong_count(&split)), (0, 1));
     }
 }

@@ -21,6 +21,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 use turnout_routes::router::{Failure, Rule};
 
+/// Why a request may be tried again: a failure, or an answer by its status.
+const RETRY_CAUSES: [&str; 4] = ["connect_failure", "reset", "per_try_timeout", "status"];
+
 /// A worker's side of all upstreams. Held by the worker's snapshot and by requests, only remembered here: what no table
 /// names any more goes with the last request to it.
 pub(crate) struct WorkerUpstreams {
@@ -87,6 +90,11 @@ impl WorkerUpstreams {
         })
     }
 
+    /// Tells what weights have sent to upstreams.
+    pub(crate) fn flush_metrics(&self) {
+        self.by_id.borrow().values().filter_map(Weak::upgrade).for_each(|upstream| upstream.in_flight.flush());
+    }
+
     /// Closes connections that have been idle for too long, or whose endpoint is gone, and forgets upstreams and rules
     /// that are gone. Called about once a second.
     pub(crate) fn sweep(&self) {
@@ -100,6 +108,10 @@ impl WorkerUpstreams {
 impl WorkerUpstream {
     fn new(upstream: &Arc<Upstream>, common: &Rc<Common>) -> Self {
         let connects = |result| common.metrics.upstream_connects.with_label_values(&[upstream.name.as_str(), result]);
+        // All are there from the start: the first event of a series that begins with it is in no rate.
+        for cause in RETRY_CAUSES {
+            common.metrics.retries.with_label_values(&[upstream.name.as_str(), cause]);
+        }
         let state = upstream.state();
         Self {
             current: RefCell::new(Current::new(&state, &[])),
@@ -217,7 +229,8 @@ pub(crate) struct InFlight {
 
 impl InFlight {
     pub(crate) fn at(upstream: &Rc<WorkerUpstream>, rule: &Arc<Rule>) -> Self {
-        let counter = upstream.in_flight.of(rule, &upstream.shared.in_flight);
+        let (metrics, shared) = (&upstream.common.metrics, &upstream.shared);
+        let counter = upstream.in_flight.of(rule, &shared.in_flight, |route| metrics.split(&shared.name, route));
         counter.add();
         Self { counter, _upstream: Rc::clone(upstream) }
     }

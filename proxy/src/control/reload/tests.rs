@@ -4,6 +4,7 @@ use super::*;
 use crate::telemetry::metrics::SourceNames;
 use crate::upstream::Resolver;
 use tempfile::TempDir;
+use turnout_routes::MAX_SOURCE_BYTES;
 
 const ONE: &str = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: model}\n\
                    spec: {hosts: [model], http: [{route: [{destination: {host: one}}]}]}\n";
@@ -23,6 +24,7 @@ impl Scene {
         let (tell, first) = oneshot::channel();
         let reloader = Reloader {
             path: folder.path().join("routes.yaml"),
+            max_bytes: MAX_SOURCE_BYTES,
             identity: Identity::default(),
             // Nothing listens there.
             registry: Arc::new(Registry::new(Resolver::new(Some(([127, 0, 0, 1], 9).into())))),

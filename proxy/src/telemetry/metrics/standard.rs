@@ -40,7 +40,7 @@ const LABELS: [&str; 25] = [
 ];
 
 /// Bounds of Istio's histograms, for milliseconds and bytes alike.
-const BUCKETS: [f64; 19] =
+pub(super) const BUCKETS: [f64; 19] =
     [0.5, 1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1e3, 2.5e3, 5e3, 1e4, 3e4, 6e4, 3e5, 6e5, 1.8e6, 3.6e6];
 
 const UNKNOWN: &str = "unknown";
@@ -68,12 +68,14 @@ pub(crate) struct Outcome {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sizes {
     pub(crate) elapsed: Duration,
+    /// What of it went by at the backend.
+    pub(crate) upstream: Duration,
     pub(crate) request_bytes: u64,
     pub(crate) response_bytes: u64,
 }
 
-/// One worker's share in the series of requests that are alike; nobody sees it before it is flushed.
-pub(crate) struct LocalSeries {
+/// One worker's share in the series of requests that are alike.
+pub(super) struct LocalStandardSeries {
     requests: LocalIntCounter,
     duration_ms: LocalHistogram,
     request_bytes: LocalHistogram,
@@ -100,7 +102,12 @@ impl StandardSeries {
     }
 
     /// A share in the series of requests to a workload, or to none.
-    pub(super) fn local(&self, source: &SourceNames, workload: Option<&Workload>, outcome: Outcome) -> LocalSeries {
+    pub(super) fn local(
+        &self,
+        source: &SourceNames,
+        workload: Option<&Workload>,
+        outcome: Outcome,
+    ) -> LocalStandardSeries {
         let of = |field: fn(&Workload) -> &String| workload.map_or(UNKNOWN, |workload| field(workload));
         let code = outcome.code.to_string();
         let values: [&str; LABELS.len()] = [
@@ -130,7 +137,7 @@ impl StandardSeries {
             outcome.flags.as_str(),
             UNKNOWN,
         ];
-        LocalSeries {
+        LocalStandardSeries {
             requests: self.requests.with_label_values(&values).local(),
             duration_ms: self.duration_ms.with_label_values(&values).local(),
             request_bytes: self.request_bytes.with_label_values(&values).local(),
@@ -150,17 +157,15 @@ impl StandardSeries {
     }
 }
 
-impl LocalSeries {
-    /// Counts a request that is over.
-    pub(crate) fn count(&self, sizes: &Sizes) {
+impl LocalStandardSeries {
+    pub(super) fn count(&self, sizes: &Sizes) {
         self.requests.inc();
-        self.duration_ms.observe(sizes.elapsed.as_secs_f64() * 1000.0);
+        self.duration_ms.observe(as_ms(sizes.elapsed));
         self.request_bytes.observe(as_f64(sizes.request_bytes));
         self.response_bytes.observe(as_f64(sizes.response_bytes));
     }
 
-    /// Adds what was counted to the shared series.
-    pub(crate) fn flush(&self) {
+    pub(super) fn flush(&self) {
         self.requests.flush();
         self.duration_ms.flush();
         self.request_bytes.flush();
@@ -177,6 +182,10 @@ fn as_destination(mut metric: Metric) -> Metric {
         }
     }
     metric
+}
+
+pub(super) fn as_ms(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a histogram of sizes is not exact beyond 2^53 bytes")]

@@ -107,7 +107,7 @@ async fn an_upstream_that_no_table_names_lives_until_its_last_request_is_over() 
         || registry.living().iter().map(|upstream| (upstream.name.clone(), upstream.in_flight())).collect::<Vec<_>>();
     let request = {
         let upstreams = registry.prepare(&[at("blue", &[1])]).commit();
-        let counter = WorkerCounters::default().of(&rule("split"), &upstreams[0].in_flight);
+        let counter = WorkerCounters::default().of(&rule("split"), &upstreams[0].in_flight, |_| unreachable!());
         counter.add();
         (Arc::clone(&upstreams[0]), counter)
     };

@@ -185,7 +185,7 @@ impl Checker<'_> {
         }
     }
 
-    /// A DestinationRule for a host that nothing else names, where something names one like it.
+    /// A DestinationRule for a host that nothing else names, where something names one like it that has none.
     fn destination_rules(&mut self, documents: &[Document], virtual_services: &[&VirtualService]) {
         let rules: Vec<&DestinationRule> = documents.iter().filter_map(destination_rule).collect();
         if rules.is_empty() {
@@ -200,12 +200,14 @@ impl Checker<'_> {
             _ => Vec::new(),
         });
         let named: BTreeSet<String> = destinations.chain(entries).collect();
+        let host_of = |rule: &DestinationRule| complete(&rule.host, &rule.metadata.namespace);
+        let ruled: BTreeSet<String> = rules.iter().map(|rule| host_of(rule)).collect();
         for rule in rules {
-            let host = complete(&rule.host, &rule.metadata.namespace);
+            let host = host_of(rule);
             if host.contains('*') || named.contains(&host) {
                 continue;
             }
-            if let Some(meant) = self.slips.meant(&host, named.iter().map(String::as_str)) {
+            if let Some(meant) = self.slips.meant(&host, named.difference(&ruled).map(String::as_str)) {
                 let reason = format!("no destination and no ServiceEntry has {host}");
                 self.warn(rule, "spec.host".to_owned(), reason, format!("did you mean {meant}?"));
             }
