@@ -53,9 +53,17 @@ pub(crate) struct PodOf<'a> {
     pub(crate) spec: &'a Value,
 }
 
-/// The chart's directory.
+/// The charts of the repository.
+pub(crate) const CHARTS: [&str; 3] = ["turnout", "abtest-model", "abtest-istio"];
+
+/// The directory of the chart that the renderings are of.
 pub(crate) fn chart() -> PathBuf {
-    root().join("charts/turnout")
+    chart_of("turnout")
+}
+
+/// The directory of one of [`CHARTS`].
+pub(crate) fn chart_of(name: &str) -> PathBuf {
+    root().join("charts").join(name)
 }
 
 /// The repository.

@@ -1,20 +1,12 @@
 //! The renderings are exactly those that are committed: what a change of the chart does to a cluster is read in the
 //! difference of `golden/`.
 
-use crate::cases::{CASES, Case, DEFAULT, chart, committed, documents, no_faults, root, text, title};
+use crate::cases::{CASES, Case, DEFAULT, chart, chart_of, committed, documents, no_faults, root, text, title};
 use crate::helm::Helm;
 use std::collections::BTreeSet;
 use std::env;
 use std::fs;
-use std::path::Path;
-
-/// Shows the notes as an object, since `helm template` leaves them out.
-const NOTES_AS_OBJECT: &str = "\
-apiVersion: v1
-kind: ConfigMap
-metadata: {name: notes}
-data: {notes: {{ include \"turnout.notes\" . | toJson }}}
-";
+use std::path::{Path, PathBuf};
 
 #[test]
 fn renderings_are_as_committed() {
@@ -63,9 +55,7 @@ fn joined(pieces: &[(String, &str)]) -> String {
 fn notes_are_as_committed() {
     let Some(helm) = Helm::find("notes_are_as_committed") else { return };
     let copy = tempfile::tempdir().unwrap();
-    let copied = copy.path().join("turnout");
-    copy_folder(&chart(), &copied);
-    fs::write(copied.join("templates/notes.yaml"), NOTES_AS_OBJECT).unwrap();
+    let copied = with_notes(copy.path(), "turnout");
     let fault = |case: &Case| {
         let rendered = helm.render(&copied, case, &["--show-only", "templates/notes.yaml"]).unwrap();
         difference(&case.golden_notes(), text(&documents(&rendered)[0], "/data/notes"))
@@ -113,6 +103,18 @@ fn difference(path: &Path, rendered: &str) -> Option<String> {
         committed.lines().nth(line),
         rendered.lines().nth(line),
     ))
+}
+
+/// A copy of a chart that shows its notes as an object, since `helm template` leaves them out.
+pub(crate) fn with_notes(folder: &Path, chart: &str) -> PathBuf {
+    let copied = folder.join(chart);
+    copy_folder(&chart_of(chart), &copied);
+    let notes = format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: notes}}\n\
+         data: {{notes: {{{{ include \"{chart}.notes\" . | toJson }}}}}}\n"
+    );
+    fs::write(copied.join("templates/notes.yaml"), notes).unwrap();
+    copied
 }
 
 fn copy_folder(from: &Path, to: &Path) {

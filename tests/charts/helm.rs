@@ -43,8 +43,19 @@ impl Helm {
 
     /// `helm template` of a chart with further arguments.
     pub(crate) fn template(&self, chart: &Path, arguments: &[&str]) -> Result<String, String> {
+        self.template_as(RELEASE, NAMESPACE, chart, arguments)
+    }
+
+    /// The same for a release of another name and namespace.
+    pub(crate) fn template_as(
+        &self,
+        release: &str,
+        namespace: &str,
+        chart: &Path,
+        arguments: &[&str],
+    ) -> Result<String, String> {
         let chart = chart.to_str().unwrap();
-        let mut all = vec!["template", RELEASE, chart, "--namespace", NAMESPACE, "--kube-version", KUBERNETES];
+        let mut all = vec!["template", release, chart, "--namespace", namespace, "--kube-version", KUBERNETES];
         all.extend(arguments);
         self.run(&all)
     }

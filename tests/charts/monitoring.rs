@@ -117,6 +117,24 @@ fn alerts_ask_for_what_the_monitors_scrape() {
     }
 }
 
+/// It is the file itself, not a text that helm has taken for a template.
+#[test]
+fn the_dashboard_is_the_file_under_the_label_of_grafanas_sidecar() {
+    let Some(helm) = Helm::find("the_dashboard_is_the_file_under_the_label_of_grafanas_sidecar") else { return };
+    let render = |enabled: &str| {
+        let enabled = format!("monitoring.dashboard.enabled={enabled}");
+        let rendered = helm.template(&chart(), &["--set", &enabled]).unwrap();
+        let mut objects = documents(&rendered);
+        objects.retain(|object| object["metadata"]["name"] == "turnout-dashboard");
+        objects
+    };
+    assert_eq!(render("false").len(), 0);
+    let [object] = <[Value; 1]>::try_from(render("true")).unwrap();
+    assert_eq!(object["metadata"]["labels"]["grafana_dashboard"], "1");
+    let file = fs::read_to_string(chart().join("files/dashboard.json")).unwrap();
+    assert_eq!(object["data"], json!({"turnout.json": file}));
+}
+
 #[test]
 fn a_monitor_finds_one_service_and_its_port() {
     for rendering in ["prometheus", "aks"].map(rendering) {

@@ -4,7 +4,7 @@ use crate::cases::chart;
 use crate::helm::Helm;
 
 /// Values, and what the refusal must name: the place, as the schema's messages or the chart's own have it.
-const BAD_VALUES: [(&str, &str); 46] = [
+const BAD_VALUES: [(&str, &str); 47] = [
     ("gateway.replicas=0", "/gateway/replicas"),
     ("gateway.replicas=two", "/gateway/replicas"),
     ("gateway.enabled=maybe", "/gateway/enabled"),
@@ -19,6 +19,7 @@ const BAD_VALUES: [(&str, &str); 46] = [
     ("gateway.service.loadBalancerSourceRanges={10.0.0.1}", "/gateway/service/loadBalancerSourceRanges/0"),
     ("gateway.service.ports[0].port=0", "/gateway/service/ports/0/port"),
     ("gateway.service.ports[0].targetPort=80", "/gateway/service/ports/0/targetPort"),
+    ("gateway.service.ports[0].nodePort=65536", "/gateway/service/ports/0/nodePort"),
     ("gateway.service.ports[0].name=status", "/gateway/service/ports/0/name"),
     ("gateway.service.azure.idleTimeoutMinutes=2", "/gateway/service/azure/idleTimeoutMinutes"),
     ("gateway.service.azure.ipv4=10.0.0", "/gateway/service/azure/ipv4"),

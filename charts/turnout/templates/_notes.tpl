@@ -5,7 +5,7 @@
 Turnout {{ .Chart.AppVersion }} is installed as {{ .Release.Name }} in {{ $ns }}. It governs {{ join ", " $governed }}.
 {{- if .Values.gateway.enabled }}
 
-1. Give it routes. The gateways are ready once there is a first VirtualService.
+1. Give it routes. Until there is a first VirtualService, the gateways are ready and answer 503 no_routes.
 {{- if $objects }}
 
      kubectl apply -n {{ first $governed }} -f virtualservice.yaml
@@ -64,7 +64,7 @@ When something does not work:
      kubectl logs -n {{ $ns }} deployment/{{ include "turnout.controller" . }}
 {{- if .Values.cleanup.enabled }}
 
-`helm uninstall` first runs the Job {{ include "turnout.fullname" . }}-cleanup, which takes finalizers and twin Services away.
+`helm uninstall` first runs the Job {{ include "turnout.fullname" . }}-cleanup, which takes the twin Services away.
 {{- end }}
 CustomResourceDefinitions stay.
 {{- end -}}

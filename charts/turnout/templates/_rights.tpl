@@ -1,15 +1,5 @@
 {{/* The controller's rights, and why it has each; in the end those of users. None reads Secrets; none reaches beyond the namespaces that the values
-     name, but those on ModelRollouts. */}}
-
-{{- define "turnout.rolloutRules" -}}
-# The finalizer is metadata, which a patch of the object takes away.
-- apiGroups: [turnout.dev]
-  resources: [modelrollouts]
-  verbs: [get, list, watch, patch]
-- apiGroups: [turnout.dev]
-  resources: [modelrollouts/status, modelrollouts/finalizers]
-  verbs: [update]
-{{- end -}}
+     name. */}}
 
 {{- define "turnout.releaseRules" -}}
 {{- if .Values.gateway.enabled }}
@@ -39,10 +29,6 @@
   verbs: [create]
 {{- if .Values.gateway.enabled }}
 # Which gateways are live.
-- apiGroups: [""]
-  resources: [services]
-  resourceNames: [{{ include "turnout.gateway" . }}]
-  verbs: [get]
 - apiGroups: [discovery.k8s.io]
   resources: [endpointslices]
   verbs: [get, list, watch]
@@ -57,6 +43,13 @@
 {{/* Takes root and namespace. */}}
 {{- define "turnout.governedRules" -}}
 {{- with .root }}
+# A patch takes the finalizer away that an earlier version has left.
+- apiGroups: [turnout.dev]
+  resources: [modelrollouts]
+  verbs: [get, list, watch, patch]
+- apiGroups: [turnout.dev]
+  resources: [modelrollouts/status]
+  verbs: [update]
 {{- if include "turnout.documentsFromObjects" . }}
 - apiGroups: [networking.istio.io]
   resources: [virtualservices, destinationrules, gateways, serviceentries]

@@ -1,0 +1,94 @@
+//! The charts of the sample's users, `abtest-model` and `abtest-istio`: the sample's own command lines make what they
+//! made there, and each of its faults that a chart can have is the name of a test.
+
+mod collection;
+mod keeping;
+mod model;
+mod routes;
+
+use crate::cases::{chart_of, documents, text};
+use crate::golden::with_notes;
+use crate::helm::Helm;
+use serde_json::Value;
+
+/// The sample's namespace.
+const NAMESPACE: &str = "abtesting";
+
+/// What a command line of the sample makes: `helm upgrade --install RELEASE CHART --namespace abtesting --set VALUES`.
+fn rendered(helm: &Helm, release: &str, chart: &str, values: &str) -> Result<Vec<Value>, String> {
+    let text = helm.template_as(release, NAMESPACE, &chart_of(chart), &["--set", values])?;
+    Ok(documents(&text))
+}
+
+/// What it tells the user then.
+fn notes(helm: &Helm, namespace: &str, chart: &str, values: &str) -> String {
+    let copy = tempfile::tempdir().unwrap();
+    let show = ["--set", values, "--show-only", "templates/notes.yaml"];
+    let rendered = helm.template_as("release", namespace, &with_notes(copy.path(), chart), &show).unwrap();
+    text(&documents(&rendered)[0], "/data/notes").to_owned()
+}
+
+/// The only object of a kind.
+fn only<'a>(objects: &'a [Value], kind: &str) -> &'a Value {
+    let found: Vec<&Value> = objects.iter().filter(|object| object["kind"] == kind).collect();
+    assert_eq!(found.len(), 1, "{kind}: {found:?}");
+    found[0]
+}
+
+#[test]
+fn the_charts_pass_lint() {
+    let Some(helm) = Helm::find("the_charts_pass_lint") else { return };
+    for (chart, value) in [("abtest-model", "deployment.image.name=model:7"), ("abtest-istio", "rollout.enabled=true")]
+    {
+        let path = chart_of(chart);
+        let lint = ["lint", "--strict", "--kube-version", "1.34.0", path.to_str().unwrap(), "--set", value];
+        helm.run(&lint).unwrap_or_else(|error| panic!("{chart}: {error}"));
+    }
+}
+
+#[test]
+fn a_bad_value_is_refused_by_its_name() {
+    let Some(helm) = Helm::find("a_bad_value_is_refused_by_its_name") else { return };
+    let table = [
+        ("abtest-model", "deployment.replicas=1", "deployment.image.name: no image is named"),
+        ("abtest-model", "deployment.bluegreen=red", "'/deployment/bluegreen'"),
+        ("abtest-model", "deployment.image.digest=sha256:1", "'/deployment/image/digest'"),
+        ("abtest-model", "deployment.revision=-7", "'/deployment/revision'"),
+        ("abtest-model", "deployment.container.port=0", "'/deployment/container/port'"),
+        ("abtest-model", "deployment.drain.preStopSleepSeconds=0", "'/deployment/drain/preStopSleepSeconds'"),
+        ("abtest-model", "deployment.resources.limits.memory=lots", "'/deployment/resources/limits/memory'"),
+        ("abtest-istio", "weight.green=-1", "'/weight/green'"),
+        ("abtest-istio", "weight.green=0,weight.blue=0", "weight: green and blue are both 0"),
+        ("abtest-istio", "weight.blue=120", "weight.green: the other one leaves nothing of 100"),
+        ("abtest-istio", "uri.prefix=score", "'/uri/prefix'"),
+        ("abtest-istio", "ingress.port=80000", "'/ingress/port'"),
+        ("abtest-istio", "rollout.spec.mode=Istio", "invalid propertyName 'mode'"),
+        ("abtest-istio", "as=configmap,rollout.enabled=true,rollout.mode=Istio", "rollout.mode: Istio reads objects"),
+    ];
+    for (chart, values, named) in table {
+        let refusal = rendered(&helm, "release", chart, values).expect_err(values);
+        assert!(refusal.contains(named), "{values}: {refusal}");
+    }
+    let definition =
+        documents(&std::fs::read_to_string(chart_of("turnout").join("files/modelrollout-crd.yaml")).unwrap());
+    let name = "/spec/versions/0/schema/openAPIV3Schema/properties/metadata/properties/name/maxLength";
+    let most = definition[0].pointer(name).and_then(Value::as_u64).unwrap();
+    let named = |length| rendered(&helm, "release", "abtest-istio", &format!("rollout.name={}", "n".repeat(length)));
+    let most = usize::try_from(most).unwrap();
+    assert!(named(most).is_ok() && named(most + 1).unwrap_err().contains("'/rollout/name'"), "{most}");
+    let digests = format!("deployment.image.name=a@sha256:{0},deployment.image.digest=sha256:{0}", "0".repeat(64));
+    let refusal = rendered(&helm, "release", "abtest-model", &digests).unwrap_err();
+    assert!(refusal.contains("deployment.image.digest: a@sha256:"), "{refusal}");
+}
+
+#[test]
+fn a_namespace_other_than_the_releases_is_said() {
+    let Some(helm) = Helm::find("a_namespace_other_than_the_releases_is_said") else { return };
+    for (chart, value) in [("abtest-model", "deployment.image.name=model:7"), ("abtest-istio", "weight.blue=0")] {
+        let warns =
+            |namespace: &str, value: &str| notes(&helm, namespace, chart, value).contains("WARNING: the release");
+        assert!(!warns(NAMESPACE, value), "{chart}");
+        assert!(warns("scoring", value), "{chart}");
+        assert!(!warns("scoring", &format!("{value},namespace=")), "{chart}");
+    }
+}
