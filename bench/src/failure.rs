@@ -32,6 +32,8 @@ pub enum FailureKind {
     BadStatus,
     /// What arrived is not HTTP of the chosen version.
     Protocol,
+    /// The TLS handshake failed.
+    Tls,
 }
 
 impl FailureKind {
@@ -46,6 +48,7 @@ impl FailureKind {
             Self::Timeout => "timeout",
             Self::BadStatus => "bad status",
             Self::Protocol => "not HTTP",
+            Self::Tls => "TLS handshake failed",
         }
     }
 }
@@ -76,6 +79,11 @@ impl Failure {
             _ => FailureKind::Unreachable,
         };
         Self::new(kind, error.to_string())
+    }
+
+    /// Client and server did not agree on TLS.
+    pub(crate) fn agreeing(error: &io::Error) -> Self {
+        Self::new(FailureKind::Tls, error.to_string())
     }
 
     /// The request may have been sent, and no response head arrived.

@@ -10,6 +10,6 @@ mod report;
 
 pub use failure::FailureKind;
 pub use load::{
-    Answer, AnswerHook, Handle, Label, LabelFunction, Load, LoadError, Pace, Protocol, Run, Total, Variant,
+    Answer, AnswerHook, Handle, Label, LabelFunction, Load, LoadError, Pace, Protocol, Reuse, Run, Tls, Total, Variant,
 };
 pub use report::{Ended, Latency, Report, VariantReport};

@@ -12,12 +12,15 @@ mod turns;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
 use http_body_util::Full;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use thiserror::Error;
 
 pub use answer::{Answer, AnswerHook, Label, LabelFunction};
@@ -30,8 +33,12 @@ pub struct Load {
     pub target: SocketAddr,
     /// The version of HTTP.
     pub protocol: Protocol,
-    /// Keep-alive connections, at least 1.
+    /// How connections are secured; without it they are plain.
+    pub tls: Option<Tls>,
+    /// Connections at the same time, at least 1.
     pub connections: usize,
+    /// How long a connection is used.
+    pub reuse: Reuse,
     /// Requests in flight on each connection, at least 1. HTTP/1.1 has always one.
     pub streams: usize,
     /// How many requests.
@@ -51,12 +58,30 @@ pub struct Load {
     pub on_response: Option<AnswerHook>,
 }
 
-/// The version of HTTP that all connections of a load speak, without TLS.
+/// How the connections of a load are secured.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// Whom to trust, which versions and protocols (ALPN) to offer, and whether sessions are resumed.
+    pub config: Arc<ClientConfig>,
+    /// The name of the server, for SNI and against its certificate.
+    pub name: ServerName<'static>,
+}
+
+/// How long a connection is used.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Reuse {
+    /// Until the server closes it.
+    KeepAlive,
+    /// For one request; over HTTP/1.1 only.
+    Never,
+}
+
+/// The version of HTTP that all connections of a load speak.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Protocol {
     /// HTTP/1.1 with keep-alive, without pipelining.
     Http1,
-    /// HTTP/2 with prior knowledge (RFC 9113 3.3).
+    /// HTTP/2; without TLS with prior knowledge (RFC 9113 3.3).
     Http2,
 }
 
@@ -135,7 +160,9 @@ impl Load {
         Self {
             target,
             protocol: Protocol::Http1,
+            tls: None,
             connections: 8,
+            reuse: Reuse::KeepAlive,
             streams: 1,
             total,
             pace: Pace::ClosedLoop,
@@ -161,7 +188,7 @@ impl Load {
                 return Err(LoadError::DuplicateName(variant.name.clone()));
             }
             let invalid = |source| LoadError::Authority { variant: variant.name.clone(), source };
-            requests.push(variant.request(self.protocol, self.target).map_err(invalid)?);
+            requests.push(variant.request(&self).map_err(invalid)?);
         }
         Ok(Run::start(self, requests))
     }
@@ -217,15 +244,15 @@ impl Variant {
     }
 
     /// The request as it is sent, made once; each sending clones it, which copies neither the path nor the body.
-    fn request(&self, protocol: Protocol, target: SocketAddr) -> Result<Request<Full<Bytes>>, http::Error> {
+    fn request(&self, load: &Load) -> Result<Request<Full<Bytes>>, http::Error> {
         let authority = match &self.authority {
             Some(authority) => authority.clone(),
-            None => target.to_string().parse()?,
+            None => load.target.to_string().parse()?,
         };
         let mut request = Request::new(Full::new(self.body.clone()));
         *request.method_mut() = self.method.clone();
         *request.headers_mut() = self.headers.clone();
-        match protocol {
+        match load.protocol {
             Protocol::Http1 => {
                 request.headers_mut().insert(header::HOST, HeaderValue::from_str(authority.as_str())?);
                 *request.uri_mut() = Uri::from(self.path.clone());
@@ -234,7 +261,7 @@ impl Variant {
                 request.headers_mut().remove(header::HOST);
                 *request.version_mut() = http::Version::HTTP_2;
                 let mut parts = http::uri::Parts::default();
-                parts.scheme = Some(Scheme::HTTP);
+                parts.scheme = Some(if load.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP });
                 parts.authority = Some(authority);
                 parts.path_and_query = Some(self.path.clone());
                 *request.uri_mut() = Uri::from_parts(parts)?;

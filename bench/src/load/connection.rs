@@ -13,10 +13,12 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
+use tokio_rustls::TlsConnector;
 
-use super::Protocol;
+use super::{Load, Protocol, Reuse, Tls};
 use crate::failure::{Failure, FailureKind, was_left_out_politely};
 
 /// How much of a body is kept for a hook or a label.
@@ -36,12 +38,15 @@ pub(super) enum Loss {
 pub(super) struct Slot {
     target: SocketAddr,
     protocol: Protocol,
+    tls: Option<Tls>,
+    reuse: Reuse,
     shared: Mutex<Option<Connection>>,
 }
 
 impl Slot {
-    pub(super) fn new(target: SocketAddr, protocol: Protocol) -> Self {
-        Self { target, protocol, shared: Mutex::new(None) }
+    pub(super) fn new(load: &Load) -> Self {
+        let Load { target, protocol, reuse, .. } = *load;
+        Self { target, protocol, tls: load.tls.clone(), reuse, shared: Mutex::new(None) }
     }
 
     /// A usable connection; `opened` is called if that takes a new one. Lanes that share it wait for the one that opens it.
@@ -51,10 +56,26 @@ impl Slot {
             *shared = connection.share();
             return Ok(connection);
         }
-        let connection = Connection::open(self.target, self.protocol).await?;
+        let connection = self.open().await?;
         opened();
         *shared = connection.share();
         Ok(connection)
+    }
+
+    async fn open(&self) -> Result<Connection, Failure> {
+        let stream = TcpStream::connect(self.target).await.map_err(|error| Failure::connecting(&error))?;
+        stream.set_nodelay(true).map_err(|error| Failure::connecting(&error))?;
+        let Some(tls) = &self.tls else {
+            return Connection::open(stream, self.protocol).await;
+        };
+        let connector = TlsConnector::from(Arc::clone(&tls.config));
+        let stream = connector.connect(tls.name.clone(), stream).await;
+        Connection::open(stream.map_err(|error| Failure::agreeing(&error))?, self.protocol).await
+    }
+
+    /// Whether a connection takes another request after its first one.
+    pub(super) fn keeps(&self) -> bool {
+        self.reuse == Reuse::KeepAlive
     }
 }
 
@@ -81,9 +102,10 @@ struct Life {
 }
 
 impl Connection {
-    async fn open(target: SocketAddr, protocol: Protocol) -> Result<Self, Failure> {
-        let stream = TcpStream::connect(target).await.map_err(|error| Failure::connecting(&error))?;
-        stream.set_nodelay(true).map_err(|error| Failure::connecting(&error))?;
+    async fn open(
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        protocol: Protocol,
+    ) -> Result<Self, Failure> {
         let io = TokioIo::new(stream);
         // The connection's own error is dropped: whichever request it hurts reports it.
         let sender = match protocol {

@@ -93,7 +93,7 @@ impl Lane {
             match self.exchange_over(&mut connection, variant).await {
                 Ok(exchange) => {
                     connection.set_answered();
-                    self.connection = Some(connection);
+                    self.connection = self.slot.keeps().then_some(connection);
                     return Ok(exchange);
                 }
                 Err(Loss::Failed(failure)) => return Err(failure),

@@ -115,7 +115,7 @@ impl Handle {
 async fn supervise(shared: Arc<Shared>) {
     let mut lanes = JoinSet::new();
     for _ in 0..shared.load.connections {
-        let slot = Arc::new(Slot::new(shared.load.target, shared.load.protocol));
+        let slot = Arc::new(Slot::new(&shared.load));
         for _ in 0..shared.load.lanes_per_connection() {
             lanes.spawn(Lane::new(Arc::clone(&shared), Arc::clone(&slot)).run());
         }

@@ -1,0 +1,137 @@
+//! `turnout-bench instructions`: what a request costs Turnout in instructions, counted by valgrind's callgrind. They are nearly
+//! the same in every run and on every machine of an architecture, so a change of one in a hundred shows.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+use turnout_bench::{Pace, Protocol, Total};
+
+use crate::bed::{self, Bed, Peer, configuration};
+use crate::work::{self, SECURE, SMALL, Steady};
+
+/// Counts the instructions of a request.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Compare with the counts in this file: an increase of more than --tolerance is a failure.
+    #[arg(long, value_name = "PATH")]
+    budget: Option<PathBuf>,
+    /// Write the counts to that file.
+    #[arg(long, requires = "budget")]
+    write: bool,
+    /// Percent.
+    #[arg(long, value_name = "PERCENT", default_value_t = 5.0)]
+    tolerance: f64,
+    #[command(flatten)]
+    bed: bed::Machine,
+}
+
+struct Case {
+    name: &'static str,
+    work: Steady,
+    /// How many routes there are besides, on a tenth as many hosts.
+    routes: usize,
+}
+
+/// One request at a time: how many are found at once would differ from run to run.
+const CONNECTIONS: usize = 1;
+const PLAIN: Steady = Steady { connections: CONNECTIONS, ..SMALL };
+const CASES: [Case; 5] = [
+    Case { name: "HTTP/1.1", work: PLAIN, routes: 0 },
+    Case { name: "HTTP/2", work: Steady { protocol: Protocol::Http2, ..PLAIN }, routes: 0 },
+    Case { name: "TLS 1.3", work: Steady { connections: CONNECTIONS, ..SECURE }, routes: 0 },
+    Case { name: "HTTP/1.1 with 100 routes more", work: PLAIN, routes: 100 },
+    Case { name: "HTTP/1.1 with 10,000 routes more", work: PLAIN, routes: 10_000 },
+];
+/// What is counted is the difference of two runs in the thread that has more to do in the second one, the worker: so neither
+/// the start nor the end is in it.
+const REQUESTS: [u64; 2] = [500, 2500];
+const DOCUMENTS: &str = "turnout.yaml";
+
+/// Counts case by case; whether all are within the budget.
+pub(crate) async fn run(arguments: Arguments) -> Result<bool> {
+    let bed = Bed::set(&arguments.bed, &[Peer::Turnout]).await?;
+    if let Some(why) = bed.missing.values().next() {
+        bail!("{why}");
+    }
+    let mut counts = BTreeMap::new();
+    for case in &CASES {
+        let count = count(&bed, case).await.with_context(|| case.name.to_owned())?;
+        println!("{:<34} {count:>7} instructions for each request", case.name);
+        counts.insert(case.name.to_owned(), count);
+    }
+    let Some(path) = &arguments.budget else { return Ok(true) };
+    if arguments.write {
+        fs::write(path, serde_json::to_string_pretty(&counts)? + "\n").context("cannot write the budget")?;
+        return Ok(true);
+    }
+    is_within(&counts, path, arguments.tolerance)
+}
+
+async fn count(bed: &Bed, case: &Case) -> Result<u64> {
+    let [few, many] = REQUESTS;
+    let (before, after) = (totals(bed, case, few).await?, totals(bed, case, many).await?);
+    let more =
+        after.iter().map(|(thread, total)| total.saturating_sub(before.get(thread).copied().unwrap_or_default()));
+    Ok(more.max().context("valgrind has counted nothing")? / (many - few))
+}
+
+/// What each thread has executed at the end of so many requests. The first one is left out: it looks at the routes now and
+/// then, however many requests there are.
+async fn totals(bed: &Bed, case: &Case, requests: u64) -> Result<BTreeMap<String, u64>> {
+    write_documents(bed.folder.path(), case.routes)?;
+    let folder = tempfile::tempdir()?;
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let (counts, log) = (format!("--callgrind-out-file={}", file("counts")), format!("--log-file={}", file("log")));
+    let options = ["--tool=callgrind", "--separate-threads=yes", &counts, &log];
+    let proxy = bed.start_under("valgrind", &options).await?;
+    let run = work::start(bed, Peer::Turnout, &case.work, Pace::ClosedLoop, Total::Requests(requests))?;
+    work::check(Peer::Turnout, &run.report().await)?;
+    drop(proxy);
+    let mut totals = BTreeMap::new();
+    for entry in fs::read_dir(folder.path())? {
+        let path = entry?.path();
+        let text = fs::read_to_string(&path)?;
+        let of = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        if let (Some(thread), Some(total)) = (of("thread:"), of("totals:"))
+            && thread != "1"
+        {
+            totals.insert(thread.to_owned(), total.parse()?);
+        }
+    }
+    Ok(totals)
+}
+
+/// The documents of every measurement, and so many routes of other hosts.
+fn write_documents(folder: &Path, routes: usize) -> Result<()> {
+    let mut documents = fs::read_to_string(configuration(DOCUMENTS))?;
+    for host in 0..routes / 10 {
+        write!(
+            documents,
+            "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: h{host}}}\n"
+        )?;
+        write!(documents, "spec:\n  hosts: [\"h{host}.example.com\"]\n  gateways: [scoring]\n  http:\n")?;
+        for route in 0..10 {
+            let rule = "route: [{destination: {host: green.example.com}}]";
+            writeln!(documents, "  - {{match: [{{uri: {{prefix: /score/{route}}}}}], {rule}}}")?;
+        }
+    }
+    fs::write(folder.join(DOCUMENTS), documents)?;
+    Ok(())
+}
+
+fn is_within(counts: &BTreeMap<String, u64>, path: &Path, tolerance: f64) -> Result<bool> {
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let budget: BTreeMap<String, u64> = serde_json::from_str(&text).context("the budget holds no counts")?;
+    ensure!(budget.keys().eq(counts.keys()), "the budget has other cases: write it anew");
+    let mut is_within = true;
+    for (name, count) in counts {
+        let more = (work::as_f64(*count) / work::as_f64(budget[name]) - 1.0) * 100.0;
+        println!("{name:<34} {more:>+6.1} % of its budget");
+        is_within &= more <= tolerance;
+    }
+    Ok(is_within)
+}
