@@ -4,6 +4,7 @@
 //! image is written again only when its program has changed. Two processes never build at the same time.
 
 mod archive;
+mod former;
 mod go;
 mod host;
 mod module;
@@ -17,6 +18,7 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, ensure};
 
+pub use former::Former;
 pub(crate) use host::{plugins, search_path};
 pub(crate) use module::Module;
 
@@ -146,6 +148,15 @@ pub(crate) fn write_image(reference: &str, name: &str, program: &Path, archive: 
     archive::write(reference, name, program, archive::UNPRIVILEGED, archive)
 }
 
+/// Writes an image of `cluster-model` into an archive, with this environment, and returns its name, which is by its
+/// digest: users have such an image of each of their models.
+pub fn write_model_image(name: &str, environment: &[(&str, &str)], archive: &Path) -> Result<String> {
+    let program = Image::Model.program()?;
+    let environment: Vec<String> = environment.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let repository = format!("{}/{name}", Image::registry());
+    archive::write_by_digest(&repository, Image::Model.name(), &program, &environment, archive)
+}
+
 /// Fails unless a cluster can be started on this machine, after installing what is missing.
 pub(crate) fn prepare_host() -> Result<()> {
     let _turn = take_turn()?;
@@ -181,7 +192,7 @@ pub(crate) fn workshop() -> PathBuf {
 }
 
 /// The root of this workspace.
-fn repository() -> PathBuf {
+pub fn repository() -> PathBuf {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     package.ancestors().nth(2).unwrap_or(package).to_owned()
 }

@@ -7,6 +7,7 @@ mod diagnosis;
 mod dns;
 mod handle;
 mod objects;
+mod registry;
 mod start;
 
 use std::env;
@@ -22,6 +23,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 
 pub use daemons::Daemon;
 pub use dns::Dns;
+pub use registry::Registry;
 
 use crate::addresses::Addresses;
 use crate::build::{Image, Programs};

@@ -37,8 +37,11 @@
 //! | wait | [`Cluster::wait_until`], [`Cluster::wait_for_rollout`]; their errors show pods, events and logs |
 //! | serve models | [`Model`], and [`Cluster::tell_model`] to make one unready or slow |
 //! | install the chart | [`release`] |
+//! | run what README prints | [`readme`] |
 //! | have models, routes, a rollout and a gateway | [`Scene`] |
 //! | be driven by Argo Rollouts or Flagger | [`Driver`] |
+//! | upgrade from the release before | [`Former`] |
+//! | run the images of the project's own Dockerfiles | [`Registry`] |
 //! | hold answers against weights | [`SplitLoad`] |
 //! | be the cloud | [`Cluster::give_address`] |
 //! | send load, ask once | [`LoadProcess`], [`client`], [`Cluster::resolve`] |
@@ -70,6 +73,7 @@ mod load;
 mod model;
 mod node;
 mod process;
+pub mod readme;
 pub mod release;
 mod resolve;
 pub mod scene;
@@ -79,11 +83,11 @@ mod step;
 mod suite;
 
 pub use addresses::Addresses;
-pub use build::{Image, Programs};
-pub use cluster::{Cluster, Daemon, Dns, NODE, Options};
+pub use build::{Former, Image, Programs, repository, write_model_image};
+pub use cluster::{Cluster, Daemon, Dns, NODE, Options, Registry};
 pub use drivers::Driver;
 pub use load::{KindReport, LoadProcess, LoadReport, LoadSpec, RequestKind, ToldBy};
 pub use model::{Model, PORT, probe};
 pub use scene::Scene;
-pub use split::SplitLoad;
+pub use split::{HEADER, SplitLoad};
 pub use suite::{Case, Suite, is_full};

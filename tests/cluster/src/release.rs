@@ -1,6 +1,6 @@
 //! The chart of Turnout, installed as a user would: one release, which each case changes to what it needs.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -24,6 +24,11 @@ pub const CONTROLLER_PODS: &str = "app.kubernetes.io/instance=turnout,app.kubern
 /// The gateway's pods.
 pub const GATEWAY_PODS: &str = "app.kubernetes.io/instance=turnout,app.kubernetes.io/component=gateway";
 
+/// Where the pods of the gateway serve routes.
+const DATA_PORT: u16 = 8080;
+/// Where they tell of themselves.
+pub const STATUS_PORT: u16 = 15021;
+
 const DEADLINE: Duration = Duration::from_mins(3);
 
 /// Installs or changes the release so that it governs one namespace, with these values (`name=value`) besides; returns
@@ -43,6 +48,20 @@ pub fn install(cluster: &Cluster, namespace: &str, values: &[&str]) -> Result<()
 /// Takes the release away, with the hook that cleans up.
 pub fn uninstall(cluster: &Cluster) -> Result<()> {
     cluster.helm(&["uninstall", NAME, "--namespace", NAMESPACE, "--wait", "--timeout", "5m"]).map(drop)
+}
+
+/// Takes it away as Argo CD does, which runs no hooks of Helm.
+pub fn uninstall_without_hooks(cluster: &Cluster) -> Result<()> {
+    cluster.helm(&["uninstall", NAME, "--namespace", NAMESPACE, "--no-hooks", "--wait", "--timeout", "5m"]).map(drop)
+}
+
+/// Takes it away with all that it has left, and this namespace: what comes then is installed on a cluster that has never had
+/// it.
+pub fn clear(cluster: &Cluster, namespace: &str) -> Result<()> {
+    if cluster.find(NAMESPACE, "deployment", CONTROLLER)?.is_some() {
+        uninstall(cluster)?;
+    }
+    [namespace, NAMESPACE].iter().try_for_each(|namespace| cluster.delete_namespace(namespace))
 }
 
 /// Returns once its pods have gone: gateways serve on for a while after they were told to stop.
@@ -70,4 +89,22 @@ pub fn image_values() -> Vec<String> {
 pub fn gateway(cluster: &Cluster) -> Result<SocketAddr> {
     cluster.wait_for_rollout(NAMESPACE, "deployment", GATEWAY, DEADLINE)?;
     Ok(SocketAddr::from((cluster.give_address(NAMESPACE, GATEWAY)?, 80)))
+}
+
+/// Waits until each gateway answers as it should. What one answer of their load balancer shows is true of one of them: the
+/// next request may reach another that has not read the routes yet.
+pub fn await_answers(cluster: &Cluster, what: &str, ask: impl Fn(SocketAddr) -> Result<()>) -> Result<()> {
+    await_gateways(cluster, what, |address| ask((address, DATA_PORT).into()))
+}
+
+/// The same for whatever a gateway is asked at its address.
+pub fn await_gateways(cluster: &Cluster, what: &str, ask: impl Fn(IpAddr) -> Result<()>) -> Result<()> {
+    cluster.wait_until(&format!("every gateway: {what}"), DEADLINE, || {
+        let pods = cluster.list(NAMESPACE, "pods", GATEWAY_PODS)?;
+        let serving = pods.iter().filter(|pod| pod["metadata"]["deletionTimestamp"].is_null());
+        let addresses = serving.map(|pod| pod["status"]["podIP"].as_str().context("a gateway has no address yet"));
+        let addresses = addresses.collect::<Result<Vec<_>>>()?;
+        ensure!(!addresses.is_empty(), "there is no gateway");
+        addresses.into_iter().try_for_each(|address| ask(address.parse()?))
+    })
 }

@@ -260,12 +260,17 @@ impl<'cluster> Scene<'cluster> {
         Ok(self.read()?.status)
     }
 
-    /// A request through the gateway, pinned to a backend or to none.
+    /// A request through the gateway's load balancer, pinned to a backend or to none.
     pub fn score(&self, pin: Option<&str>) -> Result<Response> {
+        self.score_at(self.gateway, pin)
+    }
+
+    /// The same to the gateway at this address.
+    pub fn score_at(&self, gateway: SocketAddr, pin: Option<&str>) -> Result<Response> {
         let host = self.host();
         let pin = pin.map(|backend| (crate::split::HEADER, backend));
         let headers: Vec<(&str, &str)> = [("host", host.as_str())].into_iter().chain(pin).collect();
-        client::request(self.gateway, "POST", "/score", &headers, r#"{"data": [[1, 2, 3]]}"#)
+        client::request(gateway, "POST", "/score", &headers, r#"{"data": [[1, 2, 3]]}"#)
     }
 
     /// Load on the split and on both pins.
@@ -273,9 +278,10 @@ impl<'cluster> Scene<'cluster> {
         SplitLoad::start(self.cluster, self.gateway, &self.host())
     }
 
-    fn await_answer_of(&self, backend: &str) -> Result<()> {
-        self.cluster.wait_until(&format!("{backend} answers"), DEADLINE, || {
-            let answer = self.score(Some(backend))?;
+    /// Returns when every gateway reaches the backend.
+    pub fn await_answer_of(&self, backend: &str) -> Result<()> {
+        release::await_answers(self.cluster, &format!("{backend} answers"), |gateway| {
+            let answer = self.score_at(gateway, Some(backend))?;
             ensure!(answer.header("x-served-by") == Some(backend), "{answer:?}");
             Ok(())
         })

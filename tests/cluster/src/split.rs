@@ -13,10 +13,12 @@ use crate::cluster::Cluster;
 use crate::load::{KindReport, LoadProcess, LoadReport, LoadSpec, RequestKind};
 
 /// The header that picks a model.
-pub(crate) const HEADER: &str = "x-api-version";
+pub const HEADER: &str = "x-api-version";
 
-/// So many requests for the split are looked at.
+/// So many requests for the split are looked at, unless a load says otherwise, and more where one backend would get fewer
+/// than [`RARE`] of them: else its absence would be within the bounds of chance.
 const LOOKED_AT: u64 = 2000;
+const RARE: u64 = 40;
 const RATE: NonZeroU32 = NonZeroU32::new(800).expect("800 is above 0");
 const DEADLINE: Duration = Duration::from_mins(2);
 /// So many standard deviations a share may be off: less than one in a million is.
@@ -27,29 +29,42 @@ const TOLERANCE: f64 = 5.0;
 pub struct SplitLoad<'cluster> {
     cluster: &'cluster Cluster,
     process: LoadProcess,
+    looked_at: u64,
+    on_their_way: u64,
 }
 
 impl<'cluster> SplitLoad<'cluster> {
     /// Of eight in ten any model may answer, and one each is pinned to green and to blue.
     pub fn start(cluster: &'cluster Cluster, gateway: SocketAddr, host: &str) -> Result<Self> {
-        Self::of_kinds(cluster, gateway, host, &["green", "blue"])
+        Self::with_pins(cluster, gateway, host, &["green", "blue"])
     }
 
     /// Only requests that any model may answer, for when one of them may be absent.
     pub fn without_pins(cluster: &'cluster Cluster, gateway: SocketAddr, host: &str) -> Result<Self> {
-        Self::of_kinds(cluster, gateway, host, &[])
+        Self::with_pins(cluster, gateway, host, &[])
     }
 
-    fn of_kinds(cluster: &'cluster Cluster, gateway: SocketAddr, host: &str, pins: &[&str]) -> Result<Self> {
+    /// Requests that any model may answer, and an eighth as many pinned to each of these.
+    pub fn with_pins(cluster: &'cluster Cluster, gateway: SocketAddr, host: &str, pins: &[&str]) -> Result<Self> {
         let pins = pins.iter().map(|backend| RequestKind::pinned(backend, HEADER, backend));
         let kinds = std::iter::once(RequestKind::split()).chain(pins);
         let spec = kinds.fold(LoadSpec::new(gateway).at_rate(RATE), |spec, kind| spec.with(kind.host(host)));
-        Ok(Self { cluster, process: LoadProcess::start(cluster, &spec)? })
+        Ok(Self { cluster, process: LoadProcess::start(cluster, &spec)?, looked_at: LOOKED_AT, on_their_way: 0 })
+    }
+
+    /// What a real model can bear, which answers slowly: what each connection waits for when a check begins is left out of
+    /// it. So many requests for the split are looked at.
+    pub fn of(cluster: &'cluster Cluster, spec: &LoadSpec, looked_at: u64) -> Result<Self> {
+        let on_their_way = 2 * u64::try_from(spec.connections)?;
+        Ok(Self { cluster, process: LoadProcess::start(cluster, spec)?, looked_at, on_their_way })
     }
 
     /// Looks at what comes from here on: the split is as wanted, pins reach their model, and nothing fails.
     pub fn check(&mut self, when: &str, wanted: Weights) -> Result<()> {
-        let seen = self.look(LOOKED_AT)?;
+        if self.on_their_way > 0 {
+            check_lossless(&self.look(self.on_their_way)?)?;
+        }
+        let seen = self.look(enough(wanted, self.looked_at))?;
         println!("{when}: wanted {wanted}; {}", account(&seen));
         check_lossless(&seen).with_context(|| when.to_owned())?;
         check_split(&seen.by_backend, wanted).with_context(|| when.to_owned())
@@ -94,6 +109,13 @@ impl<'cluster> SplitLoad<'cluster> {
     fn answered(&mut self) -> Result<u64> {
         Ok(self.process.so_far()?.by_backend.values().sum())
     }
+}
+
+/// How many requests show these weights, and at least so many.
+fn enough(wanted: Weights, looked_at: u64) -> u64 {
+    let (green, blue) = (u64::from(wanted.green), u64::from(wanted.blue));
+    let rarer = green.min(blue);
+    ((green + blue) * RARE).checked_div(rarer).map_or(looked_at, |needed| needed.max(looked_at))
 }
 
 fn check_lossless(report: &LoadReport) -> Result<()> {
@@ -145,5 +167,11 @@ mod tests {
         check((100, 0), (2000, 0), true);
         check((100, 0), (1999, 1), false);
         check((0, 100), (0, 0), false);
+        let enough = |green, blue| enough(Weights { green, blue }, LOOKED_AT);
+        let seen = enough(995, 5);
+        assert_eq!((seen, enough(90, 10)), (8000, LOOKED_AT));
+        check((995, 5), (seen - 40, 40), true);
+        check((995, 5), (seen, 0), false);
+        check((995, 5), (seen - 80, 80), false);
     }
 }

@@ -27,33 +27,68 @@ const NAME_SERVICES: &str = "hosts: files dns\n";
 
 /// Writes the image of `program`, which is at `/NAME` in it and its entry point.
 pub(super) fn write(reference: &str, name: &str, program: &Path, user: u32, archive: &Path) -> Result<()> {
-    let program = fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
-    let layout = layout(reference, name, &program, user).context("cannot make the image")?;
+    let blobs = blobs(name, &read(program)?, user, &[]).context("cannot make the image")?;
+    write_layout(reference, &blobs, archive)
+}
+
+/// The same with this environment (`NAME=VALUE`), for a user without privileges, and named by its digest. Returns that
+/// name.
+pub(super) fn write_by_digest(
+    repository: &str,
+    name: &str,
+    program: &Path,
+    environment: &[String],
+    archive: &Path,
+) -> Result<String> {
+    let blobs = blobs(name, &read(program)?, UNPRIVILEGED, environment).context("cannot make the image")?;
+    let reference = format!("{repository}@{}", blobs.manifest.digest);
+    write_layout(&reference, &blobs, archive)?;
+    Ok(reference)
+}
+
+fn read(program: &Path) -> Result<Vec<u8>> {
+    fs::read(program).with_context(|| format!("cannot read {}", program.display()))
+}
+
+fn write_layout(reference: &str, blobs: &Blobs, archive: &Path) -> Result<()> {
+    let layout = layout(reference, blobs).context("cannot make the image")?;
     // Whoever reads it at the same time sees the old one or the new one.
     let unfinished = archive.with_extension(format!("unfinished-{}", std::process::id()));
     fs::write(&unfinished, layout).with_context(|| format!("cannot write {}", unfinished.display()))?;
     fs::rename(&unfinished, archive).with_context(|| format!("cannot write {}", archive.display()))
 }
 
-fn layout(reference: &str, name: &str, program: &[u8], user: u32) -> io::Result<Vec<u8>> {
-    let layer = layer(name, program)?;
-    let layer_blob = Blob::new("application/vnd.oci.image.layer.v1.tar", layer);
-    let config = json!({
+/// What an image is, but for its names.
+struct Blobs {
+    manifest: Blob,
+    config: Blob,
+    layer: Blob,
+}
+
+fn blobs(name: &str, program: &[u8], user: u32, environment: &[String]) -> io::Result<Blobs> {
+    let layer = Blob::new("application/vnd.oci.image.layer.v1.tar", layer(name, program)?);
+    let mut config = json!({
         "architecture": architecture(),
         "os": "linux",
         "config": { "Entrypoint": [format!("/{name}")], "User": user.to_string(), "WorkingDir": "/" },
-        "rootfs": { "type": "layers", "diff_ids": [layer_blob.digest] },
+        "rootfs": { "type": "layers", "diff_ids": [layer.digest] },
     });
-    let config_blob = Blob::new("application/vnd.oci.image.config.v1+json", config.to_string().into_bytes());
+    if !environment.is_empty() {
+        config["config"]["Env"] = json!(environment);
+    }
+    let config = Blob::new("application/vnd.oci.image.config.v1+json", config.to_string().into_bytes());
     let manifest_type = "application/vnd.oci.image.manifest.v1+json";
     let manifest = json!({
         "schemaVersion": 2,
         "mediaType": manifest_type,
-        "config": config_blob.descriptor(),
-        "layers": [layer_blob.descriptor()],
+        "config": config.descriptor(),
+        "layers": [layer.descriptor()],
     });
-    let manifest_blob = Blob::new(manifest_type, manifest.to_string().into_bytes());
-    let mut descriptor = manifest_blob.descriptor();
+    Ok(Blobs { manifest: Blob::new(manifest_type, manifest.to_string().into_bytes()), config, layer })
+}
+
+fn layout(reference: &str, blobs: &Blobs) -> io::Result<Vec<u8>> {
+    let mut descriptor = blobs.manifest.descriptor();
     let tag = reference.rsplit(':').next().unwrap_or(reference);
     descriptor["annotations"] =
         json!({ "io.containerd.image.name": reference, "org.opencontainers.image.ref.name": tag });
@@ -62,7 +97,7 @@ fn layout(reference: &str, name: &str, program: &[u8], user: u32) -> io::Result<
     let mut archive = Builder::new(Vec::new());
     add_file(&mut archive, "oci-layout", 0o644, br#"{"imageLayoutVersion":"1.0.0"}"#)?;
     add_file(&mut archive, "index.json", 0o644, index.to_string().as_bytes())?;
-    for blob in [manifest_blob, config_blob, layer_blob] {
+    for blob in [&blobs.manifest, &blobs.config, &blobs.layer] {
         add_file(&mut archive, &blob.path(), 0o644, &blob.bytes)?;
     }
     archive.into_inner()
@@ -156,6 +191,10 @@ mod tests {
         files
     }
 
+    fn made(reference: &str, program: &[u8], user: u32, environment: &[String]) -> Vec<u8> {
+        layout(reference, &blobs("model", program, user, environment).unwrap()).unwrap()
+    }
+
     /// The content that a descriptor stands for, after comparing its digest and size.
     fn blob<'a>(files: &'a BTreeMap<String, (u32, Vec<u8>)>, descriptor: &Value) -> &'a [u8] {
         let digest = descriptor["digest"].as_str().unwrap();
@@ -167,7 +206,7 @@ mod tests {
 
     #[test]
     fn every_part_is_found_by_its_digest() {
-        let layout = files(&layout("turnout.test/model:dev", "model", b"program", UNPRIVILEGED).unwrap());
+        let layout = files(&made("turnout.test/model:dev", b"program", UNPRIVILEGED, &[]));
         let json = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).unwrap();
         let manifest = &json(&layout["index.json"].1)["manifests"][0];
         assert_eq!(manifest["annotations"]["io.containerd.image.name"], "turnout.test/model:dev");
@@ -198,8 +237,28 @@ mod tests {
 
     #[test]
     fn the_same_program_makes_the_same_image() {
-        let make = |program: &[u8]| layout("a:b", "model", program, 0).unwrap();
+        let make = |program: &[u8]| made("a:b", program, 0, &[]);
         assert_eq!(make(b"one"), make(b"one"));
         assert_ne!(make(b"one"), make(b"two"));
+    }
+
+    #[test]
+    fn another_environment_is_another_image_of_the_same_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let (program, archive) = (folder.path().join("model"), folder.path().join("image.tar"));
+        fs::write(&program, b"program").unwrap();
+        let write = |revision: &str| {
+            let environment = [format!("MODEL_REVISION={revision}")];
+            write_by_digest("turnout.test/scoring", "model", &program, &environment, &archive).unwrap()
+        };
+        let (first, second) = (write("r1"), write("r2"));
+        assert_ne!(first, second);
+        let layout = files(&fs::read(&archive).unwrap());
+        let json = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).unwrap();
+        let manifest = &json(&layout["index.json"].1)["manifests"][0];
+        assert_eq!(manifest["annotations"]["io.containerd.image.name"], second);
+        assert_eq!(second, format!("turnout.test/scoring@{}", manifest["digest"].as_str().unwrap()));
+        let config = json(blob(&layout, &json(blob(&layout, manifest))["config"]));
+        assert_eq!(config["config"]["Env"], json!(["MODEL_REVISION=r2"]));
     }
 }

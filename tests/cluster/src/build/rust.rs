@@ -5,7 +5,7 @@
 //! of features, and is compiled once.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
@@ -15,15 +15,19 @@ use crate::process::{output, run_visibly};
 
 /// Compiles the programs of all images of this workspace that are out of date, and returns the folder with them.
 pub(super) fn static_binaries() -> Result<PathBuf> {
+    compile(&repository(), &repository().join("target/static"), &Image::OWN.map(Image::name))
+}
+
+/// Compiles these programs of a workspace into this target folder, and returns the folder with them.
+pub(super) fn compile(workspace: &Path, into: &Path, programs: &[&str]) -> Result<PathBuf> {
     let target = host_target()?;
-    let folder = repository().join("target/static");
     let mut build = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    build.current_dir(repository()).args(["build", "--locked", "--profile", "quick", "--target", &target]);
-    build.args(Image::OWN.iter().flat_map(|image| ["--bin", image.name()]));
-    build.arg("--target-dir").arg(&folder);
+    build.current_dir(workspace).args(["build", "--locked", "--profile", "quick", "--target", &target]);
+    build.args(programs.iter().flat_map(|program| ["--bin", program]));
+    build.arg("--target-dir").arg(into);
     build.env("RUSTFLAGS", "-C target-feature=+crt-static").env_remove("CARGO_ENCODED_RUSTFLAGS");
     run_visibly(&mut build).context("cannot build the programs of the images")?;
-    Ok(folder.join(target).join("quick"))
+    Ok(into.join(target).join("quick"))
 }
 
 /// The flags apply to the program and not to what runs during the build only where a target is named.

@@ -31,6 +31,9 @@ pub enum Daemon {
     Kubelet,
 }
 
+/// The folder in which containerd finds how it reaches a registry.
+pub(super) const REGISTRIES: &str = "registries";
+
 impl Daemon {
     /// All of them, in the order in which they are started.
     pub const ALL: [Self; 7] = [
@@ -230,6 +233,7 @@ fn proxy_settings(site: &Site) -> String {
 /// CAP_SYS_RESOURCE, as in many containers) could not start any sandbox.
 fn containerd_settings(site: &Site, plugins: &str) -> String {
     let (networks, pause) = (site.path("cni").display().to_string(), Image::Pause.reference());
+    let registries = site.path(REGISTRIES).display().to_string();
     format!(
         r#"version = 2
 root = "/var/lib/containerd"
@@ -251,6 +255,8 @@ bin_dir = "{plugins}"
 conf_dir = "{networks}"
 [plugins."io.containerd.grpc.v1.cri".containerd]
 snapshotter = "overlayfs"
+[plugins."io.containerd.grpc.v1.cri".registry]
+config_path = "{registries}"
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
 runtime_type = "io.containerd.runc.v2"
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]

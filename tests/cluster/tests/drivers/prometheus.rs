@@ -8,8 +8,6 @@ use crate::scene::DEADLINE;
 
 const NAME: &str = "prometheus";
 const PORT: u16 = 9090;
-/// Where gateways tell their metrics.
-const STATUS_PORT: u16 = 15021;
 
 /// Its address inside the cluster.
 pub(crate) fn url(namespace: &str) -> String {
@@ -25,7 +23,7 @@ pub(crate) fn install(cluster: &Cluster, namespace: &str) -> Result<()> {
         "global": { "scrape_interval": "2s" },
         "scrape_configs": [{
             "job_name": "turnout",
-            "dns_sd_configs": [{ "names": [gateways], "type": "A", "port": STATUS_PORT, "refresh_interval": "2s" }],
+            "dns_sd_configs": [{ "names": [gateways], "type": "A", "port": release::STATUS_PORT, "refresh_interval": "2s" }],
         }],
     });
     let labels = json!({ "app": NAME });

@@ -55,7 +55,7 @@ impl<'cluster> Scene<'cluster> {
     /// Load without end that any version may answer, as soon as one does.
     pub(crate) fn load(&self) -> Result<SplitLoad<'cluster>> {
         let (gateway, host) = (release::gateway(self.cluster)?, self.host());
-        self.cluster.wait_until("the model answers", DEADLINE, || {
+        release::await_answers(self.cluster, "the model answers", |gateway| {
             let answer = client::request(gateway, "POST", "/score", &[("host", &host)], "{}")?;
             ensure!(answer.status == 200, "{answer:?}");
             Ok(())

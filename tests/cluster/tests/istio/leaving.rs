@@ -1,26 +1,31 @@
-//! Leaving Istio: the same VirtualService is served by istiod and Envoy, then by Turnout beside them, then by Turnout
-//! alone, which goes on with the rollout that Istio mode has begun. Whoever asks the same gets the same answer each time.
-//! What Turnout does not support is said before anything moves.
+//! Leaving Istio, by README's commands: the same objects are served by istiod and Envoy, then by Turnout beside them, then
+//! by Turnout alone, which goes on with the rollout that Istio mode has begun; and back. Whoever asks the same gets the same
+//! answer each time. What Turnout does not support is said before anything moves.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
-use turnout_cluster::Cluster;
 use turnout_cluster::client::{self, Response};
 use turnout_cluster::istio::Istio;
+use turnout_cluster::{Cluster, SplitLoad, release};
 use turnout_rollout::{Mode, Weights};
 
+use crate::recorded::Recorded;
+use crate::returning;
 use crate::scene::Scene;
-use turnout_cluster::SplitLoad;
-use turnout_cluster::release;
+use crate::way::Way;
 
+/// README's.
+const NAMESPACE: &str = "abtesting";
 const DEADLINE: Duration = Duration::from_mins(2);
+const REACHES_BOTH: &str = "both models are reached";
 /// The weights of `routes.yaml`.
 const WRITTEN: Weights = Weights { green: 70, blue: 30 };
 const GREEN: Weights = Weights { green: 100, blue: 0 };
+const HALF: Weights = Weights { green: 50, blue: 50 };
 /// The rule of `routes.yaml` that Istio mode serves and Turnout's gateway does not.
 const FAULT: usize = 9;
 
@@ -32,21 +37,20 @@ const FAILURES: [u16; 2] = [404, 503];
 
 pub(crate) fn changes_no_answer(cluster: &Cluster) -> Result<()> {
     let istio = Istio::up(cluster)?;
-    let scene = Scene::new(cluster, "leaving")?;
+    let scene = Scene::new(cluster, NAMESPACE)?;
     scene.deploy("green", "r1")?;
     scene.deploy("blue", "r2")?;
-    let values = ["documents.source=objects", "gateway.replicas=1", "istioMode.enabled=true"];
-    release::install(cluster, scene.namespace, &values)?;
-    await_refusal(cluster, &scene)?;
-    scene.change_routes(&json!([{"op": "remove", "path": format!("/spec/http/{FAULT}")}]))?;
-    let (host, envoy) = (scene.host(), istio.gateway(80)?);
+    let mut way = Way::new(cluster)?;
+    let turnout = way.install()?;
+    refuse(&mut way, &scene)?;
+    let (host, envoy, recorded) = (scene.host(), istio.gateway(80)?, Recorded::read(cluster, NAMESPACE)?);
 
+    recorded.ask("Envoy, and Turnout beside it", &[envoy, turnout])?;
     await_models(cluster, envoy, &host)?;
     let expected = answers(envoy, &host)?;
     println!("Envoy: {}", account(&expected));
     measure(cluster, envoy, &host, "Envoy")?;
-    let turnout = release::gateway(cluster)?;
-    await_models(cluster, turnout, &host)?;
+    release::await_answers(cluster, REACHES_BOTH, |gateway| reaches_both(gateway, &host))?;
     compare("Turnout beside Istio", &answers(turnout, &host)?, &expected)?;
     measure(cluster, turnout, &host, "Turnout beside Istio")?;
 
@@ -58,26 +62,32 @@ pub(crate) fn changes_no_answer(cluster: &Cluster) -> Result<()> {
     load.check("Turnout alone", GREEN)?;
     compare("Turnout alone", &answers(turnout, &host)?, &expected)?;
     let left = scene.routes()?;
-    scene.change(&json!({"mode": Mode::Gateway}))?;
+    way.next(r#""mode": "Gateway""#)?;
     scene.roll_out("r2", "Blue_50")?;
-    load.check("Blue_50 of Turnout", Weights { green: 50, blue: 50 })?;
-    load.finish()?;
+    load.check("Blue_50 of Turnout", HALF)?;
+    for line in ["kubectl get", "turnout lint", "kubectl create", "documents.source=configmap"] {
+        way.next(line)?;
+    }
+    load.check("Blue_50 of the copy", HALF)?;
     let last = scene.routes()?;
     for part in ["/spec", "/metadata/annotations", "/metadata/labels"] {
         ensure!(last.pointer(part) == left.pointer(part), "Turnout has changed the object:\n{left}\n{last}");
     }
-    Ok(())
+    load.finish()?;
+    returning::changes_no_answer(cluster, &scene, way, (turnout, &expected), &recorded)
 }
 
 /// The author of the VirtualService is told which rule has to go first.
-fn await_refusal(cluster: &Cluster, scene: &Scene<'_>) -> Result<()> {
-    cluster.wait_until("the status of the VirtualService names what is not supported", DEADLINE, || {
-        let routes = scene.routes()?;
-        let conditions = routes["status"]["conditions"].to_string();
-        let what = format!("spec.http[{FAULT}].fault: not supported by the gateway");
+fn refuse(way: &mut Way<'_>, scene: &Scene<'_>) -> Result<()> {
+    let what = format!("spec.http[{FAULT}].fault: not supported by the gateway");
+    scene.cluster.wait_until("the status of the VirtualService names what is not supported", DEADLINE, || {
+        let conditions = scene.routes()?["status"]["conditions"].to_string();
         ensure!(conditions.contains(&what), "its conditions are {conditions}");
         Ok(())
-    })
+    })?;
+    let said = way.next("turnout check").err().context("it finds nothing")?.to_string();
+    ensure!(said.contains(&what), "{said}");
+    scene.change_routes(&json!([{"op": "remove", "path": format!("/spec/http/{FAULT}")}]))
 }
 
 /// One request of the table, by which only one backend, or none, can be meant.
@@ -156,7 +166,7 @@ const TABLE: [Ask; 43] = [
 
 /// What is compared of an answer.
 #[derive(Clone, Debug, PartialEq)]
-struct Answer {
+pub(crate) struct Answer {
     status: u16,
     /// No model was asked.
     is_failure: bool,
@@ -164,7 +174,7 @@ struct Answer {
     body: Value,
 }
 
-fn answers(gateway: SocketAddr, host: &str) -> Result<Vec<Answer>> {
+pub(crate) fn answers(gateway: SocketAddr, host: &str) -> Result<Vec<Answer>> {
     TABLE.iter().map(|ask| answer(gateway, host, ask)).collect()
 }
 
@@ -210,7 +220,7 @@ fn account(answers: &[Answer]) -> String {
     counts.join(", ")
 }
 
-fn compare(when: &str, seen: &[Answer], expected: &[Answer]) -> Result<()> {
+pub(crate) fn compare(when: &str, seen: &[Answer], expected: &[Answer]) -> Result<()> {
     let pairs = TABLE.iter().zip(seen.iter().zip(expected));
     let others: Vec<_> = pairs
         .filter(|(_, (seen, expected))| seen != expected)
@@ -222,14 +232,16 @@ fn compare(when: &str, seen: &[Answer], expected: &[Answer]) -> Result<()> {
 }
 
 /// The gateway has the routes, and knows endpoints of both models.
-fn await_models(cluster: &Cluster, gateway: SocketAddr, host: &str) -> Result<()> {
-    cluster.wait_until("the gateway reaches both models", DEADLINE, || {
-        for ask in &TABLE[..2] {
-            let answer = answer(gateway, host, ask)?;
-            ensure!(answer.status == 200, "{ask:?}: {answer:?}");
-        }
-        Ok(())
-    })
+pub(crate) fn await_models(cluster: &Cluster, gateway: SocketAddr, host: &str) -> Result<()> {
+    cluster.wait_until(REACHES_BOTH, DEADLINE, || reaches_both(gateway, host))
+}
+
+fn reaches_both(gateway: SocketAddr, host: &str) -> Result<()> {
+    for ask in &TABLE[..2] {
+        let answer = answer(gateway, host, ask)?;
+        ensure!(answer.status == 200, "{ask:?}: {answer:?}");
+    }
+    Ok(())
 }
 
 /// The split is the one that is written.

@@ -25,7 +25,7 @@ const DEADLINE: Duration = Duration::from_mins(2);
 /// A namespace with the routes for a host of its own.
 #[derive(Debug)]
 pub(crate) struct Scene<'cluster> {
-    cluster: &'cluster Cluster,
+    pub(crate) cluster: &'cluster Cluster,
     pub(crate) api: Api,
     pub(crate) namespace: &'static str,
 }

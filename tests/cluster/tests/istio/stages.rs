@@ -4,20 +4,22 @@
 use std::net::SocketAddr;
 
 use anyhow::{Context as _, Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 use turnout_cluster::Cluster;
 use turnout_cluster::istio::Istio;
 use turnout_rollout::{Mode, Weights};
 
-use crate::scene::{Scene, has_condition};
+use crate::scene::{Scene, has_condition, split};
 use turnout_cluster::SplitLoad;
 use turnout_cluster::release;
 
 const GREEN: Weights = Weights { green: 100, blue: 0 };
 const HALF: Weights = Weights { green: 50, blue: 50 };
+const HALF_A_PERCENT: Weights = Weights { green: 995, blue: 5 };
 const BLUE: Weights = Weights { green: 0, blue: 100 };
-/// How often the weights differ from those before: to all to green, the way to and from blue, and half a way and back.
-const CHANGES: i64 = 6;
+/// How often the weights differ from those before: to all to green, the way to and from blue, and half a way, by a small
+/// step, and back.
+const CHANGES: i64 = 7;
 
 pub(crate) fn lose_no_request(cluster: &Cluster) -> Result<()> {
     let istio = Istio::up(cluster)?;
@@ -50,8 +52,14 @@ pub(crate) fn lose_no_request(cluster: &Cluster) -> Result<()> {
     check("Green_100", GREEN)?;
 
     scene.await_safe_to_remove("blue")?;
+    // Weights with another sum, and back to those of a hundred.
     scene.deploy("blue", "r3")?;
-    scene.roll_out("r3", "Blue_50")?;
+    scene.change(&json!({"steps": [{"stage": "Blue_0.5"}, {"stage": "Blue_50"}]}))?;
+    scene.roll_out("r3", "Blue_0.5")?;
+    check("Blue_0.5 of the next revision", HALF_A_PERCENT)?;
+    let governed = split(&mut scene.routes()?)?["route"].clone();
+    ensure!(governed[0]["weight"] == 995 && governed[1]["weight"] == 5, "{governed}");
+    scene.promote("Blue_50")?;
     check("Blue_50 of the next revision", HALF)?;
     scene.promote("Rollback")?;
     check("rolled back", GREEN)?;

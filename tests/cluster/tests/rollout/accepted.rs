@@ -21,9 +21,9 @@ pub(crate) fn every_rendering_of_the_chart_is_accepted(cluster: &Cluster) -> Res
     for namespace in ["turnout-system", NAMESPACE, "forecasting"] {
         cluster.create_namespace(namespace)?;
     }
-    let aks = Path::new(release::chart()?).join("values-aks-automatic.yaml");
-    for values in files("tests/charts/values")?.into_iter().chain([aks]) {
-        let name = values.file_stem().unwrap_or_default().to_string_lossy();
+    let chart = Path::new(release::chart()?);
+    let others = ["values-aks-automatic.yaml", "../kind/values.yaml"].map(|file| chart.join(file));
+    for values in files("tests/charts/values")?.into_iter().chain(others) {
         let values = values.to_str().context("a path is text")?;
         let mut words = vec!["template", release::NAME, release::chart()?, "--namespace", "turnout-system"];
         words.extend(["--kube-version", KUBERNETES, "--values", values]);
@@ -31,8 +31,8 @@ pub(crate) fn every_rendering_of_the_chart_is_accepted(cluster: &Cluster) -> Res
         fs::write(file.path(), cluster.helm(&words)?)?;
         let path = file.path().to_str().context("a path is text")?;
         let accepted = cluster.kubectl(&["apply", "--dry-run=server", "--output", "name", "--filename", path]);
-        let accepted = accepted.with_context(|| format!("{name} is refused"))?;
-        println!("{name}: {} objects accepted", accepted.lines().count());
+        let accepted = accepted.with_context(|| format!("{values} is refused"))?;
+        println!("{values}: {} objects accepted", accepted.lines().count());
         ensure!(accepted.lines().count() > 5, "{accepted}");
     }
     Ok(())

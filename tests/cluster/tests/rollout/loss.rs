@@ -1,17 +1,14 @@
 //! Blue loses its last ready pod in the middle of a rollout.
 
-use std::time::Duration;
-
 use anyhow::{Result, ensure};
 use serde_json::json;
 use turnout_cluster::scene::{ROLLOUT, Scene};
-use turnout_cluster::{Cluster, SplitLoad};
+use turnout_cluster::{Cluster, SplitLoad, release};
 use turnout_rollout::{ConditionType, Target, Weights};
 
 const GREEN: Weights = Weights { green: 100, blue: 0 };
 const HALF: Weights = Weights { green: 50, blue: 50 };
 const BLUE: Weights = Weights { green: 0, blue: 100 };
-const DEADLINE: Duration = Duration::from_mins(2);
 
 /// Its weight goes to green, whether its pods stop being ready or are gone, and returns with a pod that is ready.
 pub(crate) fn weight_leaves_a_lost_backend_and_returns(cluster: &Cluster) -> Result<()> {
@@ -63,8 +60,8 @@ pub(crate) fn weight_stays_where_nobody_else_is_ready(cluster: &Cluster) -> Resu
     })?;
     await_weights(&scene, BLUE, "Blue_Green")?;
     tell(&scene, "blue", "ready?value=true")?;
-    cluster.wait_until("blue serves again", DEADLINE, || {
-        let answer = scene.score(None)?;
+    release::await_answers(cluster, "blue serves again", |gateway| {
+        let answer = scene.score_at(gateway, None)?;
         ensure!(answer.header("x-served-by") == Some("blue"), "{answer:?}");
         Ok(())
     })?;

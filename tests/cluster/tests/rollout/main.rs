@@ -8,6 +8,7 @@ mod controller;
 mod crash;
 mod default_install;
 mod deleted_namespace;
+mod init;
 mod loss;
 mod managed;
 mod misfit;
@@ -16,6 +17,7 @@ mod pins;
 mod readme;
 mod renamed;
 mod rights;
+mod sample;
 mod stages;
 mod steps;
 mod uninstall;
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
     let options = Options { images, ..Options::default() };
     Suite::new("rollout", options)
         .node_case("the_readme_runs_as_printed", readme::the_readme_runs_as_printed)
+        .node_case("the_samples_users_reach_green_100_as_printed", sample::the_samples_users_reach_green_100_as_printed)
         .case("five_stages_lose_no_request", stages::five_stages_lose_no_request)
         .case("a_rollback_from_each_stage_loses_no_request", stages::a_rollback_from_each_stage_loses_no_request)
         .case("a_pipeline_goes_through_its_steps", steps::a_pipeline_goes_through_its_steps)
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         .case("a_missing_right_is_said_and_costs_nothing", rights::a_missing_right_is_said_and_costs_nothing)
         .case("users_have_what_their_role_gives_them", users::users_have_what_their_role_gives_them)
         .node_case("a_login_and_a_proxy_lead_to_the_api_server", access::a_login_and_a_proxy_lead_to_the_api_server)
+        .node_case("what_init_prints_is_all_that_a_rollout_needs", init::what_init_prints_is_all_that_a_rollout_needs)
         .case("the_chart_tests_itself", accepted::the_chart_tests_itself)
         .case("model_rollouts_are_accepted_and_refused", accepted::model_rollouts_are_accepted_and_refused)
         .case("every_rendering_of_the_chart_is_accepted", accepted::every_rendering_of_the_chart_is_accepted)
@@ -65,5 +69,9 @@ fn main() -> ExitCode {
             default_install::a_default_installation_is_complete_before_its_first_routes,
         )
         .case("uninstalling_leaves_what_the_user_owns", uninstall::uninstalling_leaves_what_the_user_owns)
+        .case(
+            "without_hooks_nothing_waits_for_a_controller_that_is_gone",
+            uninstall::without_hooks_nothing_waits_for_a_controller_that_is_gone,
+        )
         .run()
 }

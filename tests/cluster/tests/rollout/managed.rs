@@ -115,8 +115,8 @@ pub(crate) fn await_deployments(scene: &Scene<'_>, backends: &[&str]) -> Result<
 
 /// Green serves this revision, which the gateway knows as soon as its DNS answers do.
 pub(crate) fn await_revision(scene: &Scene<'_>, revision: &str) -> Result<()> {
-    scene.cluster.wait_until(&format!("green serves {revision}"), DEADLINE, || {
-        let answer = scene.score(Some("green"))?;
+    release::await_answers(scene.cluster, &format!("green serves {revision}"), |gateway| {
+        let answer = scene.score_at(gateway, Some("green"))?;
         ensure!(answer.header("x-revision") == Some(revision), "{answer:?}");
         Ok(())
     })

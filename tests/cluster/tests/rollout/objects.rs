@@ -48,7 +48,7 @@ pub(crate) fn virtual_services_are_followed_without_istio(cluster: &Cluster) -> 
 
     // A rollout that is deleted gives the weights back to the object.
     cluster.kubectl(&["delete", "modelrollout", "model", "--namespace", scene.namespace, "--timeout", "60s"])?;
-    load.check("the rollout is deleted", Weights { green: 100, blue: 0 })?;
+    load.settle("the rollout is deleted", Weights { green: 100, blue: 0 })?;
     load.finish()
 }
 

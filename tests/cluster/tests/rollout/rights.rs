@@ -17,7 +17,6 @@ const DEADLINE: Duration = Duration::from_mins(2);
 enum Where {
     Home,
     Governed,
-    Everywhere,
 }
 
 /// A right.
@@ -40,10 +39,6 @@ const fn governed(verb: &'static str, resource: &'static str, told: bool) -> Rig
     Right { place: Where::Governed, verb, resource, name: None, told }
 }
 
-const fn everywhere(verb: &'static str, resource: &'static str) -> Right {
-    Right { place: Where::Everywhere, verb, resource, name: None, told: false }
-}
-
 /// Those that work depends on. Without the right to lead, to read rollouts or to write what is to be told, nothing can be
 /// told in a rollout.
 const RIGHTS: [Right; 15] = [
@@ -54,8 +49,8 @@ const RIGHTS: [Right; 15] = [
     at_home("get", "configmaps", Some(turnout_cluster::scene::DOCUMENTS), true),
     at_home("list", "endpointslices", None, true),
     at_home("patch", "pods", None, true),
-    everywhere("list", "modelrollouts"),
-    everywhere("update", "modelrollouts/status"),
+    governed("list", "modelrollouts", false),
+    governed("update", "modelrollouts/status", false),
     governed("list", "services", true),
     governed("create", "services", true),
     governed("list", "endpointslices", true),
@@ -87,20 +82,19 @@ pub(crate) fn a_missing_right_is_said_and_costs_nothing(cluster: &Cluster) -> Re
     Ok(())
 }
 
-/// The namespace, kind and name of what gives it.
-fn role(right: Right) -> (&'static str, &'static str, String) {
+/// The namespace and name of the Role that gives it.
+fn role(right: Right) -> (&'static str, String) {
     let controller = release::CONTROLLER;
     match right.place {
-        Where::Home => (release::NAMESPACE, "role", controller.to_owned()),
-        Where::Governed => ("rights", "role", format!("{controller}-rollouts")),
-        Where::Everywhere => (release::NAMESPACE, "clusterrole", format!("{controller}.{}", release::NAMESPACE)),
+        Where::Home => (release::NAMESPACE, controller.to_owned()),
+        Where::Governed => ("rights", format!("{controller}-rollouts")),
     }
 }
 
 /// Takes it away; returns the rules as they were.
 fn take(scene: &Scene<'_>, right: Right) -> Result<Value> {
-    let (namespace, kind, name) = role(right);
-    let before = scene.cluster.get(namespace, kind, &name)?["rules"].take();
+    let (namespace, name) = role(right);
+    let before = scene.cluster.get(namespace, "role", &name)?["rules"].take();
     let mut rules = before.clone();
     let is_meant = |rule: &&mut Value| {
         let resources = rule["resources"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -119,8 +113,8 @@ fn take(scene: &Scene<'_>, right: Right) -> Result<Value> {
 }
 
 fn set_rules(scene: &Scene<'_>, right: Right, rules: &Value) -> Result<()> {
-    let (namespace, kind, name) = role(right);
-    scene.cluster.patch(namespace, kind, &name, &json!({ "rules": rules }))
+    let (namespace, name) = role(right);
+    scene.cluster.patch(namespace, "role", &name, &json!({ "rules": rules }))
 }
 
 /// A Service without pods, and a route to it.

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use turnout_cluster::scene::{ROLLOUT, Scene, name};
-use turnout_cluster::{Cluster, release};
+use turnout_cluster::{Cluster, SplitLoad, release};
+use turnout_rollout::Weights;
 
 const DEADLINE: Duration = Duration::from_mins(2);
 /// Kinds of the cluster's own bookkeeping, which come and go by themselves.
@@ -45,6 +46,35 @@ pub(crate) fn uninstalling_leaves_what_the_user_owns(cluster: &Cluster) -> Resul
     cluster.kubectl(&["delete", "modelrollout", ROLLOUT, "--namespace", scene.namespace, "--timeout", "30s"])?;
     let lease = cluster.find(release::NAMESPACE, "lease", release::CONTROLLER)?;
     ensure!(lease.is_none(), "the Lease is left behind: {lease:?}");
+    Ok(())
+}
+
+/// Neither a deleted rollout nor a namespace waits for a controller; and as long as there is one, a deletion costs no request.
+pub(crate) fn without_hooks_nothing_waits_for_a_controller_that_is_gone(cluster: &Cluster) -> Result<()> {
+    let scene = Scene::prepare(cluster, "hookless")?.begin(&[])?;
+    scene.advance_to("Blue_100")?;
+    let mut load = SplitLoad::without_pins(cluster, scene.gateway, &scene.host())?;
+    load.check("Blue_100", Weights { green: 0, blue: 100 })?;
+    let green = |replicas: &str| {
+        let wanted = format!("--replicas={replicas}");
+        cluster.kubectl(&["scale", "deployment", &name("green"), &wanted, "--namespace", scene.namespace])?;
+        cluster.wait_for_rollout(scene.namespace, "deployment", &name("green"), DEADLINE)
+    };
+    green("0")?;
+    let delete = ["delete", "modelrollout", ROLLOUT, "--namespace", scene.namespace, "--timeout", "30s"];
+    cluster.kubectl(&delete)?;
+    // The document gives all to green, which is not there.
+    load.check("the rollout is deleted", Weights { green: 0, blue: 100 })?;
+    green("2")?;
+    load.settle("green is back", Weights { green: 100, blue: 0 })?;
+    load.finish()?;
+
+    cluster.apply(scene.namespace, &scene.rollout().to_string())?;
+    scene.advance_to("Blue_50")?;
+    release::uninstall_without_hooks(cluster)?;
+    release::await_pods_gone(cluster)?;
+    cluster.kubectl(&delete)?;
+    cluster.kubectl(&["delete", "namespace", scene.namespace, "--timeout", "2m"])?;
     Ok(())
 }
 
