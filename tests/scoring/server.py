@@ -79,6 +79,8 @@ class Server(Process):
         shutil.copy(SCORING / script, app / "score.py")
         for file in (SCORING / script).parent.glob("*.json"):
             shutil.copy(file, app)
+        if (app / "swagger.json").exists() and not (app / "swagger3.json").exists():
+            shutil.copy(app / "swagger.json", app / "swagger3.json")
         settings = {"AML_APP_ROOT": app, "AZUREML_MODEL_DIR": model or app, "GUNICORN_CMD_ARGS": gunicorn_arguments()}
         program = Path(sys.executable).with_name("azmlinfsrv")
         port = free_port()

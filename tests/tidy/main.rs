@@ -65,21 +65,27 @@ fn root() -> PathBuf {
 }
 
 fn tracked(extension: &str) -> Vec<PathBuf> {
+    let files = files(|path| path.extension().is_some_and(|found| found == extension));
+    assert!(!files.is_empty(), "no .{extension} file was found");
+    files
+}
+
+fn files(is_wanted: impl Fn(&Path) -> bool) -> Vec<PathBuf> {
     let mut files = Vec::new();
     let mut folders = vec![root()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            if path.is_dir() && name != "target" && !name.starts_with('.') {
-                folders.push(path);
-            } else if path.extension().is_some_and(|found| found == extension) {
+            let is_followed = name != "target" && !name.starts_with('.') && !path.is_symlink();
+            if is_wanted(&path) {
                 files.push(path);
+            } else if path.is_dir() && is_followed {
+                folders.push(path);
             }
         }
     }
     files.sort();
-    assert!(!files.is_empty(), "no .{extension} file was found");
     files
 }
 
@@ -179,6 +185,12 @@ fn every_file_says_what_it_is_for() {
         !(text.starts_with("//!") || text.starts_with("#![doc = include_str!"))
     });
     no_faults(&silent.map(|path| format!("{}: does not open with //!", relative(&path))).collect::<Vec<_>>());
+}
+
+/// An archive, a copy or another system may make something else of a link.
+#[test]
+fn no_file_is_a_link() {
+    no_faults(&files(Path::is_symlink).iter().map(|path| relative(path)).collect::<Vec<_>>());
 }
 
 #[test]
