@@ -186,39 +186,54 @@ fn what_is_not_behind_a_rollout_fails_where_it_is_needed() {
     }
 }
 
-/// Such a pod itself says nothing but that it is being created.
+/// Such a pod itself says nothing but that it is being created, or that it runs.
 #[test]
-fn what_cannot_be_mounted_is_told_by_the_events_of_the_pod() {
-    let creating = json!({"phase": "Pending", "containerStatuses": [{
-        "name": "c", "image": "host/model:2", "imageID": "", "ready": false, "restartCount": 0,
-        "state": {"waiting": {"reason": "ContainerCreating"}},
-    }]});
-    let event = |pod: &str, hour: u32, message: &str| {
+fn what_only_the_events_of_a_pod_tell_is_told() {
+    let container = |state: Value| {
+        json!([{
+            "name": "c", "image": "host/model:2", "imageID": "", "ready": false, "restartCount": 0, "state": state,
+        }])
+    };
+    let creating = container(json!({"waiting": {"reason": "ContainerCreating"}}));
+    let creating = json!({"phase": "Pending", "containerStatuses": creating});
+    let unready = json!({"type": "Ready", "status": "False", "reason": "ContainersNotReady"});
+    let running = json!({
+        "phase": "Running", "containerStatuses": container(json!({"running": {}})), "conditions": [unready],
+    });
+    let event = |pod: &str, hour: u32, reason: &str, message: &str| {
         json!({
-            "metadata": {"name": format!("{pod}.{hour}"), "namespace": "ns"}, "reason": "FailedMount", "message": message,
+            "metadata": {"name": format!("{pod}.{hour}"), "namespace": "ns"}, "reason": reason, "message": message,
             "involvedObject": {"kind": "Pod", "name": pod}, "lastTimestamp": format!("2026-01-01T{hour:02}:00:00Z"),
         })
     };
-    let put = |api: &Api| {
-        start(api);
-        api.edit(BLUE_POD, |pod| pod["status"] = creating.clone());
-        for (pod, hour, message) in [("blue-0", 1, "older"), ("blue-0", 2, "secret \"s\" not found"), ("other", 3, "x")]
-        {
-            api.put(&format!("/api/v1/namespaces/ns/events/{pod}.{hour}"), event(pod, hour, message));
-        }
-    };
-    let unready = "blue of ns/model: 0 of 1 pods are ready; pod blue-0: FailedMount: secret \"s\" not found";
-    fails(unready, &put);
-    let ran = check(&put, &[]);
-    assert!(ran.stdout.contains("create what it names in namespace ns"), "{ran:?}");
-    let forbidden = check(
-        &|api| {
-            put(api);
-            api.fail("GET", "/api/v1/namespaces/ns/events", 403);
-        },
-        &[],
-    );
-    assert!(!forbidden.stdout.contains("FailedMount"), "{forbidden:?}");
+    for (status, reason, message, hint) in [
+        (creating, "FailedMount", "secret \"s\" not found", "create what it names in namespace ns"),
+        (running, "Unhealthy", "Readiness probe failed: 503", "kubectl describe pod -n ns blue-0"),
+    ] {
+        let put = |api: &Api| {
+            start(api);
+            api.edit(BLUE_POD, |pod| pod["status"] = status.clone());
+            for (pod, hour, reason, message) in [
+                ("blue-0", 1, reason, "older"),
+                ("blue-0", 2, reason, message),
+                ("other", 3, reason, "x"),
+                ("blue-0", 4, "Another", "y"),
+            ] {
+                api.put(&format!("/api/v1/namespaces/ns/events/{pod}.{hour}"), event(pod, hour, reason, message));
+            }
+        };
+        fails(&format!("blue of ns/model: 0 of 1 pods are ready; pod blue-0: {reason}: {message}"), &put);
+        let ran = check(&put, &[]);
+        assert!(ran.stdout.contains(hint), "{ran:?}");
+        let forbidden = check(
+            &|api| {
+                put(api);
+                api.fail("GET", "/api/v1/namespaces/ns/events", 403);
+            },
+            &[],
+        );
+        assert!(!forbidden.stdout.contains(reason), "{forbidden:?}");
+    }
 }
 
 #[test]

@@ -1,13 +1,13 @@
 //! A backend of a rollout in a cluster: the pods behind its Service, how many of them are ready, what they serve, and what
 //! keeps them from it.
 
-use super::pods::{FAILED_MOUNT, has_ended, is_being_created, is_ready, say_why, trouble};
+use super::pods::{has_ended, is_ready, say_why, told_by_events, trouble};
 use super::{Cluster, Failure};
 use crate::client::view::BackendView;
 use k8s_openapi::api::core::v1::{Event, Pod, Service};
 use kube::ResourceExt as _;
 use kube::api::{Api, DynamicObject, ListParams};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use turnout_controller::kube_api::istio_kind;
 use turnout_controller::names::REVISION;
 use turnout_controller::view::raw_subset;
@@ -98,12 +98,13 @@ impl Cluster {
     ) -> Result<Vec<Pod>, Failure> {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
         let mut pods = pods.list(&ListParams::default().labels(selector)).await.map_err(self.failure(doing))?.items;
-        if pods.iter().any(is_being_created) {
-            // Who may not read Events still hears that the pod is not ready.
+        for reason in pods.iter().filter_map(told_by_events).collect::<BTreeSet<_>>() {
             let events: Api<Event> = Api::namespaced(self.client.clone(), namespace);
-            let of_mounts = format!("involvedObject.kind=Pod,reason={FAILED_MOUNT}");
-            let events = events.list(&ListParams::default().fields(&of_mounts)).await.map(|list| list.items);
-            say_why(&mut pods, &events.unwrap_or_default());
+            let of_pods = format!("involvedObject.kind=Pod,reason={reason}");
+            // Who may not read Events still hears that the pod is not ready.
+            if let Ok(events) = events.list(&ListParams::default().fields(&of_pods)).await {
+                say_why(&mut pods, &events.items);
+            }
         }
         Ok(pods)
     }

@@ -1,14 +1,17 @@
 //! What keeps a pod from serving, in the words of whoever knows: the scheduler, kubelet, or the container's own end.
 
 use k8s_openapi::api::core::v1::{
-    ContainerState, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, Event, Pod, PodStatus,
+    ContainerState, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, Event, Pod, PodCondition,
+    PodStatus,
 };
 use kube::ResourceExt as _;
 
 /// What a container waits for that is not yet a trouble.
 const ON_THE_WAY: [&str; 2] = ["ContainerCreating", "PodInitializing"];
-/// The reason of the Event that alone tells of a volume which cannot be mounted, as of a Secret that is not there.
-pub(super) const FAILED_MOUNT: &str = "FailedMount";
+/// Of an Event that alone tells of a volume which cannot be mounted, as of a Secret that is not there.
+const FAILED_MOUNT: &str = "FailedMount";
+/// Of an Event that alone tells how a probe of a container that runs has failed.
+const UNHEALTHY: &str = "Unhealthy";
 /// As much of what the cluster says as one line can take.
 const LONGEST: usize = 300;
 
@@ -19,32 +22,36 @@ pub(crate) fn trouble(pod: &Pod) -> Option<String> {
     }
     let status = pod.status.as_ref()?;
     let containers = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
-    let said = containers.into_iter().find_map(of_container).or_else(|| unscheduled(status))?;
+    let said = containers.into_iter().find_map(of_container);
+    let said = said.or_else(|| unscheduled(status)).or_else(|| unhealthy(status))?;
     Some(format!("pod {}: {}", pod.name_any(), in_one_line(&said)))
 }
 
-/// Nothing is said of why its containers do not run yet.
-pub(super) fn is_being_created(pod: &Pod) -> bool {
-    let Some(mut status) = pod.status.clone().filter(|_| !has_ended(pod)) else { return false };
-    waiting(&mut status).any(|waiting| is_on_the_way(waiting))
+/// The reason of the Events that say why a pod is not ready which itself says nothing of it; none of any other pod.
+pub(super) fn told_by_events(pod: &Pod) -> Option<&'static str> {
+    if has_ended(pod) || is_ready(pod) || trouble(pod).is_some() {
+        return None;
+    }
+    let mut status = pod.status.clone()?;
+    let is_being_created = waiting(&mut status).any(|waiting| is_on_the_way(waiting));
+    if is_being_created { Some(FAILED_MOUNT) } else { readiness(&mut status).map(|_| UNHEALTHY) }
 }
 
-/// Lets pods that are being created wait for what their Events say, the newest of each.
+/// Lets such pods say what the newest of these Events says.
 pub(super) fn say_why(pods: &mut [Pod], events: &[Event]) {
-    for pod in pods.iter_mut().filter(|pod| is_being_created(pod)) {
+    for pod in pods {
+        let Some(reason) = told_by_events(pod) else { continue };
         let is_its = |event: &&Event| {
             let (of, own) = (&event.involved_object, &pod.metadata);
-            event.reason.as_deref() == Some(FAILED_MOUNT)
-                && of.name == own.name
-                && (of.uid == own.uid || of.uid.is_none())
+            event.reason.as_deref() == Some(reason) && of.name == own.name && (of.uid == own.uid || of.uid.is_none())
         };
         let newest = events.iter().filter(is_its).max_by_key(|event| event.last_timestamp.as_ref().map(|time| time.0));
-        let Some(event) = newest.cloned() else { continue };
-        let mut status = pod.status.take().unwrap_or_default();
-        if let Some(waiting) = waiting(&mut status).find(|waiting| is_on_the_way(waiting)) {
+        let (Some(event), Some(status)) = (newest.cloned(), pod.status.as_mut()) else { continue };
+        if let Some(waiting) = waiting(status).find(|waiting| is_on_the_way(waiting)) {
             (waiting.reason, waiting.message) = (event.reason, event.message);
+        } else if let Some(condition) = readiness(status) {
+            (condition.reason, condition.message) = (event.reason, event.message);
         }
-        pod.status = Some(status);
     }
 }
 
@@ -83,6 +90,11 @@ fn waiting(status: &mut PodStatus) -> impl Iterator<Item = &mut ContainerStateWa
     containers.filter_map(|container| container.state.as_mut()?.waiting.as_mut())
 }
 
+/// Whether it is ready, as far as anything says it.
+fn readiness(status: &mut PodStatus) -> Option<&mut PodCondition> {
+    status.conditions.iter_mut().flatten().find(|condition| condition.type_ == "Ready")
+}
+
 fn is_on_the_way(waiting: &ContainerStateWaiting) -> bool {
     waiting.reason.as_deref().is_some_and(|reason| ON_THE_WAY.contains(&reason))
 }
@@ -92,6 +104,13 @@ fn unscheduled(status: &PodStatus) -> Option<String> {
     let condition = conditions.find(|condition| condition.type_ == "PodScheduled" && condition.status == "False")?;
     let reason = condition.reason.as_deref().unwrap_or("Unschedulable");
     Some(with(reason, condition.message.as_deref()))
+}
+
+/// Where an Event said it.
+fn unhealthy(status: &PodStatus) -> Option<String> {
+    let mut conditions = status.conditions.iter().flatten();
+    let condition = conditions.find(|it| it.type_ == "Ready" && it.reason.as_deref() == Some(UNHEALTHY))?;
+    Some(with(UNHEALTHY, condition.message.as_deref()))
 }
 
 fn of_container(container: &ContainerStatus) -> Option<String> {
