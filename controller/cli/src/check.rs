@@ -95,6 +95,7 @@ async fn check_installations(cluster: &Cluster, arguments: &Arguments, report: &
         rollouts::check(&of_it, are_all_read, report);
         let published = published(cluster, controller).await;
         backends::check(cluster, &of_it, documents_of(&published), report).await;
+        backends::check_destinations(cluster, &of_it, documents_of(&published), report).await;
         gateway::check(cluster, controller, (&published, &of_it), report).await;
     }
 }

@@ -109,7 +109,8 @@ pub use observation::{
     BackendObservation, GatewayObservation, Load, Observation, Obstacle, Published, Rejection, Reply,
 };
 pub use registry::{
-    EndpointsBy, PortFacts, Registry, ServiceFacts, Twin, TwinPort, is_generated, registry, services_named,
+    EndpointsBy, NamedDestination, PortFacts, Registry, ServiceFacts, Twin, TwinPort, destinations_named, is_generated,
+    registry,
 };
 pub use render::{MAX_PUBLISHED_BYTES, RenderError, RouteSelectionError, governed_rule, publish, route_weights};
 pub use resource::{

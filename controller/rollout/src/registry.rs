@@ -30,7 +30,8 @@ mod tests;
 
 use crate::hosts::ServiceName;
 use named::{Named, named_services};
-use std::collections::{BTreeMap, BTreeSet};
+pub use named::{NamedDestination, destinations_named};
+use std::collections::BTreeMap;
 use turnout_routes::documents::Document;
 use turnout_routes::{Source, parse, render};
 
@@ -116,12 +117,6 @@ pub struct TwinPort {
     pub name: String,
     /// The pods' port, as `port` and as `targetPort`.
     pub port: u16,
-}
-
-/// The Services that destinations of served routes name and that no ServiceEntry of the users describes. A
-/// DestinationRule names none: what no route names gets no request.
-pub fn services_named(documents: &[Document]) -> BTreeSet<ServiceName> {
-    named_services(documents).into_keys().collect()
 }
 
 /// Whether the registry made the document: then it is none of the users', wherever it was read.

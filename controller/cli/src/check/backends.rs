@@ -1,27 +1,29 @@
 //! What stands behind green and blue of each rollout: the Service, the subset, the pods, what keeps them from being ready,
-//! and the label that says what they serve.
+//! and the label that says what they serve. And behind the destinations of what is published that no rollout has.
 
 use super::report::Report;
 use crate::client::cluster::backends::Behind;
 use crate::client::cluster::{Cluster, Failure, pods};
 use crate::client::standing::waits_for_pods;
-use futures::{StreamExt as _, stream};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use turnout_controller::names::REVISION;
-use turnout_rollout::{Backend, Mode, ModelRollout, Phase};
+use turnout_rollout::{
+    Backend, Mode, ModelRollout, NamedDestination, Phase, destinations_named, full_host, subset_labels,
+};
 use turnout_routes::documents::Document;
 
 const BACKENDS: &str = "backends";
 /// Backends that are looked at side by side.
 const AT_ONCE: usize = 8;
 
-/// How much a rollout needs a backend.
+/// How much a backend is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Need {
     /// It has weight, or is to get it next.
     Now,
-    /// It would, for the next rollout.
+    /// It would, for the next rollout, or for a request that picks it by a header.
     Later,
     /// It has done its work, and may be gone.
     NoMore,
@@ -48,6 +50,71 @@ pub(super) async fn check(cluster: &Cluster, rollouts: &[&ModelRollout], documen
     if report.troubles() == before && !seen.is_empty() {
         report.pass(BACKENDS, format!("{} rollouts have the Services and pods that they need", seen.len()));
     }
+}
+
+/// What destinations name that no rollout has; other hosts than Services, and what a ServiceEntry describes, are unknown.
+pub(super) async fn check_destinations(
+    cluster: &Cluster,
+    rollouts: &[&ModelRollout],
+    documents: &[Document],
+    report: &mut Report,
+) {
+    let is_of_rollout = |named: &NamedDestination| {
+        let is_it = |rollout: &&ModelRollout, backend| {
+            let reference = rollout.spec.backend(backend);
+            let host = full_host(&reference.host, rollout.route_namespace());
+            (host, &reference.subset) == (named.service.host(), &named.subset)
+        };
+        rollouts.iter().any(|rollout| Backend::BOTH.into_iter().any(|backend| is_it(rollout, backend)))
+    };
+    let destinations = destinations_named(documents).into_iter().filter(|named| !is_of_rollout(named));
+    let looked = destinations.map(async |named| {
+        let labels = subset_labels(documents, &named.service.host(), named.subset.as_deref());
+        // That no DestinationRule has the subset is told with what is published.
+        let Some(labels) = labels else { return Ok((named, Behind::Unknown)) };
+        Ok::<_, Failure>((named.clone(), cluster.behind_service(named.service, labels).await?))
+    });
+    let before = report.troubles();
+    let seen: Result<Vec<_>, Failure> = stream::iter(looked).buffered(AT_ONCE).try_collect().await;
+    match seen {
+        Ok(seen) => {
+            seen.iter().for_each(|(named, behind)| judge_destination(named, behind, report));
+            if report.troubles() == before && !seen.is_empty() {
+                let text = format!("{} destinations without a rollout have what they need", seen.len());
+                report.pass(BACKENDS, text);
+            }
+        }
+        Err(failure) => report.warn(BACKENDS, failure.to_string(), "what stands behind destinations was not looked at"),
+    }
+}
+
+fn judge_destination(named: &NamedDestination, behind: &Behind, report: &mut Report) {
+    let NamedDestination { service, subset, by, has_weight } = named;
+    let (need, gets) = if *has_weight {
+        (Need::Now, "requests for it get 503")
+    } else {
+        (Need::Later, "it gets no request but one that picks it by a header")
+    };
+    let below = subset.as_ref().map(|subset| format!("/{subset}")).unwrap_or_default();
+    let title = format!("destination {}{below} of {by}", service.host());
+    let (lacks, hint) = match behind {
+        Behind::Unknown | Behind::NoSubset { .. } => return,
+        Behind::NoService(service) => {
+            (format!("there is no Service {service}"), "create it, or correct the destination".to_owned())
+        }
+        Behind::Pods { selector, pods, .. } if pods.is_empty() => (
+            format!("no pod in {} has the labels {selector}", service.namespace),
+            "deploy its pods, or correct what selects them".to_owned(),
+        ),
+        Behind::Pods { pods, .. } if pods.iter().any(|pod| pods::is_ready(pod) || pods::trouble(pod).is_some()) => {
+            return judge_troubles(&title, need, pods, report);
+        }
+        Behind::Pods { selector, pods, .. } => (
+            format!("0 of {} pods are ready", pods.len()),
+            format!("kubectl get pods -n {} -l {selector}", service.namespace),
+        ),
+    };
+    tell(need, format!("{title}: {lacks}: {gets}"), hint, report);
 }
 
 fn judge(rollout: &ModelRollout, behind: &[Behind; 2], report: &mut Report) {
@@ -86,14 +153,17 @@ fn judge_backend(rollout: &ModelRollout, backend: Backend, behind: &Behind, repo
                 report.fail(BACKENDS, text, hint);
             }
         }
-        Behind::Pods { pods, .. } => {
-            let Some((pod, trouble)) = pods.iter().find_map(|pod| Some((pod, pods::trouble(pod)?))) else { return };
-            let ready = pods.iter().filter(|pod| pods::is_ready(pod)).count();
-            let text = format!("{title}: {ready} of {} pods are ready; {trouble}", pods.len());
-            let need = if ready == 0 { need } else { Need::Later };
-            tell(need, text, pods::advice(pod, &trouble), report);
-        }
+        Behind::Pods { pods, .. } => judge_troubles(&title, need, pods, report),
     }
+}
+
+/// What the first pod says that says why it is not ready; those that are simply on their way do not.
+fn judge_troubles(title: &str, need: Need, pods: &[Pod], report: &mut Report) {
+    let Some((pod, trouble)) = pods.iter().find_map(|pod| Some((pod, pods::trouble(pod)?))) else { return };
+    let ready = pods.iter().filter(|pod| pods::is_ready(pod)).count();
+    let text = format!("{title}: {ready} of {} pods are ready; {trouble}", pods.len());
+    let need = if ready == 0 { need } else { Need::Later };
+    tell(need, text, pods::advice(pod, &trouble), report);
 }
 
 fn tell(need: Need, text: String, hint: String, report: &mut Report) {

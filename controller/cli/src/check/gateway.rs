@@ -51,7 +51,7 @@ pub(super) async fn check(
             let seen: Vec<GatewayView> = cluster.ask_gateways(pods).await.into_iter().map(|(_, seen)| seen).collect();
             if let Some((published, documents)) = check_published(published, controller, &seen, report) {
                 let routes = Routes { published, documents, identity: gateway, gateways: &seen, rollouts };
-                routes::check(cluster, &routes, report).await;
+                routes::check(&routes, report);
             }
         }
         Err(failure) => report.warn(GATEWAY, failure.to_string(), "what the gateways have was not looked at"),

@@ -1,20 +1,14 @@
-//! What is published, as a gateway reads it: names that lead nowhere, and Services that are not there. What is doubtful is
-//! for the router of the gateways to say, and which Services there must be for the controller's registry.
+//! What is published, as a gateway reads it: names that lead nowhere. What is doubtful is for the router of the gateways to
+//! say; what stands behind destinations is told with the backends.
 
 use super::documents::DOCUMENTS;
 use super::report::Report;
-use crate::client::cluster::backends::Behind;
 use crate::client::cluster::gateways::Published;
-use crate::client::cluster::{Cluster, Failure};
 use crate::client::view::GatewayView;
-use futures::{StreamExt as _, TryStreamExt as _, stream};
 use std::collections::BTreeMap;
-use turnout_rollout::{Backend, EndpointsBy, ModelRollout, ServiceName, full_host, registry, services_named};
+use turnout_rollout::ModelRollout;
 use turnout_routes::documents::Document;
 use turnout_routes::router::{Identity, Missing, Router, Warning, compile};
-
-/// Services that are looked at side by side.
-const AT_ONCE: usize = 8;
 
 /// What is published, and whom it concerns.
 pub(super) struct Routes<'a> {
@@ -26,7 +20,7 @@ pub(super) struct Routes<'a> {
     pub(super) rollouts: &'a [&'a ModelRollout],
 }
 
-pub(super) async fn check(cluster: &Cluster, routes: &Routes<'_>, report: &mut Report) {
+pub(super) fn check(routes: &Routes<'_>, report: &mut Report) {
     let before = report.troubles();
     let mut told = Vec::new();
     if let Some(identity) = &routes.identity {
@@ -35,9 +29,6 @@ pub(super) async fn check(cluster: &Cluster, routes: &Routes<'_>, report: &mut R
         told = routes.published.locate(&router);
     }
     routes.repeat_gateways(&told, report);
-    if let Err(failure) = check_services(cluster, routes, report).await {
-        report.warn(DOCUMENTS, failure.to_string(), "the Services of destinations were not looked at");
-    }
     if report.troubles() == before {
         report.pass(DOCUMENTS, "what is published names nothing that is not there");
     }
@@ -53,7 +44,7 @@ impl Routes<'_> {
     }
 
     fn judge(&self, router: &Router, report: &mut Report) {
-        // What has no Service is told with the Services.
+        // What has no Service is told with the backends.
         let targets = router.splits().flat_map(|(_, split)| split.targets());
         let without_service: Vec<&Warning> = targets
             .filter(|target| matches!(target.backend, Err(Missing::Service)))
@@ -95,37 +86,4 @@ impl Routes<'_> {
             report.warn(DOCUMENTS, format!("{gateway} says: {warning}"), hint);
         }
     }
-}
-
-/// Those that destinations name. What stands behind rollouts is told with them.
-async fn check_services(cluster: &Cluster, routes: &Routes<'_>, report: &mut Report) -> Result<(), Failure> {
-    let is_of_rollout = |service: &ServiceName| {
-        let is_it = |rollout: &&ModelRollout, backend: Backend| {
-            full_host(&rollout.spec.backend(backend).host, rollout.route_namespace()) == service.host()
-        };
-        routes.rollouts.iter().any(|rollout| Backend::BOTH.iter().any(|backend| is_it(rollout, *backend)))
-    };
-    // Where no Service is known the registry says of each, in their order, that it is not.
-    let named = services_named(routes.documents).into_iter();
-    let unknown = registry(routes.documents, &[], EndpointsBy::Twins).notices;
-    let pairs = named.zip(unknown).filter(|(service, _)| !is_of_rollout(service));
-    let looked = pairs.map(async |(service, unknown)| {
-        Ok::<_, Failure>((cluster.behind_service(service, BTreeMap::new()).await?, unknown))
-    });
-    let seen: Vec<_> = stream::iter(looked).buffered(AT_ONCE).try_collect().await?;
-    for (behind, unknown) in seen {
-        match behind {
-            Behind::NoService(_) => {
-                let (text, hint) = unknown.split_once(": ").unwrap_or((&unknown, ""));
-                report.fail(DOCUMENTS, text, hint.to_owned());
-            }
-            Behind::Pods { service, selector, pods } if pods.is_empty() => {
-                let text =
-                    format!("Service {service}, which a destination names, selects {selector}, and no pod has that");
-                report.warn(DOCUMENTS, text, "deploy its pods, or correct its selector: requests for it get 503");
-            }
-            _ => {}
-        }
-    }
-    Ok(())
 }

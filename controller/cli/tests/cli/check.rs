@@ -236,6 +236,95 @@ fn what_only_the_events_of_a_pod_tell_is_told() {
     }
 }
 
+/// What a destination is that no rollout has, in the rule of the rollout or before it, and whether requests come to it that
+/// pick nothing by a header.
+#[test]
+fn a_destination_without_a_rollout_is_judged_by_the_requests_that_come_to_it() {
+    let rule = |how: &str| ROUTES.replace("  http:\n", &format!("  http:\n  - {how}\n"));
+    let to = "route: [{destination: {host: other, port: {number: 5001}}}]";
+    let split = |weight: u32| {
+        let green = "{destination: {host: green, port: {number: 5001}}, weight: 10}";
+        let other = format!("{{destination: {{host: other, port: {{number: 5001}}}}, weight: {weight}}}");
+        rule(&format!("{{match: [{{uri: {{prefix: /other}}}}], route: [{green}, {other}]}}"))
+    };
+    let rules = [
+        (split(10), true),
+        (split(0), false),
+        (rule(&format!("{{match: [{{uri: {{prefix: /other}}}}], {to}}}")), true),
+        (rule(&format!("{{match: [{{headers: {{x-api-version: {{exact: other}}}}}}], {to}}}")), false),
+    ];
+    let pod = |api: &Api, name: &str, status: &Value| {
+        let metadata = json!({"name": name, "namespace": "ns", "labels": {"app": "other"}});
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "status": status});
+        api.put(&format!("/api/v1/namespaces/ns/pods/{name}"), pod);
+    };
+    let is_ready = |ready: &str| json!({"phase": "Running", "conditions": [{"type": "Ready", "status": ready}]});
+    for (routes, has_weight) in rules {
+        let judge = if has_weight { fails } else { warns };
+        let gets =
+            if has_weight { "requests for it get 503" } else { "it gets no request but one that picks it by a header" };
+        let title = "destination other.ns.svc.cluster.local of VirtualService ns/model: ";
+        let with_service = |api: &Api| {
+            publish(api, &routes);
+            let service = json!({"metadata": {"name": "other"}, "spec": {"selector": {"app": "other"}}});
+            api.put("/api/v1/namespaces/ns/services/other", service);
+        };
+        judge(&format!("{title}there is no Service ns/other: {gets}"), &|api| publish(api, &routes));
+        judge(&format!("{title}no pod in ns has the labels app=other: {gets}"), &with_service);
+        judge(&format!("{title}0 of 1 pods are ready: {gets}"), &|api| {
+            with_service(api);
+            pod(api, "other-0", &is_ready("False"));
+        });
+        for (status, said) in troubles() {
+            judge(&format!("{title}0 of 1 pods are ready; pod other-0{said}"), &|api| {
+                with_service(api);
+                pod(api, "other-0", &status);
+            });
+            warns(&format!("{title}1 of 2 pods are ready; pod other-0{said}"), &|api| {
+                with_service(api);
+                pod(api, "other-0", &status);
+                pod(api, "other-1", &is_ready("True"));
+            });
+        }
+        let passes = |change: &dyn Fn(&Api), said: &str| {
+            let ran = check(change, &[]);
+            assert!(ran.code == 0 && ran.stdout.contains(said) && !ran.stdout.contains(title), "{}", ran.stdout);
+        };
+        let said = "+ 1 destinations without a rollout have what they need";
+        passes(
+            &|api| {
+                with_service(api);
+                pod(api, "other-0", &is_ready("True"));
+            },
+            said,
+        );
+        let of_no_service = json!({"metadata": {"name": "other"}, "spec": {"externalName": "other.example"}});
+        passes(
+            &|api| {
+                publish(api, &routes);
+                api.put("/api/v1/namespaces/ns/services/other", of_no_service.clone());
+            },
+            said,
+        );
+        passes(&|api| publish(api, &routes.replace("host: other", "host: other.example")), "failed: 0");
+        let entry = "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: e, namespace: ns}\n\
+                     spec: {hosts: [other.ns.svc.cluster.local], ports: [{number: 5001, name: http, protocol: HTTP}], \
+                     resolution: STATIC, endpoints: [{address: 127.0.0.1}]}\n";
+        passes(&|api| publish(api, &(routes.clone() + entry)), "failed: 0");
+    }
+}
+
+#[test]
+fn a_subset_without_a_rollout_is_judged_by_its_own_pods() {
+    let routes = ROUTES.replace("{host: blue,", "{host: green, subset: two,");
+    let rule = "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: r, namespace: ns}\n\
+                spec: {host: green, subsets: [{name: two, labels: {version: two}}]}\n";
+    let title = "destination green.ns.svc.cluster.local/two of VirtualService ns/model: ";
+    fails(&format!("{title}no pod in ns has the labels app=green,version=two"), &|api| {
+        publish(api, &(routes.clone() + rule));
+    });
+}
+
 #[test]
 fn a_green_that_is_replaced_is_needed_once_it_is_waited_for() {
     let replaced = |waiting: Value| {
@@ -333,12 +422,6 @@ fn what_is_published_and_leads_nowhere_is_named() {
     fails("VirtualService ns/model: not served: it names none of the Gateways here", &published(mesh));
     let subset = ROUTES.replace("{host: blue,", "{host: blue, subset: two,");
     fails("destination.subset: requests get 503: no DestinationRule for blue.ns.svc", &published(subset));
-    let other = ROUTES.replace("{host: blue,", "{host: bleu,");
-    fails("Service ns/bleu is named by VirtualService ns/model and not known", &published(other.clone()));
-    warns("Service ns/bleu, which a destination names, selects app=bleu, and no pod has", &|api| {
-        publish(api, &other);
-        api.put("/api/v1/namespaces/ns/services/bleu", json!({"metadata": {}, "spec": {"selector": {"app": "bleu"}}}));
-    });
     warns("gateway-0 says: no listener serves the Gateway port 81", &|api| {
         put_warning(api, "no listener serves the Gateway port 81: start the gateway with --listen 81=ADDR:PORT");
     });

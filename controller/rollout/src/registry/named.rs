@@ -2,7 +2,22 @@
 
 use crate::hosts::{ServiceName, full_host};
 use std::collections::{BTreeMap, BTreeSet};
-use turnout_routes::documents::{Action, Destination, Document, Gateway, GatewayRef, Subset, VirtualService};
+use turnout_routes::documents::{
+    Action, Destination, Document, Gateway, GatewayRef, HeaderSelector, HttpRule, Subset, VirtualService,
+};
+
+/// A Service, or a subset of one, that requests may be sent to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedDestination {
+    /// The Service.
+    pub service: ServiceName,
+    /// The subset of it.
+    pub subset: Option<String>,
+    /// The first document that names it.
+    pub by: String,
+    /// Requests come to it that pick nothing by a header: of some rule for them it has weight, or is the only destination.
+    pub has_weight: bool,
+}
 
 /// How routes name a Service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,24 +34,40 @@ pub(super) struct Named {
     pub(super) subsets: BTreeSet<String>,
 }
 
+/// The Services, and subsets of them, that destinations of served routes name and that no ServiceEntry of the users
+/// describes, in order. A DestinationRule names none: what no route names gets no request.
+pub fn destinations_named(documents: &[Document]) -> Vec<NamedDestination> {
+    let mut destinations = BTreeMap::new();
+    for (document, service, place) in service_destinations(documents) {
+        let subset = place.destination.subset.clone();
+        let named = destinations.entry((service.clone(), subset.clone())).or_insert_with(|| NamedDestination {
+            service,
+            subset,
+            by: title(document),
+            has_weight: false,
+        });
+        named.has_weight |= place.has_weight;
+    }
+    destinations.into_values().collect()
+}
+
 /// The Services that routes name and that no ServiceEntry of the users describes.
 pub(super) fn named_services(documents: &[Document]) -> BTreeMap<ServiceName, Named> {
-    let described = described_hosts(documents);
     let mut services = BTreeMap::new();
-    for (document, destination) in destinations(documents) {
-        let host = full_host(&destination.host, &document.metadata.namespace);
-        let service = ServiceName::of_host(&host).filter(|_| !described.contains(host.as_str()));
-        if let Some(service) = service {
-            services.entry(service).or_insert_with(|| Named::new(document)).add(destination);
-        }
+    for (document, service, place) in service_destinations(documents) {
+        services.entry(service).or_insert_with(|| Named::new(document)).add(place.destination);
     }
     services
+}
+
+fn title(document: &VirtualService) -> String {
+    format!("VirtualService {}/{}", document.metadata.namespace, document.metadata.name)
 }
 
 impl Named {
     fn new(document: &VirtualService) -> Self {
         Self {
-            by: format!("VirtualService {}/{}", document.metadata.namespace, document.metadata.name),
+            by: title(document),
             whole: false,
             ports: BTreeSet::new(),
             without_port: false,
@@ -64,21 +95,48 @@ fn described_hosts(documents: &[Document]) -> BTreeSet<&str> {
     entries.flat_map(|entry| &entry.hosts).map(String::as_str).collect()
 }
 
-/// Every destination that requests may be sent to, with the document that it stands in.
-fn destinations(documents: &[Document]) -> impl Iterator<Item = (&VirtualService, &Destination)> {
+/// A destination where it stands.
+struct Place<'d> {
+    destination: &'d Destination,
+    /// As [`NamedDestination::has_weight`].
+    has_weight: bool,
+}
+
+/// Every destination that requests may be sent to and that is a Service which no ServiceEntry of the users describes, with
+/// the document that it stands in.
+fn service_destinations(documents: &[Document]) -> impl Iterator<Item = (&VirtualService, ServiceName, Place<'_>)> {
+    let described = described_hosts(documents);
+    destinations(documents).filter_map(move |(document, place)| {
+        let host = full_host(&place.destination.host, &document.metadata.namespace);
+        let service = ServiceName::of_host(&host).filter(|_| !described.contains(host.as_str()));
+        service.map(|service| (document, service, place))
+    })
+}
+
+fn destinations(documents: &[Document]) -> impl Iterator<Item = (&VirtualService, Place<'_>)> {
     let gateways: Vec<&Gateway> = documents.iter().filter_map(gateway).collect();
     let services = documents.iter().filter_map(move |document| match document {
         Document::VirtualService(service) if is_served(service, &gateways) => Some(service),
         _ => None,
     });
-    services.flat_map(|service| {
-        let forwards = service.http.iter().filter_map(|rule| match &rule.action {
-            Action::Forward(forward) => Some(forward),
-            Action::Redirect(_) | Action::DirectResponse(_) => None,
-        });
-        let weighted = forwards.flat_map(|forward| forward.destinations.as_slice());
-        weighted.map(move |weighted| (service, &weighted.destination))
+    let rules = services.flat_map(|service| service.http.iter().map(move |rule| (service, rule)));
+    rules.flat_map(|(service, rule)| {
+        let destinations = match &rule.action {
+            Action::Forward(forward) => forward.destinations.as_slice(),
+            Action::Redirect(_) | Action::DirectResponse(_) => &[],
+        };
+        let (is_alone, is_picked) = (destinations.len() == 1, is_picked_by_header(rule));
+        destinations.iter().map(move |weighted| {
+            let has_weight = !is_picked && (is_alone || weighted.weight > 0);
+            (service, Place { destination: &weighted.destination, has_weight })
+        })
     })
+}
+
+/// Only requests with some header come to the rule.
+fn is_picked_by_header(rule: &HttpRule) -> bool {
+    let is_name = |(selector, _): &(HeaderSelector, _)| matches!(selector, HeaderSelector::Name(_));
+    !rule.matches.is_empty() && rule.matches.iter().all(|one| one.headers.values().any(is_name))
 }
 
 fn gateway(document: &Document) -> Option<&Gateway> {

@@ -97,11 +97,20 @@ fn check(text: &str, services: &[ServiceFacts], by: EndpointsBy, expected: &[(&s
     assert_eq!(found, expected, "{text}");
 }
 
+/// As `ns/service`, `ns/service/subset`, with `!` where only a header leads to it, or nothing.
+fn named(text: &str) -> Vec<String> {
+    let destinations = destinations_named(&documents(text)).into_iter();
+    let title = |NamedDestination { service, subset, has_weight, .. }| {
+        let subset = subset.map(|subset| format!("/{subset}")).unwrap_or_default();
+        format!("{service}{subset}{}", if has_weight { "" } else { "!" })
+    };
+    destinations.map(title).collect()
+}
+
 #[test]
 fn services_are_named_by_destinations_that_nothing_describes() {
     let check = |text: &str, expected: &[&str]| {
-        let named: Vec<String> = services_named(&documents(text)).iter().map(ToString::to_string).collect();
-        assert_eq!(named, expected, "{text}");
+        assert_eq!(named(text), expected, "{text}");
     };
     let entry = |labels: &str| {
         format!(
@@ -110,12 +119,36 @@ fn services_are_named_by_destinations_that_nothing_describes() {
         )
     };
     let two = routes(&["{host: B}", "{host: a, subset: v1}", "{host: a.other.svc.cluster.local}"]);
-    check(&two, &["ns/a", "ns/b", "other/a"]);
+    check(&two, &["ns/a/v1", "ns/b", "other/a"]);
     check(&(two.clone() + &entry("")), &["ns/b", "other/a"]);
-    check(&(two + &entry("app.kubernetes.io/managed-by: turnout-controller")), &["ns/a", "ns/b", "other/a"]);
+    check(&(two + &entry("app.kubernetes.io/managed-by: turnout-controller")), &["ns/a/v1", "ns/b", "other/a"]);
     check(&routes(&["{host: m.example}", "{host: localhost}", "{host: a.ns}", "{host: a.ns.svc}"]), &[]);
     check(&(routes(&["{host: a}"]) + &rule("b", &version("v1"))), &["ns/a"]);
     check(&routes(&["{host: a}"]).replace("route: [{destination: {host: a}}]", "redirect: {uri: /}"), &[]);
+}
+
+#[test]
+fn a_destination_has_weight_where_requests_come_to_it_that_pick_nothing() {
+    let pin = |headers: &str| {
+        let rule = "{match: [{uri: {prefix: /0}}]";
+        routes(&["{host: a}", "{host: b}"]).replace(rule, &format!("{{match: [{{uri: {{prefix: /0}}, {headers}}}]"))
+    };
+    for headers in ["headers: {x-api-version: {exact: blue}}", "headers: {x-api-version: {}, host: {exact: a}}"] {
+        assert_eq!(named(&pin(headers)), ["ns/a!", "ns/b"], "{headers}");
+    }
+    for others in ["method: {exact: GET}", "headers: {\":authority\": {exact: a}}", "withoutHeaders: {x: {}}"] {
+        assert_eq!(named(&pin(others)), ["ns/a", "ns/b"], "{others}");
+    }
+    let or = pin("headers: {x: {exact: a}}").replacen("}}]", "}}, {uri: {prefix: /1}}]", 1);
+    assert_eq!(named(&or), ["ns/a", "ns/b"], "{or}");
+    let split = |a: u32, b: u32| {
+        let other = format!("{{host: a}}, weight: {a}}}, {{destination: {{host: b}}, weight: {b}");
+        routes(&["{host: a}"]).replace("{host: a}", &other)
+    };
+    assert_eq!(named(&split(0, 100)), ["ns/a!", "ns/b"]);
+    assert_eq!(named(&split(1, 1)), ["ns/a", "ns/b"]);
+    let alone = routes(&["{host: a}"]).replace("{host: a}", "{host: a}, weight: 0");
+    assert_eq!(named(&alone), ["ns/a"], "a single one gets everything");
 }
 
 #[test]
@@ -124,8 +157,8 @@ fn what_only_sidecars_serve_names_nothing() {
                    spec: {servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: [m.example]}]}\n";
     let check = |gateways: &str, expected: usize| {
         let text = routes(&["{host: model}"]).replace("http: [", &format!("gateways: [{gateways}], http: ["));
-        assert_eq!(services_named(&documents(&(text.clone() + gateway))).len(), expected, "{gateways}");
-        assert_eq!(services_named(&documents(&text)).len(), 1, "{gateways}");
+        assert_eq!(named(&(text.clone() + gateway)).len(), expected, "{gateways}");
+        assert_eq!(named(&text).len(), 1, "{gateways}");
     };
     check("", 0);
     check("mesh", 0);

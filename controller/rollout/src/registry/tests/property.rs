@@ -10,6 +10,7 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::{Config, RngSeed, TestCaseError, TestRunner};
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use turnout_routes::documents::EndpointAddress;
 use turnout_routes::router::{Backend, Identity, Router, compile};
