@@ -5,6 +5,7 @@ use crate::client::directory::Directory;
 use crate::client::place::Place;
 #[cfg(feature = "cluster")]
 use crate::output::Output;
+use crate::suggest::Suggest;
 use anyhow::bail;
 use clap::Args;
 use std::path::PathBuf;
@@ -73,6 +74,14 @@ impl PlaceArguments {
         }
         Ok(Place::Local(Directory::existing(path)?))
     }
+
+    /// How commands are suggested that are to reach this place.
+    pub(crate) fn suggest(&self, place: &Place) -> Suggest {
+        match &self.local {
+            Some(path) => Suggest::new(&[("--local", "TURNOUT_LOCAL", Some(path.as_os_str()))], None),
+            None => self.access.suggest(place.context_namespace()),
+        }
+    }
 }
 
 impl AccessArguments {
@@ -80,6 +89,14 @@ impl AccessArguments {
     pub(crate) fn access(&self) -> Access {
         let Self { kubeconfig, context, namespace } = self.clone();
         Access { kubeconfig, context, namespace }
+    }
+
+    /// As [`PlaceArguments::suggest`].
+    pub(crate) fn suggest(&self, context_namespace: Option<&str>) -> Suggest {
+        let kubeconfig = self.kubeconfig.as_ref().map(|path| path.as_os_str());
+        let context = self.context.as_ref().map(|name| name.as_ref());
+        let given = [("--kubeconfig", "TURNOUT_KUBECONFIG", kubeconfig), ("--context", "TURNOUT_CONTEXT", context)];
+        Suggest::new(&given, context_namespace)
     }
 }
 

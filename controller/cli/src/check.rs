@@ -69,6 +69,7 @@ async fn check_server(cluster: &Cluster, report: &mut Report) -> bool {
 /// Every installation that can be found, with the rollouts that it governs.
 async fn check_installations(cluster: &Cluster, arguments: &Arguments, report: &mut Report) {
     let controllers = controller::find(cluster, arguments, report).await;
+    let suggest = arguments.cluster.access.suggest(Some(&cluster.context_namespace));
     let mut governed: Vec<String> = controllers.iter().flat_map(|found| found.settings.namespaces.clone()).collect();
     if governed.is_empty() {
         governed.push(cluster.namespace.clone());
@@ -92,10 +93,11 @@ async fn check_installations(cluster: &Cluster, arguments: &Arguments, report: &
         let of_it: Vec<&ModelRollout> = rollouts.iter().filter(|rollout| controller.governs(rollout)).collect();
         rights::check_controller(cluster, controller, &of_it, report).await;
         documents::check(cluster, controller, report).await;
-        rollouts::check(&of_it, are_all_read, report);
+        rollouts::check(&of_it, are_all_read, &suggest, report);
         let published = published(cluster, controller).await;
-        backends::check(cluster, &of_it, documents_of(&published), report).await;
-        backends::check_destinations(cluster, &of_it, documents_of(&published), report).await;
+        let documents = documents_of(&published);
+        backends::check(cluster, (&of_it, documents), &suggest, report).await;
+        backends::check_destinations(cluster, (&of_it, documents), report).await;
         gateway::check(cluster, controller, (&published, &of_it), report).await;
     }
 }

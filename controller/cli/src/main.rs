@@ -31,6 +31,7 @@ mod rollout;
 mod route_files;
 #[cfg(feature = "cluster")]
 mod routes;
+mod suggest;
 mod terminal;
 mod wait;
 
@@ -101,7 +102,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let mut command = command(name_of(std::env::args_os().next().as_deref()));
+    let mut command = command(program());
     command.build();
     let words = flags::behind_the_verb(&command, std::env::args_os());
     let parsed = Arguments::from_arg_matches(&command.get_matches_from(words));
@@ -119,6 +120,11 @@ fn main() -> ExitCode {
 fn name_of(program: Option<&OsStr>) -> &'static str {
     let stem = program.and_then(|program| Path::new(program).file_stem());
     if stem.is_some_and(|stem| stem == "kubectl-turnout") { PLUGIN_NAME } else { NAME }
+}
+
+/// How it was called.
+fn program() -> &'static str {
+    name_of(std::env::args_os().next().as_deref())
 }
 
 /// The command line, with help that calls it so.

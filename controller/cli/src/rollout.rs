@@ -10,6 +10,7 @@ use crate::client::place::Place;
 use crate::client::standing::Goal;
 use crate::client::view::View;
 use crate::output::{DONE, FAILED, Output, print, print_json, print_json_line, remark};
+use crate::suggest::Suggest;
 use crate::terminal::{Marks, can_redraw, redraw};
 use crate::wait::{parse_timeout, wait_for, warn_if_nobody_drives};
 use clap::{Args, Subcommand};
@@ -124,14 +125,15 @@ struct EffectArguments {
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
     let place = arguments.place.open()?;
+    let suggest = arguments.place.suggest(&place);
     let output = arguments.output;
     match arguments.verb {
         Verb::List { all_namespaces } => list(&place, all_namespaces, output).await,
         Verb::Status { name, watch: false, installation } => {
-            status(&place, &name, &installation.installation(), output).await
+            status(&place, &name, &installation.installation(), output, &suggest).await
         }
         Verb::Status { name, watch: true, installation } => {
-            watch(&place, &name, &installation.installation(), output).await
+            watch(&place, &name, &installation.installation(), output, suggest).await
         }
         Verb::History { name } => history(&place, &name, output).await,
         Verb::Start { name, revision, to, effect } => {
@@ -271,11 +273,17 @@ async fn history(place: &Place, name: &Name, output: Output) -> anyhow::Result<u
     Ok(DONE)
 }
 
-async fn status(place: &Place, name: &Name, installation: &Installation, output: Output) -> anyhow::Result<u8> {
+async fn status(
+    place: &Place,
+    name: &Name,
+    installation: &Installation,
+    output: Output,
+    suggest: &Suggest,
+) -> anyhow::Result<u8> {
     let rollout = place.read(&name.of(place).await?).await?;
     let view = place.look(&rollout, installation).await?;
     match output {
-        Output::Text => print(&screen::screen(&rollout, &view, now(), Marks::of_environment()))?,
+        Output::Text => print(&screen::screen(&rollout, &view, now(), Marks::of_environment(), suggest))?,
         Output::Json => print_json(&to_json(place, &rollout, Some(&view)))?,
     }
     warn_if_nobody_drives(place);
@@ -285,11 +293,17 @@ async fn status(place: &Place, name: &Name, installation: &Installation, output:
 }
 
 /// Shows every change until it is interrupted, or until the rollout is gone.
-async fn watch(place: &Place, name: &Name, installation: &Installation, output: Output) -> anyhow::Result<u8> {
+async fn watch(
+    place: &Place,
+    name: &Name,
+    installation: &Installation,
+    output: Output,
+    suggest: Suggest,
+) -> anyhow::Result<u8> {
     let name = name.of(place).await?;
     let mut rollout = place.read(&name).await?;
     let mut view = place.look(&rollout, installation).await?;
-    let mut shown = Shown { text: String::new(), redraws: output == Output::Text && can_redraw() };
+    let mut shown = Shown { text: String::new(), redraws: output == Output::Text && can_redraw(), suggest };
     loop {
         shown.show(place, &rollout, &view, output)?;
         place.changed(&rollout, WATCH_TICK).await;
@@ -308,6 +322,7 @@ async fn watch(place: &Place, name: &Name, installation: &Installation, output: 
 struct Shown {
     text: String,
     redraws: bool,
+    suggest: Suggest,
 }
 
 impl Shown {
@@ -324,7 +339,7 @@ impl Shown {
             }
             // The time of a screen goes on; that of a line is not what makes it another one.
             Output::Text if self.redraws => {
-                (screen::screen(rollout, view, now(), Marks::of_environment()), String::new())
+                (screen::screen(rollout, view, now(), Marks::of_environment(), &self.suggest), String::new())
             }
             Output::Text => (screen::line(rollout, view, Timestamp(0)), screen::line(rollout, view, now())),
         };

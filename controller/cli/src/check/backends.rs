@@ -5,6 +5,7 @@ use super::report::Report;
 use crate::client::cluster::backends::Behind;
 use crate::client::cluster::{Cluster, Failure, pods};
 use crate::client::standing::waits_for_pods;
+use crate::suggest::Suggest;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
@@ -30,7 +31,12 @@ enum Need {
 }
 
 /// `documents` are what is published; they say what a subset is.
-pub(super) async fn check(cluster: &Cluster, rollouts: &[&ModelRollout], documents: &[Document], report: &mut Report) {
+pub(super) async fn check(
+    cluster: &Cluster,
+    (rollouts, documents): (&[&ModelRollout], &[Document]),
+    suggest: &Suggest,
+    report: &mut Report,
+) {
     let can_be_told = |rollout: &&&ModelRollout| rollout.spec.mode == Mode::Istio || !documents.is_empty();
     let looked = rollouts.iter().filter(can_be_told).map(async |rollout| {
         let [green, blue] = Backend::BOTH.map(|backend| cluster.behind(rollout, backend, documents));
@@ -40,7 +46,7 @@ pub(super) async fn check(cluster: &Cluster, rollouts: &[&ModelRollout], documen
     let before = report.troubles();
     for one in &seen {
         match one {
-            Ok((rollout, behind)) => judge(rollout, behind, report),
+            Ok((rollout, behind)) => judge(rollout, behind, suggest, report),
             Err(failure) => {
                 report.warn(BACKENDS, failure.to_string(), "what stands behind the rollouts was not looked at");
                 return;
@@ -55,8 +61,7 @@ pub(super) async fn check(cluster: &Cluster, rollouts: &[&ModelRollout], documen
 /// What destinations name that no rollout has; other hosts than Services, and what a ServiceEntry describes, are unknown.
 pub(super) async fn check_destinations(
     cluster: &Cluster,
-    rollouts: &[&ModelRollout],
-    documents: &[Document],
+    (rollouts, documents): (&[&ModelRollout], &[Document]),
     report: &mut Report,
 ) {
     let is_of_rollout = |named: &NamedDestination| {
@@ -117,14 +122,17 @@ fn judge_destination(named: &NamedDestination, behind: &Behind, report: &mut Rep
     tell(need, format!("{title}: {lacks}: {gets}"), hint, report);
 }
 
-fn judge(rollout: &ModelRollout, behind: &[Behind; 2], report: &mut Report) {
+fn judge(rollout: &ModelRollout, behind: &[Behind; 2], suggest: &Suggest, report: &mut Report) {
     for (backend, behind) in Backend::BOTH.into_iter().zip(behind) {
         judge_backend(rollout, backend, behind, report);
     }
     if let [green, Behind::Pods { pods: blue, .. }] = behind {
         let is_labelled = |pod: &Pod| pod.labels().contains_key(REVISION);
         let green = if let Behind::Pods { pods, .. } = green { pods.as_slice() } else { &[] };
-        judge_labels(rollout, green.iter().find(|pod| !is_labelled(pod)), !green.is_empty(), blue, report);
+        let bare = green.iter().find(|pod| !is_labelled(pod));
+        let init = suggest.command_for("init", rollout.route_namespace(), &rollout.spec.route.virtual_service);
+        let hint = format!("add it to spec.template.metadata.labels of their Deployment: {init} prints the command");
+        judge_labels(rollout, (bare, !green.is_empty()), blue, &hint, report);
     }
 }
 
@@ -174,12 +182,14 @@ fn tell(need: Need, text: String, hint: String, report: &mut Report) {
 }
 
 /// Pods without the label are told by their images, but never beside others that have it.
-fn judge_labels(rollout: &ModelRollout, bare: Option<&Pod>, is_there: bool, blue: &[Pod], report: &mut Report) {
-    let id = rollout.id();
-    let hint = format!(
-        "add it to spec.template.metadata.labels of their Deployment: turnout init {} prints the command",
-        rollout.spec.route.virtual_service
-    );
+fn judge_labels(
+    rollout: &ModelRollout,
+    (bare, is_there): (Option<&Pod>, bool),
+    blue: &[Pod],
+    hint: &str,
+    report: &mut Report,
+) {
+    let (id, hint) = (rollout.id(), hint.to_owned());
     if let Some(pod) = bare {
         let text = format!(
             "green of {id}: pod {} has no label {REVISION}: what it serves is told by its image alone",

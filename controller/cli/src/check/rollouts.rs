@@ -3,6 +3,7 @@
 use super::controller::Controller;
 use super::report::Report;
 use crate::client::cluster::Cluster;
+use crate::suggest::Suggest;
 use turnout_rollout::{ConditionStatus, ConditionType, ModelRollout, Phase};
 
 const ROLLOUTS: &str = "rollouts";
@@ -36,10 +37,10 @@ pub(super) async fn read(
 }
 
 /// What the controller says of these, which may not be all that there are.
-pub(super) fn check(rollouts: &[&ModelRollout], are_all_read: bool, report: &mut Report) {
+pub(super) fn check(rollouts: &[&ModelRollout], are_all_read: bool, suggest: &Suggest, report: &mut Report) {
     let before = report.troubles();
     for rollout in rollouts {
-        if let Some((text, hint)) = trouble(rollout) {
+        if let Some((text, hint)) = trouble(rollout, suggest) {
             report.fail(ROLLOUTS, format!("{} {text}", rollout.id()), hint);
         }
     }
@@ -62,8 +63,9 @@ pub(super) fn check_classes(rollouts: &[ModelRollout], controllers: &[Controller
 }
 
 /// What is wrong with a rollout, and what to do.
-fn trouble(rollout: &ModelRollout) -> Option<(String, String)> {
-    let (status, name) = (&rollout.status, &rollout.metadata.name);
+fn trouble(rollout: &ModelRollout, suggest: &Suggest) -> Option<(String, String)> {
+    let status = &rollout.status;
+    let show = || suggest.command("rollout status", rollout);
     let of_controller = status.condition(ConditionType::Operational);
     if let Some(condition) = of_controller.filter(|condition| condition.status == ConditionStatus::False) {
         let text = format!("is kept back: the controller cannot do what it decides: {}", condition.message);
@@ -82,11 +84,11 @@ fn trouble(rollout: &ModelRollout) -> Option<(String, String)> {
         )),
         Phase::Failed => Some((
             format!("has failed: {message}"),
-            format!("turnout rollout rollback {name} goes back; turnout rollout status {name} shows all of it"),
+            format!("{} goes back; {} shows all of it", suggest.command("rollout rollback", rollout), show()),
         )),
         Phase::Stalled => Some((
             format!("takes longer than it may: {message}"),
-            format!("it goes on by itself once that is mended; turnout rollout status {name} shows all of it"),
+            format!("it goes on by itself once that is mended; {} shows all of it", show()),
         )),
         _ => {
             let of_route = is_false(ConditionType::Accepted).map(|condition| {
@@ -96,7 +98,7 @@ fn trouble(rollout: &ModelRollout) -> Option<(String, String)> {
             let of_backends = || {
                 let condition = is_false(ConditionType::Healthy)?;
                 let text = format!("gives weight to a backend that cannot take it: {}", condition.message);
-                Some((text, format!("turnout rollout status {name} shows the backends")))
+                Some((text, format!("{} shows the backends", show())))
             };
             of_route.or_else(of_backends)
         }

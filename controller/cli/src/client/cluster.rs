@@ -36,6 +36,8 @@ pub(crate) struct Cluster {
     pub(crate) server: String,
     /// Where the rollouts are.
     pub(crate) namespace: String,
+    /// The namespace that the context of the kubeconfig names, or the pod's own.
+    pub(crate) context_namespace: String,
     /// What stands between, for messages.
     pub(crate) proxy: Option<String>,
 }
@@ -66,7 +68,8 @@ impl Cluster {
         // Whoever asks knows better which failure is worth another attempt.
         config.default_retry = false;
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
-        let namespace = access.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+        let context_namespace = config.default_namespace.clone();
+        let namespace = access.namespace.clone().unwrap_or_else(|| context_namespace.clone());
         let proxy = config.proxy_url.as_ref().map(proxy::title);
         let login = login::log_in(&mut config.auth_info).with_context(|| format!("cannot log in at {server}"))?;
         let builder = ClientBuilder::try_from(config).with_context(|| format!("cannot make a client for {server}"))?;
@@ -74,7 +77,7 @@ impl Cluster {
             Some(login) => builder.with_layer(login).build(),
             None => builder.build(),
         };
-        Ok(Self { client, server, namespace, proxy })
+        Ok(Self { client, server, namespace, context_namespace, proxy })
     }
 
     /// For messages.

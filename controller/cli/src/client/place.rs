@@ -169,6 +169,15 @@ impl Place {
         }
     }
 
+    /// The namespace that a command takes which names none. A directory has no namespaces.
+    pub(crate) fn context_namespace(&self) -> Option<&str> {
+        match self {
+            Self::Local(_) => None,
+            #[cfg(feature = "cluster")]
+            Self::Cluster(cluster) => Some(&cluster.context_namespace),
+        }
+    }
+
     /// For messages.
     pub(crate) fn title(&self) -> String {
         match self {

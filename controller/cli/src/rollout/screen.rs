@@ -5,6 +5,7 @@ use super::text::{NONE, or_none, stage};
 use crate::client::standing::{answer, is_answered};
 use crate::client::view::{GatewayState, View, short};
 use crate::output::columns;
+use crate::suggest::Suggest;
 use crate::terminal::{Marks, bold, paint};
 use clap::builder::styling::AnsiColor;
 use turnout_rollout::duration::write_roughly;
@@ -14,8 +15,8 @@ use turnout_rollout::{
 };
 
 /// The whole screen.
-pub(super) fn screen(rollout: &ModelRollout, view: &View, now: Timestamp, marks: Marks) -> String {
-    let mut parts = vec![heading(rollout, view, now, marks), stages(rollout, marks), backends(rollout, view)];
+pub(super) fn screen(rollout: &ModelRollout, view: &View, now: Timestamp, marks: Marks, suggest: &Suggest) -> String {
+    let mut parts = vec![heading(rollout, view, now, marks, suggest), stages(rollout, marks), backends(rollout, view)];
     if rollout.spec.mode == Mode::Istio {
         parts.push("Istio has the weights, and does not say when its proxies have taken them.".to_owned());
     } else {
@@ -45,7 +46,7 @@ pub(super) fn line(rollout: &ModelRollout, view: &View, now: Timestamp) -> Strin
 }
 
 /// What it is, where it is, why it waits, and what is wrong.
-fn heading(rollout: &ModelRollout, view: &View, now: Timestamp, marks: Marks) -> String {
+fn heading(rollout: &ModelRollout, view: &View, now: Timestamp, marks: Marks, suggest: &Suggest) -> String {
     let status = &rollout.status;
     let since = status.stage_since.map(|since| format!(" for {}", write_roughly(now.seconds_since(since))));
     let place = status.stage.map(|stage| format!("  {stage}{}", since.unwrap_or_default())).unwrap_or_default();
@@ -65,7 +66,11 @@ fn heading(rollout: &ModelRollout, view: &View, now: Timestamp, marks: Marks) ->
             None => format!(", {} over its time", write_roughly(now.seconds_since(until))),
         });
         let since = write_roughly(now.seconds_since(waiting.since));
-        lines.push(format!("  waiting for {since}{}{}", until.unwrap_or_default(), hint(rollout, waiting.reason)));
+        lines.push(format!(
+            "  waiting for {since}{}{}",
+            until.unwrap_or_default(),
+            hint(rollout, waiting.reason, suggest)
+        ));
     }
     let requirements = status.requirements.iter();
     lines.extend(requirements.map(|one| format!("  {:?}: {}: {}", one.state, one.requirement, one.message)));
@@ -96,14 +101,14 @@ fn message(rollout: &ModelRollout, view: &View) -> String {
 }
 
 /// What people can do about what is waited for.
-fn hint(rollout: &ModelRollout, reason: WaitReason) -> String {
-    let name = &rollout.metadata.name;
-    match reason {
-        _ if !is_answered(rollout) || rollout.spec.target == Some(Target::Rollback) => String::new(),
-        WaitReason::Promotion => format!("; to go on: turnout rollout promote {name}"),
-        WaitReason::Resume => format!("; to go on: turnout rollout resume {name}"),
-        _ => String::new(),
-    }
+fn hint(rollout: &ModelRollout, reason: WaitReason, suggest: &Suggest) -> String {
+    let verb = match reason {
+        _ if !is_answered(rollout) || rollout.spec.target == Some(Target::Rollback) => return String::new(),
+        WaitReason::Promotion => "rollout promote",
+        WaitReason::Resume => "rollout resume",
+        _ => return String::new(),
+    };
+    format!("; to go on: {}", suggest.command(verb, rollout))
 }
 
 fn is_trouble(condition: &Condition) -> bool {
@@ -303,7 +308,13 @@ mod tests {
             for status in ["True", "False", "Unknown"] {
                 let condition = json!({"type": kind, "status": status, "reason": "Why", "message": "said",
                                        "lastTransitionTime": "2026-01-01T00:00:00Z"});
-                let text = screen(&holding(json!({"conditions": [condition]})), &view(), NOW, Marks::UNICODE);
+                let text = screen(
+                    &holding(json!({"conditions": [condition]})),
+                    &view(),
+                    NOW,
+                    Marks::UNICODE,
+                    &Suggest::default(),
+                );
                 assert_eq!(plain(&text).contains("Why: said"), trouble == Some(status), "{kind} {status}");
             }
         };
@@ -320,7 +331,7 @@ mod tests {
 
     #[test]
     fn the_screen_has_the_stages_what_is_wanted_and_seen_and_why_it_waits() {
-        let text = plain(&screen(&holding(json!({})), &view(), NOW, Marks::UNICODE));
+        let text = plain(&screen(&holding(json!({})), &view(), NOW, Marks::UNICODE, &Suggest::default()));
         let expected = "\
 ns/model  Holding  Blue_50 for 1m30s
   Blue_50: promote to go on
@@ -373,7 +384,7 @@ note: this is one";
     #[test]
     fn troubles_and_times_stand_in_the_heading() {
         let check = |more: Value, expected: &str| {
-            let text = plain(&heading(&holding(more), &view(), NOW, Marks::ASCII));
+            let text = plain(&heading(&holding(more), &view(), NOW, Marks::ASCII, &Suggest::default()));
             assert!(text.contains(expected), "{expected}: {text}");
         };
         let condition = |kind: &str, status: &str| {
@@ -393,7 +404,8 @@ note: this is one";
         let for_pods = json!({"waiting": {"reason": "CandidateReady", "since": "2026-01-01T00:02:40Z"}});
         check(for_pods, "Blue_50: promote to go on; pod v2: Why");
         for (kind, status) in [("Progressing", "False"), ("Healthy", "True"), ("Confirmed", "Unknown")] {
-            let text = heading(&holding(condition(kind, status)), &View::default(), NOW, Marks::ASCII);
+            let text =
+                heading(&holding(condition(kind, status)), &View::default(), NOW, Marks::ASCII, &Suggest::default());
             assert!(!text.contains("Why"), "{text}");
         }
     }

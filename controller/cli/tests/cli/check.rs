@@ -236,8 +236,7 @@ fn what_only_the_events_of_a_pod_tell_is_told() {
     }
 }
 
-/// What a destination is that no rollout has, in the rule of the rollout or before it, and whether requests come to it that
-/// pick nothing by a header.
+/// Each by what it lacks, and by the rule that names it: where only a header leads to it, or nothing, that is a warning.
 #[test]
 fn a_destination_without_a_rollout_is_judged_by_the_requests_that_come_to_it() {
     let rule = |how: &str| ROUTES.replace("  http:\n", &format!("  http:\n  - {how}\n"));
@@ -545,6 +544,11 @@ fn a_fault_of_documents_or_rollouts_is_named_with_a_hint() {
     ] {
         fails(said, &|api| api.patch_status(&json!({"phase": phase, "message": "bad"})));
     }
+    let elsewhere =
+        check(&|api| api.patch_status(&json!({"phase": "Failed", "message": "bad"})), &["--context", "elsewhere"]);
+    assert!(
+        elsewhere.stdout.contains(" --context elsewhere -n ns model goes back; turnout rollout status --kubeconfig")
+    );
     for (kind, said) in [
         ("Accepted", "ns/model cannot go on: Why: bad"),
         ("Healthy", "ns/model gives weight to a backend that cannot take it: bad"),

@@ -104,6 +104,29 @@ fn each_verb_writes_only_the_fields_that_it_changes() {
 }
 
 #[test]
+fn a_command_that_is_told_to_people_reaches_what_this_one_has_reached() {
+    let bed = Bed::at_blue_50();
+    let since = "2026-01-01T00:00:00Z";
+    bed.api.patch_status(&json!({"waiting": {"reason": "Promotion", "since": since}}));
+    let check = |arguments: &[&str], environment: &[(&str, &str)], named: &str| {
+        let mut command = command(&[&["rollout", "status"], arguments].concat());
+        let ran = run(command.envs(environment.iter().copied()), "");
+        let said = format!("; to go on: turnout rollout promote {named}\n");
+        assert!(ran.stdout.contains(&said), "{arguments:?} {environment:?}: {said}{ran:?}");
+    };
+    let file = bed.kubeconfig.as_str();
+    check(&["--kubeconfig", file], &[], &format!("--kubeconfig {file} model"));
+    check(&[], &[("KUBECONFIG", file)], "model");
+    check(&["-n", "ns"], &[("KUBECONFIG", file)], "model");
+    check(&[], &[("TURNOUT_KUBECONFIG", file)], "model");
+    check(&["--context", "test"], &[("KUBECONFIG", file)], "--context test model");
+    check(&["--context", "elsewhere", "-n", "ns"], &[("KUBECONFIG", file)], "--context elsewhere -n ns model");
+    let of_environment = [("KUBECONFIG", file), ("TURNOUT_CONTEXT", "elsewhere"), ("TURNOUT_NAMESPACE", "ns")];
+    check(&[], &of_environment, "model");
+    check(&["-n", "ns"], &[("KUBECONFIG", file), ("TURNOUT_NAMESPACE", "other")], "-n ns model");
+}
+
+#[test]
 fn asking_for_what_is_so_already_writes_nothing() {
     let bed = Bed::start(&json!({"paused": true}), &json!({}));
     assert_eq!(bed.turnout(&["rollout", "pause"]).code, 0);
