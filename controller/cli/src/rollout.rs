@@ -165,17 +165,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
             change(&place, &name, output, &EffectArguments::NONE, &resume).await
         }
         Verb::Rollback { name, effect } => {
-            let roll_back = |rollout: &mut ModelRollout| {
-                Ok(match rollout.roll_back()? {
-                    RollbackRequest::OfCandidate => {
-                        Asked { text: "the candidate is to go back".to_owned(), goal: Some(Target::Rollback) }
-                    }
-                    RollbackRequest::AsNewRollout { revision } => Asked {
-                        text: format!("revision {revision} is to be rolled out anew"),
-                        goal: Some(Stage::Green100.into()),
-                    },
-                })
-            };
+            let roll_back = |rollout: &mut ModelRollout| roll_back(rollout, &suggest);
             change(&place, &name, output, &effect, &roll_back).await
         }
     }
@@ -186,6 +176,28 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
 struct Asked {
     text: String,
     goal: Option<Target>,
+}
+
+fn roll_back(rollout: &mut ModelRollout, suggest: &Suggest) -> Result<Asked, CommandError> {
+    let (text, goal) = match rollout.roll_back()? {
+        RollbackRequest::OfCandidate { revision, stable } => {
+            (format!("revision {revision} is to go back to {stable}"), Some(Target::Rollback))
+        }
+        RollbackRequest::OfNext { revision } => (format!("revision {revision} is not to begin"), None),
+        RollbackRequest::AsNewRollout { revision, replaced, is_asked } => {
+            let text = if is_asked {
+                let start = suggest.command("rollout start", rollout);
+                format!(
+                    "revision {revision} is rolled out anew in place of {replaced} already; to return to {replaced}: \
+                     {start} --revision {replaced}"
+                )
+            } else {
+                format!("revision {revision} is to be rolled out anew in place of {replaced}")
+            };
+            (text, Some(Stage::Green100.into()))
+        }
+    };
+    Ok(Asked { text, goal })
 }
 
 /// What keeps a rollout that was promoted from its target.

@@ -58,11 +58,25 @@ pub enum CommandError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RollbackRequest {
     /// The candidate goes back.
-    OfCandidate,
+    OfCandidate {
+        /// Its revision.
+        revision: String,
+        /// What serves everything then.
+        stable: String,
+    },
+    /// What waits for its turn does not begin.
+    OfNext {
+        /// Its revision.
+        revision: String,
+    },
     /// Nothing was in progress: the revision before the stable one is rolled out anew, with all its stages.
     AsNewRollout {
         /// That revision.
         revision: String,
+        /// The stable one, whose place it takes.
+        replaced: String,
+        /// It was asked for before: nothing is changed.
+        is_asked: bool,
     },
 }
 
@@ -89,6 +103,7 @@ impl ModelRollout {
             changed.spec.attempt = 0;
         }
         changed.spec.revision = Some(revision.to_owned());
+        changed.spec.rollback_of = None;
         if !in_progress {
             changed.spec.approval = None;
         }
@@ -154,24 +169,50 @@ impl ModelRollout {
     }
 
     /// Goes back: the candidate if one is in progress, else to the revision before the stable one, through the stages to
-    /// the last; what they require stays required.
+    /// the last; what they require stays required. Asking twice is asking once, until something is started.
     pub fn roll_back(&mut self) -> Result<RollbackRequest, CommandError> {
-        let wanted = self.wanted_revision();
-        let is_new = wanted.is_some() && wanted != self.status.stable_revision.as_ref();
-        let waits_to_start = is_new && self.status.stage != Some(Target::Rollback);
-        if self.status.in_progress() || waits_to_start {
-            if self.status.stable_revision.is_none() {
-                return Err(CommandError::NoEarlierRevision);
-            }
+        let stable = self.status.stable_revision.clone().ok_or(CommandError::NoEarlierRevision)?;
+        let (of, previous) = (self.spec.rollback_of.clone(), self.status.previous_revision.clone());
+        let (wanted, newer) = (self.wanted_revision().cloned(), self.not_taken_up(&stable));
+        let status = &self.status;
+        if let Some(revision) = wanted.clone().filter(|_| of.as_ref() == Some(&stable) && wanted == previous) {
+            // It has not begun, or is on its way; unless it went back itself.
+            return match status.rollback {
+                Some(_) if newer.is_none() && status.in_progress() => Err(CommandError::RollingBack(revision)),
+                Some(_) if newer.is_none() => self.roll_out_previous(stable),
+                _ => Ok(RollbackRequest::AsNewRollout { revision, replaced: stable, is_asked: true }),
+            };
+        }
+        // It has come to its end.
+        if let Some(replaced) = of.filter(|of| previous.as_ref() == Some(of) && wanted.as_ref() == Some(&stable)) {
+            return Ok(RollbackRequest::AsNewRollout { revision: stable, replaced, is_asked: true });
+        }
+        let (in_progress, must_end_first) = (status.in_progress(), status.must_end_first());
+        let candidate = status.candidate.clone().map(|candidate| candidate.revision);
+        if in_progress || newer.is_some() {
             self.spec.target = Some(Target::Rollback);
-            return Ok(RollbackRequest::OfCandidate);
         }
-        if self.status.stage == Some(Target::Rollback) {
-            return Ok(RollbackRequest::OfCandidate);
+        match (newer, candidate) {
+            (Some(revision), _) if !in_progress || must_end_first => Ok(RollbackRequest::OfNext { revision }),
+            (Some(revision), _) | (None, Some(revision)) => Ok(RollbackRequest::OfCandidate { revision, stable }),
+            (None, None) => self.roll_out_previous(stable),
         }
+    }
+
+    /// The revision that the spec wants to begin, if it is neither the stable one nor on its way.
+    fn not_taken_up(&self, stable: &str) -> Option<String> {
+        let is_candidate = |wanted: &&String| {
+            let candidate = self.status.candidate.as_ref();
+            candidate.is_some_and(|it| it.revision == **wanted && it.attempt == self.spec.attempt)
+        };
+        self.wanted_revision().filter(|wanted| *wanted != stable && !is_candidate(wanted)).cloned()
+    }
+
+    fn roll_out_previous(&mut self, stable: String) -> Result<RollbackRequest, CommandError> {
         let revision = self.status.previous_revision.clone().ok_or(CommandError::NoEarlierRevision)?;
         self.start(&revision, Some(Stage::Green100))?;
-        Ok(RollbackRequest::AsNewRollout { revision })
+        self.spec.rollback_of = Some(stable.clone());
+        Ok(RollbackRequest::AsNewRollout { revision, replaced: stable, is_asked: false })
     }
 }
 
@@ -343,22 +384,94 @@ mod tests {
         assert_eq!(rollout.spec.approval.unwrap().revision, "v2");
     }
 
+    fn of_candidate(revision: &str) -> RollbackRequest {
+        RollbackRequest::OfCandidate { revision: revision.to_owned(), stable: "v1".to_owned() }
+    }
+
     #[test]
-    fn a_rollback_is_of_the_candidate_or_a_new_rollout() {
-        let mut rollout = at("Blue_Green", json!({"revision": "v2"}));
-        assert_eq!(rollout.roll_back(), Ok(RollbackRequest::OfCandidate));
-        assert_eq!(rollout.spec.target, Some(Target::Rollback));
-        let done = json!({"stage": "Green_100", "stableRevision": "v2", "previousRevision": "v1"});
-        let mut rollout = with(json!({"revision": "v2"}), done.clone());
-        assert_eq!(rollout.roll_back(), Ok(RollbackRequest::AsNewRollout { revision: "v1".to_owned() }));
-        assert_eq!(
-            (rollout.spec.revision.as_deref(), rollout.spec.target),
-            (Some("v1"), Some(Target::Stage(Stage::Green100)))
-        );
-        let mut rollout = with(json!({"revision": "v3"}), done);
-        assert_eq!(rollout.roll_back(), Ok(RollbackRequest::OfCandidate), "a start that was not yet taken up");
-        let mut first = with(json!({"revision": "v1"}), json!({"movingTo": "Blue_0", "candidate": {"revision": "v1"}}));
-        assert_eq!(first.roll_back(), Err(CommandError::NoEarlierRevision));
+    fn a_rollback_is_of_the_candidate_or_of_what_has_not_begun() {
+        let rollback = json!({"from": "Blue_50", "reason": "Requested", "since": "2026-01-01T00:00:00Z"});
+        let next = || Ok(RollbackRequest::OfNext { revision: "v3".to_owned() });
+        for stage in ["Blue_0", "Blue_50", "Blue_100", "Blue_Green"] {
+            let check = |wanted: &str, rollback: &Value, expected: Result<RollbackRequest, CommandError>| {
+                let mut rollout = at(stage, json!({"revision": wanted}));
+                rollout.status.rollback = serde_json::from_value(rollback.clone()).unwrap();
+                for _ in 0..2 {
+                    assert_eq!(rollout.roll_back(), expected, "{stage} {wanted} {rollback}");
+                    assert_eq!(rollout.spec.target, Some(Target::Rollback), "{stage} {wanted} {rollback}");
+                }
+            };
+            check("v2", &Value::Null, Ok(of_candidate("v2")));
+            check("v2", &rollback, Ok(of_candidate("v2")));
+            // What takes the place of the candidate goes back itself, where it need not wait for the candidate's end.
+            check("v3", &Value::Null, if stage == "Blue_Green" { next() } else { Ok(of_candidate("v3")) });
+            check("v3", &rollback, next());
+        }
+        let idle = json!({"stage": "Green_100", "stableRevision": "v1"});
+        let back =
+            json!({"stage": "Rollback", "stableRevision": "v1", "candidate": {"revision": "v2"}, "rollback": rollback});
+        let check = |wanted: &str, status: &Value, expected: Result<RollbackRequest, CommandError>, target: bool| {
+            let mut rollout = with(json!({"revision": wanted}), status.clone());
+            assert_eq!(rollout.roll_back(), expected, "{wanted} {status}");
+            assert_eq!(rollout.spec.target, Some(Target::Rollback).filter(|_| target), "{wanted} {status}");
+        };
+        check("v3", &idle, next(), true);
+        check("v3", &back, next(), true);
+        check("v2", &back, Ok(of_candidate("v2")), false);
+        check("v1", &idle, Err(CommandError::NoEarlierRevision), false);
+        let first = json!({"movingTo": "Blue_0", "candidate": {"revision": "v1"}});
+        check("v1", &first, Err(CommandError::NoEarlierRevision), false);
+    }
+
+    #[test]
+    fn a_rollback_after_green_100_is_a_new_rollout_however_often_it_is_asked_for() {
+        let anew = |is_asked| {
+            let (revision, replaced) = ("v1".to_owned(), "v2".to_owned());
+            Ok(RollbackRequest::AsNewRollout { revision, replaced, is_asked })
+        };
+        let complete = json!({"stage": "Green_100", "stableRevision": "v2", "previousRevision": "v1"});
+        let under_way = |more: Value| {
+            let mut status = json!({"stableRevision": "v2", "previousRevision": "v1", "candidate": {"revision": "v1"}});
+            more.as_object().unwrap().iter().for_each(|(name, value)| status[name] = value.clone());
+            status
+        };
+        let mut asked = with(json!({"revision": "v2"}), complete.clone());
+        assert_eq!(asked.roll_back(), anew(false));
+        let spec = &asked.spec;
+        assert_eq!((spec.revision.as_deref(), spec.rollback_of.as_deref()), (Some("v1"), Some("v2")));
+        assert_eq!(spec.target, Some(Target::Stage(Stage::Green100)));
+        let statuses = [
+            complete,
+            under_way(json!({"movingTo": "Blue_0"})),
+            under_way(json!({"stage": "Blue_0"})),
+            under_way(json!({"stage": "Blue_0", "movingTo": "Blue_50"})),
+            under_way(json!({"stage": "Blue_50"})),
+            under_way(json!({"stage": "Blue_100"})),
+            under_way(json!({"stage": "Blue_Green"})),
+            under_way(json!({"stage": "Blue_Green", "movingTo": "Green_100"})),
+            json!({"stage": "Green_100", "stableRevision": "v1", "previousRevision": "v2"}),
+        ];
+        for status in statuses {
+            let at = with(json!({}), status.clone()).status;
+            let before = ModelRollout { status: at.clone(), ..asked.clone() };
+            let mut again = before.clone();
+            assert_eq!(again.roll_back(), anew(true), "{status}");
+            assert_eq!(again, before, "{status}");
+            // What somebody has started is no rollback, be it of the same revision.
+            again.start("v1", None).unwrap();
+            assert_eq!(again.spec.rollback_of, None, "{status}");
+            let started = with(json!({"revision": "v1", "target": "Green_100"}), status.clone()).roll_back().unwrap();
+            assert!(!matches!(started, RollbackRequest::AsNewRollout { is_asked: true, .. }), "{status}: {started:?}");
+        }
+        // That it went back itself is another matter: then it is asked for anew.
+        let rollback = json!({"from": "Blue_50", "reason": "BackendLost", "since": "2026-01-01T00:00:00Z"});
+        let status = under_way(json!({"stage": "Blue_50", "movingTo": "Rollback", "rollback": rollback}));
+        let mut back = ModelRollout { status: with(json!({}), status).status, ..asked };
+        assert_eq!(back.roll_back(), Err(CommandError::RollingBack("v1".to_owned())));
+        back.status.stage = Some(Target::Rollback);
+        assert_eq!(back.roll_back(), anew(false));
+        assert_eq!(back.spec.attempt, 1);
+        assert_eq!((back.roll_back(), back.spec.attempt), (anew(true), 1));
     }
 
     #[test]

@@ -60,7 +60,7 @@ fn default_namespace() -> String {
     "default".to_owned()
 }
 
-/// What is wanted: where the weights are, how the rollout goes, and in the last five fields what people ask for.
+/// What is wanted: where the weights are, how the rollout goes, and in the last six fields what people ask for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -126,6 +126,10 @@ pub struct RolloutSpec {
     /// Raised to roll the same revision out once more after it was rolled back.
     #[serde(default)]
     pub attempt: u32,
+    /// The stable revision whose place `revision` takes, where a rollback after `Green_100` asked for that. Asked for again it
+    /// changes nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback_of: Option<String>,
     /// How far the rollout may go, or `Rollback`. On the way to a target it passes the stages for which nothing is
     /// required without being asked again; if absent, each of those waits for a promotion.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -65,6 +65,7 @@ fn limits() -> Vec<(&'static str, Value)> {
         ("spec.template", json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})),
         ("spec.replicas", json!({"minimum": 1, "maximum": 1000})),
         ("spec.revision", revision.clone()),
+        ("spec.rollbackOf", revision.clone()),
         ("spec.approval.revision", revision),
         ("status.conditions", json!({"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]})),
     ]

@@ -210,7 +210,9 @@ async fn a_rollout_stays_in_the_release_that_made_it() {
     made["metadata"]["name"] = json!("mine");
     made["spec"]["steps"] = json!([{"stage": "Blue_0"}]);
     made["spec"]["green"] = json!({"host": "other-green"});
-    let asked = json!({"revision": "r2", "attempt": 1, "target": "Blue_50", "paused": true, "approval": "ok"});
+    let asked = json!({
+        "revision": "r2", "attempt": 1, "rollbackOf": "r1", "target": "Blue_50", "paused": true, "approval": "ok",
+    });
     let mut live = made.clone();
     live["spec"].as_object_mut().unwrap().extend(asked.as_object().unwrap().clone());
     let of_another = |field: &str| {

@@ -89,9 +89,9 @@ fn each_verb_writes_only_the_fields_that_it_changes() {
     check(&idle(), &["start", "--revision", "v2"], "revision v2 is to go to Blue_0", &json!({"revision": "v2"}));
     let to = json!({"revision": "v2", "target": "Blue_50"});
     check(&idle(), &["start", "model", "--revision", "v2", "--to", "Blue_50"], "revision v2 is to go to Blue_50", &to);
-    let anew = json!({"revision": "v0", "target": "Green_100"});
+    let anew = json!({"revision": "v0", "target": "Green_100", "rollbackOf": "v1"});
     check(&idle(), &["pause"], "it is to go no further", &json!({"paused": true}));
-    check(&idle(), &["rollback"], "revision v0 is to be rolled out anew", &anew);
+    check(&idle(), &["rollback"], "revision v0 is to be rolled out anew in place of v1", &anew);
     let paused = Bed::start(&json!({"paused": true}), &json!({}));
     check(&paused, &["resume"], "it may go on", &json!({"paused": false}));
     let approval = json!({"revision": "v2", "attempt": 0, "stage": "Blue_50", "skipRequirements": false});
@@ -100,7 +100,26 @@ fn each_verb_writes_only_the_fields_that_it_changes() {
     let promoted = json!({"target": "Green_100", "approval": approval});
     let done = "it is to go on to Green_100";
     check(&Bed::at_blue_50(), &["promote", "--to", "Green_100"], done, &promoted);
-    check(&Bed::at_blue_50(), &["rollback"], "the candidate is to go back", &json!({"target": "Rollback"}));
+    check(&Bed::at_blue_50(), &["rollback"], "revision v2 is to go back to v1", &json!({"target": "Rollback"}));
+    let next = Bed::start(&json!({"revision": "v2"}), &json!({"stage": "Green_100"}));
+    check(&next, &["rollback", "--wait"], "revision v2 is not to begin", &json!({"target": "Rollback"}));
+}
+
+#[test]
+fn a_rollback_after_green_100_is_written_once() {
+    let bed = Bed::start(&json!({}), &json!({"stage": "Green_100", "previousRevision": "v0"}));
+    bed.check(&["rollout", "rollback"], 0, &["revision v0 is to be rolled out anew in place of v1"]);
+    let under_way = json!({"stage": "Blue_50", "candidate": {"revision": "v0"}, "observedGeneration": 2});
+    let complete = json!({"stage": "Green_100", "candidate": null, "stableRevision": "v0", "previousRevision": "v1"});
+    assert_eq!(bed.patches().len(), 1);
+    for status in [json!({}), under_way, complete] {
+        bed.api.patch_status(&status);
+        let ran = bed.turnout(&["rollout", "rollback"]);
+        let start = format!("turnout rollout start --kubeconfig {} model --revision v1", bed.kubeconfig);
+        let said = format!("model: revision v0 is rolled out anew in place of v1 already; to return to v1: {start}\n");
+        assert_eq!((ran.code, ran.stdout), (0, said), "{status}");
+        assert_eq!(bed.patches(), Vec::<Value>::new(), "{status}");
+    }
 }
 
 #[test]

@@ -58,7 +58,7 @@ impl Draft<'_> {
             if self.status.candidate.as_ref() == Some(&wanted) {
                 self.learn_stable_revision(&wanted);
                 self.go_straight_to_green(&wanted);
-            } else if self.must_end_first() {
+            } else if self.status.must_end_first() {
                 self.note = Some(format!("revision {} is next", wanted.revision));
             } else if !is_stable {
                 self.begin(wanted);
@@ -75,13 +75,6 @@ impl Draft<'_> {
         } else {
             self.begin(wanted);
         }
-    }
-
-    /// A rollback once begun is finished; and where green is being replaced, only the two ends serve one image alone.
-    fn must_end_first(&self) -> bool {
-        let stage = self.status.position().and_then(Target::stage);
-        let replaces_green = stage.is_some_and(Stage::replaces_green) && self.status.stable_revision.is_some();
-        self.status.rollback.is_some() || replaces_green
     }
 
     fn begin(&mut self, candidate: Candidate) {

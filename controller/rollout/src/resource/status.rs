@@ -390,6 +390,14 @@ impl RolloutStatus {
         self.candidate.is_some() && self.stage != Some(Target::Rollback)
     }
 
+    /// What is under way comes to its end before anything newer begins: a rollback once begun is finished; and where
+    /// green is being replaced, only the two ends serve one image alone.
+    pub(crate) fn must_end_first(&self) -> bool {
+        let stage = self.position().and_then(Target::stage);
+        let replaces_green = stage.is_some_and(Stage::replaces_green) && self.stable_revision.is_some();
+        self.rollback.is_some() || replaces_green
+    }
+
     /// Nothing is under way, and nothing is left to tidy up.
     pub fn is_idle(&self) -> bool {
         !self.in_progress() && matches!(self.phase, Phase::Idle | Phase::Complete | Phase::RolledBack)

@@ -140,6 +140,46 @@ fn after_green_100_a_rollback_is_a_new_rollout() {
 }
 
 #[test]
+fn a_rollback_after_green_100_comes_to_its_end_however_often_it_is_asked_for() {
+    let mut scene = Scene::at("Green_100", &json!({}));
+    let mut passed = Vec::new();
+    for _ in 0..30 {
+        scene.rollout.roll_back().unwrap();
+        scene.tick();
+        let position = scene.position();
+        match position.as_str() {
+            "Blue_0" => scene.observed.blue = serving("v1"),
+            "Blue_Green" => scene.observed.green = serving("v1"),
+            _ => {}
+        }
+        if passed.last() != Some(&position) {
+            passed.push(position);
+        }
+    }
+    assert_eq!(passed, ["Blue_0", "Blue_50", "Blue_100", "Blue_Green", "Green_100"]);
+    assert_eq!(scene.rollout.status.stable_revision.as_deref(), Some("v1"));
+}
+
+#[test]
+fn a_rollback_after_green_100_is_turned_round_by_a_start_of_what_it_replaces() {
+    for stage in ["Blue_0", "Blue_50", "Blue_100", "Blue_Green"] {
+        let mut scene = Scene::at("Green_100", &json!({}));
+        scene.rollout.roll_back().unwrap();
+        scene.observed.blue = serving("v1");
+        for _ in 0..20 {
+            if scene.position() != stage {
+                scene.tick();
+            }
+        }
+        assert_eq!(scene.position(), stage);
+        scene.rollout.start("v2", None).unwrap();
+        scene.settle();
+        assert_eq!((scene.stage().as_str(), scene.weights()), ("Rollback", (100, 0)), "{stage}");
+        assert_eq!(scene.rollout.status.stable_revision.as_deref(), Some("v2"), "{stage}");
+    }
+}
+
+#[test]
 fn no_new_revision_begins_while_the_target_is_a_rollback() {
     let mut scene = Scene::at("Blue_50", &json!({"target": "Rollback"}));
     scene.settle();
