@@ -13,6 +13,7 @@ mod look;
 pub(crate) mod mount;
 pub(crate) mod observe;
 pub(crate) mod place;
+mod slip;
 mod splits;
 pub(crate) mod standing;
 pub(crate) mod view;

@@ -5,6 +5,7 @@
 //!
 //! Files are replaced whole: a reader sees the old or the new one, and a crash leaves nothing to repair.
 
+use super::slip::no_rollout;
 use anyhow::{Context as _, bail};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -135,7 +136,8 @@ impl Directory {
         let path = self.rollout_file(name);
         let text = match fs::read(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                bail!("there is no rollout {name}: {} does not exist", path.display())
+                let names = self.rollout_names().unwrap_or_default();
+                return Err(no_rollout(name, &self.root.display().to_string(), &names));
             }
             read => read.with_context(|| format!("cannot read {}", path.display()))?,
         };

@@ -171,6 +171,7 @@ fn refusals_missing_rights_and_missing_objects_have_their_own_exit_codes() {
     let missing = "there is no rollout other in namespace ns of http://127.0.0.1:";
     bed.check(&["rollout", "status", "other"], 2, &[missing]);
     bed.check(&["wait", "other", "--idle"], 2, &[missing]);
+    bed.check(&["rollout", "pause", "modle"], 2, &[", only model; did you mean model?\n"]);
     let mut second = bed.api.get(ROLLOUT);
     second["metadata"]["name"] = json!("second");
     bed.api.put(&format!("{ROLLOUTS}/second"), second);

@@ -73,7 +73,8 @@ fn exit_codes_tell_a_time_out_from_a_refusal_and_from_bad_usage() {
     check(&["rollout", "start", "--revision", "B", "--to", "Blue_7"], 1, "Blue_7 is not a stage of this rollout");
     check(&["rollout", "start", "--revision", "B", "--to", "Blau"], 2, "unknown stage `Blau`");
     check(&["rollout", "start", "--revision", "sha256:3f2a"], 2, "is no value of a label");
-    check(&["rollout", "status", "other"], 2, "there is no rollout other");
+    check(&["rollout", "status", "other"], 2, "there is no rollout other in ");
+    check(&["rollout", "promote", "modle"], 2, ", only model; did you mean model?\n");
     check(&["wait", "--stage", "Green_100", "--timeout", "0s"], 3, "timed out");
     check(&["wait", "--stage", "Blue_51"], 2, "Blue_51 is not a stage of this rollout: it passes Blue_0, Blue_50, ");
     check(&["wait", "--idle", "--stage", "Blue_0"], 2, "cannot be used with");

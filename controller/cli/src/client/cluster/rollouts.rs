@@ -6,8 +6,10 @@
 
 use super::{Cluster, Failure};
 use crate::client::access::Change;
+use crate::client::slip::no_rollout;
 use anyhow::{Context as _, bail};
 use futures::TryStreamExt as _;
+use kube::ResourceExt as _;
 use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams, ValidationDirective, WatchEvent, WatchParams};
 use serde_json::{Map, Value, json};
 use std::pin::pin;
@@ -42,7 +44,12 @@ impl Cluster {
         let place = format!("{}/{name}", self.namespace);
         match self.rollouts().get(name).await.map_err(self.failure(format!("read the rollout {place}"))) {
             Ok(object) => parse(object),
-            Err(failure) if failure.is_missing() => bail!("there is no rollout {name} in {}", self.title()),
+            Err(failure) if failure.is_missing() => {
+                // Who may not list them hears that there is none of this name.
+                let listed = self.rollouts().list(&ListParams::default()).await;
+                let names: Vec<String> = listed.into_iter().flatten().map(|rollout| rollout.name_any()).collect();
+                Err(no_rollout(name, &self.title(), &names))
+            }
             Err(failure) => Err(failure.into()),
         }
     }
