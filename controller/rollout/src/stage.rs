@@ -114,9 +114,6 @@ impl Stage {
 }
 
 #[cfg(feature = "schema")]
-const STAGE_PATTERN: &str = r"Blue_((0|[1-9][0-9]?)(\.[0-9]?[1-9])?|100)|Blue_Green|Green_100";
-
-#[cfg(feature = "schema")]
 impl schemars::JsonSchema for Stage {
     fn schema_name() -> std::borrow::Cow<'static, str> {
         "Stage".into()
@@ -125,8 +122,8 @@ impl schemars::JsonSchema for Stage {
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({
             "type": "string",
-            "pattern": format!("^({STAGE_PATTERN})$"),
-            "maxLength": 10,
+            "pattern": "^(Blue_((0|[1-9][0-9]?)([.][0-9]?[1-9])?|100)|Blue_Green|Green_100)$",
+            "maxLength": 32,
         })
     }
 }
@@ -208,11 +205,8 @@ impl schemars::JsonSchema for Target {
     }
 
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({
-            "type": "string",
-            "pattern": format!("^({STAGE_PATTERN}|Rollback)$"),
-            "maxLength": 10,
-        })
+        // What a rollout may have as its target depends on its steps, and is told by a rule.
+        schemars::json_schema!({"type": "string", "maxLength": 32})
     }
 }
 

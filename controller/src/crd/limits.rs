@@ -44,7 +44,7 @@ fn limits() -> Vec<(&'static str, Value)> {
         ),
         (
             "spec.steps[].require[].webhook.url",
-            json!({"pattern": "^https?://[^/?#@\\s]+([/?#]\\S*)?$", "maxLength": 2048}),
+            json!({"pattern": "^https?://[^/?#@[:space:]]+([/?#][^[:space:]]*)?$", "maxLength": 1024}),
         ),
         ("spec.steps[].require[].webhook.timeoutSeconds", json!({"minimum": 1, "maximum": 300})),
         ("spec.steps[].require[].webhook.intervalSeconds", json!({"minimum": 1, "maximum": 86_400})),

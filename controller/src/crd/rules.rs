@@ -27,8 +27,29 @@ struct Rule {
 /// stands still because its rule is not to be found, they may be corrected.
 const UNCHANGED_UNDER_WAY: [&str; 4] = [".spec.route", ".spec.green", ".spec.blue", ".spec.mode"];
 
+/// The texts that users write in a form of their own, and what may be written. Each has a pattern, which an API server would
+/// tell as it stands.
+const FORMS: [(&str, &str); 8] = [
+    ("spec.controller", LABEL),
+    ("spec.revision", LABEL),
+    ("spec.rollbackOf", LABEL),
+    ("spec.approval.revision", LABEL),
+    ("spec.approval.stage", STAGE),
+    ("spec.steps[].stage", STAGE),
+    ("spec.steps[].require[].pause", "is no duration: write 90s, 10m or 1h30m"),
+    ("spec.steps[].require[].webhook.url", "cannot be used: write https://HOST/PATH, without a user"),
+];
+const LABEL: &str = "write letters and digits, and between them also -, _ and .";
+const STAGE: &str = "is no stage: write Blue_0, Blue_<percent of blue, as 5 or 0.5>, Blue_100, Blue_Green or Green_100";
+
 /// Adds the rules to the schema of the whole object.
 pub(super) fn add(schema: &mut Value) {
+    for (path, message) in FORMS {
+        let field = field(schema, path);
+        let pattern = field.as_object_mut().and_then(|field| field.remove("pattern"));
+        let Some(Value::String(pattern)) = pattern else { panic!("{path} has a pattern") };
+        push(field, json!({"rule": format!("self.matches('{pattern}')"), "message": message}));
+    }
     let under_way = UNCHANGED_UNDER_WAY.map(unchanged_under_way);
     let all = plan().into_iter().chain(workloads()).chain(under_way).chain([unchanged_workload()]);
     for Rule { at, expression, message, blames, forbids } in all {
@@ -55,7 +76,9 @@ fn plan() -> [Rule; 6] {
     [
         value(
             "spec.steps",
-            "self.map(step, step.stage == 'Blue_Green' ? 101.0 : step.stage == 'Green_100' ? 102.0 : \
+            // A text that is no stage has no place in their order.
+            "!self.all(step, step.stage.matches('^(Blue_[0-9]+([.][0-9]+)?|Blue_Green|Green_100)$')) || \
+             self.map(step, step.stage == 'Blue_Green' ? 101.0 : step.stage == 'Green_100' ? 102.0 : \
              double(step.stage.substring(5))).isSorted()",
             "write the stages in their order",
             "",
@@ -86,8 +109,8 @@ fn plan() -> [Rule; 6] {
         value(
             "spec",
             &format!(
-                "!has(self.target) || has(self.stages) || \
-                 self.target in ['Blue_0', 'Blue_100', 'Blue_Green', 'Green_100', 'Rollback'] || {IS_LISTED}"
+                "!has(self.target) || self.target in ['Blue_0', 'Blue_100', 'Blue_Green', 'Green_100', 'Rollback'] || \
+                 (has(self.stages) ? self.target.matches('^Blue_[1-9][0-9]?$') : {IS_LISTED})"
             ),
             "is not a stage of this rollout: write Blue_0, one of spec.steps, Blue_100, Blue_Green, Green_100 or Rollback",
             ".target",
@@ -137,7 +160,7 @@ fn differ(one: &str, other: &str) -> String {
 
 /// The target is one of the steps, which are only `Blue_50` if absent.
 const IS_LISTED: &str =
-    "(has(self.steps) ? self.steps.exists(step, step.stage == self.target) : self.target == 'Blue_50')";
+    "has(self.steps) ? self.steps.exists(step, step.stage == self.target) : self.target == 'Blue_50'";
 
 fn unchanged_under_way(path: &'static str) -> Rule {
     Rule {

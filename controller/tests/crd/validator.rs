@@ -1,5 +1,6 @@
-//! What an API server checks of an object by its structural schema, and the defaults that it fills in. It knows the
-//! keywords that a structural schema may have and no other, so that a schema with another fails here.
+//! What an API server checks of an object by its structural schema and by the rules about the form of a text, and the
+//! defaults that it fills in. It knows the keywords that a structural schema may have and no other, so that a schema with
+//! another fails here.
 
 use regex::Regex;
 use serde_json::Value;
@@ -44,6 +45,20 @@ fn check(schema: &Value, value: &Value, path: &str, problems: &mut Vec<String>) 
         check(&schema["items"], item, &format!("{path}[{index}]"), problems);
     }
     problems.extend(duplicate(schema, value, path));
+    problems.extend(malformed(schema, value, path));
+}
+
+/// A text that a rule about its form refuses.
+fn malformed(schema: &Value, value: &Value, path: &str) -> Option<String> {
+    let mut rules = schema["x-kubernetes-validations"].as_array().into_iter().flatten();
+    let rule = rules.find(|rule| form(rule).is_some_and(|form| !form.is_match(value.as_str().unwrap())))?;
+    Some(format!("{path}: {}", rule["message"].as_str().unwrap()))
+}
+
+/// What a text must match, of a rule that says nothing else.
+pub(crate) fn form(rule: &Value) -> Option<Regex> {
+    let pattern = rule["rule"].as_str()?.strip_prefix("self.matches('")?.strip_suffix("')")?;
+    Some(Regex::new(pattern).unwrap())
 }
 
 fn violation(keyword: &str, operand: &Value, value: &Value, path: &str) -> Option<String> {
