@@ -43,7 +43,7 @@ Turnout {{ .Chart.AppVersion }} is installed as {{ .Release.Name }} in {{ $ns }}
      curl http://127.0.0.1:8080{{ .Values.test.path }}
 {{- end }}
 {{- if .Values.test.enabled }}
-     helm test {{ .Release.Name }} -n {{ $ns }}
+     helm test {{ .Release.Name }} -n {{ $ns }} --logs      # its pod stays until the next test
 {{- end }}
 
 4. Roll a model out.

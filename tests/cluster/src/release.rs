@@ -64,10 +64,11 @@ pub fn clear(cluster: &Cluster, namespace: &str) -> Result<()> {
     [namespace, NAMESPACE].iter().try_for_each(|namespace| cluster.delete_namespace(namespace))
 }
 
-/// Returns once its pods have gone: gateways serve on for a while after they were told to stop.
+/// Returns once its pods have gone: gateways serve on for a while after they were told to stop. That of `helm test` stays for
+/// its logs.
 pub fn await_pods_gone(cluster: &Cluster) -> Result<()> {
     cluster.wait_until("the release's pods are gone", DEADLINE, || {
-        let pods = cluster.list(NAMESPACE, "pods", "")?;
+        let pods = cluster.list(NAMESPACE, "pods", "app.kubernetes.io/component!=test")?;
         ensure!(pods.is_empty(), "{} are left", pods.len());
         Ok(())
     })
