@@ -1,4 +1,5 @@
-//! What `turnout-cluster up` says at its end: lines for a shell, which may evaluate them, and for people in comments.
+//! What `turnout-cluster up` says at its end: lines for a shell, which may evaluate them, and for people in comments, of
+//! which they copy what they need.
 
 use std::path::PathBuf;
 
@@ -6,6 +7,7 @@ use anyhow::{Context as _, Result};
 
 use crate::build::Image;
 use crate::cluster::Cluster;
+use crate::model;
 
 /// How a shell uses a cluster, what pods may run there, what stands in for the cloud, and how to end it.
 #[derive(Debug)]
@@ -45,14 +47,29 @@ impl Guide {
              # test.image.tag); there is no registry, so that nothing else can be pulled.\n\
              # A Service of type LoadBalancer is pending, and helm --wait waits, until it has an address of {network}:\n\
              #   kubectl patch service NAME -n NAMESPACE --subresource status --type merge -p '{patch}'\n\
+             {}\
              # The end: cargo run --bin turnout-cluster -- down --index {index}\n",
             kubeconfig.display(),
             folders.join(":"),
             if self.images.contains(&Image::CommandLine) { ", turnout" } else { "" },
             if images.is_empty() { "none".to_owned() } else { images.join(" ") },
             Image::registry(),
+            if self.images.contains(&Image::Model) { of_the_model() } else { String::new() },
         )
     }
+}
+
+/// How README's files and command lines run the model that there is.
+fn of_the_model() -> String {
+    let lines = model::manifest_lines().map(|line| format!("#         {line}\n")).concat();
+    let values = model::release_values("scoring-a-dev", &[("MODEL_ANSWER", "New Model A")]);
+    format!(
+        "# What stands in for a model of yours is {image}. In README's green.yaml, for its line `image:`:\n\
+         {lines}\
+         # With charts/abtest-model, for deployment.image.name=REGISTRY/scoring-a:TAG (and with -b and B for the other one):\n\
+         #   deployment.image.name={image} --set-json 'deployment={values}'\n",
+        image = Image::Model.reference(),
+    )
 }
 
 #[cfg(test)]
@@ -74,7 +91,14 @@ mod tests {
         let script = format!("PATH=/bin\n{text}echo \"$KUBECONFIG $PATH\"");
         let ran = Command::new("bash").args(["-euc", &script]).output().unwrap();
         assert_eq!(String::from_utf8(ran.stdout).unwrap(), "/a folder/admin.kubeconfig /go programs:/rust:/bin\n");
-        for said in ["turnout.test/turnout-proxy:dev", "imageRegistry=turnout.test", "10.226.3.1", "down --index 3"] {
+        for said in [
+            "turnout.test/turnout-proxy:dev",
+            "imageRegistry=turnout.test",
+            "10.226.3.1",
+            "down --index 3",
+            "image: turnout.test/cluster-model:dev\n#         args: [--revision, r1, --listen, '0.0.0.0:5001']",
+            "deployment.image.name=turnout.test/cluster-model:dev --set-json 'deployment={\"revision\":\"scoring-a-dev\",",
+        ] {
             assert!(text.contains(said), "{said}: {text}");
         }
     }

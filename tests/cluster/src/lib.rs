@@ -87,7 +87,7 @@ pub use build::{Former, Image, Programs, repository, write_model_image};
 pub use cluster::{Cluster, Daemon, Dns, NODE, Options, Registry};
 pub use drivers::Driver;
 pub use load::{KindReport, LoadProcess, LoadReport, LoadSpec, RequestKind, ToldBy};
-pub use model::{Model, PORT, probe};
+pub use model::{Model, PORT, probe, release_values};
 pub use scene::Scene;
 pub use split::{HEADER, SplitLoad};
 pub use suite::{Case, Suite, is_full};

@@ -13,6 +13,29 @@ use crate::cluster::Cluster;
 
 /// The port on which a model listens.
 pub const PORT: u16 = 8080;
+/// The port of README's models, and of the chart `abtest-model`.
+const SCORING_PORT: u16 = 5001;
+
+/// The lines of a container by which a manifest runs `cluster-model` in place of README's model `r1`.
+pub(crate) fn manifest_lines() -> [String; 2] {
+    [
+        format!("image: {}", Image::Model.reference()),
+        format!("args: [--revision, r1, --listen, '0.0.0.0:{SCORING_PORT}']"),
+    ]
+}
+
+/// The values below `deployment` by which the chart `abtest-model` runs it, beside the image's name. Its revisions have one
+/// image, so that they are named.
+pub fn release_values(revision: &str, environment: &[(&str, &str)]) -> Value {
+    let listen = format!("0.0.0.0:{SCORING_PORT}");
+    let environment = [("MODEL_LISTEN", listen.as_str())].into_iter().chain(environment.iter().copied());
+    json!({
+        "revision": revision,
+        "healthPath": "/ready",
+        "image": { "pullPolicy": "IfNotPresent" },
+        "env": environment.map(|(name, value)| json!({ "name": name, "value": value })).collect::<Vec<_>>(),
+    })
+}
 
 /// A model as a backend of a rollout: a Deployment and a Service of the same name.
 #[derive(Clone, Debug)]

@@ -13,6 +13,7 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 
 use crate::build::{Image, repository};
 use crate::cluster::Cluster;
+use crate::model;
 use crate::release;
 
 /// Marks a command that ends by Ctrl-C alone, and so is no part of a script.
@@ -85,8 +86,7 @@ fn assigned_name(line: &str) -> Option<&str> {
 }
 
 fn of_this_cluster(text: &str) -> String {
-    let arguments = "args: [--revision, r1, --listen, '0.0.0.0:5001']";
-    let model = format!("image: {}\n        {arguments}", Image::Model.reference());
+    let model = model::manifest_lines().join("\n        ");
     let text = text.replace("image: REGISTRY/model:r1", &model).replace("REGISTRY", &Image::registry());
     ['=', ':', '-'].iter().fold(text, |text, before| text.replace(&format!("{before}TAG"), &format!("{before}dev")))
 }

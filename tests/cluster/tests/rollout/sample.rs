@@ -9,13 +9,12 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 use turnout_cluster::readme::{self, Readme};
 use turnout_cluster::scene::{PRE_STOP_SECONDS, ROLLOUT};
-use turnout_cluster::{Cluster, Image, SplitLoad, client, release};
+use turnout_cluster::{Cluster, Image, SplitLoad, client, release, release_values};
 use turnout_rollout::{Backend, ModelRollout, Weights};
 
 const SECTION: &str = "## From the sample to Turnout";
 /// As the charts' values have it.
 const NAMESPACE: &str = "abtesting";
-const PORT: u16 = 5001;
 /// What the models are called, what they answer, and how long they take to load: who asks one before is refused.
 const MODELS: [(&str, &str, u32); 2] = [("scoring-a", "New Model A", 0), ("scoring-b", "New Model B", 3000)];
 
@@ -79,21 +78,13 @@ fn with_a_model_of_tests(folder: &Path, line: &str) -> Result<String> {
 }
 
 fn values(colour: &str, model: &str, answer: &str, startup_ms: u32) -> String {
-    let environment = [
-        ("MODEL_LISTEN", format!("0.0.0.0:{PORT}")),
-        ("MODEL_BACKEND", colour.to_owned()),
-        ("MODEL_ANSWER", answer.to_owned()),
-        ("MODEL_STARTUP_MS", startup_ms.to_string()),
-    ];
-    let values = json!({ "deployment": {
-        "revision": format!("{model}-dev"),
-        "healthPath": "/ready",
-        "image": { "pullPolicy": "IfNotPresent" },
-        "env": environment.map(|(name, value)| json!({ "name": name, "value": value })),
-        "drain": { "preStopSleepSeconds": PRE_STOP_SECONDS, "timeoutSeconds": 5 },
-        "resources": { "requests": { "cpu": "10m", "memory": "16Mi" }, "limits": { "memory": "256Mi" } },
-    } });
-    values.to_string()
+    let startup_ms = startup_ms.to_string();
+    let environment = [("MODEL_BACKEND", colour), ("MODEL_ANSWER", answer), ("MODEL_STARTUP_MS", &startup_ms)];
+    let mut deployment = release_values(&format!("{model}-dev"), &environment);
+    deployment["drain"] = json!({ "preStopSleepSeconds": PRE_STOP_SECONDS, "timeoutSeconds": 5 });
+    deployment["resources"] =
+        json!({ "requests": { "cpu": "10m", "memory": "16Mi" }, "limits": { "memory": "256Mi" } });
+    json!({ "deployment": deployment }).to_string()
 }
 
 /// The last image is the stable one, and nothing needs blue. Once its last pod is gone, whoever asks for blue is told so,
