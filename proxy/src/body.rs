@@ -2,6 +2,7 @@
 //! read ahead, and what a retry may need, is kept; nothing else is.
 
 pub(crate) mod client;
+pub(crate) mod copy;
 pub(crate) mod linger;
 pub(crate) mod replay;
 pub(crate) mod stream;

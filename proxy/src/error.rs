@@ -27,7 +27,9 @@ pub(crate) enum GatewayError {
     Host,
     /// Something else of the head cannot be acted on.
     #[error("{0}")]
-    BadRequest(&'static str),
+    ///
+    /// A pointer to its text, since every request's future has room for an error.
+    BadRequest(&'static &'static str),
     /// The target is an `https:` URL on a clear-text connection.
     #[error("an https target came over a clear-text connection")]
     HttpsTargetOnPlain,
@@ -90,6 +92,14 @@ pub(crate) enum GatewayError {
     Timeout,
 }
 
+/// How an error is written in a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ErrorFormat {
+    Json,
+    /// Where something else is made of it.
+    Text,
+}
+
 impl Fault {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
@@ -105,7 +115,7 @@ impl GatewayError {
     pub(crate) const EACH: [Self; 23] = [
         Self::Path(PathRefusal::NotAbsolute),
         Self::Host,
-        Self::BadRequest(""),
+        Self::BadRequest(&""),
         Self::HttpsTargetOnPlain,
         Self::Method,
         Self::TooManyFields,
@@ -208,7 +218,7 @@ impl GatewayError {
     /// Whose doing it is.
     pub(crate) fn fault(self) -> Fault {
         match self.flag() {
-            Flag::NoRoute | Flag::NoCluster => Fault::Gateway,
+            Flag::NoRoute | Flag::NoCluster | Flag::FaultInjected => Fault::Gateway,
             Flag::NoEndpoints | Flag::ConnectFailure | Flag::UpstreamReset | Flag::UpstreamProtocol | Flag::Timeout => {
                 Fault::Upstream
             }
@@ -216,14 +226,21 @@ impl GatewayError {
         }
     }
 
-    /// The answer: `{"error", "reason", "request_id"}` and the reason as a header. Nothing of the upstream is in it.
-    pub(crate) fn response(self, request_id: &str) -> Response<Bytes> {
-        let body = serde_json::json!({
-            "error": self.to_string(),
-            "reason": self.reason(),
-            "request_id": request_id,
-        });
-        let mut response = Response::new(Bytes::from(body.to_string()));
+    /// The answer: `{"error", "reason", "request_id"}`, or the error alone, and the reason as a header. Nothing of the
+    /// upstream is in it.
+    pub(crate) fn response(self, request_id: &str, format: ErrorFormat) -> Response<Bytes> {
+        let body = match format {
+            ErrorFormat::Text => self.to_string(),
+            ErrorFormat::Json => {
+                let value = serde_json::json!({
+                    "error": self.to_string(),
+                    "reason": self.reason(),
+                    "request_id": request_id,
+                });
+                value.to_string()
+            }
+        };
+        let mut response = Response::new(Bytes::from(body));
         *response.status_mut() = self.status();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -262,6 +279,8 @@ pub(crate) enum Flag {
     DownstreamProtocol,
     /// `SI`
     StreamIdle,
+    /// `FI`
+    FaultInjected,
 }
 
 /// The flags of one request.
@@ -271,31 +290,51 @@ pub(crate) struct Flags {
     pub(crate) flag: Flag,
     /// `URX`: all tries were used up.
     pub(crate) retries_exhausted: bool,
+    /// `DI`: a rule had it wait.
+    pub(crate) delayed: bool,
 }
 
 impl Flags {
     /// Nothing went wrong.
-    pub(crate) const NONE: Self = Self { flag: Flag::None, retries_exhausted: false };
+    pub(crate) const NONE: Self = Self::of(Flag::None);
 
+    /// This, and nothing else.
+    pub(crate) const fn of(flag: Flag) -> Self {
+        Self { flag, retries_exhausted: false, delayed: false }
+    }
+}
+
+impl std::fmt::Display for Flags {
     /// As in Envoy's access log.
-    pub(crate) fn as_str(self) -> &'static str {
-        match (self.flag, self.retries_exhausted) {
-            (Flag::None, false) => "-",
-            (Flag::None, true) => "URX",
-            (Flag::NoRoute, _) => "NR",
-            (Flag::NoCluster, _) => "NC",
-            (Flag::NoEndpoints, _) => "UH",
-            (Flag::ConnectFailure, false) => "UF",
-            (Flag::ConnectFailure, true) => "URX,UF",
-            (Flag::UpstreamReset, false) => "UC",
-            (Flag::UpstreamReset, true) => "URX,UC",
-            (Flag::UpstreamProtocol, _) => "UPE",
-            (Flag::Timeout, false) => "UT",
-            (Flag::Timeout, true) => "URX,UT",
-            (Flag::DownstreamGone, _) => "DC",
-            (Flag::DownstreamProtocol, _) => "DPE",
-            (Flag::StreamIdle, _) => "SI",
-        }
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let all = [
+            self.retries_exhausted.then_some("URX"),
+            self.flag.code().filter(|_| self.flag != Flag::FaultInjected),
+            self.delayed.then_some("DI"),
+            self.flag.code().filter(|_| self.flag == Flag::FaultInjected),
+        ];
+        let mut codes = all.into_iter().flatten();
+        f.write_str(codes.next().unwrap_or("-"))?;
+        codes.try_for_each(|code| write!(f, ",{code}"))
+    }
+}
+
+impl Flag {
+    fn code(self) -> Option<&'static str> {
+        Some(match self {
+            Self::None => return None,
+            Self::NoRoute => "NR",
+            Self::NoCluster => "NC",
+            Self::NoEndpoints => "UH",
+            Self::ConnectFailure => "UF",
+            Self::UpstreamReset => "UC",
+            Self::UpstreamProtocol => "UPE",
+            Self::Timeout => "UT",
+            Self::DownstreamGone => "DC",
+            Self::DownstreamProtocol => "DPE",
+            Self::StreamIdle => "SI",
+            Self::FaultInjected => "FI",
+        })
     }
 }
 
@@ -306,7 +345,7 @@ mod tests {
 
     #[test]
     fn an_answer_names_the_reason_and_the_request_and_nothing_of_the_upstream() {
-        let response = GatewayError::Connect.response("id-1");
+        let response = GatewayError::Connect.response("id-1", ErrorFormat::Json);
         assert_eq!(response.status(), 503);
         assert_eq!(response.headers()["x-turnout-reason"], "connect_failure");
         let body: serde_json::Value = serde_json::from_slice(response.body()).expect("JSON");
@@ -324,9 +363,21 @@ mod tests {
     }
 
     #[test]
+    fn flags_are_written_in_envoys_order() {
+        let check = |flag, retries_exhausted, delayed, expected: &str| {
+            assert_eq!(Flags { flag, retries_exhausted, delayed }.to_string(), expected);
+        };
+        check(Flag::None, false, false, "-");
+        check(Flag::None, true, false, "URX");
+        check(Flag::None, false, true, "DI");
+        check(Flag::Timeout, true, true, "URX,UT,DI");
+        check(Flag::FaultInjected, false, true, "DI,FI");
+    }
+
+    #[test]
     fn status_flag_and_fault_agree() {
         let check = |error: GatewayError, status: u16, flag: &str, fault| {
-            let flags = Flags { flag: error.flag(), retries_exhausted: false };
+            let flags = Flags::of(error.flag()).to_string();
             assert_eq!((error.status().as_u16(), flags.as_str(), error.fault()), (status, flag, fault), "{error:?}");
         };
         check(GatewayError::NoRoute, 404, "NR", Fault::Gateway);

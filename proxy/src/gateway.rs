@@ -6,9 +6,13 @@ mod answer;
 mod attempts;
 mod deadline;
 mod forward;
+mod grpc;
 mod head;
 mod headers;
 mod held;
+mod intervene;
+mod intervention;
+mod mirror;
 mod refusal;
 mod request;
 mod response_body;
@@ -18,7 +22,7 @@ pub(crate) use response_body::ResponseBody;
 
 use crate::client::{OpenRequest, StreamEnd};
 use crate::drain::Drain;
-use crate::error::GatewayError;
+use crate::error::{ErrorFormat, GatewayError};
 use crate::random::Random;
 use crate::settings::RequestSettings;
 use crate::snapshot::{Snapshot, Snapshots};
@@ -27,12 +31,15 @@ use crate::upstream::{WorkerUpstream, WorkerUpstreams};
 use answer::Answer;
 use http::{Request, Response};
 use hyper::body::Incoming;
+use intervene::intervenes;
+use mirror::Mirrors;
 use request::Inbound;
 use response_body::Closing;
 use std::cell::RefCell;
 use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
+use tokio_util::either::Either;
 use turnout_routes::router::{Decision, Draws, Forward, LocalAnswer, Target};
 
 /// One worker's gateway.
@@ -41,6 +48,7 @@ pub(crate) struct Gateway {
     snapshots: Arc<Snapshots>,
     current: RefCell<Option<Rc<WorkerSnapshot>>>,
     upstreams: WorkerUpstreams,
+    mirrors: Mirrors,
     telemetry: Rc<Telemetry>,
     drain: Arc<Drain>,
     random: Rc<Random>,
@@ -67,6 +75,7 @@ impl Gateway {
         }
         Self {
             upstreams: WorkerUpstreams::new(&random, metrics, settings.upstream_idle_timeout, settings.stall_timeout),
+            mirrors: Mirrors::new(metrics),
             settings: Arc::clone(settings),
             snapshots: Arc::clone(snapshots),
             current: RefCell::default(),
@@ -94,7 +103,7 @@ impl Gateway {
         async move {
             let answer = match &snapshot {
                 Ok(snapshot) => gateway.answer(snapshot, &mut inbound, &mut record).await,
-                Err(error) => gateway.error(*error, &inbound).leaving(inbound.body.take()),
+                Err(error) => gateway.error(*error, &inbound, &record).leaving(inbound.body.take()),
             };
             Ok(gateway.finish(answer, &inbound, Closing { record, open, stream }))
         }
@@ -109,9 +118,15 @@ impl Gateway {
         let local = match &decision {
             Decision::Forward(forward) => {
                 let forward = Forward { target: self.present(snapshot, forward), ..*forward };
-                return self.forward(snapshot, &forward, inbound, record).await;
+                // One of two futures: one after the other would take more room in every request.
+                let forwarding = if intervenes(&forward.route.rule) {
+                    Either::Left(Box::pin(self.intervene(snapshot, &forward, inbound, record)))
+                } else {
+                    Either::Right(self.forward(snapshot, &forward, inbound, record))
+                };
+                return forwarding.await;
             }
-            Decision::NoRoute => self.error(GatewayError::NoRoute, inbound),
+            Decision::NoRoute => self.error(GatewayError::NoRoute, inbound, record),
             Decision::ToHttps(redirection) => Answer::redirect(redirection),
             Decision::Answer(answer) => match &answer.content {
                 LocalAnswer::Redirect(redirection) => Answer::redirect(redirection),
@@ -136,9 +151,10 @@ impl Gateway {
     }
 
     /// The answer to a request that goes no further.
-    fn error(&self, error: GatewayError, inbound: &Inbound) -> Answer<'static> {
+    fn error(&self, error: GatewayError, inbound: &Inbound, record: &Record) -> Answer<'static> {
         self.count_error(error);
-        Answer::error(error, &inbound.request_id.value())
+        let format = if record.grpc { ErrorFormat::Text } else { ErrorFormat::Json };
+        Answer::error(error, &inbound.request_id.value(), format)
     }
 
     fn count_error(&self, error: GatewayError) {

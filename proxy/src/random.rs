@@ -23,8 +23,9 @@ impl Random {
         self.0.borrow_mut().next_u64()
     }
 
-    pub(crate) fn next_u128(&self) -> u128 {
-        (u128::from(self.next_u64()) << 64) | u128::from(self.next_u64())
+    /// For an id that nobody else has.
+    pub(crate) fn id(&self) -> [u8; 16] {
+        self.0.borrow_mut().random()
     }
 
     /// From 0 up to, not including, `bound`, which is not 0.

@@ -20,6 +20,7 @@ mod limits;
 mod lingering;
 mod memory;
 mod metrics;
+mod mirrors;
 mod refused_heads;
 mod reload;
 mod sample;

@@ -11,7 +11,7 @@ use turnout_tests::client::RawResponse;
 use turnout_tests::echo::Received;
 use turnout_tests::wire::{HeaderLines, latin1};
 
-use crate::expectation::{Count, Expectation, Lines, Text};
+use crate::expectation::{Count, Expectation, Lines, Mirrored, Text};
 use crate::observation::{Exchange, Observation};
 
 /// Backends that receive copies only.
@@ -45,6 +45,7 @@ pub(crate) fn compare(expect: &Expectation, seen: &Observation) -> Vec<Differenc
     compare_answer(expect, seen, &mut differences);
     compare_request(expect, seen, &mut differences);
     compare_attempts(expect, seen, &mut differences);
+    compare_copies(expect, seen, &mut differences);
     compare_statuses(expect, seen, &mut differences);
     compare_backends(expect, seen, &mut differences);
     differences.0
@@ -164,6 +165,30 @@ fn compare_attempts(expect: &Expectation, seen: &Observation, differences: &mut 
     if !as_wanted {
         let want = &expect.backend_connections;
         differences.add("backend_connections", want, connections);
+    }
+}
+
+/// Which copies arrived, in no order.
+fn compare_copies(expect: &Expectation, seen: &Observation, differences: &mut Differences) {
+    let copies = || seen.received.iter().filter(|received| is_mirror(received));
+    if let Some(want) = &expect.mirrors {
+        let copied = |received: &Received| Mirrored {
+            backend: received.backend.clone(),
+            path: received.target.clone(),
+            authority: received.authority().map(str::to_owned),
+            method: received.method.clone(),
+        };
+        let (want, got) = (want.iter().collect::<BTreeSet<_>>(), copies().map(copied).collect::<Vec<_>>());
+        if want != got.iter().collect() || want.len() != got.len() {
+            differences.add("mirrors", want, got);
+        }
+    }
+    let mut sizes: Vec<usize> = copies().map(|received| received.body.len()).collect();
+    sizes.sort_unstable();
+    differences.equal("mirror_bytes", expect.mirror_bytes.clone(), Some(sizes));
+    if let Some(want) = &expect.mirror_share {
+        let counts = counted(copies().map(|received| received.backend.clone()));
+        Shares::of(counts, seen).compare("mirror share of", want, |_| expect.tolerance, differences);
     }
 }
 

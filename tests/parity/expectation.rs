@@ -47,6 +47,12 @@ pub(crate) struct Expectation {
     pub(crate) attempts_total: Option<usize>,
     pub(crate) backend_connections: Option<Count>,
 
+    // Copies, at backends that receive nothing else.
+    pub(crate) mirrors: Option<Vec<Mirrored>>,
+    pub(crate) mirror_bytes: Option<Vec<usize>>,
+    /// Of the requests of a `count`.
+    pub(crate) mirror_share: Option<BTreeMap<String, f64>>,
+
     // All answers to a `count` of requests.
     pub(crate) statuses: Option<BTreeMap<String, usize>>,
     pub(crate) statuses_at_least: Option<BTreeMap<String, usize>>,
@@ -71,8 +77,25 @@ pub(crate) struct Expectation {
     _note: Option<IgnoredAny>,
 }
 
+impl Expectation {
+    /// Whether it says what becomes of copies, which nobody's answer waits for.
+    pub(crate) fn is_of_copies(&self) -> bool {
+        self.mirrors.is_some() || self.mirror_bytes.is_some() || self.mirror_share.is_some()
+    }
+}
+
 fn default_tolerance() -> f64 {
     DEFAULT_TOLERANCE
+}
+
+/// A copy of a request, as it arrived.
+#[derive(Debug, Deserialize, Serialize, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Mirrored {
+    pub(crate) backend: String,
+    pub(crate) path: String,
+    pub(crate) authority: Option<String>,
+    pub(crate) method: String,
 }
 
 /// What the lines of one header are to be; in a map, null stands for no line at all.

@@ -14,6 +14,11 @@ mod runner;
 use runner::check_family;
 
 #[tokio::test]
+async fn pages_of_other_origins_are_answered_as_in_istio() {
+    check_family("cors").await;
+}
+
+#[tokio::test]
 async fn destinations_resolve_as_in_istio() {
     check_family("destination").await;
 }
@@ -21,6 +26,11 @@ async fn destinations_resolve_as_in_istio() {
 #[tokio::test]
 async fn direct_responses_are_those_of_istio() {
     check_family("direct-response").await;
+}
+
+#[tokio::test]
+async fn faults_are_injected_as_in_istio() {
+    check_family("fault").await;
 }
 
 #[tokio::test]
@@ -36,6 +46,11 @@ async fn header_operations_are_those_of_istio() {
 #[tokio::test]
 async fn matches_are_those_of_istio() {
     check_family("match").await;
+}
+
+#[tokio::test]
+async fn copies_of_requests_go_where_they_go_in_istio() {
+    check_family("mirror").await;
 }
 
 #[tokio::test]

@@ -23,6 +23,12 @@ const CONNECTIONS_FOR_MANY: usize = 4;
 /// How long a connection that is to be closed may take for it.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(10);
 
+/// Copies have come when backends have received nothing for so long, ...
+const QUIET: Duration = Duration::from_millis(300);
+
+/// ... which is waited for no longer than this.
+const QUIET_DEADLINE: Duration = Duration::from_secs(20);
+
 /// How long a connection that is to stay open is watched.
 const OPEN_FOR: Duration = Duration::from_millis(300);
 
@@ -59,7 +65,19 @@ pub(crate) async fn perform(request: &Request, ports: &Ports, backends: &Backend
     } else {
         exchange_many(address, send).await?
     };
+    if request.expect.is_of_copies() {
+        quiet(backends).await;
+    }
     Ok(Observation { exchanges, received: backends.received() })
+}
+
+async fn quiet(backends: &Backends) {
+    let received = || backends.received().iter().map(|received| 1 + received.body.len()).sum::<usize>();
+    let (mut before, start) = (usize::MAX, Instant::now());
+    while before != received() && start.elapsed() < QUIET_DEADLINE {
+        before = received();
+        tokio::time::sleep(QUIET).await;
+    }
 }
 
 async fn exchange_many(address: SocketAddr, send: &Send) -> anyhow::Result<Vec<Exchange>> {

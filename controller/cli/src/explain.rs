@@ -83,8 +83,12 @@ fn describe(explanation: &Explanation) -> String {
         Explanation::NoRoute { .. } => String::new(),
     };
     let mut lines = vec![format!("{rule}to     {}", outcomes(explanation).join("\n       "))];
-    if let Explanation::NoRoute { warnings } = explanation {
-        lines.extend(warnings.iter().map(|warning| format!("warning: {warning}")));
+    match explanation {
+        Explanation::Forward { also, .. } => lines.extend(also.iter().map(|also| format!("also   {also}"))),
+        Explanation::NoRoute { warnings } => {
+            lines.extend(warnings.iter().map(|warning| format!("warning: {warning}")));
+        }
+        Explanation::Redirect { .. } | Explanation::DirectResponse { .. } => {}
     }
     lines.join("\n")
 }

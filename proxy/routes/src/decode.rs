@@ -300,6 +300,21 @@ impl<'a> Item<'a> {
         }
     }
 
+    /// A number in decimal, with a fraction or without.
+    pub(crate) fn number(&self, range: RangeInclusive<f64>) -> Decoded<f64> {
+        let advice = format!("write a number from {} to {}", range.start(), range.end());
+        let scalar = self.scalar("a number")?;
+        match scalar.text.parse() {
+            Ok(number) if scalar.plain && scalar::is_number(&scalar.text) && range.contains(&number) => Ok(number),
+            Ok(number) if scalar.plain && number < *range.start() => {
+                Err(self.advise(format!("{} is below {}", scalar.text, range.start()), advice))
+            }
+            Ok(_) if scalar.plain => Err(self.advise(format!("{} is above {}", scalar.text, range.end()), advice)),
+            Ok(_) => Err(self.advise(format!("{} is a text", quoted(&scalar.text)), "write the number without quotes")),
+            Err(_) => Err(self.advise(format!("{} is not a number", quoted(&scalar.text)), advice)),
+        }
+    }
+
     /// A whole number of an unsigned type; the type's own range is the widest that makes sense.
     pub(crate) fn unsigned<T: TryFrom<i64>>(&self, range: RangeInclusive<i64>) -> Decoded<T> {
         let end = *range.end();

@@ -12,6 +12,7 @@ mod gateway;
 mod header_changes;
 mod host;
 mod metadata;
+mod percent;
 mod service_entry;
 mod string_match;
 mod virtual_service;
@@ -28,12 +29,13 @@ pub use header_changes::{FormatError, HeaderChanges, HeaderFormat, HeaderKey, He
 pub use host::{HostError, HostPattern};
 pub(crate) use metadata::DEFAULT_NAMESPACE;
 pub use metadata::Metadata;
+pub use percent::Percent;
 pub use service_entry::{EndpointAddress, Protocol, Resolution, ServiceEndpoint, ServiceEntry, ServicePort};
 pub use string_match::{Pattern, StringMatch, ValueMatch};
 pub use virtual_service::{
-    Action, Destination, Destinations, DirectResponse, Forward, GatewayRef, HeaderSelector, HttpRule, Match,
-    PathRewrite, Redirect, RedirectPath, RedirectPort, RegexRewrite, Retries, RetryCondition, Rewrite, Scheme,
-    VirtualService, WeightError, WeightedDestination,
+    Abort, AbortWith, Action, Cors, Delay, Destination, Destinations, DirectResponse, Fault, Forward, GatewayRef,
+    HeaderSelector, HttpRule, Match, Mirror, PathRewrite, Redirect, RedirectPath, RedirectPort, RegexRewrite, Retries,
+    RetryCondition, Rewrite, Scheme, UnmatchedPreflights, VirtualService, WeightError, WeightedDestination,
 };
 
 /// One document of a routes file.

@@ -1,9 +1,10 @@
 //! Where a request would go, and why: what the admin port and `turnout explain` say.
 
-use crate::documents::Scheme;
+use crate::documents::{AbortWith, Percent, Scheme};
+use crate::encode::duration;
 use crate::router::{
-    Decision, Draws, LocalAnswer, PortKind, Redirection, RequestHead, Route, Router, Split, Target, Transport, Warning,
-    normalise_path,
+    Decision, Draws, LocalAnswer, PortKind, Redirection, RequestHead, Route, Router, Rule, Split, Target, Transport,
+    Warning, normalise_path,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use serde::Serialize;
@@ -49,6 +50,9 @@ pub enum Explanation {
         target: String,
         /// In the document's order; shares add up to 1.
         backends: Vec<Share>,
+        /// What else happens to some of the requests, a sentence each: faults, then copies.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        also: Vec<String>,
     },
     /// A redirect of a rule, or of a server that is for TLS only.
     Redirect {
@@ -152,8 +156,26 @@ pub fn explain(router: &Router, inquiry: &Inquiry) -> Explanation {
             route: forward.route.rule.origin.to_string(),
             target: target(forward.route, &request),
             backends: shares(forward.split),
+            also: also(&forward.route.rule),
         },
     }
+}
+
+fn also(rule: &Rule) -> Vec<String> {
+    let share = |percent: Percent| format!("{} % of the requests", percent.value());
+    let fault = rule.fault.as_ref();
+    let delay = fault.and_then(|fault| fault.delay.as_ref()).and_then(|delay| Some((delay.fixed?, delay.percent)));
+    let abort = fault.and_then(|fault| fault.abort.as_ref()).and_then(|abort| Some((abort.with?, abort.percent)));
+    let delay = delay.map(|(fixed, percent)| format!("{} wait {} before", share(percent), duration(fixed)));
+    let abort = abort.map(|(with, percent)| match with {
+        AbortWith::Http(status) => format!("{} are answered {} by the gateway", share(percent), status.as_u16()),
+        AbortWith::Grpc(number) => format!("{} are answered gRPC status {number} by the gateway", share(percent)),
+    });
+    let mirrors = rule.mirrors.iter().map(|mirror| {
+        let lack = mirror.warning.as_ref().map(|warning| format!(" ({})", warning.reason)).unwrap_or_default();
+        format!("copies of {} go to {}{lack}", share(mirror.percent), mirror.name)
+    });
+    delay.into_iter().chain(abort).chain(mirrors).collect()
 }
 
 /// The path and query that a backend gets.

@@ -6,8 +6,10 @@
 
 mod backend;
 mod compile;
+mod cors;
 mod decide;
 mod destination_rules;
+mod fault;
 mod header_operations;
 mod host_map;
 mod hosts;
@@ -15,6 +17,7 @@ mod identity;
 mod known;
 mod listeners;
 mod matcher;
+mod mirror;
 mod origin;
 mod path;
 mod redirect;
@@ -30,10 +33,13 @@ mod testing;
 mod warning;
 
 pub use backend::{Backend, BackendId, BackendPolicy, EndpointSource, Missing, Workload};
+pub use cors::{CompiledCors, CorsAnswer};
 pub use decide::{Answer, Decision, Draws, Forward, LocalAnswer};
+pub use fault::{Injected, inject};
 pub use header_operations::{FormatContext, HeaderChangeList, HeaderValueSource};
 pub use identity::Identity;
 pub use listeners::{PortKind, TlsServer};
+pub use mirror::MirrorTarget;
 pub use origin::Origin;
 pub use path::{PathRefusal, normalise_path};
 pub use redirect::{CompiledRedirect, Redirection};
@@ -122,7 +128,9 @@ impl Router {
     /// served as the documents stand.
     pub fn warnings(&self) -> impl Iterator<Item = &Warning> {
         let targets = self.splits().flat_map(|(_, split)| split.targets());
-        self.references.iter().chain(targets.filter_map(|target| target.warning.as_ref()))
+        let mirrors = self.rules.iter().flat_map(|rule| &rule.mirrors);
+        let of_destinations = targets.map(|target| &target.warning).chain(mirrors.map(|mirror| &mirror.warning));
+        self.references.iter().chain(of_destinations.flatten())
     }
 
     /// Why requests may find no rule.

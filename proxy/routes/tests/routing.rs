@@ -242,3 +242,26 @@ spec:
     check(", subset: port", 80, (10, 5));
     check(", subset: port", 81, (10, 0));
 }
+
+/// What does not decide where a request goes, and happens to it all the same.
+#[test]
+fn faults_and_copies_are_explained_beside_the_backends() {
+    let check = |fields: &str, expected: &[&str]| {
+        let router =
+            routers(&rules(&format!("[{{route: [{{destination: {{host: m, port: {{number: 1}}}}}}], {fields}}}]")));
+        let inquiry = Inquiry::new("GET", "http://a/", []).expect("a request");
+        let Explanation::Forward { also, .. } = explain(&router, &inquiry) else { panic!("not forwarded") };
+        assert_eq!(also, expected, "{fields}");
+    };
+    check("", &[]);
+    check("fault: {delay: {fixedDelay: 1s, percent: 5}}", &["5 % of the requests wait 1s before"]);
+    check(
+        "fault: {abort: {httpStatus: 503, percentage: {value: 0.1}}}, mirror: {host: x.example, port: {number: 2}}",
+        &["0.1 % of the requests are answered 503 by the gateway", "copies of 100 % of the requests go to x.example:2"],
+    );
+    let nowhere = "no ServiceEntry has x.default.svc.cluster.local, and a look-up by name needs a port";
+    check(
+        "mirrors: [{destination: {host: x}, percentage: {value: 12.5}}]",
+        &[&format!("copies of 12.5 % of the requests go to x.default.svc.cluster.local ({nowhere})")],
+    );
+}

@@ -7,13 +7,7 @@ use turnout_routes::{Severity, Source, parse};
 const TABLE: &str = include_str!("../../../tests/parity/cases/validation.yaml");
 
 /// Documents that Istio accepts and the gateway refuses: the name of the document, the field, what the message says.
-const REFUSED_BY_NAME: [(&str, &str, &str); 12] = [
-    ("fault-abort-without-status", "spec.http[0].fault", "not supported by the gateway"),
-    ("fault-abort-status-600", "spec.http[0].fault", "not supported by the gateway"),
-    ("fault-delay-without-duration", "spec.http[0].fault", "not supported by the gateway"),
-    ("fault-delay-percent-old-field", "spec.http[0].fault", "not supported by the gateway"),
-    ("mirror-percentage-without-mirror", "spec.http[0].mirrorPercentage", "not supported by the gateway"),
-    ("cors-no-origins", "spec.http[0].corsPolicy", "not supported by the gateway"),
+const REFUSED_BY_NAME: [(&str, &str, &str); 6] = [
     ("tcp-route-only", "spec.tcp", "not supported by the gateway"),
     ("dr-hash-empty", "spec.trafficPolicy.loadBalancer.consistentHash", "not supported by the gateway"),
     ("dr-hash-cookie-without-ttl", "spec.trafficPolicy.loadBalancer.consistentHash", "not supported by the gateway"),

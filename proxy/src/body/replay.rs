@@ -2,6 +2,7 @@
 //! backend is taken; what is larger is streamed, by one try at a time.
 
 use super::client::ClientBody;
+use super::copy::CopyRoom;
 use super::stream::{BodyLimits, Reader, SharedStream, TryBodyError};
 use crate::error::GatewayError;
 use crate::telemetry::record::BytesCount;
@@ -70,6 +71,14 @@ impl RequestBody {
 
     pub(crate) fn whole(data: Bytes) -> Self {
         Self::Whole(WholeBody { data, trailers: None })
+    }
+
+    /// A copy that holds nothing up, to be asked for before a try has begun.
+    pub(crate) fn copy(&self, room: &Rc<CopyRoom>) -> Self {
+        match self {
+            Self::Whole(whole) => Self::Whole(whole.clone()),
+            Self::Streamed(stream) => Self::Streamed(Rc::new(stream.copy(room))),
+        }
     }
 
     /// The body for the next try; earlier tries get nothing more.

@@ -2,6 +2,7 @@
 //! what was kept of it. What an earlier try still holds is cut off, so that two connections never share one stream.
 
 use super::client::ClientBody;
+use super::copy::{Copy, CopyRoom, CopyWriter};
 use crate::error::GatewayError;
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
@@ -55,7 +56,7 @@ pub(crate) struct SharedStream {
 
 struct State {
     /// None once nobody is to read it any more.
-    source: Option<ClientBody>,
+    source: Option<Source>,
     kept: Kept,
     trailers: Option<HeaderMap>,
     /// Whether `kept` is all that was received.
@@ -65,7 +66,31 @@ struct State {
     /// The try that may read; older ones are cut off.
     current_try: u32,
     outcome: Option<Result<(), GatewayError>>,
+    /// Told of everything that comes, until it has.
+    copies: Vec<CopyWriter>,
     limits: BodyLimits,
+}
+
+enum Source {
+    Client(ClientBody),
+    /// Of another stream.
+    Copy(Rc<Copy>),
+}
+
+impl Source {
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, GatewayError>>> {
+        match self {
+            Self::Client(body) => Pin::new(body).poll_frame(context),
+            Self::Copy(copy) => copy.poll_frame(context).map_err(|_| GatewayError::BodyAborted),
+        }
+    }
+
+    fn is_at_end(&self) -> bool {
+        match self {
+            Self::Client(body) => body.is_end_stream(),
+            Self::Copy(_) => false,
+        }
+    }
 }
 
 /// A copy of the beginning of a body.
@@ -107,6 +132,10 @@ impl Kept {
 impl SharedStream {
     /// A stream of which `ahead` has been read.
     pub(super) fn new(source: Option<ClientBody>, length: Option<u64>, ahead: BytesMut, limits: BodyLimits) -> Self {
+        Self::over(source.map(Source::Client), length, ahead, limits)
+    }
+
+    fn over(source: Option<Source>, length: Option<u64>, ahead: BytesMut, limits: BodyLimits) -> Self {
         let bytes = ahead.len();
         let state = State {
             source,
@@ -116,6 +145,7 @@ impl SharedStream {
             touched: false,
             current_try: 0,
             outcome: None,
+            copies: Vec::new(),
             limits,
         };
         Self { state: RefCell::new(state), ended: Notify::new(), received: Rc::new(Cell::new(bytes as u64)), length }
@@ -130,6 +160,17 @@ impl SharedStream {
         let mut state = stream.state.borrow_mut();
         state.current_try += 1;
         Reader { number: state.current_try, stream: Rc::clone(stream), given: 0, trailers_given: false }
+    }
+
+    /// A copy of it, to be asked for before a try has begun.
+    pub(super) fn copy(&self, room: &Rc<CopyRoom>) -> Self {
+        let (copy, writer) = Copy::new(room);
+        let mut state = self.state.borrow_mut();
+        if state.kept.segments.iter().all(|piece| writer.push(piece)) {
+            state.copies.push(writer);
+        }
+        let limits = BodyLimits { max_bytes: None, read_ahead_bytes: 0, replay_bytes: 0 };
+        Self::over(Some(Source::Copy(copy)), self.length, BytesMut::new(), limits)
     }
 
     pub(super) fn is_replayable(&self) -> bool {
@@ -153,8 +194,12 @@ impl SharedStream {
     pub(super) fn take_source(&self) -> Option<ClientBody> {
         let mut state = self.state.borrow_mut();
         // One that was refused for its length or its slowness may still be coming.
+        state.copies.clear();
         let has_ended = matches!(state.outcome, Some(Ok(()) | Err(GatewayError::BodyAborted)));
-        state.source.take().filter(|_| !has_ended)
+        match state.source.take() {
+            Some(Source::Client(body)) if !has_ended => Some(body),
+            _ => None,
+        }
     }
 
     fn poll_frame(&self, context: &mut Context<'_>, reader: &mut Position<'_>) -> FramePoll {
@@ -207,7 +252,7 @@ impl State {
             self.outcome = Some(Err(GatewayError::BodyAborted));
             return Poll::Ready(Some(Err(GatewayError::BodyAborted)));
         };
-        let frame = match ready!(Pin::new(&mut *source).poll_frame(context)) {
+        let frame = match ready!(source.poll_frame(context)) {
             None => None,
             Some(Err(error)) => Some(Err(error)),
             Some(Ok(frame)) => frame.into_data().map_or_else(
@@ -218,12 +263,13 @@ impl State {
                 |data| Some(Ok(data)),
             ),
         };
-        let says_end = source.is_end_stream();
+        let says_end = source.is_at_end();
         let taken = frame.map(|data| {
             data.and_then(|data| {
                 received.set(received.get() + data.len() as u64);
                 self.limits.check(received.get())?;
                 self.keep(&data);
+                self.copies.retain(|copy| copy.push(&data));
                 Ok(data)
             })
         });
@@ -234,6 +280,11 @@ impl State {
             Some(Ok(_)) => {}
             Some(Err(error)) => self.outcome = Some(Err(*error)),
             None => self.outcome = Some(Ok(())),
+        }
+        match self.outcome {
+            Some(Ok(())) => self.copies.drain(..).for_each(|copy| copy.finish(self.trailers.as_ref())),
+            Some(Err(_)) => self.copies.clear(),
+            None => {}
         }
         Poll::Ready(taken)
     }

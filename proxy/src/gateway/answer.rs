@@ -2,14 +2,14 @@
 
 use super::request::Inbound;
 use super::response_body::{Closing, Passing, ResponseBody};
-use super::{Gateway, headers};
+use super::{Gateway, grpc, headers};
 use crate::body::client::ClientBody;
-use crate::error::{Flags, GatewayError};
+use crate::error::{ErrorFormat, Flag, Flags, GatewayError};
 use crate::upstream::UpstreamBody;
 use bytes::Bytes;
 use http::response::Parts;
-use http::{HeaderValue, Response, StatusCode, Version, header};
-use turnout_routes::documents::DirectResponse;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header};
+use turnout_routes::documents::{AbortWith, DirectResponse};
 use turnout_routes::router::{HeaderChangeList, Redirection, Route};
 
 /// What a client is to be answered.
@@ -35,9 +35,29 @@ impl<'s> Answer<'s> {
         Self { parts, content: Content::Local { body, unread: None }, changes: None, flags }
     }
 
-    pub(super) fn error(error: GatewayError, request_id: &HeaderValue) -> Self {
-        let response = error.response(request_id.to_str().unwrap_or_default());
-        Self::local(response, Flags { flag: error.flag(), retries_exhausted: false })
+    pub(super) fn error(error: GatewayError, request_id: &HeaderValue, format: ErrorFormat) -> Self {
+        Self::local(error.response(request_id.to_str().unwrap_or_default(), format), Flags::of(error.flag()))
+    }
+
+    /// A fault was injected; the words are Envoy's, for whoever looks for them.
+    pub(super) fn aborted(with: AbortWith, to_grpc: bool) -> Self {
+        let mut response = Response::new(Bytes::from_static(b"fault filter abort"));
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+        match with {
+            AbortWith::Http(status) => *response.status_mut() = status,
+            AbortWith::Grpc(number) if to_grpc => {
+                response.headers_mut().insert(grpc::STATUS, HeaderValue::from(u16::from(number)));
+            }
+            AbortWith::Grpc(_) => {}
+        }
+        Self::local(response, Flags::of(Flag::FaultInjected))
+    }
+
+    /// The answer to a page that asks what it may do.
+    pub(super) fn preflight(headers: HeaderMap) -> Self {
+        let mut response = Response::new(Bytes::new());
+        *response.headers_mut() = headers;
+        Self::local(response, Flags::NONE)
     }
 
     pub(super) fn redirect(redirection: &Redirection) -> Self {
@@ -89,6 +109,9 @@ impl Gateway {
             let context = inbound.format_context(parts.status.as_u16(), Some(&inbound.parts.headers));
             changes.apply(&mut parts.headers, &context);
         }
+        if let Some(intervention) = &inbound.intervention {
+            intervention.finish(&mut parts.headers);
+        }
         if !inbound.takes_trailers {
             parts.headers.remove(header::TRAILER);
         }
@@ -97,10 +120,13 @@ impl Gateway {
         headers::finish_response(&mut parts.headers, self.settings.headers, is_last && version != Version::HTTP_2);
         // HTTP/1 is written as the client's connection has it; hyper takes HTTP/1.0 here for a wish to close.
         parts.version = if version == Version::HTTP_2 { Version::HTTP_2 } else { Version::HTTP_11 };
-        closing.record.answer(parts.status, flags);
         closing.open.answered = true;
         let body = match content {
             Content::Local { mut body, unread } => {
+                if closing.record.grpc {
+                    grpc::convert(&mut parts, &mut body);
+                }
+                closing.record.answer(parts.status, flags);
                 if closing.record.is_head() {
                     // HTTP/2 would send the body of an answer to HEAD; only its length is meant.
                     parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
@@ -108,7 +134,10 @@ impl Gateway {
                 }
                 ResponseBody::local(body, unread, closing)
             }
-            Content::Passing(passing) => ResponseBody::passing(*passing, closing),
+            Content::Passing(passing) => {
+                closing.record.answer(parts.status, flags);
+                ResponseBody::passing(*passing, closing)
+            }
         };
         Response::from_parts(parts, body)
     }

@@ -3,7 +3,7 @@
 
 use super::deadline::{deadline, within};
 use super::{Gateway, headers};
-use crate::error::{Flag, Flags, GatewayError};
+use crate::error::{Flags, GatewayError};
 use crate::telemetry::record::{Destination, Record};
 use crate::upstream::{Outgoing, PickContext, SendError, UpstreamBody, WorkerUpstream};
 use http::Response;
@@ -56,7 +56,7 @@ impl Gateway {
                     let covered = retry.covers_response(response.status(), response.headers(), record.grpc);
                     if !(covered && is_possible(outgoing)) {
                         let retries_exhausted = covered && is_exhausted;
-                        return Ok((response, Flags { flag: Flag::None, retries_exhausted }));
+                        return Ok((response, Flags { retries_exhausted, ..Flags::NONE }));
                     }
                     "status"
                 }

@@ -14,7 +14,7 @@ use crate::error::{Flags, GatewayError};
 use crate::raw_target::WireTarget;
 use crate::telemetry::record::Record;
 use crate::upstream::{InFlight, Outgoing, OutgoingHead, UpstreamBody};
-use http::{HeaderMap, Response, header};
+use http::{Response, header};
 use std::pin::pin;
 use std::sync::Arc;
 use turnout_routes::router::{Forward, Route, Target};
@@ -48,8 +48,8 @@ impl Gateway {
                 Answer { changes: Some(&forward.target.response_headers), flags, ..answer }
             }
             Err(Failed { error, retries_exhausted }) => {
-                let answer = self.error(error, inbound).governed_by(forward.route).leaving(inbound.body.take());
-                Answer { flags: Flags { flag: error.flag(), retries_exhausted }, ..answer }
+                let answer = self.error(error, inbound, record).governed_by(forward.route).leaving(inbound.body.take());
+                Answer { flags: Flags { retries_exhausted, ..Flags::of(error.flag()) }, ..answer }
             }
         }
     }
@@ -66,9 +66,9 @@ impl Gateway {
         let Forward { route, target, .. } = forward;
         let backend = target.backend.map_err(GatewayError::BackendMissing)?;
         let upstream = &snapshot.upstreams[backend.0];
-        let in_flight = InFlight::at(upstream, &route.rule);
+        let in_flight = inbound.intervention.as_mut().and_then(|intervention| intervention.in_flight.take());
+        let in_flight = in_flight.unwrap_or_else(|| InFlight::at(upstream, &route.rule));
         record.destination.workload = Some(Arc::clone(&snapshot.shared.router.backends()[backend.0].workload));
-        record.grpc = is_grpc(&inbound.parts.headers);
 
         let keeps_head = route.rule.retry.may_send_again(record.grpc);
         let limits = BodyLimits {
@@ -80,6 +80,9 @@ impl Gateway {
         let mut outgoing = self
             .outgoing(route, target, inbound, request.clone(), keeps_head)
             .inspect_err(|_| inbound.body = request.take_unread())?;
+        if !route.rule.mirrors.is_empty() && upstream.has_endpoints() {
+            self.mirrors.send(snapshot, &route.rule, &outgoing, &self.random);
+        }
         let mut limit = route.rule.timeout.map(|timeout| deadline(&request, timeout));
         let tried = {
             let trying = pin!(self.attempts(upstream, &route.rule.retry, &mut outgoing, record));
@@ -147,11 +150,7 @@ impl Gateway {
 fn rewritten_target(target: String) -> Result<WireTarget, GatewayError> {
     let path = target.split('?').next().unwrap_or_default();
     if path.split('/').any(|segment| segment == "." || segment == "..") {
-        return Err(GatewayError::BadRequest("the rewritten path holds a dot segment"));
+        return Err(GatewayError::BadRequest(&"the rewritten path holds a dot segment"));
     }
-    WireTarget::try_from(target).map_err(|_| GatewayError::BadRequest("the rewritten target is not a valid one"))
-}
-
-fn is_grpc(headers: &HeaderMap) -> bool {
-    headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+    WireTarget::try_from(target).map_err(|_| GatewayError::BadRequest(&"the rewritten target is not a valid one"))
 }

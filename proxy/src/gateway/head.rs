@@ -47,7 +47,7 @@ impl Head {
             return Err(GatewayError::TargetTooLong);
         }
         if query.is_some_and(|query| !query.bytes().all(|byte| byte.is_ascii_graphic())) {
-            return Err(GatewayError::BadRequest("the query holds a raw byte that must be percent-encoded"));
+            return Err(GatewayError::BadRequest(&"the query holds a raw byte that must be percent-encoded"));
         }
         let target = match normalise_path(path)? {
             Cow::Borrowed(_) => restored,
@@ -104,7 +104,7 @@ fn restored(uri: &Uri, raw: &RawBytes) -> Result<Option<String>, GatewayError> {
         return Ok(None);
     }
     // Bytes of another head, which came in pieces behind another request and looked like the beginning of one.
-    let restored = raw.restore(uri).ok_or(GatewayError::BadRequest("the target cannot be told from the head"))?;
+    let restored = raw.restore(uri).ok_or(GatewayError::BadRequest(&"the target cannot be told from the head"))?;
     Ok(Some(restored))
 }
 
@@ -121,7 +121,7 @@ fn check_method(method: &Method) -> Result<(), GatewayError> {
     if method.as_str().bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-') {
         Ok(())
     } else {
-        Err(GatewayError::BadRequest("a method is written in upper case"))
+        Err(GatewayError::BadRequest(&"a method is written in upper case"))
     }
 }
 
@@ -136,7 +136,7 @@ fn check_framing(parts: &Parts) -> Result<(), GatewayError> {
             return Err(GatewayError::TransferCoding);
         }
         if parts.version != Version::HTTP_11 {
-            return Err(GatewayError::BadRequest("this HTTP version has no Transfer-Encoding"));
+            return Err(GatewayError::BadRequest(&"this HTTP version has no Transfer-Encoding"));
         }
     }
     match headers.get(header::EXPECT) {
@@ -187,7 +187,7 @@ fn check_scheme(uri: &Uri, tls: bool, version: Version) -> Result<(), GatewayErr
         None | Some("http") => Ok(()),
         Some("https") if tls => Ok(()),
         Some("https") => Err(GatewayError::HttpsTargetOnPlain),
-        Some(_) => Err(GatewayError::BadRequest("the target's scheme is not http")),
+        Some(_) => Err(GatewayError::BadRequest(&"the target's scheme is not http")),
     }
 }
 
@@ -242,7 +242,7 @@ mod tests {
         let parts = get("/score").body(()).expect("a request").into_parts().0;
         let raw = WireTarget::try_from("/\"".to_owned()).expect("a target").raw;
         let refused = Head::read(&parts, &raw, false, LIMITS).expect_err("refused");
-        assert_eq!(refused, GatewayError::BadRequest("the target cannot be told from the head"));
+        assert_eq!(refused, GatewayError::BadRequest(&"the target cannot be told from the head"));
     }
 
     #[test]
@@ -260,7 +260,7 @@ mod tests {
         check(get("/").header("a", "1").header("a", "2").header("a", "3"), GatewayError::TooManyFields);
         check(get("/").method("TRACE"), GatewayError::Method);
         check(get("a:1").method("CONNECT"), GatewayError::Method);
-        check(get("/").method("post"), GatewayError::BadRequest("a method is written in upper case"));
+        check(get("/").method("post"), GatewayError::BadRequest(&"a method is written in upper case"));
         check(get("/").header("transfer-encoding", "gzip, chunked"), GatewayError::TransferCoding);
         check(
             get("/").header("transfer-encoding", "chunked").header("transfer-encoding", "chunked"),
@@ -269,7 +269,7 @@ mod tests {
         check(get("/").header("expect", "other"), GatewayError::Expectation);
         check(get("*").method("OPTIONS"), GatewayError::NoRoute);
         check(get("https://a.example.com/"), GatewayError::HttpsTargetOnPlain);
-        check(get("ftp://a.example.com/"), GatewayError::BadRequest("the target's scheme is not http"));
+        check(get("ftp://a.example.com/"), GatewayError::BadRequest(&"the target's scheme is not http"));
         check(get("/a%00"), GatewayError::Path(PathRefusal::Nul));
         check(get(&format!("/{}", "x".repeat(100))), GatewayError::TargetTooLong);
     }

@@ -89,7 +89,7 @@ fn remove_nominated(headers: &mut HeaderMap) -> Result<(), GatewayError> {
         list(headers, &header::CONNECTION).filter_map(|token| HeaderName::from_bytes(token).ok()).collect();
     for name in nominated.into_iter().filter(|name| *name != header::TE) {
         if NEVER_NOMINATED.contains(&name.as_str()) || name.as_str().starts_with("x-forwarded-") {
-            return Err(GatewayError::BadRequest("Connection names a header that is not the connection's"));
+            return Err(GatewayError::BadRequest(&"Connection names a header that is not the connection's"));
         }
         headers.remove(&name);
     }
@@ -192,11 +192,12 @@ fn forwarded_for(headers: &HeaderMap, client: &HeaderValue) -> HeaderValue {
 #[derive(Debug)]
 pub(super) enum RequestId {
     Given(HeaderValue),
-    New(u128),
+    /// As bytes: a number would be aligned, and take more room in every request.
+    New([u8; 16]),
 }
 
 impl RequestId {
-    pub(super) fn of(headers: &HeaderMap, trusted: bool, random: impl FnOnce() -> u128) -> Self {
+    pub(super) fn of(headers: &HeaderMap, trusted: bool, random: impl FnOnce() -> [u8; 16]) -> Self {
         let safe =
             |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':' | b'/' | b'+' | b'=');
         let given = headers.get(REQUEST_ID).filter(|value| {
@@ -213,9 +214,8 @@ impl RequestId {
     }
 }
 
-fn new_request_id(random: u128) -> HeaderValue {
+fn new_request_id(mut bytes: [u8; 16]) -> HeaderValue {
     const HEX: &[u8; 16] = b"0123456789abcdef";
-    let mut bytes = random.to_be_bytes();
     bytes[6] = (bytes[6] & 0x0f) | 0x40;
     bytes[8] = (bytes[8] & 0x3f) | 0x80;
     let mut text = [b'-'; 36];
@@ -345,7 +345,7 @@ mod tests {
     fn a_request_id_is_a_version_4_uuid_unless_a_trusted_proxy_gave_a_safe_one() {
         let check = |given: Option<&str>, trusted, expected: &str| {
             let headers = given.map(|id| map(&[("x-request-id", id)])).unwrap_or_default();
-            assert_eq!(RequestId::of(&headers, trusted, || u128::MAX).value(), expected, "{given:?}");
+            assert_eq!(RequestId::of(&headers, trusted, || [0xff; 16]).value(), expected, "{given:?}");
         };
         let new = "ffffffff-ffff-4fff-bfff-ffffffffffff";
         check(None, false, new);

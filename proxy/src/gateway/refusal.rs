@@ -3,7 +3,7 @@
 
 use super::{Gateway, headers};
 use crate::client::Client;
-use crate::error::{Flags, GatewayError};
+use crate::error::{ErrorFormat, Flags, GatewayError};
 use crate::telemetry::record::Record;
 use bytes::Bytes;
 use http::{Method, StatusCode, Version, header};
@@ -16,22 +16,22 @@ impl Gateway {
             StatusCode::URI_TOO_LONG => GatewayError::TargetTooLong,
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE if in_target => GatewayError::TargetTooLong,
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => GatewayError::HeadTooLarge,
-            _ => GatewayError::BadRequest("the request's head is not valid HTTP/1"),
+            _ => GatewayError::BadRequest(&"the request's head is not valid HTTP/1"),
         }
     }
 
     /// The answer to such a head, as it goes over the connection, which ends with it.
     pub(crate) fn refuse_head(&self, client: &Client, error: GatewayError) -> Bytes {
         self.count_error(error);
-        let request_id = headers::RequestId::New(self.random.next_u128()).value();
+        let request_id = headers::RequestId::New(self.random.id()).value();
         // What the head says of itself is not to be trusted, least of all its method.
         let method = Method::from_bytes(b"-").unwrap_or_default();
         let mut record = Record::start(&self.telemetry, client.peer, method, Version::HTTP_11);
-        record.answer(error.status(), Flags { flag: error.flag(), retries_exhausted: false });
+        record.answer(error.status(), Flags::of(error.flag()));
         if let Some(detail) = &mut record.detail {
             detail.request_id = Some(request_id.clone());
         }
-        let mut response = error.response(request_id.to_str().unwrap_or_default());
+        let mut response = error.response(request_id.to_str().unwrap_or_default(), ErrorFormat::Json);
         let length = response.body().len();
         record.response_bytes = length as u64;
         response.headers_mut().insert(header::CONTENT_LENGTH, length.into());

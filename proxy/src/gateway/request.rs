@@ -1,9 +1,10 @@
 //! A request as it came in, made fit to be decided on: what is malformed, hostile or not the client's to say is refused or
 //! taken off before anything is matched.
 
-use super::Gateway;
 use super::head::{Head, HeadLimits};
 use super::headers::{self, RequestId};
+use super::intervention::Intervention;
+use super::{Gateway, grpc};
 use crate::body::client::ClientBody;
 use crate::client::Client;
 use crate::error::GatewayError;
@@ -30,6 +31,7 @@ pub(super) struct Inbound {
     pub(super) trusted: bool,
     /// Whether the client takes trailers, and so may be promised some.
     pub(super) takes_trailers: bool,
+    pub(super) intervention: Option<Box<Intervention>>,
     /// By which the client asked: of the first proxy, if that is trusted.
     scheme: Scheme,
 }
@@ -41,10 +43,11 @@ impl Inbound {
         let awaits_continue = parts.headers.contains_key(header::EXPECT);
         let body = ClientBody::new(body, settings.body_idle_timeout, parts.version, awaits_continue);
         Self {
-            request_id: RequestId::of(&parts.headers, trusted, || gateway.random.next_u128()),
+            request_id: RequestId::of(&parts.headers, trusted, || gateway.random.id()),
             scheme: Some(&parts.headers).filter(|_| trusted).and_then(headers::told_scheme).unwrap_or(client.scheme()),
             head: Head::default(),
             takes_trailers: false,
+            intervention: None,
             client: Rc::clone(client),
             parts,
             raw,
@@ -56,6 +59,7 @@ impl Inbound {
     /// Checks the head, and takes off what must not reach matching or a backend.
     pub(super) fn admit(&mut self, gateway: &Gateway, record: &mut Record) -> Result<(), GatewayError> {
         let settings = &gateway.settings;
+        record.grpc = grpc::is_grpc(&self.parts.headers);
         if let Some(detail) = &mut record.detail {
             detail.request_id = Some(self.request_id.value());
             detail.target = self.raw.restore(&self.parts.uri).unwrap_or_default();

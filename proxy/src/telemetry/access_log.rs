@@ -85,7 +85,7 @@ impl Entry {
             path = self.target,
             protocol = ?self.version,
             status = self.status,
-            flags = self.flags.as_str(),
+            flags = %self.flags,
             duration_ms,
             request_bytes = self.request_bytes,
             response_bytes = self.response_bytes,

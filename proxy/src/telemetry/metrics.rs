@@ -38,6 +38,7 @@ pub(crate) struct Metrics {
     pub(crate) connection_errors: IntCounterVec,
     pub(crate) upstream_connects: IntCounterVec,
     pub(crate) retries: IntCounterVec,
+    pub(crate) mirrors: IntCounterVec,
     pub(crate) local_answers: IntCounterVec,
     pub(crate) access_log_dropped: IntCounter,
     pub(crate) late_workers: IntCounter,
@@ -107,6 +108,12 @@ impl Metrics {
                 &["backend", "result"],
             )?,
             retries: counters(r, "turnout_retries_total", "Tries after the first, by cause.", &["backend", "cause"])?,
+            mirrors: counters(
+                r,
+                "turnout_mirrored_requests_total",
+                "Copies of requests, by what became of them.",
+                &["backend", "result"],
+            )?,
             local_answers: counters(
                 r,
                 "turnout_local_answers_total",

@@ -92,7 +92,7 @@ impl Record {
             upstream: UpstreamTime::default(),
             // No answer at all, as Envoy and Kiali write it, until there is one.
             status: NO_ANSWER,
-            flags: Flags { flag: Flag::DownstreamGone, retries_exhausted: false },
+            flags: Flags::of(Flag::DownstreamGone),
             grpc: false,
             retries: 0,
             destination: Destination::default(),
@@ -118,10 +118,15 @@ impl Record {
         self.method == Method::HEAD
     }
 
+    /// A rule has it wait.
+    pub(crate) fn delay(&mut self) {
+        self.flags.delayed = true;
+    }
+
     /// The answer that the client gets.
     pub(crate) fn answer(&mut self, status: StatusCode, flags: Flags) {
         self.status = status;
-        self.flags = flags;
+        self.flags = Flags { delayed: self.flags.delayed, ..flags };
     }
 
     /// The answer was not finished.

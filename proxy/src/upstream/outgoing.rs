@@ -40,6 +40,13 @@ impl Outgoing {
         Self { authority, raw: RawBytes::default(), says_empty, body, head: Some(head), keeps_head }
     }
 
+    /// The same request with this body; none once a try has used its head up.
+    pub(crate) fn copy(&self, body: RequestBody) -> Option<Self> {
+        let head = self.head.clone()?;
+        let (authority, raw) = (self.authority.clone(), self.raw.clone());
+        Some(Self { authority, raw, says_empty: self.says_empty, body, head: Some(head), keeps_head: false })
+    }
+
     /// The target is sent with these bytes in place of their stand-ins.
     pub(crate) fn with_raw(self, raw: RawBytes) -> Self {
         Self { raw, ..self }

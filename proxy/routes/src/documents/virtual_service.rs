@@ -1,10 +1,13 @@
 //! `VirtualService`: the ordered rules for the requests of some hosts. Each file here holds one part of it: the type, how
 //! it is decoded, and how it is encoded again.
 
+mod cors;
 mod direct_response;
+mod fault;
 mod forward;
 mod gateway_ref;
 mod http_rule;
+mod mirror;
 mod redirect;
 mod request_match;
 mod retries;
@@ -18,10 +21,13 @@ use crate::decode::{Decoded, Item};
 use crate::encode::Fields;
 use serde_json::Value;
 
+pub use cors::{Cors, UnmatchedPreflights};
 pub use direct_response::DirectResponse;
+pub use fault::{Abort, AbortWith, Delay, Fault};
 pub use forward::{Destination, Destinations, Forward, WeightError, WeightedDestination};
 pub use gateway_ref::GatewayRef;
 pub use http_rule::{Action, HttpRule};
+pub use mirror::Mirror;
 pub use redirect::{Redirect, RedirectPath, RedirectPort};
 pub use request_match::{HeaderSelector, Match};
 pub use retries::{Retries, RetryCondition};

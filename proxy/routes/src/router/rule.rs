@@ -1,13 +1,15 @@
 //! A compiled rule, and the routes that lead to it.
 
+use super::cors::CompiledCors;
 use super::header_operations::HeaderChangeList;
 use super::matcher::Matcher;
+use super::mirror::MirrorTarget;
 use super::origin::Origin;
 use super::redirect::CompiledRedirect;
 use super::retry::RetryPolicy;
 use super::rewrite::CompiledRewrite;
 use super::split::Split;
-use crate::documents::DirectResponse;
+use crate::documents::{DirectResponse, Fault};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +40,12 @@ pub struct Rule {
     pub timeout: Option<Duration>,
     /// When and how often a failed try is made again.
     pub retry: RetryPolicy,
+    /// What is done to a request before it is forwarded, to see how clients take it.
+    pub fault: Option<Fault>,
+    /// Which pages of other origins may read what a backend answers.
+    pub cors: Option<CompiledCors>,
+    /// Where copies of the requests go that are forwarded.
+    pub mirrors: Vec<MirrorTarget>,
     /// For answers that the gateway makes itself while it acts for this rule.
     pub local_response_headers: HeaderChangeList,
 }

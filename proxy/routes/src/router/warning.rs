@@ -34,13 +34,14 @@ pub struct Warning {
 }
 
 impl Warning {
-    pub(super) fn of_destination(origin: &Origin, position: usize, lack: Lack) -> Self {
+    /// `place` is the destination's below its rule, as `route[1].destination`.
+    pub(super) fn of_destination(origin: &Origin, place: &str, lack: Lack) -> Self {
         let Lack { field, gets_503, reason, advice } = lack;
         Self {
             kind: "VirtualService",
             namespace: origin.namespace.clone(),
             name: origin.virtual_service.clone(),
-            path: format!("spec.http[{}].route[{position}].destination{field}", origin.http),
+            path: format!("spec.http[{}].{place}{field}", origin.http),
             gets_503,
             reason,
             advice,

@@ -229,8 +229,9 @@ fn gateway_ref() -> impl Strategy<Value = GatewayRef> {
 
 fn rule() -> impl Strategy<Value = HttpRule> {
     let name = of(text().prop_filter("an empty name is none", |name| !name.is_empty()));
-    (name, vec(request_match(), 0..3), action(), header_operations(), of(duration()), of(retries())).prop_map(
-        |(name, mut matches, action, mut headers, timeout, retries)| {
+    let others = (of(duration()), of(retries()), of(cors()), vec(mirror(), 0..3));
+    (name, vec(request_match(), 0..3), action(), header_operations(), others).prop_map(
+        |(name, mut matches, action, mut headers, (timeout, retries, cors, mirrors))| {
             match &action {
                 Action::Redirect(redirect) if matches!(redirect.path, Some(RedirectPath::Prefix(_))) => {
                     matches.retain(|entry| matches!(entry.uri, None | Some(StringMatch::Prefix(_))));
@@ -238,7 +239,7 @@ fn rule() -> impl Strategy<Value = HttpRule> {
                 Action::Forward(forward) if forward.rewrite.authority.is_some() => headers.request.authority = None,
                 _ => {}
             }
-            HttpRule { name, matches, action, headers, timeout, retries }
+            HttpRule { name, matches, action, headers, timeout, retries, cors, mirrors }
         },
     )
 }
@@ -302,21 +303,68 @@ fn action() -> impl Strategy<Value = Action> {
     let direct_response =
         (200..=599u16, prop_oneof![text().prop_map(Bytes::from), vec(any::<u8>(), 0..8).prop_map(Bytes::from)]);
     prop_oneof![
-        4 => (destinations(), rewrite())
-            .prop_map(|(destinations, rewrite)| Action::Forward(Forward { destinations, rewrite })),
+        4 => (destinations(), rewrite(), of(fault()))
+            .prop_map(|(destinations, rewrite, fault)| Action::Forward(Forward { destinations, rewrite, fault })),
         1 => redirect().prop_map(Action::Redirect),
         1 => direct_response.prop_map(|(code, body)| Action::DirectResponse(DirectResponse { status: status(code), body })),
     ]
+}
+
+fn fault() -> impl Strategy<Value = Fault> {
+    let with = of(prop_oneof![
+        (200..=600u16).prop_map(|code| AbortWith::Http(status(code))),
+        (0..17u8).prop_map(AbortWith::Grpc),
+    ]);
+    let delay = (of(duration()), percent()).prop_map(|(fixed, percent)| Delay { fixed, percent });
+    let abort = (with, percent()).prop_map(|(with, percent)| Abort { with, percent });
+    (delay, abort, 0..3).prop_map(|(delay, abort, which)| Fault {
+        delay: (which != 0).then_some(delay),
+        abort: (which != 1).then_some(abort),
+    })
+}
+
+fn percent() -> impl Strategy<Value = Percent> {
+    (0..=1_000_000u32).prop_map(Percent::of_millionths)
+}
+
+fn cors() -> impl Strategy<Value = Cors> {
+    let origin = string_match().prop_filter("no empty origin", |origin| *origin != StringMatch::Exact(String::new()));
+    let methods = select(["*", "GET", "POST"].map(str::to_owned).to_vec());
+    let headers = || vec(prop_oneof!["[a-z-]{1,6}", Just("*".to_owned())], 0..3);
+    let unmatched = prop_oneof![Just(UnmatchedPreflights::Forward), Just(UnmatchedPreflights::Ignore)];
+    let lists = (vec(origin, 0..3), vec(methods, 0..3), headers(), headers());
+    (lists, of(1..100_000u64), of(any::<bool>()), unmatched).prop_map(
+        |(
+            (allow_origins, allow_methods, allow_headers, expose_headers),
+            age,
+            allow_credentials,
+            unmatched_preflights,
+        )| Cors {
+            allow_origins,
+            allow_methods,
+            allow_headers,
+            expose_headers,
+            max_age: age.map(Duration::from_secs),
+            allow_credentials,
+            unmatched_preflights,
+        },
+    )
 }
 
 fn status(code: u16) -> StatusCode {
     StatusCode::from_u16(code).expect("a status")
 }
 
+fn destination() -> impl Strategy<Value = Destination> {
+    (host_name(), of(label()), of(port())).prop_map(|(host, subset, port)| Destination { host, subset, port })
+}
+
+fn mirror() -> impl Strategy<Value = Mirror> {
+    (destination(), percent()).prop_map(|(destination, percent)| Mirror { destination, percent })
+}
+
 fn destinations() -> impl Strategy<Value = Destinations> {
-    let destination =
-        (host_name(), of(label()), of(port())).prop_map(|(host, subset, port)| Destination { host, subset, port });
-    let weighted = (destination, 0..=2_147_483_647u32, header_operations())
+    let weighted = (destination(), 0..=2_147_483_647u32, header_operations())
         .prop_map(|(destination, weight, headers)| WeightedDestination { destination, weight, headers });
     vec(weighted, 1..4).prop_map(|mut destinations| {
         if destinations.iter().all(|destination| destination.weight == 0) {

@@ -109,7 +109,7 @@ impl StandardSeries {
         outcome: Outcome,
     ) -> LocalStandardSeries {
         let of = |field: fn(&Workload) -> &String| workload.map_or(UNKNOWN, |workload| field(workload));
-        let code = outcome.code.to_string();
+        let (code, flags) = (outcome.code.to_string(), outcome.flags.to_string());
         let values: [&str; LABELS.len()] = [
             "source",
             &source.workload,
@@ -134,7 +134,7 @@ impl StandardSeries {
             if outcome.grpc { "grpc" } else { "http" },
             &code,
             "",
-            outcome.flags.as_str(),
+            &flags,
             UNKNOWN,
         ];
         LocalStandardSeries {

@@ -1,5 +1,6 @@
 //! `route`: the split, and where each of its parts goes.
 
+use super::fault::Fault;
 use super::rewrite::Rewrite;
 use crate::decode::{Decoded, Item};
 use crate::documents::destination_rule::subset_name;
@@ -16,6 +17,8 @@ pub struct Forward {
     pub destinations: Destinations,
     /// What is changed on the way.
     pub rewrite: Rewrite,
+    /// What is done to it before, to see how clients take it.
+    pub fault: Option<Fault>,
 }
 
 /// The destinations of a split: at least one, and if several, not all of weight 0.
@@ -97,7 +100,7 @@ impl WeightedDestination {
 }
 
 impl Destination {
-    fn decode(item: &Item<'_>) -> Decoded<Self> {
+    pub(super) fn decode(item: &Item<'_>) -> Decoded<Self> {
         let mut object = item.object()?;
         let host = object.required("host").and_then(|item| {
             let host = item.string()?.to_ascii_lowercase();
@@ -125,7 +128,7 @@ impl Destination {
         Ok(Self { host: host?, subset: subset?, port: port? })
     }
 
-    fn encode(&self) -> Value {
+    pub(super) fn encode(&self) -> Value {
         Fields::new()
             .field("host", self.host.as_str())
             .some("subset", self.subset.as_deref())

@@ -1,7 +1,10 @@
 //! One of the ordered rules: which requests it is for, what happens to them, and in which time.
 
+use super::cors::Cors;
 use super::direct_response::DirectResponse;
+use super::fault::Fault;
 use super::forward::{Forward, WeightedDestination, decode_destinations};
+use super::mirror::Mirror;
 use super::redirect::Redirect;
 use super::request_match::Match;
 use super::retries::Retries;
@@ -11,10 +14,6 @@ use crate::documents::header_changes::HeaderOperations;
 use crate::encode::{Fields, duration};
 use serde_json::Value;
 use std::time::Duration;
-
-/// What Istio has and the gateway has not.
-const UNSUPPORTED_RULE: [&str; 7] =
-    ["corsPolicy", "fault", "mirror", "mirrorPercent", "mirrorPercentage", "mirror_percent", "mirrors"];
 
 /// One of the ordered rules.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,12 +30,16 @@ pub struct HttpRule {
     pub timeout: Option<Duration>,
     /// None: Istio's default policy.
     pub retries: Option<Retries>,
+    /// Which pages of other origins may read the answers; heeded where requests are forwarded, as in Istio.
+    pub cors: Option<Cors>,
+    /// Where copies of the requests go that are forwarded.
+    pub mirrors: Vec<Mirror>,
 }
 
 /// What a rule does: exactly one of `route`, `redirect` and `directResponse`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    /// `route`, with `rewrite`.
+    /// `route`, with `rewrite` and `fault`.
     Forward(Forward),
     /// `redirect`.
     Redirect(Redirect),
@@ -52,7 +55,7 @@ impl HttpRule {
         let action = match object.refuse(&["delegate"]) {
             // It has no action of its own, and must not be asked for one.
             Some(reported) => {
-                object.read_over(&["route", "redirect", "directResponse", "rewrite"]);
+                object.read_over(&["route", "redirect", "directResponse", "rewrite", "fault"]);
                 Err(reported)
             }
             None => Action::decode(item, &mut object, matches.as_deref().unwrap_or_default()),
@@ -60,7 +63,13 @@ impl HttpRule {
         let headers = object.field_or_default("headers", HeaderOperations::decode);
         let timeout = object.field("timeout", Item::duration);
         let retries = object.field("retries", Retries::decode);
-        object.refuse(&UNSUPPORTED_RULE);
+        let cors = object.field("corsPolicy", |item| {
+            if matches!(action, Ok(Action::Redirect(_) | Action::DirectResponse(_))) {
+                item.warn("does nothing where a rule answers itself", "leave it out, or let a backend answer");
+            }
+            Cors::decode(item)
+        });
+        let mirrors = Mirror::decode_all(item, &mut object);
         object.finish();
         let rule = Self {
             name: name?.map(str::to_owned),
@@ -69,6 +78,8 @@ impl HttpRule {
             headers: headers?,
             timeout: timeout?,
             retries: retries?,
+            cors: cors?,
+            mirrors: mirrors?,
         };
         rule.check_authority(item)?;
         Ok(rule)
@@ -95,6 +106,8 @@ impl HttpRule {
             .some("headers", self.headers.encode())
             .some("timeout", self.timeout.map(duration))
             .some("retries", self.retries.as_ref().map(Retries::encode))
+            .some("corsPolicy", self.cors.as_ref().map(Cors::encode))
+            .list("mirrors", self.mirrors.iter().map(Mirror::encode))
             .into()
     }
 }
@@ -105,7 +118,7 @@ impl Action {
         let route = object.optional("route");
         let redirect = object.optional("redirect");
         let direct_response = object.optional("directResponse");
-        let rewrite = object.optional("rewrite");
+        let [rewrite, fault] = ["rewrite", "fault"].map(|name| object.optional(name));
         let given: Vec<&str> = [("route", &route), ("redirect", &redirect), ("directResponse", &direct_response)]
             .into_iter()
             .filter_map(|(name, item)| item.as_ref().map(|_| name))
@@ -116,19 +129,22 @@ impl Action {
             [first, second, ..] => Some(rule.error(format!("{first} and {second} exclude each other"))),
         };
         let rewritten = rewrite.as_ref().map(Rewrite::decode).transpose();
-        let misplaced = match (&rewrite, &route) {
-            (Some(rewrite), None) if !given.is_empty() => Some(rewrite.error(format!("{} excludes rewrite", given[0]))),
-            _ => None,
-        };
+        let faulty = fault.as_ref().map(Fault::decode).transpose();
+        let only_forwarded = [("rewrite", &rewrite), ("fault", &fault)].into_iter();
+        let misplaced: Vec<_> = only_forwarded
+            .filter(|_| route.is_none() && !given.is_empty())
+            .filter_map(|(name, item)| Some(item.as_ref()?.error(format!("{} excludes {name}", given[0]))))
+            .collect();
         let forward = route.map(|item| decode_destinations(&item)).transpose();
         let redirect = redirect.map(|item| Redirect::decode(&item, matches)).transpose();
         let direct_response = direct_response.map(|item| DirectResponse::decode(&item)).transpose();
-        if let Some(reported) = conflict.or(misplaced) {
+        if let Some(reported) = conflict.or(misplaced.into_iter().next()) {
             return Err(reported);
         }
         match (forward?, redirect?, direct_response?) {
             (Some(destinations), ..) => {
-                Ok(Self::Forward(Forward { destinations, rewrite: rewritten?.unwrap_or_default() }))
+                let rewrite = rewritten?.unwrap_or_default();
+                Ok(Self::Forward(Forward { destinations, rewrite, fault: faulty? }))
             }
             (_, Some(redirect), _) => Ok(Self::Redirect(redirect)),
             (_, _, Some(direct_response)) => Ok(Self::DirectResponse(direct_response)),
@@ -140,7 +156,8 @@ impl Action {
         match self {
             Self::Forward(forward) => fields
                 .list("route", forward.destinations.as_slice().iter().map(WeightedDestination::encode))
-                .some("rewrite", forward.rewrite.encode()),
+                .some("rewrite", forward.rewrite.encode())
+                .some("fault", forward.fault.as_ref().map(Fault::encode)),
             Self::Redirect(redirect) => fields.field("redirect", redirect.encode()),
             Self::DirectResponse(direct_response) => fields.field("directResponse", direct_response.encode()),
         }

@@ -6,10 +6,12 @@ use crate::documents::{
     WeightedDestination,
 };
 use crate::router::backend::Backend;
+use crate::router::cors::CompiledCors;
 use crate::router::header_operations::HeaderChangeList;
 use crate::router::hosts::Routes;
 use crate::router::identity::Identity;
 use crate::router::matcher::Matcher;
+use crate::router::mirror::MirrorTarget;
 use crate::router::origin::Origin;
 use crate::router::redirect::CompiledRedirect;
 use crate::router::retry::RetryPolicy;
@@ -17,7 +19,7 @@ use crate::router::rewrite::CompiledRewrite;
 use crate::router::rule::{Route, Rule, RuleAction};
 use crate::router::services::{Resolved, Services};
 use crate::router::split::{Split, Target};
-use crate::router::warning::Warning;
+use crate::router::warning::{Lack, Warning};
 use http::HeaderValue;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -118,6 +120,13 @@ impl<'d> RuleCompiler<'d> {
             http: index,
             name: http.name.clone(),
         };
+        let (fault, cors, mirrors) = match &http.action {
+            Action::Forward(forward) => {
+                let cors = http.cors.as_ref().map(CompiledCors::new);
+                (forward.fault.clone(), cors, self.mirrors(http, &origin))
+            }
+            Action::Redirect(_) | Action::DirectResponse(_) => (None, None, Vec::new()),
+        };
         let rule = Arc::new(Rule {
             action: match &http.action {
                 Action::Forward(forward) => RuleAction::Forward(self.split(http, forward, &origin)),
@@ -126,6 +135,9 @@ impl<'d> RuleCompiler<'d> {
             },
             origin,
             timeout: http.timeout,
+            fault,
+            cors,
+            mirrors,
             retry: RetryPolicy::compile(http.retries.as_ref()),
             local_response_headers: HeaderChangeList::merged(&http.headers.response, &HeaderChanges::default()),
         });
@@ -141,7 +153,8 @@ impl<'d> RuleCompiler<'d> {
             Target {
                 backend,
                 name,
-                warning: lack.map(|lack| Warning::of_destination(origin, position, lack)),
+                warning: lack
+                    .map(|lack| Warning::of_destination(origin, &format!("route[{position}].destination"), lack)),
                 weight: weighted.weight,
                 authority: authority(http, forward, weighted),
                 request_headers: combine(&http.headers.request, &weighted.headers.request),
@@ -149,6 +162,18 @@ impl<'d> RuleCompiler<'d> {
             }
         });
         Split::new(targets.collect())
+    }
+
+    fn mirrors(&mut self, http: &HttpRule, origin: &Origin) -> Vec<MirrorTarget> {
+        let mirrors = http.mirrors.iter().enumerate().map(|(position, mirror)| {
+            let Resolved { name, backend, lack } = self.services.resolve(&mirror.destination, &origin.namespace);
+            // Nobody waits for the answer.
+            let lack = lack.map(|lack| Lack { gets_503: false, ..lack });
+            let place = format!("mirrors[{position}].destination");
+            let warning = lack.map(|lack| Warning::of_destination(origin, &place, lack));
+            MirrorTarget { backend, name, warning, percent: mirror.percent }
+        });
+        mirrors.collect()
     }
 }
 

@@ -1,0 +1,89 @@
+//! gRPC: which requests are its, and how the gateway answers them itself. A client of gRPC reads the status that it acts
+//! on from a header of its own, and takes any other HTTP status than 200 for a broken connection.
+
+use bytes::Bytes;
+use http::response::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
+
+pub(super) const STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+const CONTENT_TYPE: &str = "application/grpc";
+/// What a message must not hold as it is, beside what is not ASCII.
+const ENCODED: &AsciiSet = &CONTROLS.add(b'%');
+
+/// By its content type: `application/grpc`, or that with `+` and an encoding.
+pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
+    let kind =
+        headers.get(header::CONTENT_TYPE).and_then(|value| value.as_bytes().strip_prefix(CONTENT_TYPE.as_bytes()));
+    kind.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+}
+
+/// Makes an answer of the gateway's own one of gRPC: its body becomes the message, its status one of gRPC's, unless it has
+/// one already.
+pub(super) fn convert(parts: &mut Parts, body: &mut Bytes) {
+    let message = std::mem::take(body);
+    if !message.is_empty() {
+        let message = percent_encode(&message, ENCODED).to_string();
+        parts.headers.extend(HeaderValue::try_from(message).map(|message| (MESSAGE, message)));
+    }
+    parts.headers.entry(STATUS).or_insert(HeaderValue::from(status(parts.status)));
+    parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
+    parts.status = StatusCode::OK;
+}
+
+/// The number that gRPC's own mapping gives to an HTTP status.
+fn status(http: StatusCode) -> u16 {
+    const UNKNOWN: u16 = 2;
+    match http.as_u16() {
+        200 => 0,
+        400 => 13,
+        401 => 16,
+        403 => 7,
+        404 => 12,
+        429 | 502..=504 => 14,
+        _ => UNKNOWN,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Response;
+
+    #[test]
+    fn a_request_is_grpcs_by_its_content_type() {
+        let check = |content_type: &'static str, expected: bool| {
+            let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(content_type))]);
+            assert_eq!(is_grpc(&headers), expected, "{content_type}");
+        };
+        for grpc in ["application/grpc", "application/grpc+proto", "application/grpc; charset=utf-8"] {
+            check(grpc, true);
+        }
+        for other in ["application/grpc-web", "application/json", "application/grpcx", ""] {
+            check(other, false);
+        }
+    }
+
+    #[test]
+    fn an_answer_says_in_grpcs_words_what_it_said() {
+        let check = |status: u16, body: &'static str, expected: (&str, Option<&str>)| {
+            let mut response = Response::new(Bytes::from(body));
+            *response.status_mut() = StatusCode::from_u16(status).expect("a status");
+            let (mut parts, mut body) = response.into_parts();
+            convert(&mut parts, &mut body);
+            let header = |name: &HeaderName| parts.headers.get(name).map(|value| value.to_str().expect("text"));
+            assert_eq!((header(&STATUS).unwrap_or_default(), header(&MESSAGE)), expected, "{status}");
+            assert_eq!((parts.status, body.len()), (StatusCode::OK, 0));
+            assert_eq!(header(&header::CONTENT_TYPE), Some("application/grpc"));
+        };
+        check(503, "no backend", ("14", Some("no backend")));
+        check(404, "100 %\nü", ("12", Some("100 %25%0A%C3%BC")));
+        check(200, "", ("0", None));
+        for (status, number) in
+            [(400, "13"), (401, "16"), (403, "7"), (429, "14"), (502, "14"), (504, "14"), (500, "2")]
+        {
+            check(status, "", (number, None));
+        }
+    }
+}

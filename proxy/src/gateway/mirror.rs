@@ -1,0 +1,78 @@
+//! Copies of requests, for somebody who is to see live traffic (Istio's `mirror`). What becomes of a copy changes nothing
+//! for its request: it has a task of its own, its answer is thrown away, and it is dropped rather than waited for.
+
+use super::WorkerSnapshot;
+use crate::body::copy::CopyRoom;
+use crate::random::Random;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::record::Destination;
+use crate::upstream::{Outgoing, PickContext, WorkerUpstream};
+use http_body_util::BodyExt as _;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use turnout_routes::router::Rule;
+
+/// Copies that one worker has under way.
+const MOST: usize = 1024;
+/// What one worker holds of bodies that come faster than their copies are taken.
+const ROOM_BYTES: usize = 64 << 20;
+/// For the answer to a copy, where the rule has no time-out of its own.
+const PATIENCE: Duration = Duration::from_mins(1);
+/// Of an answer this much is read so that its connection can be used again.
+const ANSWER_BYTES: usize = 1 << 20;
+
+/// One worker's copies.
+pub(super) struct Mirrors {
+    metrics: Arc<Metrics>,
+    room: Rc<CopyRoom>,
+    /// Held once for each copy that is under way.
+    under_way: Rc<()>,
+}
+
+impl Mirrors {
+    pub(super) fn new(metrics: &Arc<Metrics>) -> Self {
+        Self { metrics: Arc::clone(metrics), room: CopyRoom::new(ROOM_BYTES), under_way: Rc::new(()) }
+    }
+
+    /// Sends copies of a request that is about to be sent, to whom the rule says and the dice choose.
+    pub(super) fn send(&self, snapshot: &WorkerSnapshot, rule: &Rule, outgoing: &Outgoing, random: &Random) {
+        let chosen = rule.mirrors.iter().filter(|mirror| mirror.percent.includes(random.next_u64()));
+        for backend in chosen.filter_map(|mirror| mirror.backend.ok()) {
+            self.begin(&snapshot.upstreams[backend.0], outgoing, rule.timeout.unwrap_or(PATIENCE));
+        }
+    }
+
+    fn begin(&self, upstream: &Rc<WorkerUpstream>, outgoing: &Outgoing, patience: Duration) {
+        let name = upstream.shared.name.as_str();
+        let [answered, failed, dropped] =
+            ["answered", "failed", "dropped"].map(|result| self.metrics.mirrors.with_label_values(&[name, result]));
+        let has_place = Rc::strong_count(&self.under_way) <= MOST;
+        let Some(copy) = has_place.then(|| outgoing.body.copy(&self.room)).and_then(|body| outgoing.copy(body)) else {
+            dropped.inc();
+            return;
+        };
+        let (upstream, place) = (Rc::clone(upstream), Rc::clone(&self.under_way));
+        tokio::task::spawn_local(async move {
+            let is_answered = tokio::time::timeout(patience, exchange(&upstream, copy)).await == Ok(true);
+            let result = if is_answered { answered } else { failed };
+            result.inc();
+            drop(place);
+        });
+    }
+}
+
+/// Whether there was an answer, whatever it said.
+async fn exchange(upstream: &Rc<WorkerUpstream>, mut copy: Outgoing) -> bool {
+    let sent = upstream.send(&mut copy, PickContext { tried: &[] }, &mut Destination::default()).await;
+    let Ok(response) = sent else { return false };
+    let mut body = response.into_body();
+    let mut read = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        read += frame.data_ref().map_or(0, bytes::Bytes::len);
+        if read > ANSWER_BYTES {
+            break;
+        }
+    }
+    true
+}
