@@ -20,6 +20,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
 use http_body_util::Full;
 use rustls::ClientConfig;
+use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
 use thiserror::Error;
 
@@ -61,10 +62,12 @@ pub struct Load {
 /// How the connections of a load are secured.
 #[derive(Clone, Debug)]
 pub struct Tls {
-    /// Whom to trust, which versions and protocols (ALPN) to offer, and whether sessions are resumed.
+    /// Whom to trust, and which versions and protocols (ALPN) to offer.
     pub config: Arc<ClientConfig>,
     /// The name of the server, for SNI and against its certificate.
     pub name: ServerName<'static>,
+    /// Whether a connection resumes the session of the one before it in its place. No place takes another's tickets.
+    pub resumes: bool,
 }
 
 /// How long a connection is used.
@@ -198,6 +201,15 @@ impl Load {
             Protocol::Http1 => 1,
             Protocol::Http2 => self.streams,
         }
+    }
+}
+
+impl Tls {
+    /// The same with sessions of its own.
+    fn apart(mut self) -> Self {
+        let resumption = if self.resumes { Resumption::in_memory_sessions(1) } else { Resumption::disabled() };
+        Arc::make_mut(&mut self.config).resumption = resumption;
+        self
     }
 }
 

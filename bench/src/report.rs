@@ -28,6 +28,8 @@ pub struct Report {
     pub variants: Vec<VariantReport>,
     /// How many connections were opened: more than were asked for means that the server closed some.
     pub connections_opened: u64,
+    /// How many of them resumed a TLS session.
+    pub connections_resumed: u64,
     /// From the start (of the run, or of the lap) to the end of the last request, or until the report was taken.
     pub elapsed: Duration,
     /// Why the run ended; none while it goes on.
@@ -117,6 +119,7 @@ impl Report {
             }
         }
         self.connections_opened += other.connections_opened;
+        self.connections_resumed += other.connections_resumed;
         self.elapsed = self.elapsed.max(other.elapsed);
         self.ended = self.ended.max(other.ended);
         let room = MAX_DESCRIBED_FAILURES.saturating_sub(self.first_failures.len());

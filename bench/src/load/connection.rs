@@ -13,6 +13,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::HandshakeKind;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
@@ -46,31 +47,33 @@ pub(super) struct Slot {
 impl Slot {
     pub(super) fn new(load: &Load) -> Self {
         let Load { target, protocol, reuse, .. } = *load;
-        Self { target, protocol, tls: load.tls.clone(), reuse, shared: Mutex::new(None) }
+        Self { target, protocol, tls: load.tls.clone().map(Tls::apart), reuse, shared: Mutex::new(None) }
     }
 
-    /// A usable connection; `opened` is called if that takes a new one. Lanes that share it wait for the one that opens it.
-    pub(super) async fn connection(&self, opened: impl FnOnce()) -> Result<Connection, Failure> {
+    /// A usable connection; `opened` is called if that takes a new one, and told whether that resumes a TLS session. Lanes that
+    /// share it wait for the one that opens it.
+    pub(super) async fn connection(&self, opened: impl FnOnce(bool)) -> Result<Connection, Failure> {
         let mut shared = self.shared.lock().await;
         if let Some(connection) = shared.take_if(|connection| !connection.is_over()) {
             *shared = connection.share();
             return Ok(connection);
         }
-        let connection = self.open().await?;
-        opened();
+        let (connection, resumed) = self.open().await?;
+        opened(resumed);
         *shared = connection.share();
         Ok(connection)
     }
 
-    async fn open(&self) -> Result<Connection, Failure> {
+    async fn open(&self) -> Result<(Connection, bool), Failure> {
         let stream = TcpStream::connect(self.target).await.map_err(|error| Failure::connecting(&error))?;
         stream.set_nodelay(true).map_err(|error| Failure::connecting(&error))?;
         let Some(tls) = &self.tls else {
-            return Connection::open(stream, self.protocol).await;
+            return Ok((Connection::open(stream, self.protocol).await?, false));
         };
         let connector = TlsConnector::from(Arc::clone(&tls.config));
-        let stream = connector.connect(tls.name.clone(), stream).await;
-        Connection::open(stream.map_err(|error| Failure::agreeing(&error))?, self.protocol).await
+        let stream = connector.connect(tls.name.clone(), stream).await.map_err(|error| Failure::agreeing(&error))?;
+        let resumed = stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
+        Ok((Connection::open(stream, self.protocol).await?, resumed))
     }
 
     /// Whether a connection takes another request after its first one.

@@ -88,7 +88,7 @@ impl Lane {
         loop {
             let mut connection = match self.connection.take() {
                 Some(connection) => connection,
-                None => self.slot.connection(|| self.shared.count_connection()).await?,
+                None => self.slot.connection(|resumed| self.shared.count_connection(resumed)).await?,
             };
             match self.exchange_over(&mut connection, variant).await {
                 Ok(exchange) => {

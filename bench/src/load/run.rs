@@ -228,8 +228,10 @@ impl Shared {
         }
     }
 
-    pub(super) fn count_connection(&self) {
-        self.ledger().lap.connections_opened += 1;
+    pub(super) fn count_connection(&self, resumed: bool) {
+        let mut ledger = self.ledger();
+        ledger.lap.connections_opened += 1;
+        ledger.lap.connections_resumed += u64::from(resumed);
     }
 
     pub(super) fn record_answer(&self, variant: usize, status: StatusCode, label: Option<&str>, latency: Duration) {

@@ -15,8 +15,9 @@ use std::time::Duration;
 
 use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue};
+use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
-use turnout_bench::{Ended, FailureKind, Label, Load, LoadError, Pace, Protocol, Report, Total, Variant};
+use turnout_bench::{Ended, FailureKind, Label, Load, LoadError, Pace, Protocol, Report, Reuse, Tls, Total, Variant};
 
 const PATH: HeaderName = HeaderName::from_static("x-path");
 
@@ -350,6 +351,20 @@ async fn an_open_loop_counts_the_wait_for_a_free_connection() {
     assert_clean(&report, 10);
     // All 10 are due within 10 ms and none can be sent before 100 ms, however fast or slow the machine is.
     assert!(report.total().latency.quantile_us(0.0) >= 80_000, "{:?}", report.total().latency);
+}
+
+#[tokio::test]
+async fn each_connection_resumes_the_session_of_the_one_before_in_its_place() {
+    for (resumes, resumed) in [(true, 40), (false, 0)] {
+        let (server, config) = server::secured(Protocol::Http1, NEVER).await;
+        let tls = Tls { config, name: ServerName::try_from(server::NAME).unwrap(), resumes };
+        // More places than one store has room for tickets of a server.
+        let mut load = Load { connections: 20, reuse: Reuse::Never, ..load(server.addr, Protocol::Http1, 60) };
+        load.tls = Some(tls);
+        let report = report(load).await;
+        assert_clean(&report, 60);
+        assert_eq!((report.connections_opened, report.connections_resumed), (60, resumed), "{resumes}");
+    }
 }
 
 #[tokio::test]

@@ -14,9 +14,16 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 use turnout_bench::Protocol;
+
+/// Of [`secured`].
+pub(crate) const NAME: &str = "server.example.com";
 
 /// How many bytes the client of an HTTP/2 connection sends before its first frame (RFC 9113 3.4).
 const CLIENT_PREFACE_BYTES: usize = 24;
@@ -52,6 +59,25 @@ impl Seen {
 /// Answers every request with 200, its path as the body and in the header `x-path`. A connection is shut down gracefully after
 /// every `answers_per_connection` responses.
 pub(crate) async fn well_behaved(protocol: Protocol, answers_per_connection: u64) -> Arc<Seen> {
+    serve(protocol, answers_per_connection, None).await
+}
+
+/// The same over TLS, as [`NAME`]; with it whom to trust.
+pub(crate) async fn secured(protocol: Protocol, answers_per_connection: u64) -> (Arc<Seen>, Arc<ClientConfig>) {
+    let CertifiedKey { cert, signing_key } = generate_simple_self_signed([NAME.to_owned()]).expect("a name");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
+    let config = config.expect("both have versions").with_no_client_auth();
+    let key = PrivatePkcs8KeyDer::from(signing_key.serialize_der()).into();
+    let config = config.with_single_cert(vec![cert.der().clone()], key).expect("they belong together");
+    let mut roots = RootCertStore::empty();
+    roots.add(cert.der().clone()).expect("it is a certificate");
+    let client = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let client = client.expect("both have versions").with_root_certificates(roots).with_no_client_auth();
+    (serve(protocol, answers_per_connection, Some(TlsAcceptor::from(Arc::new(config)))).await, Arc::new(client))
+}
+
+async fn serve(protocol: Protocol, answers_per_connection: u64, tls: Option<TlsAcceptor>) -> Arc<Seen> {
     let listener = listen().await;
     let addr = listener.local_addr().expect("a bound listener has an address");
     let seen = Arc::new(Seen { addr, connections: AtomicU64::new(0), requests: Mutex::default() });
@@ -59,13 +85,27 @@ pub(crate) async fn well_behaved(protocol: Protocol, answers_per_connection: u64
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             shared.connections.fetch_add(1, Ordering::Relaxed);
-            tokio::spawn(serve_connection(stream, protocol, answers_per_connection, Arc::clone(&shared)));
+            let (shared, tls) = (Arc::clone(&shared), tls.clone());
+            tokio::spawn(async move {
+                match tls {
+                    None => serve_connection(stream, protocol, answers_per_connection, shared).await,
+                    Some(tls) => {
+                        let stream = tls.accept(stream).await.expect("the client trusts it");
+                        serve_connection(stream, protocol, answers_per_connection, shared).await;
+                    }
+                }
+            });
         }
     });
     seen
 }
 
-async fn serve_connection(stream: TcpStream, protocol: Protocol, answers: u64, seen: Arc<Seen>) {
+async fn serve_connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    protocol: Protocol,
+    answers: u64,
+    seen: Arc<Seen>,
+) {
     let enough = Arc::new(tokio::sync::Notify::new());
     let left = Arc::new(AtomicU64::new(answers));
     let notify = Arc::clone(&enough);

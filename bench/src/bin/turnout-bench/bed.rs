@@ -22,6 +22,8 @@ use tokio::net::TcpStream;
 
 pub(crate) use peer::Peer;
 
+use crate::work;
+
 /// The name that clients ask for.
 pub(crate) const HOST: &str = "score.example.com";
 /// The models. The relay knows only green.
@@ -115,6 +117,9 @@ impl Bed {
         await_listener(peer.plain()).await.with_context(|| format!("{} does not serve", peer.name()))?;
         if peer != Peer::Relay {
             does_the_same_work(peer).await.with_context(|| format!("{} does not do the work", peer.name()))?;
+            let stream = TcpStream::connect(peer.secure()).await?;
+            let agreed = work::secure(&work::tls(self, &work::SECURE)?, stream).await;
+            agreed.with_context(|| format!("{} has other TLS", peer.name()))?;
         }
         Ok(proxy)
     }

@@ -89,7 +89,7 @@ async fn totals(bed: &Bed, case: &Case, requests: u64) -> Result<BTreeMap<String
     let options = ["--tool=callgrind", "--separate-threads=yes", &counts, &log];
     let proxy = bed.start_under("valgrind", &options).await?;
     let run = work::start(bed, Peer::Turnout, &case.work, Pace::ClosedLoop, Total::Requests(requests))?;
-    work::check(Peer::Turnout, &run.report().await)?;
+    work::check(Peer::Turnout, &case.work, &run.report().await)?;
     drop(proxy);
     let mut totals = BTreeMap::new();
     for entry in fs::read_dir(folder.path())? {

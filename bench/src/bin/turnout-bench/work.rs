@@ -7,8 +7,14 @@ use anyhow::{Context, Result, ensure};
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderName, HeaderValue};
 use rustls::client::Resumption;
+use rustls::crypto::aws_lc_rs::{self, cipher_suite, kx_group};
+use rustls::crypto::{CryptoProvider, SupportedKxGroup};
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::version::TLS13;
+use rustls::{CipherSuite, ClientConfig, HandshakeKind, NamedGroup, RootCertStore};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use turnout_bench::{Answer, Label, Load, Pace, Protocol, Report, Reuse, Run, Tls, Total, Variant};
 
 use crate::bed::{Bed, HOST, Peer};
@@ -27,7 +33,7 @@ pub(crate) struct Steady {
     pub(crate) connections: usize,
     pub(crate) streams: usize,
     pub(crate) reuse: Reuse,
-    /// Whether a client resumes the TLS session of its last connection.
+    /// Whether each client resumes the TLS session of its last connection.
     pub(crate) resumes: bool,
     /// What the models are asked for.
     pub(crate) path: &'static str,
@@ -77,19 +83,32 @@ pub(crate) fn start(bed: &Bed, peer: Peer, work: &Steady, pace: Pace, total: Tot
     load.start().context("cannot start the load")
 }
 
-/// What a client offers and trusts.
+/// What a client offers and trusts. There is one offer, so that no server spends more on what it prefers.
 pub(crate) fn tls(bed: &Bed, work: &Steady) -> Result<Tls> {
     let mut roots = RootCertStore::empty();
     roots.add(bed.certificate.clone())?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let versions = [&rustls::version::TLS13];
-    let config = ClientConfig::builder_with_provider(provider).with_protocol_versions(&versions)?;
+    let provider = CryptoProvider {
+        cipher_suites: vec![cipher_suite::TLS13_AES_128_GCM_SHA256],
+        kx_groups: vec![kx_group::X25519],
+        ..aws_lc_rs::default_provider()
+    };
+    let config = ClientConfig::builder_with_provider(Arc::new(provider)).with_protocol_versions(&[&TLS13])?;
     let mut config = config.with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = vec![if work.protocol == Protocol::Http2 { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
-    if work.reuse == Reuse::Never && !work.resumes {
-        config.resumption = Resumption::disabled();
-    }
-    Ok(Tls { config: Arc::new(config), name: ServerName::try_from(HOST)? })
+    config.resumption = Resumption::disabled();
+    Ok(Tls { config: Arc::new(config), name: ServerName::try_from(HOST)?, resumes: work.resumes })
+}
+
+/// Opens a TLS connection; an error unless it is agreed upon as with every proxy.
+pub(crate) async fn secure(tls: &Tls, stream: TcpStream) -> Result<TlsStream<TcpStream>> {
+    let stream = TlsConnector::from(Arc::clone(&tls.config)).connect(tls.name.clone(), stream).await?;
+    let session = stream.get_ref().1;
+    let suite = session.negotiated_cipher_suite().map(|suite| suite.suite());
+    let group = session.negotiated_key_exchange_group().map(SupportedKxGroup::name);
+    let agreed = (suite, group, session.handshake_kind());
+    let (suite, group) = (CipherSuite::TLS13_AES_128_GCM_SHA256, NamedGroup::X25519);
+    ensure!(agreed == (Some(suite), Some(group), Some(HandshakeKind::Full)), "agreed upon: {agreed:?}");
+    Ok(stream)
 }
 
 /// The model that gave this answer, if it is whole.
@@ -100,8 +119,9 @@ fn model(answer: &Answer<'_>) -> Option<String> {
     (is_small() || is_large()).then(|| model.to_owned())
 }
 
-/// Every answer is right, each pin has reached its model, and the split is as the weights say.
-pub(crate) fn check(peer: Peer, report: &Report) -> Result<()> {
+/// Every answer is right, each pin has reached its model, the split is as the weights say, and sessions are resumed if they
+/// are to be.
+pub(crate) fn check(peer: Peer, work: &Steady, report: &Report) -> Result<()> {
     ensure!(
         report.failed() == 0,
         "{} of {} have failed: {:?}",
@@ -109,6 +129,7 @@ pub(crate) fn check(peer: Peer, report: &Report) -> Result<()> {
         report.requests(),
         report.first_failures
     );
+    check_sessions(work, report)?;
     let [split, green, blue] =
         ["split", "green", "blue"].map(|name| report.variant(name).map(|variant| &variant.answers));
     let (split, green, blue) = (split.context("no split")?, green.context("no pin")?, blue.context("no pin")?);
@@ -127,6 +148,15 @@ pub(crate) fn check(peer: Peer, report: &Report) -> Result<()> {
     let (all, blue) = (as_f64(split.values().sum()), as_f64(split.get("blue").copied().unwrap_or_default()));
     let deviation = (all * SHARE_OF_BLUE * (1.0 - SHARE_OF_BLUE)).sqrt();
     ensure!((blue - all * SHARE_OF_BLUE).abs() <= TOLERANCE * deviation, "the split is {split:?}");
+    Ok(())
+}
+
+/// Only the first connection of each client has no session to resume, but for one in a hundred.
+fn check_sessions(work: &Steady, report: &Report) -> Result<()> {
+    let (opened, resumed) = (report.connections_opened, report.connections_resumed);
+    let first = u64::try_from(work.connections)?;
+    let is_right = if work.resumes { resumed > 0 && opened - resumed <= first + opened / 100 } else { resumed == 0 };
+    ensure!(is_right, "{resumed} of {opened} connections have resumed a session");
     Ok(())
 }
 

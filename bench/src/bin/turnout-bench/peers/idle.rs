@@ -1,13 +1,11 @@
 //! What a connection holds in memory while its client says nothing.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 
 use super::cell::{Cell, Idle};
 use super::figures::{Figures, Measure};
@@ -15,7 +13,7 @@ use crate::bed::Peer;
 use crate::bed::usage::memory_bytes;
 use crate::bed::{Bed, HOST};
 use crate::models::SMALL_BYTES;
-use crate::work::{HANDSHAKES, SMALL, as_f64, tls};
+use crate::work::{HANDSHAKES, SMALL, as_f64, secure, tls};
 
 const CONNECTIONS: usize = 10_000;
 /// Opened before, for what a proxy keeps once for all of them.
@@ -52,11 +50,8 @@ async fn open(bed: &Bed, peer: Peer, idle: Idle, count: usize) -> Result<Vec<Box
         let plain =
             TcpStream::connect(peer.address(&work)).await.with_context(|| format!("cannot reach {}", peer.name()))?;
         plain.set_nodelay(true)?;
-        let mut stream: Box<dyn Stream> = Box::new(plain);
-        if is_secure {
-            let connector = TlsConnector::from(Arc::clone(&tls.config));
-            stream = Box::new(connector.connect(tls.name.clone(), stream).await?);
-        }
+        let mut stream: Box<dyn Stream> =
+            if is_secure { Box::new(secure(&tls, plain).await?) } else { Box::new(plain) };
         let said = timeout(PATIENCE, say(&mut stream, idle)).await.context("no answer in time").flatten();
         said.with_context(|| format!("{} gives no right answer", peer.name()))?;
         streams.push(stream);

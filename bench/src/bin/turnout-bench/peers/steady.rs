@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use turnout_bench::{Pace, Report, Total};
 
 use super::Repeat;
@@ -78,7 +78,9 @@ pub(super) async fn look(
     let report = handle.lap();
     handle.stop();
     let all = run.report().await;
-    work::check(peer, &all).with_context(|| format!("{} gives no right answers", peer.name()))?;
+    work::check(peer, work, &all).with_context(|| format!("{} gives no right answers", peer.name()))?;
+    // The check is of the warm-up, too.
+    ensure!(report.requests() > 0, "{} has answered nothing in {seconds:?}", peer.name());
     Ok(Seen { report, cpu })
 }
 
