@@ -14,7 +14,7 @@ mod swaps;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 use cell::{CELLS, Cell, Work};
@@ -75,12 +75,13 @@ pub(crate) async fn run(arguments: Arguments) -> Result<bool> {
     let (repeat, mut figures) = (&arguments.repeat, Figures::default());
     for cell in cells {
         eprintln!("cell {}: {}", cell.id, cell.name);
-        match &cell.work {
-            Work::Steady(work) => steady::measure(&bed, repeat, cell, work, &mut figures).await?,
-            Work::Idle(idle) => idle::measure(&bed, cell, *idle, &mut figures).await?,
-            Work::Swaps(work) => swaps::measure(&bed, repeat, cell, work, &mut figures).await?,
-            Work::StartUp => start_up::measure(&bed, repeat, cell, &mut figures).await?,
-        }
+        let measured = match &cell.work {
+            Work::Steady(work) => steady::measure(&bed, repeat, cell, work, &mut figures).await,
+            Work::Idle(idle) => idle::measure(&bed, cell, *idle, &mut figures).await,
+            Work::Swaps(work) => swaps::measure(&bed, repeat, cell, work, &mut figures).await,
+            Work::StartUp => start_up::measure(&bed, repeat, cell, &mut figures).await,
+        };
+        measured.with_context(|| format!("cell {}", cell.id))?;
         // What is measured is not lost with a later cell.
         if let Some(folder) = &arguments.results {
             page::save(folder, &bed, repeat, &figures)?;

@@ -86,6 +86,8 @@ impl Peer {
                     "turnout.yaml",
                     "--max-routes-bytes",
                     "16777216",
+                    "--request-head-timeout-ms",
+                    "30000",
                     "--credentials",
                     "credentials",
                     "--workers",

@@ -72,7 +72,7 @@ impl Measure {
             Self::MemoryPerConnection => ("per connection", "B"),
             Self::StartUp => ("first answer", "ms"),
             Self::P99Swapped => ("p99 with swaps", "us"),
-            Self::Swaps => ("swaps", ""),
+            Self::Swaps => ("swaps taken up", ""),
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::task::unconstrained;
 use tokio::time::timeout;
 
 use super::cell::{Cell, Idle};
@@ -29,16 +30,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
 pub(super) async fn measure(bed: &Bed, cell: &Cell, idle: Idle, figures: &mut Figures) -> Result<()> {
     for peer in bed.peers.keys().copied().filter(|peer| *peer != Peer::Relay) {
         let proxy = bed.start(peer, 1).await?;
-        let earlier = open(bed, peer, idle, EARLIER).await?;
+        let mut earlier = open(bed, peer, idle, EARLIER).await?;
         tokio::time::sleep(REST).await;
         let before = memory_bytes(proxy.pid())?;
-        let connections = open(bed, peer, idle, CONNECTIONS).await?;
+        let mut connections = open(bed, peer, idle, CONNECTIONS).await?;
         tokio::time::sleep(REST).await;
         let held = memory_bytes(proxy.pid())?.saturating_sub(before);
+        let lost = count_lost(earlier.iter_mut().chain(&mut connections)).await;
+        ensure!(lost == 0, "{} has answered or closed {lost} connections while they were idle", peer.name());
         figures.add(cell, peer, Measure::MemoryPerConnection, as_f64(held) / as_f64(u64::try_from(CONNECTIONS)?));
-        drop((earlier, connections));
     }
     Ok(())
+}
+
+/// On how many there is something to read, if only their end.
+async fn count_lost(streams: impl Iterator<Item = &mut Box<dyn Stream>>) -> usize {
+    let mut lost = 0;
+    for stream in streams {
+        let mut byte = [0];
+        // tokio would say of the hundreds that follow each other that there is nothing to read, to give others a turn.
+        let read = unconstrained(stream.read(&mut byte));
+        lost += usize::from(timeout(Duration::ZERO, read).await.is_ok());
+    }
+    lost
 }
 
 async fn open(bed: &Bed, peer: Peer, idle: Idle, count: usize) -> Result<Vec<Box<dyn Stream>>> {
