@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
+use serde::{Deserialize, Serialize};
 use turnout_bench::{Pace, Protocol, Total};
 
 use crate::bed::{self, Bed, Peer, configuration};
@@ -16,10 +17,11 @@ use crate::work::{self, SECURE, SMALL, Steady};
 /// Counts the instructions of a request.
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Compare with the counts in this file: an increase of more than --tolerance is a failure.
-    #[arg(long, value_name = "PATH")]
+    /// Compare with the counts in this file: a difference of more than --tolerance is a failure, and so is another build than
+    /// theirs. --turnout has to be where Cargo has put it, in TARGET_DIR/TRIPLE/PROFILE.
+    #[arg(long, value_name = "PATH", requires = "turnout")]
     budget: Option<PathBuf>,
-    /// Write the counts to that file.
+    /// Write the counts, and of which build they are, to that file.
     #[arg(long, requires = "budget")]
     write: bool,
     /// Percent.
@@ -27,6 +29,13 @@ pub(crate) struct Arguments {
     tolerance: f64,
     #[command(flatten)]
     bed: bed::Machine,
+}
+
+#[derive(Deserialize, Serialize)]
+struct Budget {
+    /// Which build they are of: FOLDER/TRIPLE/PROFILE.
+    build: String,
+    instructions: BTreeMap<String, u64>,
 }
 
 struct Case {
@@ -57,18 +66,26 @@ pub(crate) async fn run(arguments: Arguments) -> Result<bool> {
     if let Some(why) = bed.missing.values().next() {
         bail!("{why}");
     }
-    let mut counts = BTreeMap::new();
+    let budget = arguments.budget.as_deref();
+    let budget = budget.map(|path| anyhow::Ok((path, build_of(bed.program(Peer::Turnout))?))).transpose()?;
+    let known = match &budget {
+        Some((path, build)) if !arguments.write => Some(Budget::read(path, build)?),
+        _ => None,
+    };
+    let mut instructions = BTreeMap::new();
     for case in &CASES {
         let count = count(&bed, case).await.with_context(|| case.name.to_owned())?;
         println!("{:<34} {count:>7} instructions for each request", case.name);
-        counts.insert(case.name.to_owned(), count);
+        instructions.insert(case.name.to_owned(), count);
     }
-    let Some(path) = &arguments.budget else { return Ok(true) };
-    if arguments.write {
-        fs::write(path, serde_json::to_string_pretty(&counts)? + "\n").context("cannot write the budget")?;
-        return Ok(true);
+    if let Some(known) = known {
+        return known.holds(&instructions, arguments.tolerance);
     }
-    is_within(&counts, path, arguments.tolerance)
+    if let Some((path, build)) = budget {
+        let text = serde_json::to_string_pretty(&Budget { build, instructions })? + "\n";
+        fs::write(path, text).context("cannot write the budget")?;
+    }
+    Ok(true)
 }
 
 async fn count(bed: &Bed, case: &Case) -> Result<u64> {
@@ -123,15 +140,71 @@ fn write_documents(folder: &Path, routes: usize) -> Result<()> {
     Ok(())
 }
 
-fn is_within(counts: &BTreeMap<String, u64>, path: &Path, tolerance: f64) -> Result<bool> {
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let budget: BTreeMap<String, u64> = serde_json::from_str(&text).context("the budget holds no counts")?;
-    ensure!(budget.keys().eq(counts.keys()), "the budget has other cases: write it anew");
-    let mut is_within = true;
-    for (name, count) in counts {
-        let more = (work::as_f64(*count) / work::as_f64(budget[name]) - 1.0) * 100.0;
-        println!("{name:<34} {more:>+6.1} % of its budget");
-        is_within &= more <= tolerance;
+/// What the path says of it: the program itself says nothing. The folder of targets is named, too, since the flags of the
+/// compiler are one's own there.
+fn build_of(program: &Path) -> Result<String> {
+    let names: Option<Vec<_>> =
+        program.ancestors().skip(1).take(3).map(|folder| folder.file_name()?.to_str()).collect();
+    match names.as_deref() {
+        Some([profile, triple, folder]) if triple.contains("-linux-") => Ok(format!("{folder}/{triple}/{profile}")),
+        _ => bail!("{} is not where `cargo build --target TRIPLE` puts it, in TRIPLE/PROFILE", program.display()),
     }
-    Ok(is_within)
+}
+
+impl Budget {
+    /// An error if it is that of another build: the counts of two say nothing of each other.
+    fn read(path: &Path, build: &str) -> Result<Self> {
+        let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let known: Self =
+            serde_json::from_str(&text).with_context(|| format!("{} holds no counts of a build", path.display()))?;
+        ensure!(known.build == build, "{} has the counts of {}, and this is {build}", path.display(), known.build);
+        Ok(known)
+    }
+
+    /// Whether all counts are as they were. What has become less is to be written down, or it could be lost again unseen.
+    fn holds(&self, counts: &BTreeMap<String, u64>, tolerance: f64) -> Result<bool> {
+        ensure!(self.instructions.keys().eq(counts.keys()), "the budget has other cases: write it anew");
+        let mut holds = true;
+        for (name, count) in counts {
+            let more = (work::as_f64(*count) / work::as_f64(self.instructions[name]) - 1.0) * 100.0;
+            let verdict = match more {
+                _ if more > tolerance => ", too many",
+                _ if more < -tolerance => ": write the new counts with --write",
+                _ => "",
+            };
+            println!("{name:<34} {more:>+6.1} % of its budget{verdict}");
+            holds &= verdict.is_empty();
+        }
+        Ok(holds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+    use super::*;
+
+    #[test]
+    fn the_path_of_a_program_says_its_build() {
+        let check =
+            |path: &str, expected: Option<&str>| assert_eq!(build_of(Path::new(path)).ok().as_deref(), expected);
+        check("/a/target/static/aarch64-unknown-linux-gnu/quick/p", Some("static/aarch64-unknown-linux-gnu/quick"));
+        check("/a/target/release/p", None);
+        check("/usr/bin/p", None);
+        check("p", None);
+    }
+
+    #[test]
+    fn a_budget_holds_for_its_build_within_the_tolerance_in_both_directions() {
+        let counts = |name: &str, count| BTreeMap::from([(name.to_owned(), count)]);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(&file, r#"{"build": "static/t/quick", "instructions": {"HTTP/1.1": 1000}}"#).unwrap();
+        assert!(Budget::read(file.path(), "target/t/quick").is_err());
+        let budget = Budget::read(file.path(), "static/t/quick").unwrap();
+        for (count, holds) in [(1000, true), (1049, true), (1051, false), (951, true), (949, false)] {
+            assert_eq!(budget.holds(&counts("HTTP/1.1", count), 5.0).unwrap(), holds, "{count}");
+        }
+        assert!(budget.holds(&counts("HTTP/2", 1000), 5.0).is_err());
+    }
 }
