@@ -38,7 +38,7 @@ pub(crate) struct Arguments {
     repeat: Repeat,
     #[command(flatten)]
     bed: bed::Machine,
-    /// A folder for the page and its JSON, each named by the date; without it the page is only printed.
+    /// A folder for the page and its JSON, each named by the start of the run (UTC); without it the page is only printed.
     #[arg(long, value_name = "PATH")]
     results: Option<PathBuf>,
 }
@@ -72,7 +72,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<bool> {
     for (peer, why) in &bed.missing {
         eprintln!("{} is missing: {why}", peer.name());
     }
-    let (repeat, mut figures) = (&arguments.repeat, Figures::default());
+    let (started, repeat, mut figures) = (page::now()?, &arguments.repeat, Figures::default());
     for cell in cells {
         eprintln!("cell {}: {}", cell.id, cell.name);
         let measured = match &cell.work {
@@ -84,10 +84,10 @@ pub(crate) async fn run(arguments: Arguments) -> Result<bool> {
         measured.with_context(|| format!("cell {}", cell.id))?;
         // What is measured is not lost with a later cell.
         if let Some(folder) = &arguments.results {
-            page::save(folder, &bed, repeat, &figures)?;
+            page::save(folder, &started, &bed, repeat, &figures)?;
         }
     }
-    print!("{}", page::write(&bed, repeat, &figures)?);
+    print!("{}", page::write(&started, &bed, repeat, &figures)?);
     Ok(bed.missing.is_empty())
 }
 

@@ -18,21 +18,20 @@ use crate::bed::Peer;
 /// What stands in every cell that was not measured, or not of the proxy.
 const NOTHING: &str = "";
 
-pub(super) fn write(bed: &Bed, repeat: &Repeat, figures: &Figures) -> Result<String> {
+const METHOD: &str = "
+CPU time is that of the whole proxy, bound to one processor. Latencies are those at 70 % of the throughput
+of the slowest, counted from the moment a request was due; by how much the load was late to send it, which shares its
+processor with the models, is in all of them alike. A throughput in brackets is that of the load: the proxy had time
+left. What each proxy is told stands in `bench/peers`.
+";
+
+pub(super) fn write(started: &str, bed: &Bed, repeat: &Repeat, figures: &Figures) -> Result<String> {
     let mut page = String::new();
-    let (date, rounds, seconds) = (today()?, repeat.rounds, repeat.seconds.as_secs_f64());
-    writeln!(page, "# Turnout beside its peers, {date}\n")?;
+    let (rounds, seconds) = (repeat.rounds, repeat.seconds.as_secs_f64());
+    writeln!(page, "# Turnout beside its peers, {started}\n")?;
     writeln!(page, "{}.", machine()?)?;
     writeln!(page, "Medians of {rounds} rounds of {seconds} s each, in turn, with the least and the most of them.")?;
-    writeln!(
-        page,
-        "CPU time is that of the whole proxy, bound to one processor. Latencies are those at 70 % of the throughput"
-    )?;
-    writeln!(
-        page,
-        "of the slowest, counted from the moment a request was due. A throughput in brackets is that of the load: the"
-    )?;
-    writeln!(page, "proxy had time left. What each proxy is told stands in `bench/peers`.\n")?;
+    writeln!(page, "{}", METHOD.trim_start())?;
     for (peer, version) in &bed.peers {
         writeln!(page, "- {}: {version}", peer.name())?;
     }
@@ -45,17 +44,17 @@ pub(super) fn write(bed: &Bed, repeat: &Repeat, figures: &Figures) -> Result<Str
     Ok(page)
 }
 
-pub(super) fn save(folder: &Path, bed: &Bed, repeat: &Repeat, figures: &Figures) -> Result<()> {
-    let date = today()?;
+/// The run's own: what others have left stays.
+pub(super) fn save(folder: &Path, started: &str, bed: &Bed, repeat: &Repeat, figures: &Figures) -> Result<()> {
     let versions: serde_json::Map<_, _> =
         bed.peers.iter().map(|(peer, said)| (peer.name().to_owned(), json!(said))).collect();
-    let all = json!({ "date": date, "machine": machine()?, "rounds": repeat.rounds, "versions": versions, "figures": figures });
+    let all = json!({ "started": started, "machine": machine()?, "rounds": repeat.rounds, "versions": versions, "figures": figures });
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let write = |end: &str, text: &str| {
-        let path = folder.join(format!("{date}.{end}"));
+        let path = folder.join(format!("{started}.{end}"));
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
     };
-    write("md", &self::write(bed, repeat, figures)?)?;
+    write("md", &self::write(started, bed, repeat, figures)?)?;
     write("json", &format!("{}\n", serde_json::to_string(&all)?))
 }
 
@@ -110,15 +109,43 @@ fn short(value: f64) -> String {
 }
 
 fn machine() -> Result<String> {
-    let processors = fs::read_to_string("/proc/cpuinfo")?;
-    let mut models = processors.lines().filter_map(|line| line.strip_prefix("model name")?.split_once(':'));
-    let model = models.next().map_or("an unnamed processor", |(_, model)| model.trim());
-    let count = std::thread::available_parallelism().map_or(1, usize::from).max(models.count() + 1);
+    let said = Command::new("lscpu").env("LC_ALL", "C").output().context("there is no lscpu")?;
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
-    Ok(format!("{model}, {count} processors, Linux {}", kernel.trim()))
+    Ok(format!("{}, Linux {}", processors(&String::from_utf8(said.stdout)?), kernel.trim()))
 }
 
-fn today() -> Result<String> {
-    let said = Command::new("date").args(["-u", "+%F"]).output().context("there is no date")?;
+/// Their name, kind and number, of what lscpu says; an ARM has no name in /proc, and may have none at all.
+fn processors(said: &str) -> String {
+    let of = |name| {
+        let line = said.lines().find_map(|line| line.trim_start().strip_prefix(name)?.strip_prefix(':'));
+        line.map(str::trim).filter(|value| !value.is_empty() && *value != "-")
+    };
+    let name = of("Model name").or_else(|| of("BIOS Model name")).unwrap_or("unnamed");
+    format!("{name}, {} processors ({})", of("CPU(s)").unwrap_or("?"), of("Architecture").unwrap_or("?"))
+}
+
+/// The moment to the minute, for names and for people.
+pub(super) fn now() -> Result<String> {
+    let said = Command::new("date").args(["-u", "+%FT%H%MZ"]).output().context("there is no date")?;
     Ok(String::from_utf8(said.stdout)?.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::processors;
+
+    #[test]
+    fn processors_have_a_line_on_every_architecture() {
+        let check = |said: &str, expected: &str| assert_eq!(processors(said), expected);
+        check(
+            "Architecture:  x86_64\n  CPU op-mode(s): 32-bit\nCPU(s):   2\nModel name: AMD EPYC\n",
+            "AMD EPYC, 2 processors (x86_64)",
+        );
+        check(
+            "Architecture: aarch64\nCPU(s): 4\nVendor ID: ARM\n  Model name: Neoverse-N1\n",
+            "Neoverse-N1, 4 processors (aarch64)",
+        );
+        check("Architecture: aarch64\nCPU(s): 4\nModel name: -\n", "unnamed, 4 processors (aarch64)");
+        check("", "unnamed, ? processors (?)");
+    }
 }
