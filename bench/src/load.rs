@@ -3,6 +3,7 @@
 //! A [`Load`] is plain data with sensible values from [`Load::new`]; [`Load::start`] checks it once and turns it into a [`Run`].
 //! After that nothing about the load can be wrong, so the lanes that send it have no such cases.
 
+mod alarm;
 mod answer;
 mod connection;
 mod lane;
@@ -147,6 +148,9 @@ pub enum LoadError {
     /// Reports could not tell two variants apart.
     #[error("two variants are named {0:?}: give each a name of its own")]
     DuplicateName(String),
+    /// An open loop needs a timer of the system.
+    #[error("the system has no timer to give: {0}")]
+    Timer(std::io::Error),
     /// A variant has no valid authority.
     #[error("variant {variant:?} has no valid authority: {source}")]
     Authority {
@@ -193,7 +197,7 @@ impl Load {
             let invalid = |source| LoadError::Authority { variant: variant.name.clone(), source };
             requests.push(variant.request(&self).map_err(invalid)?);
         }
-        Ok(Run::start(self, requests))
+        Run::start(self, requests).map_err(LoadError::Timer)
     }
 
     fn lanes_per_connection(&self) -> usize {

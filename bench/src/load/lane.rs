@@ -11,22 +11,12 @@ use tokio::time::timeout;
 
 use super::connection::{Connection, Loss, Slot, read_body};
 use super::run::Shared;
+use super::turns::Turn;
 use super::{Answer, Variant};
 use crate::failure::{Failure, FailureKind};
 
 /// How long a lane rests when it cannot connect, so that a server that is down is not hammered.
 const REST_AFTER_CONNECT_FAILURE: Duration = Duration::from_millis(10);
-
-/// How late the timer may wake a lane that was waiting for its turn without the delay counting as latency: tokio's timer has a
-/// resolution of a millisecond, and a millisecond too much would hide what is measured.
-const TIMER_SLACK: Duration = Duration::from_millis(2);
-
-/// A turn that is due.
-struct DueTurn {
-    variant: usize,
-    /// Where the latency counts from, unless that is the moment of sending.
-    counts_from: Option<Instant>,
-}
 
 /// A complete response.
 struct Exchange {
@@ -63,24 +53,23 @@ impl Lane {
     }
 
     /// The next turn once it is due, or none when this lane is done. A turn that is not due before the end is never sent.
-    async fn next_turn(&self) -> Option<DueTurn> {
-        if self.shared.is_ending() {
+    async fn next_turn(&self) -> Option<Turn> {
+        let shared = &self.shared;
+        if shared.is_ending() {
             return None;
         }
-        let turn = self.shared.take_turn()?;
-        let Some(due) = turn.due else {
-            return Some(DueTurn { variant: turn.variant, counts_from: None });
+        let Some(alarm) = &shared.alarm else { return shared.take_turn() };
+        let next = async {
+            // The lane that has been free for longest has it, and the others stand behind.
+            let mut alarm = alarm.lock().await;
+            let turn = shared.take_turn()?;
+            alarm.at(shared.started + turn.due?).await;
+            Some(turn)
         };
-        let due = self.shared.started + due;
-        if Instant::now() >= due {
-            return Some(DueTurn { variant: turn.variant, counts_from: Some(due) });
-        }
         tokio::select! {
-            () = tokio::time::sleep_until(due.into()) => {}
-            () = self.shared.ending() => return None,
+            turn = next => turn,
+            () = shared.ending() => None,
         }
-        let counts_from = Instant::now().min(due + TIMER_SLACK);
-        Some(DueTurn { variant: turn.variant, counts_from: Some(counts_from) })
     }
 
     /// Sends a request and reads its whole response, on a new connection if the server has closed the old one between requests.
@@ -124,7 +113,7 @@ impl Lane {
     }
 }
 
-fn record_answer(shared: &Shared, turn: &DueTurn, exchange: &Exchange) {
+fn record_answer(shared: &Shared, turn: &Turn, exchange: &Exchange) {
     let variant: &Variant = &shared.load.variants[turn.variant];
     let answer = Answer {
         variant: &variant.name,
@@ -138,6 +127,6 @@ fn record_answer(shared: &Shared, turn: &DueTurn, exchange: &Exchange) {
         hook(&answer);
     }
     let label = shared.load.label.of(&answer);
-    let latency = exchange.received_at - turn.counts_from.unwrap_or(exchange.sent_at);
+    let latency = exchange.received_at - turn.due.map_or(exchange.sent_at, |due| shared.started + due);
     shared.record_answer(turn.variant, answer.status, label.as_deref(), latency);
 }

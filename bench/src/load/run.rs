@@ -4,6 +4,7 @@
 //! time limit) no lane begins another.
 
 use std::future::Future;
+use std::io;
 use std::panic::resume_unwind;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,10 +16,11 @@ use http_body_util::Full;
 use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
+use super::alarm::Alarm;
 use super::connection::Slot;
 use super::lane::Lane;
 use super::turns::{Turn, Turns};
-use super::{Load, Total};
+use super::{Load, Pace, Total};
 use crate::failure::{Failure, FailureKind};
 use crate::report::{Ended, Report};
 
@@ -36,10 +38,14 @@ pub struct Handle {
 }
 
 impl Run {
-    pub(super) fn start(load: Load, requests: Vec<Request<Full<Bytes>>>) -> Self {
-        let shared = Arc::new(Shared::new(load, requests));
+    pub(super) fn start(load: Load, requests: Vec<Request<Full<Bytes>>>) -> io::Result<Self> {
+        let alarm = match load.pace {
+            Pace::ClosedLoop => None,
+            Pace::OpenLoop { .. } => Some(Alarm::new()?.into()),
+        };
+        let shared = Arc::new(Shared::new(load, requests, alarm));
         let supervisor = tokio::spawn(supervise(Arc::clone(&shared)));
-        Self { handle: Handle { shared }, supervisor }
+        Ok(Self { handle: Handle { shared }, supervisor })
     }
 
     /// A handle to watch and stop this run.
@@ -153,6 +159,8 @@ pub(super) struct Shared {
     pub(super) started: Instant,
     pub(super) keeps_bodies: bool,
     turns: Mutex<Turns>,
+    /// Of an open loop: wakes the lane whose turn is next.
+    pub(super) alarm: Option<tokio::sync::Mutex<Alarm>>,
     ledger: Mutex<Ledger>,
     /// Why no more requests begin, once that is so.
     ending: watch::Sender<Option<Ended>>,
@@ -190,7 +198,7 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Shared {
-    fn new(load: Load, requests: Vec<Request<Full<Bytes>>>) -> Self {
+    fn new(load: Load, requests: Vec<Request<Full<Bytes>>>, alarm: Option<tokio::sync::Mutex<Alarm>>) -> Self {
         let started = Instant::now();
         let ledger = Ledger {
             lap: empty_report(&load),
@@ -204,6 +212,7 @@ impl Shared {
             started,
             keeps_bodies: load.on_response.is_some() || load.label.needs_body(),
             turns: Mutex::new(Turns::new(&load)),
+            alarm,
             ledger: Mutex::new(ledger),
             ending: watch::Sender::new(None),
             recorded: Notify::new(),
