@@ -60,6 +60,9 @@ pub(crate) const SMALL: Steady = Steady {
 pub(crate) const SECURE: Steady = Steady { is_secure: true, has_relay: false, ..SMALL };
 pub(crate) const HANDSHAKES: Steady = Steady { reuse: Reuse::Never, ..SECURE };
 
+/// What is asked for: whatever the weights choose, or a version.
+const KINDS: [&str; 3] = ["split", "green", "blue"];
+
 /// Starts it: of ten requests one is pinned to green and one to blue.
 pub(crate) fn start(bed: &Bed, peer: Peer, work: &Steady, pace: Pace, total: Total) -> Result<Run> {
     let path = PathAndQuery::from_static(work.path);
@@ -70,7 +73,8 @@ pub(crate) fn start(bed: &Bed, peer: Peer, work: &Steady, pace: Pace, total: Tot
     };
     let version = HeaderName::from_static("x-api-version");
     let pin = |model| request(model).with_header(version.clone(), HeaderValue::from_static(model));
-    let variants = vec![request("split").with_share(8), pin("green"), pin("blue")];
+    let [split, green, blue] = KINDS;
+    let variants = vec![request(split).with_share(8), pin(green), pin(blue)];
     let mut load = Load::new(peer.address(work), total, variants);
     load.protocol = work.protocol;
     load.tls = work.is_secure.then(|| tls(bed, work)).transpose()?;
@@ -119,6 +123,12 @@ fn model(answer: &Answer<'_>) -> Option<String> {
     (is_small() || is_large()).then(|| model.to_owned())
 }
 
+/// Whether something was answered of each kind.
+pub(crate) fn has_each(report: &Report) -> bool {
+    let answers = |name| report.variant(name).map_or(0, |variant| variant.answers.values().sum::<u64>());
+    KINDS.iter().all(|name| answers(*name) > 0)
+}
+
 /// Every answer is right, each pin has reached its model, the split is as the weights say, and sessions are resumed if they
 /// are to be.
 pub(crate) fn check(peer: Peer, work: &Steady, report: &Report) -> Result<()> {
@@ -130,12 +140,9 @@ pub(crate) fn check(peer: Peer, work: &Steady, report: &Report) -> Result<()> {
         report.first_failures
     );
     check_sessions(work, report)?;
-    let [split, green, blue] =
-        ["split", "green", "blue"].map(|name| report.variant(name).map(|variant| &variant.answers));
+    let [split, green, blue] = KINDS.map(|name| report.variant(name).map(|variant| &variant.answers));
     let (split, green, blue) = (split.context("no split")?, green.context("no pin")?, blue.context("no pin")?);
-    for (name, answers) in [("split", split), ("green", green), ("blue", blue)] {
-        ensure!(answers.values().sum::<u64>() > 0, "nothing was answered of {name}");
-    }
+    ensure!(has_each(report), "there is no answer of some kind: {split:?}, {green:?}, {blue:?}");
     if peer == Peer::Relay {
         let is_green = |(model, _): (&String, &u64)| model == "green";
         ensure!([split, green, blue].into_iter().flatten().all(is_green), "{split:?}, {green:?}, {blue:?}");

@@ -17,6 +17,8 @@ use crate::work::{self, Steady, as_f64};
 const FULLY_BUSY: f64 = 0.95;
 /// Of the slowest peer's throughput.
 const BEARABLE: f64 = 0.7;
+/// For an answer of each kind.
+const LONGEST: Duration = Duration::from_secs(10);
 /// Left out of the measurement, while connections are opened and caches fill.
 const WARM_UP: Duration = Duration::from_millis(400);
 const MIB: f64 = 1_048_576.0;
@@ -61,27 +63,34 @@ pub(super) async fn measure(
     Ok(())
 }
 
+/// Looks for so long, or, where that is too short for an answer of each kind, for twice as long, and so on.
 pub(super) async fn look(
     bed: &Bed,
     (peer, proxy): (Peer, &Proxy),
     work: &Steady,
-    seconds: Duration,
+    mut seconds: Duration,
     pace: Pace,
 ) -> Result<Seen> {
-    let run = work::start(bed, peer, work, pace, Total::UntilStopped { max_requests: u64::MAX })?;
-    let handle = run.handle();
-    tokio::time::sleep(WARM_UP).await;
-    handle.lap();
-    let before = Cpu::of(proxy.pid())?;
-    tokio::time::sleep(seconds).await;
-    let cpu = Cpu::of(proxy.pid())?.since(before);
-    let report = handle.lap();
-    handle.stop();
-    let all = run.report().await;
-    work::check(peer, work, &all).with_context(|| format!("{} gives no right answers", peer.name()))?;
-    // The check is of the warm-up, too.
-    ensure!(report.requests() > 0, "{} has answered nothing in {seconds:?}", peer.name());
-    Ok(Seen { report, cpu })
+    loop {
+        let run = work::start(bed, peer, work, pace, Total::UntilStopped { max_requests: u64::MAX })?;
+        let handle = run.handle();
+        tokio::time::sleep(WARM_UP).await;
+        handle.lap();
+        let before = Cpu::of(proxy.pid())?;
+        tokio::time::sleep(seconds).await;
+        let cpu = Cpu::of(proxy.pid())?.since(before);
+        let report = handle.lap();
+        handle.stop();
+        let all = run.report().await;
+        let is_enough = report.requests() > 0 && work::has_each(&all);
+        if is_enough || all.failed() > 0 || seconds >= LONGEST {
+            work::check(peer, work, &all).with_context(|| format!("{} gives no right answers", peer.name()))?;
+            // The check is of the warm-up, too.
+            ensure!(report.requests() > 0, "{} has answered nothing in {seconds:?}", peer.name());
+            return Ok(Seen { report, cpu });
+        }
+        seconds *= 2;
+    }
 }
 
 fn record_cost(cell: &Cell, peer: Peer, workers: u32, seen: &Seen, figures: &mut Figures) {
@@ -98,7 +107,7 @@ fn record_cost(cell: &Cell, peer: Peer, workers: u32, seen: &Seen, figures: &mut
 /// The rate at which latencies are compared, of a throughput.
 pub(super) fn bearable(throughput: f64) -> Option<NonZeroU32> {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate is above 0 and far below 2^32")]
-    NonZeroU32::new((throughput * BEARABLE) as u32)
+    NonZeroU32::new((throughput * BEARABLE).ceil() as u32)
 }
 
 /// Whether a throughput is the proxy's own, and not that of the load.
