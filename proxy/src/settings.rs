@@ -5,7 +5,6 @@ mod convert;
 
 pub use convert::SettingsError;
 
-use crate::files;
 use clap::Parser;
 use convert::Conversion;
 use ipnet::IpNet;
@@ -14,6 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
+use turnout_routes::MOST_SOURCE_BYTES;
 
 /// The gateway of Turnout: splits requests between model versions by weight.
 ///
@@ -361,7 +361,7 @@ impl Arguments {
             max_routes_bytes: conversion.number(
                 "--max-routes-bytes",
                 &self.limits.max_routes_bytes,
-                1..=files::MAX_BYTES,
+                1..=MOST_SOURCE_BYTES,
             ),
             credentials: self.credentials.map(|path| conversion.readable("--credentials", path)),
             addresses_file: self.addresses_file,

@@ -8,7 +8,7 @@ use anyhow::{Context as _, ensure};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
-use turnout_tests::bed::{Bed, PORT, TO_GREEN, documents, service, virtual_service};
+use turnout_tests::bed::{Bed, KEY, PORT, TO_GREEN, documents, service, virtual_service};
 use turnout_tests::certificates::{Authority, TlsClient};
 use turnout_tests::client::{Http2Connection, RawConnection, RawRequest};
 use turnout_tests::echo::Backends;
@@ -49,6 +49,23 @@ async fn counted(bed: &Bed, name: &str, labels: &[(&str, &str)], expected: f64) 
 async fn serves(bed: &Bed) -> anyhow::Result<()> {
     let response = bed.send(&RawRequest::get("/after")).await?;
     ensure!(response.status == 200, "{response:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn larger_routes_are_refused_by_the_name_of_the_setting() -> anyhow::Result<()> {
+    for (arguments, limit) in [(&[][..], 1 << 20), (&["--max-routes-bytes", "2097152"][..], 2 << 20)] {
+        let mut bed = Bed::start(TO_GREEN, arguments).await?;
+        let documents = documents(&bed.backends, TO_GREEN);
+        let of_length = |bytes: usize| format!("{documents}#{}", "x".repeat(bytes - documents.len() - 1));
+        let served = bed.publish(&of_length(limit)).await?;
+        bed.routes.swap(&[(KEY, of_length(limit + 1).as_bytes())])?;
+        let reason = bed.gateway.wait_for_rejection().await?.reason;
+        let expected = format!("{KEY}:1:1: more than {limit} bytes; allow more with --max-routes-bytes");
+        assert!(reason.starts_with(&expected), "{reason}");
+        assert_eq!(bed.gateway.revisions().await?.active, Some(served));
+        serves(&bed).await?;
+    }
     Ok(())
 }
 

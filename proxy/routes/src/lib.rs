@@ -20,7 +20,7 @@ mod yaml;
 
 pub use addresses::address_digest;
 pub use locate::locate;
-pub use parse::{MAX_SOURCE_BYTES, Parsed, Source, parse, parse_up_to};
+pub use parse::{MAX_SOURCE_BYTES, MOST_SOURCE_BYTES, Parsed, Source, parse, parse_up_to};
 pub use problem::{DocumentName, Problem, Problems, Severity};
 pub use render::render;
 pub use revision::revision;

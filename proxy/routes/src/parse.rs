@@ -11,6 +11,10 @@ use std::rc::Rc;
 
 /// How large a source may be, and all of them together, where nothing else is said: what a ConfigMap may hold.
 pub const MAX_SOURCE_BYTES: usize = 1024 * 1024;
+/// The most that may be said instead.
+pub const MOST_SOURCE_BYTES: usize = 64 * MAX_SOURCE_BYTES;
+/// What to do about sources that are larger.
+pub(crate) const TOO_LARGE: &str = "allow more with --max-routes-bytes, or split the routes between gateways";
 /// As many values (scalars, lists, mappings) as sources of that size may hold, with aliases expanded.
 const MAX_VALUES: usize = 100_000;
 
@@ -113,12 +117,13 @@ impl<'a> Reader<'a> {
     fn check_text(&mut self, source: &Source<'a>) -> Result<&'a str, SyntaxError> {
         let (length, max_bytes) = (source.bytes.len(), self.max_bytes);
         if length > max_bytes {
-            let message = format!("{length} bytes are too many: at most {max_bytes} are allowed");
-            return Err(SyntaxError { position: START, message, advice: Some("split the routes between gateways") });
+            // How many more is not known to who reads no more than may be there.
+            let message = format!("more than {max_bytes} bytes");
+            return Err(SyntaxError { position: START, message, advice: Some(TOO_LARGE) });
         }
         let Some(bytes_left) = self.bytes_left.checked_sub(length) else {
             let message = format!("from here on all sources together have more than {max_bytes} bytes");
-            return Err(SyntaxError { position: START, message, advice: Some("split the routes between gateways") });
+            return Err(SyntaxError { position: START, message, advice: Some(TOO_LARGE) });
         };
         self.bytes_left = bytes_left;
         let text =

@@ -4,6 +4,7 @@
 //! The tree is bounded before anything walks it: depth, nodes and text are counted with every alias expanded, so that
 //! neither a deep nor an exploding file costs more than its limits.
 
+use crate::parse::TOO_LARGE;
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -127,14 +128,14 @@ impl Budget {
             return Err(SyntaxError {
                 position,
                 message: format!("more than {} values, with aliases expanded", nodes.limit),
-                advice: Some("split the routes between gateways"),
+                advice: Some(TOO_LARGE),
             });
         }
         if !bytes.take(weight.bytes) {
             return Err(SyntaxError {
                 position,
                 message: format!("more than {} bytes of text, with aliases expanded", bytes.limit),
-                advice: Some("split the routes between gateways"),
+                advice: Some(TOO_LARGE),
             });
         }
         Ok(())
