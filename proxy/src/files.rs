@@ -5,9 +5,6 @@ use std::fs::{File, metadata};
 use std::io::{self, Read};
 use std::path::Path;
 
-/// The most that a routes file may be allowed to hold, and far more than a certificate does.
-pub(crate) const MAX_BYTES: usize = 64 << 20;
-
 /// Opens a file.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
     if metadata(path)?.is_file() {
@@ -17,10 +14,9 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Reads a file.
-pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
+/// Reads a file, but of what is longer than it may be only one byte more: whoever parses it refuses it.
+pub(crate) fn read(path: &Path, max_bytes: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    // What is longer is cut behind that, and refused by whoever parses it.
-    open(path)?.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    open(path)?.take(max_bytes as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

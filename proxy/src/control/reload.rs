@@ -75,7 +75,7 @@ impl Reloader {
 
     /// The table in the files, if it is good and not the one that serves.
     async fn next_table(&mut self) -> Option<Table> {
-        let sources = match read_sources(&self.path).await {
+        let sources = match read_sources(&self.path, self.max_bytes).await {
             Ok(sources) => sources,
             Err(error) => {
                 self.cannot_read(&error.to_string());

@@ -4,7 +4,7 @@ use crate::files;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use turnout_routes::Source;
+use turnout_routes::{MAX_SOURCE_BYTES, Source};
 
 /// What kubelet swaps in a mounted ConfigMap: a link to the directory that holds the keys of one version.
 const DATA_LINK: &str = "..data";
@@ -24,11 +24,15 @@ impl Sources {
 }
 
 /// Reads a version whole. A version behind `..data` is read at once; anything else must read the same twice.
-pub(super) async fn read_sources(path: &Path) -> io::Result<Sources> {
+///
+/// No more is read than makes it clear that it is more than `max_bytes`, or than a ConfigMap may hold: the revision of one
+/// that is refused has to be right, too, for who has published it.
+pub(super) async fn read_sources(path: &Path, max_bytes: usize) -> io::Result<Sources> {
+    let max_bytes = max_bytes.max(MAX_SOURCE_BYTES);
     let mut before: Option<Sources> = None;
     for _ in 0..READS {
         if path.is_dir() && path.join(DATA_LINK).exists() {
-            match read_swapped(path) {
+            match read_swapped(path, max_bytes) {
                 Ok(Some(read)) => return Ok(read),
                 // It was swapped away while it was read, and perhaps removed: the new one is there already.
                 Ok(None) => continue,
@@ -36,7 +40,7 @@ pub(super) async fn read_sources(path: &Path) -> io::Result<Sources> {
                 Err(error) => return Err(error),
             }
         }
-        let read = read_once(path)?;
+        let read = read_once(path, max_bytes)?;
         if before.as_ref() == Some(&read) {
             return Ok(read);
         }
@@ -48,22 +52,22 @@ pub(super) async fn read_sources(path: &Path) -> io::Result<Sources> {
 
 /// Reads the keys in the directory that `..data` leads to, and nothing through the link itself. None if the link led
 /// elsewhere afterwards.
-fn read_swapped(path: &Path) -> io::Result<Option<Sources>> {
+fn read_swapped(path: &Path, max_bytes: usize) -> io::Result<Option<Sources>> {
     let link = path.join(DATA_LINK);
     let version = std::fs::read_link(&link)?;
-    let read = read_directory(&path.join(&version))?;
+    let read = read_directory(&path.join(&version), max_bytes)?;
     Ok((std::fs::read_link(&link)? == version).then_some(read))
 }
 
-fn read_once(path: &Path) -> io::Result<Sources> {
+fn read_once(path: &Path, max_bytes: usize) -> io::Result<Sources> {
     if path.is_dir() {
-        return read_directory(path);
+        return read_directory(path, max_bytes);
     }
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    Ok(Sources(vec![(name, files::read(path)?)]))
+    Ok(Sources(vec![(name, files::read(path, max_bytes)?)]))
 }
 
-fn read_directory(path: &Path) -> io::Result<Sources> {
+fn read_directory(path: &Path, max_bytes: usize) -> io::Result<Sources> {
     let mut keys: Vec<(String, PathBuf)> = Vec::new();
     for entry in std::fs::read_dir(path)? {
         let entry = entry?;
@@ -74,9 +78,16 @@ fn read_directory(path: &Path) -> io::Result<Sources> {
         }
     }
     keys.sort();
-    let read = |(name, path): (String, PathBuf)| match files::read(&path) {
-        Ok(bytes) => Ok((name, bytes)),
-        Err(error) => Err(io::Error::new(error.kind(), format!("{name}: {error}"))),
-    };
-    keys.into_iter().map(read).collect::<io::Result<_>>().map(Sources)
+    let (mut sources, mut left) = (Vec::new(), max_bytes);
+    for (name, path) in keys {
+        let read = files::read(&path, left);
+        let bytes = read.map_err(|error| io::Error::new(error.kind(), format!("{name}: {error}")))?;
+        let is_too_much = bytes.len() > left;
+        left = left.saturating_sub(bytes.len());
+        sources.push((name, bytes));
+        if is_too_much {
+            break;
+        }
+    }
+    Ok(Sources(sources))
 }

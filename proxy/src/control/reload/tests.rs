@@ -71,7 +71,7 @@ async fn a_good_file_serves_until_another_good_one_is_there() {
     assert_eq!(scene.look(&mut watch).await, (None, None), "there is no file");
     assert!(scene.first.try_recv().is_err(), "whoever waits for the first file waits on");
 
-    // Each is looked at twice: what was read before is no news.
+    // Each is written and looked at twice: the same bytes are no news, and are neither compiled nor published again.
     let steps = [
         (BAD, None, Some(BAD), (0, 1)),
         (ONE, Some(ONE), None, (1, 1)),
@@ -82,8 +82,8 @@ async fn a_good_file_serves_until_another_good_one_is_there() {
         (&*two, Some(&*two), None, (2, 3)),
     ];
     for (text, serves, refused, (published, rejected)) in steps {
-        scene.write(text);
         for _ in 0..2 {
+            scene.write(text);
             let expected = (serves.map(revision_of), refused.map(revision_of));
             assert_eq!(scene.look(&mut watch).await, expected, "{text}");
             assert_eq!((scene.count("published"), scene.count("rejected")), (published, rejected), "{text}");
@@ -95,4 +95,25 @@ async fn a_good_file_serves_until_another_good_one_is_there() {
     std::fs::remove_file(&scene.reloader.path).expect("it is there");
     assert_eq!(scene.look(&mut watch).await, (Some(revision_of(&two)), None), "the last good one serves on");
     assert_eq!(scene.count("unreadable"), unreadable + 1);
+}
+
+#[tokio::test]
+async fn of_routes_that_are_too_large_no_more_is_read_than_shows_it() {
+    const KIB: usize = 1 << 10;
+    let check = async |keys: &[usize], max_bytes: usize, expected: &[usize]| {
+        let folder = TempDir::new().expect("a folder");
+        for (index, length) in keys.iter().enumerate() {
+            let file = std::fs::File::create(folder.path().join(format!("{index}.yaml"))).expect("writable");
+            file.set_len(*length as u64).expect("there is room for a hole");
+        }
+        let read = read_sources(folder.path(), max_bytes).await.expect("readable");
+        let lengths: Vec<usize> = read.as_sources().iter().map(|source| source.bytes.len()).collect();
+        assert_eq!(lengths, expected, "{keys:?}");
+    };
+    check(&[600 * KIB, 424 * KIB, 0], MAX_SOURCE_BYTES, &[600 * KIB, 424 * KIB, 0]).await;
+    check(&[600 * KIB, 600 * KIB, 1], MAX_SOURCE_BYTES, &[600 * KIB, 424 * KIB + 1]).await;
+    check(&[1 << 40], MAX_SOURCE_BYTES, &[MAX_SOURCE_BYTES + 1]).await;
+    check(&[1 << 40, 1], 2 * MAX_SOURCE_BYTES, &[2 * MAX_SOURCE_BYTES + 1]).await;
+    // What a ConfigMap may hold is told by its revision, though it is refused.
+    check(&[600 * KIB], KIB, &[600 * KIB]).await;
 }

@@ -13,6 +13,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use turnout_routes::documents::{ClientAuth, TlsVersion};
 
+/// Far more than a certificate needs.
+const MAX_FILE_BYTES: usize = 64 << 20;
+
 /// What a server's handshakes are to be like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Handshakes {
@@ -74,7 +77,7 @@ impl Files {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, CredentialError> {
-    files::read(path).map_err(|error| CredentialError::Read(path.to_owned(), error))
+    files::read(path, MAX_FILE_BYTES).map_err(|error| CredentialError::Read(path.to_owned(), error))
 }
 
 fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, CredentialError> {
