@@ -6,7 +6,7 @@ mod sample;
 
 use crate::explain::outcome;
 use crate::output::{DONE, FAILED, Output, print, print_json};
-use crate::route_files::{GatewayArguments, read_documents};
+use crate::route_files::GatewayArguments;
 use clap::Args;
 use probes::Probe;
 use serde::Serialize;
@@ -54,11 +54,12 @@ struct Change {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
-    let (old, new) = (read_documents(&arguments.old)?, read_documents(&arguments.new)?);
+    let gateway = &arguments.gateway;
+    let (old, new) = (gateway.read_documents(&arguments.old)?, gateway.read_documents(&arguments.new)?);
     let mut probes = probes::Probes::default();
     probes.add(&old);
     probes.add(&new);
-    let routers = [arguments.gateway.compile(&old), arguments.gateway.compile(&new)];
+    let routers = [gateway.compile(&old), gateway.compile(&new)];
     let changes = probes.probes.iter().filter_map(|probe| compare(probe, &routers)).collect();
     let difference = Difference { probed: probes.probes.len(), changes, not_probed: probes.not_probed };
     match arguments.output {

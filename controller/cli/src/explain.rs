@@ -2,7 +2,7 @@
 //! the gateway uses, so that the answer is the gateway's own.
 
 use crate::output::{DONE, Output, print, print_json};
-use crate::route_files::{GatewayArguments, read_documents};
+use crate::route_files::GatewayArguments;
 use clap::Args;
 use std::path::PathBuf;
 use turnout_routes::explain::{Explanation, Inquiry, Share, explain};
@@ -43,7 +43,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
-    let router = arguments.gateway.compile(&read_documents(&arguments.routes)?);
+    let router = arguments.gateway.compile(&arguments.gateway.read_documents(&arguments.routes)?);
     let headers = arguments.headers.iter().map(String::as_str);
     let inquiry = Inquiry::new(&arguments.method, &arguments.url, headers)?;
     let inquiry = match arguments.port.or_else(|| only_port(&router, &arguments.url)) {

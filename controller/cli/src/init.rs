@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use turnout_controller::kube_api::istio_kind;
 use turnout_rollout::Mode;
 use turnout_routes::documents::Document;
-use turnout_routes::{Source, parse};
+use turnout_routes::{MOST_SOURCE_BYTES, Source, parse};
 
 /// Where Istio's control plane is.
 const ISTIOD: (&str, &str) = ("istio-system", "istiod");
@@ -106,7 +106,8 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
 
 fn of_file(path: &Path, arguments: &Arguments) -> anyhow::Result<Found> {
     let (name, wanted) = (&arguments.virtual_service, arguments.access.access().namespace);
-    let mut found: Vec<Value> = RouteTexts::read(path)?.values()?.into_iter().flat_map(items).collect();
+    let mut found: Vec<Value> =
+        RouteTexts::read(path, MOST_SOURCE_BYTES)?.values()?.into_iter().flat_map(items).collect();
     let namespace_of = |object: &Value| object["metadata"]["namespace"].as_str().map(str::to_owned);
     found.retain(|object| {
         let own = namespace_of(object);

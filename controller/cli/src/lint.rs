@@ -2,7 +2,7 @@
 //! nothing is checked here.
 
 use crate::output::{DONE, FAILED, Output, print, print_json};
-use crate::route_files::{GatewayArguments, RouteTexts};
+use crate::route_files::GatewayArguments;
 use clap::Args;
 use serde::Serialize;
 use serde_json::json;
@@ -59,7 +59,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
 impl Checked {
     fn read(file: &Path, gateway: &GatewayArguments) -> anyhow::Result<Self> {
         let name = file.display().to_string();
-        let texts = RouteTexts::read(file)?;
+        let texts = gateway.read(file)?;
         Ok(match texts.parse() {
             Ok(parsed) => {
                 let router = gateway.compile(&parsed.documents);

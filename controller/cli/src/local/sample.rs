@@ -137,6 +137,7 @@ mod tests {
     use super::*;
     use crate::route_files::RouteTexts;
     use turnout_rollout::Plan;
+    use turnout_routes::MAX_SOURCE_BYTES;
 
     #[test]
     fn the_sample_is_accepted_without_a_warning() {
@@ -145,7 +146,7 @@ mod tests {
         write(&directory).unwrap();
         write_endpoint(&directory, Backend::Green, Some(("127.0.0.1:1".parse().unwrap(), "A"))).unwrap();
         write_endpoint(&directory, Backend::Blue, None).unwrap();
-        let parsed = RouteTexts::read(&directory.documents()).unwrap().parse().unwrap();
+        let parsed = RouteTexts::read(&directory.documents(), MAX_SOURCE_BYTES).unwrap().parse().unwrap();
         assert_eq!((parsed.documents.len(), parsed.warnings), (4, Vec::new()));
         let rollout = directory.read_rollout(ROLLOUT).unwrap();
         assert!(Plan::of(&rollout).is_ok());

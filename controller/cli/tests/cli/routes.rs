@@ -1,7 +1,7 @@
 //! `lint`, `explain` and `diff`: commands that only look at files. What they say of routes is tested with the router;
 //! here it is what they make of it.
 
-use crate::support::{check, turnout, turnout_with_input, write};
+use crate::support::{check, command, run, turnout, turnout_with_input, write};
 use serde_json::json;
 use std::os::unix::fs::symlink;
 
@@ -44,6 +44,24 @@ fn lint_accepts_good_files_and_refuses_bad_ones_with_the_place() {
     check(&turnout(&["lint", &bad]), 1, &["spec.http[1].route: total destination weight = 0"]);
     check(&turnout(&["lint", "/nowhere.yaml"]), 2, &["cannot read /nowhere.yaml"]);
     check(&turnout(&["lint"]), 2, &["<FILE>"]);
+}
+
+#[test]
+fn routes_beyond_the_limit_of_the_gateway_are_refused_and_its_flag_allows_more() {
+    let directory = tempfile::tempdir().unwrap();
+    let large = write(directory.path(), "large.yaml", &format!("{}#{}\n", routes(50, 50), "x".repeat(1 << 20)));
+    let verbs: [(&[&str], i32, &str); 3] = [
+        (&["lint", &large], 1, &format!("{large}: accepted")),
+        (&["explain", "--routes", &large, "GET", "/"], 2, "50 % green.example"),
+        (&["diff", &large, &large], 2, "0 of "),
+    ];
+    for (verb, refused, said) in verbs {
+        let advice = "more than 1048576 bytes; allow more with --max-routes-bytes";
+        check(&turnout(verb), refused, &[&format!("{large}:1:1: "), advice]);
+        check(&turnout(&[verb, &["--max-routes-bytes", "2000000"]].concat()), 0, &[said]);
+        check(&run(command(verb).env("TURNOUT_MAX_ROUTES_BYTES", "2000000"), ""), 0, &[said]);
+    }
+    check(&turnout(&["lint", &large, "--max-routes-bytes", "67108865"]), 2, &["--max-routes-bytes", "1..=67108864"]);
 }
 
 #[test]
