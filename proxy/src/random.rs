@@ -25,7 +25,9 @@ impl Random {
 
     /// For an id that nobody else has.
     pub(crate) fn id(&self) -> [u8; 16] {
-        self.0.borrow_mut().random()
+        let mut id = [0; 16];
+        self.0.borrow_mut().fill_bytes(&mut id);
+        id
     }
 
     /// From 0 up to, not including, `bound`, which is not 0.
