@@ -1,6 +1,7 @@
 //! The waker of a connection that is driven by the request that uses it. hyper wakes a connection when a message is handed
 //! to it or taken from it; where the same task does both, it is awake, and would only be polled once more for nothing.
-//! A [`Gate`] lets through what the socket says, and nothing that happens while it is shut.
+//! A [`Gate`] lets through what the socket says, and nothing that happens while it is shut. It remembers whether something
+//! came through: a task is polled for other reasons, too, and the connection then has nothing to do.
 
 use atomic_waker::AtomicWaker;
 use std::sync::Arc;
@@ -15,6 +16,8 @@ pub(super) struct Gate(Arc<Shared>);
 struct Shared {
     behind: AtomicWaker,
     shut: AtomicBool,
+    /// Whether something came through that nobody has asked about.
+    passed: AtomicBool,
 }
 
 impl Wake for Shared {
@@ -24,6 +27,7 @@ impl Wake for Shared {
 
     fn wake_by_ref(self: &Arc<Self>) {
         if !self.shut.load(Ordering::Relaxed) {
+            self.passed.store(true, Ordering::Release);
             self.behind.wake();
         }
     }
@@ -42,6 +46,17 @@ impl Gate {
     /// Whom it leads to from now on.
     pub(super) fn lead_to(&self, waker: &Waker) {
         self.0.behind.register(waker);
+    }
+
+    /// There is something to do, of which nobody has to be woken.
+    pub(super) fn pass(&self) {
+        self.0.passed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether something came through since this was asked last. To be asked after [`Self::lead_to`]: what comes through
+    /// later wakes whom it leads to.
+    pub(super) fn was_passed(&self) -> bool {
+        self.0.passed.swap(false, Ordering::Acquire)
     }
 
     /// Leads to nobody: no request uses the connection.
@@ -92,5 +107,19 @@ mod tests {
         gate.lead_to(&Waker::from(Arc::clone(&counts[0])));
         gate.lead_nowhere();
         check([1, 1]);
+    }
+
+    #[test]
+    fn what_came_through_is_told_once_and_what_happens_while_it_is_shut_never() {
+        let gate = Gate::new();
+        let waker = gate.waker();
+        assert!(!gate.was_passed());
+        gate.shut_during(|| waker.wake_by_ref());
+        assert!(!gate.was_passed());
+        waker.wake_by_ref();
+        waker.wake_by_ref();
+        assert_eq!([gate.was_passed(), gate.was_passed()], [true, false]);
+        gate.pass();
+        assert_eq!([gate.was_passed(), gate.was_passed()], [true, false]);
     }
 }

@@ -95,11 +95,17 @@ impl Http1 {
         };
         // What has come may be taken whatever else this task has done: nobody would wake it for that again.
         let mut answered = pin!(unconstrained(sent));
+        self.gate.pass();
         let answered = poll_fn(|context| {
             if matches!(self.driver, Driver::Task(_)) {
                 return answered.as_mut().poll(context);
             }
-            self.drive(context.waker());
+            self.gate.lead_to(context.waker());
+            // hyper's server polls a request again right after its head, and whenever it writes for another one.
+            if !self.gate.was_passed() {
+                return Poll::Pending;
+            }
+            self.poll();
             self.gate.shut_during(|| answered.as_mut().poll(&mut Context::from_waker(Waker::noop())))
         });
         match answered.await {
