@@ -64,7 +64,7 @@ count() {
 # A line of curl's own configuration, in which every value can be written. What `gsub` makes of backslashes differs from
 # awk to awk.
 setting() {
-  NAME=$1 VALUE=$2 awk 'BEGIN {
+  NAME=$1 VALUE=$2 LC_ALL=C awk 'BEGIN {
     value = ENVIRON["VALUE"]
     for (i = 1; i <= length(value); i++) {
       letter = substr(value, i, 1)
@@ -74,7 +74,15 @@ setting() {
   }'
 }
 
-# The shell has no lists, so what may be repeated is gathered as lines.
+# The shell has no lists, so what may be repeated is gathered as lines. What is no header would be something else to curl,
+# or nothing.
+header() {
+  case $1 in
+    [!:@]*:*[!\ ]*) headers=$headers$(setting header "$1")$newline ;;
+    *) refuse "--header: $1 is not NAME: VALUE" ;;
+  esac
+}
+
 read_arguments() {
   requests='' url='' version='' data='' type=application/json headers='' concurrency=1 pause=0.2 timeout=30 quiet=no
   served_by=x-served-by-model expected='' min_success=100 max_p99='' has_data=no
@@ -97,7 +105,7 @@ read_arguments() {
     case $option in
       --data) data=$value has_data=yes ;;
       --content-type) type=$value ;;
-      --header) headers=$headers$(setting header "$value")$newline ;;
+      --header) header "$value" ;;
       --concurrency) count "$option" "$value"; concurrency=$counted ;;
       --pause) number "$option" "$value"; pause=$value ;;
       --timeout) number "$option" "$value"; timeout=$value ;;
@@ -114,6 +122,7 @@ read_arguments() {
     *) refuse "$version: is no version; name blue or green" ;;
   esac
   if [ "$concurrency" -gt "$requests" ]; then concurrency=$requests; fi
+  [ "$concurrency" -le 1000 ] || refuse "--concurrency: $concurrency is too large"
 }
 
 describe_request() {
@@ -123,19 +132,30 @@ describe_request() {
   printf 'globoff\nsilent\nshow-error\n%s' "$headers"
   if [ -n "$version" ]; then setting header "x-api-version: $version"; fi
   if [ "$has_data" = yes ]; then
-    case $data in
-      @*) setting data-binary "$data" ;;
-      *) setting data-raw "$data" ;;
-    esac
-    setting header "content-type: $type"
+    setting data-binary "@$scratch/data"
+    printf '%s' "$headers" | grep -qi '^header = "content-type:' || setting header "content-type: $type"
   fi
+}
+
+# Once, since a pipe has it no second time; and without it every request would be another one.
+read_data() {
+  case $data in
+    @*) cat "${data#@}" || refuse "--data: ${data#@} cannot be read" ;;
+    *) printf '%s' "$data" ;;
+  esac
 }
 
 # What came of a request, in a line: how it failed or `ok`, its milliseconds, the model. From curl's exit code and its
 # status and time, and from the files of the head and the body. What may have several lines is no text for `-v`.
 judge() {
   EXPECTED=$expected SERVED_BY=$served_by ERROR=$4 LC_ALL=C awk -v code="$1" -v status="$2" -v seconds="$3" '
-    function short(text) { gsub(/[\t\r\n ]+/, " ", text); sub(/ $/, "", text); return substr(text, 1, 60) }
+    # On one line, without what a terminal or the log of a pipeline takes for a command.
+    function short(text) {
+      gsub(/[\001-\037\177 ]+/, " ", text)
+      gsub(/##+/, "#", text)
+      gsub(/^ | $/, "", text)
+      return substr(text, 1, 60)
+    }
     FILENAME == ARGV[1] {
       at = index($0, ":")
       name = tolower(substr($0, 1, at - 1))
@@ -147,7 +167,10 @@ judge() {
     }
     { body = body $0 "\n" }
     END {
-      if (code != 0) verdict = short(ENVIRON["ERROR"])
+      error = ENVIRON["ERROR"] == "" ? "curl ended with " code : ENVIRON["ERROR"]
+      # How long that took is no reason of its own.
+      sub(/ after [0-9]+ m(illi)?s(econds)?/, "", error)
+      if (code != 0) verdict = short(error)
       else if (status !~ /^2/) verdict = "status " status reason
       else if (ENVIRON["EXPECTED"] != "" && !index(body, ENVIRON["EXPECTED"])) verdict = "wrong answer: " short(body)
       else verdict = "ok"
@@ -213,27 +236,28 @@ summarise() {
       return times[rank < 1 ? 1 : rank]
     }
     function complain(text) { print "check failed: " text; failed = 1 }
-    function fail(reason, many) { if (!(reason in failures)) reasons[++kinds] = reason; failures[reason] += many }
+    # Beyond 20 different names whatever is new is one of the others. None is empty: that one counts the names.
+    function tally(counts, names, name, many) {
+      if (!(name in counts) && counts[""] >= 20) name = "others"
+      if (!(name in counts)) names[++counts[""]] = name
+      counts[name] += many
+    }
     {
       seen++
-      if ($1 != "ok") { fail($1, 1); next }
+      if ($1 != "ok") { tally(failures, reasons, $1, 1); next }
       times[++ok] = $2 + 0
-      if (!($3 in hits)) {
-        if (models < 20) names[++models] = $3; else $3 = "others"
-        if ($3 == "others" && !("others" in hits)) names[++models] = "others"
-      }
-      hits[$3]++
+      tally(hits, models, $3, 1)
     }
     END {
       all = wanted + 0
-      if (seen < all) fail("no result", all - seen)
+      if (seen < all) tally(failures, reasons, "no result", all - seen)
       success = 100 * ok / all
       version = ENVIRON["VERSION"] == "" ? "" : " with x-api-version: " ENVIRON["VERSION"]
       requests = all == 1 ? "request" : "requests"
       printf "%d %s to %s%s: ", all, requests, ENVIRON["URL"], version
       printf "%d succeeded (%.2f %%), %d failed\n", ok, success, all - ok
-      for (i = 1; i <= models; i++) printf "  %6d  %5.1f %%  %s\n", hits[names[i]], 100 * hits[names[i]] / ok, names[i]
-      for (i = 1; i <= kinds; i++) printf "  %6d  failed   %s\n", failures[reasons[i]], reasons[i]
+      for (i = 1; i <= hits[""]; i++) printf "  %6d  %5.1f %%  %s\n", hits[models[i]], 100 * hits[models[i]] / ok, models[i]
+      for (i = 1; i <= failures[""]; i++) printf "  %6d  failed   %s\n", failures[reasons[i]], reasons[i]
       if (ok) {
         sort_times()
         printf "latency: p50 %.1f ms, p90 %.1f ms, p99 %.1f ms\n", quantile(50), quantile(90), quantile(99)
@@ -263,8 +287,10 @@ done
 scratch=${TMPDIR:-/tmp}/load_test.$$
 mkdir -m 700 "$scratch" || exit 2
 trap 'rm -rf "$scratch"' EXIT
+trap 'leave 129' HUP
 trap 'leave 130' INT
 trap 'leave 143' TERM
+read_data >"$scratch/data"
 describe_request >"$scratch/request"
 send_all
 summarise

@@ -19,6 +19,8 @@ spec:
   hosts: [posts.example.com]
   gateways: [abtest-gateway]
   http:
+  - match: [{headers: {content-length: {exact: "3"}}}]
+    directResponse: {status: 200, body: {string: three bytes}}
   - match: [{method: {exact: POST}, headers: {content-type: {exact: text/csv}}}]
     directResponse: {status: 200, body: {string: as text/csv}}
   - match: [{method: {exact: POST}, headers: {content-type: {exact: application/json}}}]
@@ -138,6 +140,20 @@ https() {
   address="$(sed -n 's/^ACCEPT //p' "$BATS_TEST_TMPDIR/https")"
 }
 
+# A curl that ends with this code and, in the shell's words, this answer.
+curl_says() {
+  cat >"$BATS_TEST_TMPDIR/bin/curl" <<SH
+#!/bin/sh
+echo >>"$BATS_TEST_TMPDIR/asked"
+while [ "\$1" != --output ]; do shift; done
+{ $2; } >"\$2"
+echo 200 0.001
+exit $1
+SH
+  chmod +x "$BATS_TEST_TMPDIR/bin/curl"
+}
+
+# What a pipeline's service, or a terminal, would take for a command is none in the summary, however many there are.
 @test "every awk counts the same, and loses no failure" {
   local https address awk tried=0
   https
@@ -157,10 +173,38 @@ https() {
     load --quiet 12 "$GATEWAY/score" --concurrency 2 --max-p99 20000
     ended_with 0
     said '      12  100.0 %  green'
+    LC_ALL=C.UTF-8 load --quiet 1 "$GATEWAY/score" --header $'x-latin-1: \351'
+    [[ "$stderr" != *awk* ]] || { echo "$stderr"; return 1; }
+    curl_says 137 :
+    load --quiet 1 "$GATEWAY/score"
+    said '       1  failed   curl ended with 137'
+    curl_says 0 "printf '\\033[31m###vso[task.complete]\\a%s' \$(wc -l <'$BATS_TEST_TMPDIR/asked')"
+    load --quiet 25 "$GATEWAY/score"
+    said $'       1    4.0 %  [31m#vso[task.complete] 2\n'
+    said '       5   20.0 %  others'
+    load --quiet 25 "$GATEWAY/score" --expect 'what nobody says' --min-success 0
+    said '       1  failed   wrong answer: [31m#vso[task.complete] 27'
+    said '       5  failed   others'
+    rm "$BATS_TEST_TMPDIR/bin/curl" "$BATS_TEST_TMPDIR/asked"
     tried=$((tried + 1))
   done
   kill "$https"
   [ "$tried" -ge 1 ]
+}
+
+@test "every shell sends the same" {
+  local shell tried=0
+  for shell in dash 'busybox sh' 'bash --posix' mksh yash; do
+    command -v "${shell%% *}" >/dev/null || continue
+    # shellcheck disable=SC2086 # They are words.
+    run --separate-stderr $shell "$BATS_TEST_DIRNAME/../../charts/load_test.sh" --pause 0 3 "$GATEWAY/score" blue \
+      --concurrency 2 --header 'x-quoted: "a\b"' --data '{"data": ["\n"]}' --expect 'New Model B'
+    ended_with 0
+    said '       3  100.0 %  blue'
+    [ "${#lines[@]}" -eq 3 ]
+    tried=$((tried + 1))
+  done
+  [ "$tried" -ge 2 ]
 }
 
 # Three requests at most of the six have come to something.
@@ -193,9 +237,21 @@ TABLE
   echo 1,2 >"$BATS_TEST_TMPDIR/body"
   load 1 "$GATEWAY/" --header 'host: posts.example.com' --data "@$BATS_TEST_TMPDIR/body" --content-type text/csv
   [ "$output" = 'as text/csv' ]
+  load 1 "$GATEWAY/" --header 'host: posts.example.com' --data x --header 'Content-Type: text/csv'
+  [ "$output" = 'as text/csv' ]
   load 1 "$GATEWAY/" --header 'host: posts.example.com'
   ended_with 1
   said '       1  failed   status 404'
+}
+
+# It may be a pipe, which has it once.
+@test "a body goes with every request" {
+  local data
+  for data in @- @<(printf abc) "@$BATS_TEST_TMPDIR/body" abc; do
+    printf abc >"$BATS_TEST_TMPDIR/body"
+    load 2 "$GATEWAY/" --header 'host: posts.example.com' --data "$data" < <(printf abc)
+    [ "$output" = $'three bytes\nthree bytes' ] || { printf '%s\n' "$data" "$output" "$stderr"; return 1; }
+  done
 }
 
 @test "a request that failed is told with its reason" {
@@ -205,9 +261,9 @@ TABLE
   said '0 succeeded (0.00 %), 2 failed'
   said '       2  failed   status 503 '
   said 'check failed: 0.00 % succeeded, and 100 % have to'
-  load 1 127.0.0.1:1/score
+  load 20 127.0.0.1:1/score --concurrency 4
   ended_with 1
-  said 'failed   curl: (7) '
+  said '      20  failed   curl: (7) Failed to connect to 127.0.0.1 port 1: '
 }
 
 @test "how many have to succeed can be said" {
@@ -260,6 +316,13 @@ ten localhost|COUNT: ten is not a whole number
 1 localhost --concurrency 1234567890|--concurrency: 1234567890 is too large
 1 localhost Blue|Blue: is no version; name blue or green
 1 localhost red|red: is no version; name blue or green
+2000 localhost --concurrency 1001|--concurrency: 1001 is too large
+1 localhost --header host|--header: host is not NAME: VALUE
+1 localhost --header host:|--header: host: is not NAME: VALUE
+1 localhost --header @/etc/passwd|--header: @/etc/passwd is not NAME: VALUE
+1 localhost --data @|--data:  cannot be read
+1 localhost --data @/|--data: / cannot be read
+1 localhost --data @/no/such/file|--data: /no/such/file cannot be read
 TABLE
 }
 
@@ -281,11 +344,16 @@ answered() {
 @test "one that is ended leaves nothing behind" {
   export TMPDIR="$BATS_TEST_TMPDIR/scratch"
   mkdir "$TMPDIR"
-  "$BATS_TEST_DIRNAME/../../charts/load_test.sh" --quiet --pause 3 9 "$GATEWAY/score" 3>&- &
-  local script=$! code=0
-  eventually answered
-  kill "$script"
-  wait "$script" || code=$?
-  [ "$code" -eq 143 ]
-  [ "$(ls "$TMPDIR")" = '' ]
+  local signal expected script code
+  while read -r signal expected; do
+    "$BATS_TEST_DIRNAME/../../charts/load_test.sh" --quiet --pause 3 9 "$GATEWAY/score" 3>&- &
+    script=$! code=0
+    eventually answered
+    kill -s "$signal" "$script"
+    wait "$script" || code=$?
+    [ "$code" -eq "$expected" ] && [ "$(ls "$TMPDIR")" = '' ] || { echo "$signal: $code"; ls "$TMPDIR"; return 1; }
+  done <<'TABLE'
+TERM 143
+HUP 129
+TABLE
 }
