@@ -31,10 +31,8 @@ check() {
         return
       fi
       ;;
-    green) ;;
     split) version='' expect='' ;;
     all) version='' ;;
-    *) refuse "$version: name blue, green, split or all" ;;
   esac
   charts/load_test.sh --quiet --pause "${CHECK_PAUSE:-0.05}" --min-success "${CHECK_MIN_SUCCESS:-100}" \
     ${CHECK_MAX_P99:+--max-p99 "$CHECK_MAX_P99"} ${expect:+--expect "$expect"} ${CHECK_DATA:+--data "$CHECK_DATA"} \
@@ -42,11 +40,20 @@ check() {
 }
 
 [ $# -gt 0 ] || refuse 'name blue, green, split or all'
+for load in "$@"; do
+  case $load in
+    blue | green | split | all) ;;
+    *) refuse "$load: name blue, green, split or all" ;;
+  esac
+done
 if [ -z "$SCORE_URL" ]; then
   address=$(kubectl get service turnout-gateway --namespace "${TURNOUT_GATEWAY_NAMESPACE:-turnout-system}" \
     --output 'jsonpath={.status.loadBalancer.ingress[0].ip}{.status.loadBalancer.ingress[0].hostname}') ||
     refuse 'SCORE_URL: name the URL, or give the right to get the Service turnout-gateway'
   [ -n "$address" ] || refuse 'SCORE_URL: name the URL: the gateway has no address of its own'
+  case $address in
+    *:*) address=[$address] ;;
+  esac
   SCORE_URL=http://$address/score
 fi
 worst=0

@@ -10,7 +10,8 @@
 # By hand alone, since pipelines leave them as they are:
 #
 #   REVISION           what the rollout calls it [default: NAME and the first 12 digits of the digest, as the chart has it]
-#   TURNOUT_FLAGS      where rollouts are, instead of that namespace: --context NAME -n NAME, or --local DIR
+#   TURNOUT_FLAGS      where rollouts are, instead of that namespace: --context NAME -n NAME, with HELM_KUBECONTEXT for helm,
+#                      or --local DIR
 #   TURNOUT, HELM      the programs; `:` for HELM where somebody else makes the models, as `turnout local` does
 #   RESULTS            where a JUnit file of each step goes [default: target/pipelines]
 #
@@ -23,9 +24,14 @@ PATH=$PWD/target/bin:$PATH
 : "${TURNOUT:=turnout}" "${HELM:=helm}" "${RESULTS:=target/pipelines}" "${TURNOUT_TIMEOUT:=10m}"
 : "${TURNOUT_FLAGS:=--namespace $K8S_AB_NAMESPACE}"
 stage=${STAGE:-${SYSTEM_STAGENAME:-${GITHUB_JOB:-by_hand}}}
+# Seconds are a number alone to `turnout`, and not to helm.
+case $TURNOUT_TIMEOUT in
+  *[!0-9]*) ;;
+  *) TURNOUT_TIMEOUT=${TURNOUT_TIMEOUT}s ;;
+esac
 export TURNOUT_TIMEOUT
-# For `turnout` these would be another place beside the one that the flags name.
-unset TURNOUT_NAMESPACE TURNOUT_LOCAL
+# For `turnout` these would be another place beside the one that the flags name, or than helm's.
+unset TURNOUT_NAMESPACE TURNOUT_LOCAL TURNOUT_CONTEXT TURNOUT_KUBECONFIG
 # GitHub sets what nobody has set to nothing.
 if [ -z "${TURNOUT_GATEWAY_NAMESPACE:-}" ]; then unset TURNOUT_GATEWAY_NAMESPACE; fi
 
@@ -51,12 +57,21 @@ log_in_to() {
   esac
 }
 
+# Whether an image is named by its digest, a whole one, with nothing that would be something else to helm.
+is_by_digest() {
+  case ${1%@sha256:*} in
+    '' | "$1" | *//* | *[!A-Za-z0-9._:/-]*) return 1 ;;
+  esac
+  case ${1##*@sha256:} in
+    *[!0-9a-f]*) return 1 ;;
+  esac
+  [ "$(printf %s "${1##*@sha256:}" | wc -c)" -eq 64 ]
+}
+
 # Sets REVISION. A tag may be another image tomorrow, and another one in each stage.
 need_image() {
-  case $IMAGE in
-    *@sha256:?*) ;;
-    *) refuse "IMAGE: name the new model's image by its digest, as REGISTRY/NAME@sha256:..., and not as '$IMAGE'" ;;
-  esac
+  is_by_digest "$IMAGE" ||
+    refuse "IMAGE: name the new model's image by its digest, as REGISTRY/NAME@sha256:..., and not as '$IMAGE'"
   if [ -z "$REVISION" ]; then
     name=${IMAGE##*/}
     digest=${IMAGE##*@sha256:}
@@ -102,7 +117,7 @@ is_ours() {
 need_ours() {
   need_image
   if ! is_ours; then
-    say "$ROLLOUT is at revision $wanted, and this run rolls $REVISION out: it has been superseded" >&2
+    say "$ROLLOUT is at revision ${wanted:-(none)}, and this run rolls $REVISION out: it has been superseded" >&2
     exit 1
   fi
 }
@@ -118,7 +133,7 @@ image_of() {
   complaint=$RESULTS/helm.log
   if values=$(helm get values "model-$1" ${2:+--revision "$2"} --output json 2>"$complaint"); then
     printf '%s' "$values" | jq -r '.deployment.image.name // empty'
-  elif ! grep -q 'not found' "$complaint"; then
+  elif ! grep -q 'release: not found' "$complaint"; then
     cat "$complaint" >&2
     return 1
   fi
@@ -137,8 +152,9 @@ make_way() {
   if [ -n "$there" ] && [ "$there" != "$2" ]; then await --safe-to-remove "$1"; fi
 }
 
+# As XML can have it: an answer may be cut within a letter.
 escape() {
-  tr -d '\000-\010\013\014\016-\037' <"$1" | sed 's/&/\&amp;/g; s/</\&lt;/g; s/>/\&gt;/g; s/"/\&quot;/g'
+  tr -d '\000-\010\013\014\016-\037' <"$1" | iconv -c -f UTF-8 -t UTF-8 | sed 's/&/\&amp;/g; s/</\&lt;/g; s/>/\&gt;/g; s/"/\&quot;/g'
 }
 
 # Runs a command, and writes how it ended as a JUnit file: report NAME COMMAND...
@@ -147,6 +163,7 @@ report() {
   shift
   mkdir -p "$RESULTS"
   file=$RESULTS/$stage.$case_name
+  echo 1 >"$file.code"
   # `set -e` holds in what stands in no condition.
   (
     set +e

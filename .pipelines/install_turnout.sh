@@ -6,10 +6,8 @@
 . "$(dirname "$0")/common.sh"
 
 if command -v "$TURNOUT" >/dev/null; then exit; fi
-case ${TURNOUT_IMAGE:-} in
-  *@sha256:?*) ;;
-  *) refuse "TURNOUT_IMAGE: name turnout's image by its digest, and not as '${TURNOUT_IMAGE:-}'" ;;
-esac
+is_by_digest "${TURNOUT_IMAGE:=}" ||
+  refuse "TURNOUT_IMAGE: name turnout's image by its digest, and not as '$TURNOUT_IMAGE'"
 mkdir -p target/bin
 log_in_to "$TURNOUT_IMAGE"
 container=$(docker create "$TURNOUT_IMAGE")

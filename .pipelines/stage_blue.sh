@@ -12,7 +12,7 @@ turn_back() {
 main() {
   need_image
   helm upgrade --install abtest-istio charts/abtest-istio ${ROUTES_VALUES:+--values "$ROUTES_VALUES"} \
-    --set "rollout.enabled=true,rollout.name=$ROLLOUT" --set-string "namespace=$K8S_AB_NAMESPACE"
+    --set rollout.enabled=true --set-string "rollout.name=$ROLLOUT,namespace=$K8S_AB_NAMESPACE"
   stable=$(field .status.stableRevision)
   # Of a run that ended where green is replaced, green has to be restored before anything else can begin.
   left=$(field '.status | select(.phase != "RolledBack" and .candidate and .stableRevision) |

@@ -242,6 +242,42 @@ Green_100 Skipped, Rollback Succeeded, Disable_blue Skipped"
   [[ "$ended" == *"Green_100 Succeeded, Rollback Skipped, Disable_blue Succeeded" ]]
 }
 
+# What the scripts say once they have read common.sh, in the shell's words.
+common() {
+  run sh -c ". .pipelines/common.sh; $1" .pipelines/by_hand
+}
+
+@test "an image is named by its whole digest, and by nothing else" {
+  local digits="${digest#sha256:}" named is_so
+  stand_in docker :
+  while read -r is_so named; do
+    IMAGE="$(printf '%b' "$named")" common need_image
+    [ "$status" -eq "$is_so" ] && [[ "$is_so" = 0 || "$output" == *"name the new model's image by its digest"* ]] ||
+      { echo "$named: $status: $output"; return 1; }
+    TURNOUT=turnout-of-nobody TURNOUT_IMAGE="$(printf '%b' "$named")" run .pipelines/install_turnout.sh
+    [ "$status" -eq "$is_so" ] && [[ "$is_so" = 0 || "$output" == *"name turnout's image by its digest"* ]] ||
+      { echo "$named: $status: $output"; return 1; }
+  done <<TABLE
+0 registry.example.com/scoring@$digest
+0 Registry:5000/team/my__scoring.v2:7@$digest
+0 scoring@$digest
+2 registry.example.com/scoring:latest
+2 registry.example.com/scoring@sha256:3f2a61d09be4
+2 registry.example.com/scoring@${digest}1
+2 registry.example.com/scoring@${digest%1}g
+2 registry.example.com/scoring@${digest^^}
+2 registry.example.com/scoring@$digest,deployment.restricted=false
+2 registry.example.com/a,scoring@$digest
+2 https://registry.example.com/scoring@$digest
+2 a\\040b@$digest
+2 a@$digest\\nbegun=no
+2 a@$digest@$digest
+2 @$digest
+2 $digits
+2 $digest
+TABLE
+}
+
 @test "an image without a digest begins nothing" {
   IMAGE=registry.example.com/scoring:latest walk
   [[ "$ended" == "Building Failed, Blue_Staging Skipped, "*", Rollback Skipped, Disable_blue Skipped" ]]
@@ -325,8 +361,42 @@ Green_100 Skipped, Rollback Succeeded, Disable_blue Skipped"
   [ "$status" -eq 1 ] && [[ "$output" == *"and may be 0.001 ms"* ]]
   SCORE_URL=http://127.0.0.1:1/score CHECK_REQUESTS=2 run .pipelines/check.sh split
   [ "$status" -eq 1 ] && [[ "$output" == *"0.00 % succeeded, and 100 % have to"* ]]
-  run .pipelines/check.sh everything
-  [ "$status" -eq 2 ]
+}
+
+@test "a check that has no name is refused before any other begins" {
+  export SCORE_URL=http://127.0.0.1:1/score
+  for name in everything Blue blue/green blue,green '' '*'; do
+    run .pipelines/check.sh split "$name"
+    [ "$status" -eq 2 ] && [ "$output" = "check.sh: $name: name blue, green, split or all" ] || { echo "$output"; return 1; }
+  done
+}
+
+@test "what no file can be written about is not done, and what an XML file cannot have is left out" {
+  STAGE=no/such/stage common 'report step say begun'
+  [ "$status" -ne 0 ] && [[ "$output" != *begun* ]] || { echo "$status: $output"; return 1; }
+  common "report step printf 'a\\377b\\001\\303\\274<]]>'"
+  [ "$status" -eq 0 ]
+  [ "$(python3 -c 'import sys, xml.etree.ElementTree as tree; print(tree.parse(sys.argv[1]).find(".//system-out").text)' \
+    "$RESULTS/by_hand.step.xml")" = 'abü<]]>' ]
+}
+
+@test "a number of seconds is a time-out, and another place is none" {
+  TURNOUT_TIMEOUT=90 TURNOUT_CONTEXT=other TURNOUT_KUBECONFIG=/other TURNOUT_NAMESPACE=other TURNOUT_LOCAL=/other \
+    common "env | grep '^TURNOUT_.*\\(TIME\\|other\\)'"
+  [ "$output" = TURNOUT_TIMEOUT=90s ] || { echo "$output"; return 1; }
+}
+
+@test "helm that cannot tell is not taken for no release" {
+  local complaint expected
+  while IFS='|' read -r complaint expected; do
+    stand_in helm "echo 'Error: $complaint' >&2; exit 1"
+    HELM=helm common 'image_of green'
+    [ "$status" -eq "$expected" ] || { echo "$complaint: $status: $output"; return 1; }
+  done <<'TABLE'
+release: not found|0
+Kubernetes cluster unreachable: getting credentials: exec: executable kubelogin not found|1
+secrets is forbidden|1
+TABLE
 }
 
 # Programs that are not here: what they are asked stands in `asked`.
@@ -382,6 +452,9 @@ TABLE
   stand_in kubectl ''
   run .pipelines/check.sh split
   [ "$status" -eq 2 ] && [[ "$output" == *"SCORE_URL: name the URL"* ]] || { echo "$status: $output"; return 1; }
+  stand_in kubectl 'printf ::1'
+  CHECK_REQUESTS=1 run .pipelines/check.sh split
+  [[ "$output" == *"1 request to http://[::1]/score: "* ]] || { echo "$status: $output"; return 1; }
 }
 
 @test "an image that was pushed is named by its digest, as its registry has it" {
