@@ -81,6 +81,38 @@ fn a_bad_value_is_refused_by_its_name() {
     assert!(refusal.contains("deployment.image.digest: a@sha256:"), "{refusal}");
 }
 
+/// What is a number, a truth or nothing to YAML is a name to Kubernetes.
+#[test]
+fn a_name_is_a_text_whatever_it_looks_like() {
+    let Some(helm) = Helm::find("a_name_is_a_text_whatever_it_looks_like") else { return };
+    let (model, routes, turnout) = (
+        ("abtest-model", "deployment.image.name=model"),
+        ("abtest-istio", "rollout.enabled=true"),
+        ("turnout", "monitoring.dashboard.enabled=true"),
+    );
+    let table = [
+        (model, "namespace=NAME,appname=NAME,deployment.name=NAME,deployment.container.name=NAME"),
+        (model, "namespace=,deployment.image.name=NAME,deployment.image.tag=NAME,deployment.revision=NAME"),
+        (model, "deployment.image.name=NAME,imagePullSecrets[0].name=NAME"),
+        (routes, "namespace=NAME,ingress.name=NAME,virtualService.name=NAME,ingress.hosts={NAME}"),
+        (routes, "namespace=,servedByHeader=NAME,rollout.name=NAME"),
+        (routes, "as=configmap,configMap.name=NAME,configMap.namespace=NAME,virtualService.name=NAME"),
+        (turnout, "fullnameOverride=NAME,namespaces={NAME},sharedRouteNamespaces={NAME}"),
+    ];
+    for ((chart, value), values) in table {
+        let rendered = |name: &str| {
+            let values = ["--set", value, "--set-string", &values.replace("NAME", name)];
+            let rendered = helm.template_as(name, name, &chart_of(chart), &values);
+            Value::from(documents(&rendered.unwrap_or_else(|error| panic!("{values:?}: {error}"))))
+        };
+        let expected = rendered("plain").to_string();
+        for name in ["7", "1e3", "0x10", "no", "true", "null"] {
+            let text = expected.replace("plain", name);
+            assert_eq!(rendered(name), serde_json::from_str::<Value>(&text).unwrap(), "{chart}: {values}: {name}");
+        }
+    }
+}
+
 #[test]
 fn a_namespace_other_than_the_releases_is_said() {
     let Some(helm) = Helm::find("a_namespace_other_than_the_releases_is_said") else { return };

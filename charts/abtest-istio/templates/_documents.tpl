@@ -4,8 +4,8 @@
 apiVersion: {{ include "abtest-istio.apiVersion" . }}
 kind: Gateway
 metadata:
-  name: {{ .Values.ingress.name }}
-  namespace: {{ include "abtest-istio.namespace" . }}
+  name: {{ .Values.ingress.name | quote }}
+  namespace: {{ include "abtest-istio.namespace" . | quote }}
   labels:
     {{- include "abtest-istio.labels" . | nindent 4 }}
 spec:
@@ -26,13 +26,13 @@ spec:
 apiVersion: {{ include "abtest-istio.apiVersion" . }}
 kind: VirtualService
 metadata:
-  name: {{ .Values.virtualService.name }}
-  namespace: {{ include "abtest-istio.namespace" . }}
+  name: {{ .Values.virtualService.name | quote }}
+  namespace: {{ include "abtest-istio.namespace" . | quote }}
   labels:
     {{- include "abtest-istio.labels" . | nindent 4 }}
 spec:
   gateways:
-    - {{ .Values.ingress.name }}
+    - {{ .Values.ingress.name | quote }}
   hosts:
     {{- toYaml .Values.ingress.hosts | nindent 4 }}
   http:

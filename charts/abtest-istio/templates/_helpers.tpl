@@ -4,7 +4,7 @@
 
 {{- define "abtest-istio.labels" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: routes
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}

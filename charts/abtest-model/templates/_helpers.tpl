@@ -4,7 +4,7 @@
 
 {{/* A Deployment's selector cannot change: with these two the chart takes the sample's releases over. */}}
 {{- define "abtest-model.selectorLabels" -}}
-app: {{ .Values.appname }}
+app: {{ .Values.appname | quote }}
 model_version: {{ .Values.deployment.bluegreen }}
 {{- end -}}
 
@@ -14,7 +14,7 @@ model_version: {{ .Values.deployment.bluegreen }}
 version: {{ .Values.deployment.bluegreen }}
 turnout.dev/revision: {{ include "abtest-model.revision" . | quote }}
 app.kubernetes.io/name: {{ .Chart.Name }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: {{ .Values.deployment.bluegreen }}
 {{- end -}}
 

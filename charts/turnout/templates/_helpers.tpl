@@ -47,14 +47,14 @@
      `turnout` finds the gateways of every installation. */}}
 {{- define "turnout.selectorLabels" -}}
 app.kubernetes.io/name: {{ .root.Chart.Name }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/instance: {{ .root.Release.Name | toYaml }}
 app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 
 {{/* The same pods by another label of theirs, for a second Service: some clusters refuse two with one selector. */}}
 {{- define "turnout.metricsSelector" -}}
 app.kubernetes.io/part-of: turnout
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/instance: {{ .root.Release.Name | toYaml }}
 app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 

@@ -22,7 +22,7 @@
 {{- define "turnout.controllerPods" -}}
 matchLabels:
   app.kubernetes.io/name: {{ .Chart.Name }}
-  app.kubernetes.io/instance: {{ .Release.Name }}
+  app.kubernetes.io/instance: {{ .Release.Name | toYaml }}
 matchExpressions:
   - key: app.kubernetes.io/component
     operator: In
