@@ -4,7 +4,7 @@
 
 {{/* A Deployment's selector cannot change: with these two the chart takes the sample's releases over. */}}
 {{- define "abtest-model.selectorLabels" -}}
-app: {{ .Values.appname | quote }}
+app: {{ .Values.appname | default (trimSuffix "-svc" .Values.svc.name) | quote }}
 model_version: {{ .Values.deployment.bluegreen }}
 {{- end -}}
 
@@ -24,9 +24,14 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") | trunc 63 | trimSuffix "-" }}
 {{- end -}}
 
-{{/* A value that --set may have taken for a number. */}}
+{{/* A value that --set may have taken for a number; of a larger one a file, or the release, keeps another. Takes name and
+     value. */}}
 {{- define "abtest-model.text" -}}
-{{- if kindIs "string" . }}{{ . }}{{ else }}{{ int64 . }}{{ end -}}
+{{- if kindIs "string" .value }}{{ .value }}
+{{- else if gt (int64 .value) 9007199254740991 -}}
+{{- fail (printf "deployment.%s: it has too many digits to be kept as a number; write it as a text, as by --set-string" .name) -}}
+{{- else }}{{ int64 .value }}
+{{- end -}}
 {{- end -}}
 
 {{- define "abtest-model.image" -}}
@@ -35,6 +40,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 {{- fail "deployment.image.name: no image is named; give one, as --set deployment.image.name=myregistry.azurecr.io/model:7" -}}
 {{- end -}}
 {{- $name := $image.name -}}
+{{- $host := "([A-Za-z0-9][A-Za-z0-9.-]*|\\[[0-9A-Fa-f:]+\\])(:[0-9]+)?/" -}}
+{{- $path := "([a-z0-9][a-z0-9._-]*/)*[a-z0-9][a-z0-9._-]*" -}}
+{{- if not (regexMatch (printf "^(%s)?%s(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?(@sha256:[0-9a-f]{64})?$" $host $path) $name) -}}
+{{- fail (printf "deployment.image.name: %s is not the name of an image; write it as myregistry.azurecr.io/model:7, or with its whole digest behind @sha256:" $name) -}}
+{{- end -}}
 {{- $has := splitList "/" $name | last -}}
 {{- if $image.digest -}}
 {{- if contains "@" $has -}}
@@ -42,7 +52,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 {{- end -}}
 {{ $name }}@{{ $image.digest }}
 {{- else if and $image.tag (not (or (contains ":" $has) (contains "@" $has))) -}}
-{{ $name }}:{{ include "abtest-model.text" $image.tag }}
+{{ $name }}:{{ include "abtest-model.text" (dict "name" "image.tag" "value" $image.tag) }}
 {{- else -}}
 {{ $name }}
 {{- end -}}
@@ -51,7 +61,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 {{/* As a label may be: what follows the last slash, with a digest cut to 12 digits. */}}
 {{- define "abtest-model.revision" -}}
 {{- if .Values.deployment.revision -}}
-{{ include "abtest-model.text" .Values.deployment.revision }}
+{{ include "abtest-model.text" (dict "name" "revision" "value" .Values.deployment.revision) }}
 {{- else -}}
 {{- $image := include "abtest-model.image" . -}}
 {{- $short := regexReplaceAll "(:[^@]*)?@sha256:([0-9a-f]{12})[0-9a-f]*$" (splitList "/" $image | last) "-${2}" -}}

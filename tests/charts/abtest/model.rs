@@ -74,6 +74,38 @@ fn every_name_and_port_can_be_another() {
     assert!(objects.iter().all(|object| object["metadata"]["namespace"] == NAMESPACE), "the release's own");
 }
 
+/// Its Service would send requests to the other one's pods.
+#[test]
+fn a_second_model_has_pods_of_its_own() {
+    let Some(helm) = Helm::find("a_second_model_has_pods_of_its_own") else { return };
+    let table = [
+        ("", "model"),
+        ("svc.name=risk-svc", "risk"),
+        ("svc.name=risk", "risk"),
+        ("svc.name=risk-svc,appname=model", "model"),
+        ("appname=risk", "risk"),
+    ];
+    for (values, app) in table {
+        let objects = green(&helm, values);
+        assert_eq!(*pod_label(&objects, "app"), app, "{values}");
+        assert_eq!(only(&objects, "Service")["spec"]["selector"]["app"], app, "{values}");
+        assert_eq!(only(&objects, "Deployment")["spec"]["selector"]["matchLabels"]["app"], app, "{values}");
+    }
+}
+
+/// Of two entries of a name it depends on the way of an upgrade which one holds.
+#[test]
+fn a_variable_is_set_once() {
+    let Some(helm) = Helm::find("a_variable_is_set_once") else { return };
+    let more = "deployment.env[0].name=HOME,deployment.env[0].value=/home,deployment.env[1].name=A";
+    for (values, expected) in [
+        ("", json!([{"name": "TMPDIR", "value": "/tmp"}, {"name": "HOME", "value": "/tmp"}])),
+        (more, json!([{"name": "TMPDIR", "value": "/tmp"}, {"name": "HOME", "value": "/home"}, {"name": "A"}])),
+    ] {
+        assert_eq!(container(&green(&helm, values))["env"], expected, "{values}");
+    }
+}
+
 /// In the sample traffic went to a model that was still loading.
 #[test]
 fn no_request_goes_to_a_model_that_is_still_loading() {
