@@ -15,6 +15,7 @@ Each answer says in the header {{ . }} which version gave it.
 {{- end }}
 
      ./charts/load_test.sh 10 http://$GATEWAY_IP{{ if ne (int .Values.ingress.port) 80 }}:{{ .Values.ingress.port }}{{ end }}{{ .Values.uri.prefix }}
+{{- $host := first .Values.ingress.hosts | replace "*." "any." }}{{ if ne $host "*" }} --header 'host: {{ $host }}'{{ end }}
      turnout check -n {{ $ns }}
 {{- if eq .Values.as "configmap" }}
 

@@ -245,6 +245,11 @@ fn the_notes_say_who_gets_what() {
     {
         assert!(told.contains(expected), "{told}");
     }
+    for (host, header) in [("models.example.com", "models.example.com"), ("*.example.com", "any.example.com")] {
+        let told = notes(&helm, NAMESPACE, CHART, &format!("ingress.hosts={{{host}}}"));
+        let line = format!("load_test.sh 10 http://$GATEWAY_IP/score --header 'host: {header}'\n");
+        assert!(told.contains(&line), "{told}");
+    }
     let silent = objects(&helm, "servedByHeader=");
     let split = only(&silent, "VirtualService").pointer("/spec/http/2/route/0").unwrap();
     let host = format!("model-svc-green.{NAMESPACE}.svc.cluster.local");
