@@ -29,19 +29,36 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if and .Values.weight.keep (.Capabilities.APIVersions.Has "turnout.dev/v1alpha1/ModelRollout") }}true{{ end -}}
 {{- end -}}
 
-{{/* The ModelRollout that the values name, as it is there. Where they name none, the one that this release has made: what
-     an upgrade leaves out, helm takes for new in the one after it, and then changes nothing of it. */}}
-{{- define "abtest-istio.rollout" -}}
-{{- $found := dict -}}
+{{/* The specs of ModelRollouts that are there, by their names: of the one that the values name, and of all that this release
+     has made. What an upgrade leaves out, helm takes for new in the one after it, and then changes nothing of it. What
+     people ask for is none of the chart's. */}}
+{{- define "abtest-istio.there" -}}
+{{- $specs := dict -}}
 {{- if include "abtest-istio.looksUp" . -}}
 {{- range (lookup "turnout.dev/v1alpha1" "ModelRollout" (include "abtest-istio.namespace" .) "").items -}}
 {{- $owner := dig "metadata" "annotations" dict . -}}
-{{- $is := and (eq (get $owner "meta.helm.sh/release-name") $.Release.Name) (eq (get $owner "meta.helm.sh/release-namespace") $.Release.Namespace) -}}
-{{- if $.Values.rollout.enabled }}{{ $is = eq .metadata.name $.Values.rollout.name }}{{ end -}}
-{{- if $is }}{{ $found = . }}{{ end -}}
+{{- $isOwn := and (eq (get $owner "meta.helm.sh/release-name") $.Release.Name) (eq (get $owner "meta.helm.sh/release-namespace") $.Release.Namespace) -}}
+{{- if or $isOwn (and $.Values.rollout.enabled (eq .metadata.name $.Values.rollout.name)) -}}
+{{- $_ := set $specs .metadata.name (omit .spec "revision" "attempt" "rollbackOf" "target" "paused" "approval") -}}
 {{- end -}}
 {{- end -}}
-{{ toJson $found }}
+{{- end -}}
+{{ toJson $specs }}
+{{- end -}}
+
+{{/* The spec that the values say, where what they do not name stays as it is. Takes root and live. */}}
+{{- define "abtest-istio.spec" -}}
+{{- $mode := .root.Values.rollout.mode | default .live.mode | default "Gateway" -}}
+{{- if and (eq $mode "Istio") (ne .root.Values.as "objects") -}}
+{{- fail "rollout.mode: Istio reads objects; set as=objects" -}}
+{{- end -}}
+{{- $spec := mergeOverwrite (omit .live "route" "green" "blue") (deepCopy .root.Values.rollout.spec) -}}
+{{- $_ := set $spec "mode" $mode -}}
+{{- $_ := set $spec "route" (dict "virtualService" .root.Values.virtualService.name "http" "split") -}}
+{{- range list "green" "blue" -}}
+{{- $_ := set $spec . (dict "host" (printf "%s-%s" $.root.Values.svc.name .)) -}}
+{{- end -}}
+{{ toJson $spec }}
 {{- end -}}
 
 {{/* The ModelRollouts that govern the VirtualService, in this mode or in any, as a JSON list of their names, with the

@@ -220,20 +220,34 @@ async fn a_rollout_stays_in_the_release_that_made_it() {
         other["metadata"]["annotations"][field] = json!("another");
         other
     };
-    let table = [
-        ("weight.green=50", live.clone(), true),
-        ("as=configmap", live.clone(), true),
-        ("weight.keep=false", live.clone(), false),
-        ("weight.green=50", of_another("meta.helm.sh/release-name"), false),
-        ("weight.green=50", of_another("meta.helm.sh/release-namespace"), false),
+    // Of a release that went over to another model, and of a person's own.
+    let mut second = live.clone();
+    second["metadata"]["name"] = json!("second");
+    let mut unowned = live.clone();
+    unowned["metadata"] = json!({"name": "unowned", "namespace": NAMESPACE});
+    let (mine, both) = ([live.clone()].to_vec(), [live.clone(), second, unowned].to_vec());
+    let table: [(&str, Vec<Value>, &[&str]); 9] = [
+        ("weight.green=50", mine.clone(), &["mine"]),
+        ("as=configmap", mine.clone(), &["mine"]),
+        ("weight.keep=false", mine.clone(), &[]),
+        ("weight.green=50", vec![of_another("meta.helm.sh/release-name")], &[]),
+        ("weight.green=50", vec![of_another("meta.helm.sh/release-namespace")], &[]),
+        ("weight.green=50", both.clone(), &["mine", "second"]),
+        ("virtualService.name=new", both.clone(), &["mine", "second"]),
+        ("virtualService.name=new,rollout.enabled=true", both.clone(), &["mine", "model", "second"]),
+        ("virtualService.name=new,rollout.enabled=true,rollout.name=second", both, &["mine", "second"]),
     ];
-    for (values, live, stays) in table {
-        let Some(upgrade) = upgrade(values, None, Some(vec![live])).await else { return };
+    for (values, live, expected) in table {
+        let Some(upgrade) = upgrade(values, None, Some(live)).await else { return };
         let objects = upgrade.unwrap_or_else(|error| panic!("{values}: {error}")).objects;
         let rollouts: Vec<_> = objects.iter().filter(|object| object["kind"] == "ModelRollout").collect();
-        assert_eq!(rollouts.len(), usize::from(stays), "{values}");
+        let names: Vec<_> = rollouts.iter().map(|rollout| text(rollout, "/metadata/name")).collect();
+        assert_eq!(names, expected, "{values}");
+        let is_named = |name: &str| values.contains("enabled") && (name == "model" || values.contains(name));
         for rollout in rollouts {
-            assert_eq!((text(rollout, "/metadata/name"), &rollout["spec"]), ("mine", &made["spec"]), "{values}");
+            assert_eq!(rollout["metadata"]["annotations"], json!({"helm.sh/resource-policy": "keep"}), "{values}");
+            let is_as_it_was = rollout["spec"] == made["spec"];
+            assert_ne!(is_as_it_was, is_named(text(rollout, "/metadata/name")), "{values}: {rollout:#}");
         }
     }
 }

@@ -9,6 +9,7 @@ mod crash;
 mod default_install;
 mod deleted_namespace;
 mod init;
+mod kept;
 mod loss;
 mod managed;
 mod misfit;
@@ -34,6 +35,10 @@ fn main() -> ExitCode {
     Suite::new("rollout", options)
         .node_case("the_readme_runs_as_printed", readme::the_readme_runs_as_printed)
         .node_case("the_samples_users_reach_green_100_as_printed", sample::the_samples_users_reach_green_100_as_printed)
+        .case(
+            "a_rollout_of_the_samples_chart_outlives_every_upgrade",
+            kept::a_rollout_of_the_samples_chart_outlives_every_upgrade,
+        )
         .case("five_stages_lose_no_request", stages::five_stages_lose_no_request)
         .case("a_rollback_from_each_stage_loses_no_request", stages::a_rollback_from_each_stage_loses_no_request)
         .case("a_pipeline_goes_through_its_steps", steps::a_pipeline_goes_through_its_steps)

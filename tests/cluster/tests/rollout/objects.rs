@@ -64,7 +64,7 @@ fn await_verdict(scene: &Scene<'_>, status: &str, message: &str) -> Result<()> {
     })
 }
 
-fn await_published(scene: &Scene<'_>, text: &str) -> Result<()> {
+pub(crate) fn await_published(scene: &Scene<'_>, text: &str) -> Result<()> {
     scene.cluster.wait_until(&format!("`{text}` is published"), DEADLINE, || {
         let published = published(scene.cluster)?;
         ensure!(published.contains(text), "{published}");
