@@ -168,7 +168,9 @@ impl Gateway {
         if !self.snapshots.is_current(current.as_ref().map(|snapshot| &snapshot.shared)) {
             *current = self.snapshots.current().map(|shared| {
                 let upstreams = shared.upstreams.iter().map(|upstream| self.upstreams.of(upstream)).collect();
-                Rc::new(WorkerSnapshot { shared, upstreams })
+                let snapshot = WorkerSnapshot { shared, upstreams };
+                self.mirrors.announce(&snapshot);
+                Rc::new(snapshot)
             });
         }
         current.clone()

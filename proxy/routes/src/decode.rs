@@ -306,12 +306,16 @@ impl<'a> Item<'a> {
         let scalar = self.scalar("a number")?;
         match scalar.text.parse() {
             Ok(number) if scalar.plain && scalar::is_number(&scalar.text) && range.contains(&number) => Ok(number),
-            Ok(number) if scalar.plain && number < *range.start() => {
+            Ok(number) if scalar.plain && number < *range.start() && number.is_finite() => {
                 Err(self.advise(format!("{} is below {}", scalar.text, range.start()), advice))
             }
-            Ok(_) if scalar.plain => Err(self.advise(format!("{} is above {}", scalar.text, range.end()), advice)),
-            Ok(_) => Err(self.advise(format!("{} is a text", quoted(&scalar.text)), "write the number without quotes")),
-            Err(_) => Err(self.advise(format!("{} is not a number", quoted(&scalar.text)), advice)),
+            Ok(number) if scalar.plain && number.is_finite() => {
+                Err(self.advise(format!("{} is above {}", scalar.text, range.end()), advice))
+            }
+            Ok(_) if !scalar.plain => {
+                Err(self.advise(format!("{} is a text", quoted(&scalar.text)), "write the number without quotes"))
+            }
+            Ok(_) | Err(_) => Err(self.advise(format!("{} is not a number", quoted(&scalar.text)), advice)),
         }
     }
 

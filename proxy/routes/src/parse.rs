@@ -4,7 +4,7 @@
 use crate::decode::Report;
 use crate::documents::Document;
 use crate::problem::{DocumentName, Problem, Problems, Severity};
-use crate::yaml::{self, Budget, Node, Position, SyntaxError};
+use crate::yaml::{self, Budget, Node, Position, SyntaxError, TOO_LARGE};
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
@@ -13,8 +13,6 @@ use std::rc::Rc;
 pub const MAX_SOURCE_BYTES: usize = 1024 * 1024;
 /// The most that may be said instead.
 pub const MOST_SOURCE_BYTES: usize = 64 * MAX_SOURCE_BYTES;
-/// What to do about sources that are larger.
-pub(crate) const TOO_LARGE: &str = "allow more with --max-routes-bytes, or split the routes between gateways";
 /// As many values (scalars, lists, mappings) as sources of that size may hold, with aliases expanded.
 const MAX_VALUES: usize = 100_000;
 

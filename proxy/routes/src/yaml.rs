@@ -4,10 +4,12 @@
 //! The tree is bounded before anything walks it: depth, nodes and text are counted with every alias expanded, so that
 //! neither a deep nor an exploding file costs more than its limits.
 
-use crate::parse::TOO_LARGE;
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span};
 use std::collections::HashMap;
 use std::rc::Rc;
+
+/// What to do about sources that are larger than they may be.
+pub(crate) const TOO_LARGE: &str = "allow more with --max-routes-bytes, or split the routes between gateways";
 
 /// How deep lists and mappings may be nested.
 pub(crate) const MAX_DEPTH: usize = 64;

@@ -8,6 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
+use tokio::sync::Notify;
 
 /// Not all of it came, or there was no room for it.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +23,7 @@ pub(crate) struct CopyRoom(Cell<usize>);
 pub(crate) struct Copy {
     state: RefCell<State>,
     room: Rc<CopyRoom>,
+    broken: Notify,
 }
 
 #[derive(Default)]
@@ -54,7 +56,7 @@ impl CopyRoom {
 
 impl Copy {
     pub(super) fn new(room: &Rc<CopyRoom>) -> (Rc<Self>, CopyWriter) {
-        let copy = Rc::new(Self { state: RefCell::default(), room: Rc::clone(room) });
+        let copy = Rc::new(Self { state: RefCell::default(), room: Rc::clone(room), broken: Notify::new() });
         let writer = CopyWriter(Rc::downgrade(&copy));
         (copy, writer)
     }
@@ -76,9 +78,19 @@ impl Copy {
         }
     }
 
+    /// Returns when it is known to stay incomplete, though nobody asks for more of it.
+    pub(super) async fn broken(&self) {
+        self.broken.notified().await;
+    }
+
+    /// What still waits of one that is incomplete is of no use, and others may want its room.
     fn end(&self, complete: bool) {
         let state = &mut *self.state.borrow_mut();
-        state.complete.get_or_insert(complete);
+        if !*state.complete.get_or_insert(complete) {
+            self.room.give_back(std::mem::take(&mut state.waiting_bytes));
+            state.waiting.clear();
+            self.broken.notify_one();
+        }
         if let Some(waker) = state.waker.take() {
             waker.wake();
         }
@@ -160,8 +172,7 @@ mod tests {
         let (copy, writer) = Copy::new(&room);
         assert!(writer.push(b"1"));
         drop(writer);
-        assert_eq!(next(&copy), Some(Ok(Bytes::from_static(b"1"))));
-        assert_eq!(next(&copy), Some(Err(())));
+        assert_eq!((next(&copy), room.0.get()), (Some(Err(())), 10));
         let (copy, writer) = Copy::new(&room);
         drop(copy);
         assert!(!writer.push(b"1"));

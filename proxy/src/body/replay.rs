@@ -73,11 +73,19 @@ impl RequestBody {
         Self::Whole(WholeBody { data, trailers: None })
     }
 
-    /// A copy that holds nothing up, to be asked for before a try has begun.
-    pub(crate) fn copy(&self, room: &Rc<CopyRoom>) -> Self {
-        match self {
+    /// A copy that holds nothing up, to be asked for before a try has begun; none if there is no room for it.
+    pub(crate) fn copy(&self, room: &Rc<CopyRoom>) -> Option<Self> {
+        Some(match self {
             Self::Whole(whole) => Self::Whole(whole.clone()),
-            Self::Streamed(stream) => Self::Streamed(Rc::new(stream.copy(room))),
+            Self::Streamed(stream) => Self::Streamed(Rc::new(stream.copy(room)?)),
+        })
+    }
+
+    /// Returns when it is a copy and stays incomplete.
+    pub(crate) async fn broken(&self) {
+        match self {
+            Self::Whole(_) => std::future::pending().await,
+            Self::Streamed(stream) => stream.broken().await,
         }
     }
 

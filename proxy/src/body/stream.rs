@@ -162,15 +162,28 @@ impl SharedStream {
         Reader { number: state.current_try, stream: Rc::clone(stream), given: 0, trailers_given: false }
     }
 
-    /// A copy of it, to be asked for before a try has begun.
-    pub(super) fn copy(&self, room: &Rc<CopyRoom>) -> Self {
+    /// A copy of it, to be asked for before a try has begun; none if there is no room for what has come already.
+    pub(super) fn copy(&self, room: &Rc<CopyRoom>) -> Option<Self> {
         let (copy, writer) = Copy::new(room);
         let mut state = self.state.borrow_mut();
-        if state.kept.segments.iter().all(|piece| writer.push(piece)) {
-            state.copies.push(writer);
+        if !state.kept.segments.iter().all(|piece| writer.push(piece)) {
+            return None;
         }
+        state.copies.push(writer);
         let limits = BodyLimits { max_bytes: None, read_ahead_bytes: 0, replay_bytes: 0 };
-        Self::over(Some(Source::Copy(copy)), self.length, BytesMut::new(), limits)
+        Some(Self::over(Some(Source::Copy(copy)), self.length, BytesMut::new(), limits))
+    }
+
+    /// Returns when it is the copy of another and stays incomplete.
+    pub(super) async fn broken(&self) {
+        let copy = match &self.state.borrow().source {
+            Some(Source::Copy(copy)) => Some(Rc::clone(copy)),
+            _ => None,
+        };
+        match copy {
+            Some(copy) => copy.broken().await,
+            None => std::future::pending().await,
+        }
     }
 
     pub(super) fn is_replayable(&self) -> bool {

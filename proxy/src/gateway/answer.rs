@@ -44,6 +44,10 @@ impl<'s> Answer<'s> {
         let mut response = Response::new(Bytes::from_static(b"fault filter abort"));
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
         match with {
+            AbortWith::Http(status @ (StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)) => {
+                response = Response::new(Bytes::new());
+                *response.status_mut() = status;
+            }
             AbortWith::Http(status) => *response.status_mut() = status,
             AbortWith::Grpc(number) if to_grpc => {
                 response.headers_mut().insert(grpc::STATUS, HeaderValue::from(u16::from(number)));

@@ -12,11 +12,11 @@ const CONTENT_TYPE: &str = "application/grpc";
 /// What a message must not hold as it is, beside what is not ASCII.
 const ENCODED: &AsciiSet = &CONTROLS.add(b'%');
 
-/// By its content type: `application/grpc`, or that with `+` and an encoding.
+/// By its content type, as Envoy has it: `application/grpc`, or that with `+` and an encoding.
 pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
     let kind =
         headers.get(header::CONTENT_TYPE).and_then(|value| value.as_bytes().strip_prefix(CONTENT_TYPE.as_bytes()));
-    kind.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+    kind.is_some_and(|rest| matches!(rest.first(), None | Some(b'+')))
 }
 
 /// Makes an answer of the gateway's own one of gRPC: its body becomes the message, its status one of gRPC's, unless it has
@@ -36,7 +36,6 @@ pub(super) fn convert(parts: &mut Parts, body: &mut Bytes) {
 fn status(http: StatusCode) -> u16 {
     const UNKNOWN: u16 = 2;
     match http.as_u16() {
-        200 => 0,
         400 => 13,
         401 => 16,
         403 => 7,
@@ -57,10 +56,10 @@ mod tests {
             let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(content_type))]);
             assert_eq!(is_grpc(&headers), expected, "{content_type}");
         };
-        for grpc in ["application/grpc", "application/grpc+proto", "application/grpc; charset=utf-8"] {
+        for grpc in ["application/grpc", "application/grpc+proto", "application/grpc+"] {
             check(grpc, true);
         }
-        for other in ["application/grpc-web", "application/json", "application/grpcx", ""] {
+        for other in ["application/grpc-web", "application/json", "application/grpcx", "application/grpc;q=1", ""] {
             check(other, false);
         }
     }
@@ -79,7 +78,7 @@ mod tests {
         };
         check(503, "no backend", ("14", Some("no backend")));
         check(404, "100 %\nü", ("12", Some("100 %25%0A%C3%BC")));
-        check(200, "", ("0", None));
+        check(200, "", ("2", None));
         for (status, number) in
             [(400, "13"), (401, "16"), (403, "7"), (429, "14"), (502, "14"), (504, "14"), (500, "2")]
         {

@@ -2,12 +2,14 @@
 //! for its request: it has a task of its own, its answer is thrown away, and it is dropped rather than waited for.
 
 use super::WorkerSnapshot;
+use super::deadline::{deadline, within};
 use crate::body::copy::CopyRoom;
 use crate::random::Random;
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{Counter, Metrics};
 use crate::telemetry::record::Destination;
 use crate::upstream::{Outgoing, PickContext, WorkerUpstream};
 use http_body_util::BodyExt as _;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +19,7 @@ use turnout_routes::router::Rule;
 const MOST: usize = 1024;
 /// What one worker holds of bodies that come faster than their copies are taken.
 const ROOM_BYTES: usize = 64 << 20;
-/// For the answer to a copy, where the rule has no time-out of its own.
+/// For the answer to a copy from the end of its body on, where the rule has no time-out of its own.
 const PATIENCE: Duration = Duration::from_mins(1);
 /// Of an answer this much is read so that its connection can be used again.
 const ANSWER_BYTES: usize = 1 << 20;
@@ -43,18 +45,38 @@ impl Mirrors {
         }
     }
 
-    fn begin(&self, upstream: &Rc<WorkerUpstream>, outgoing: &Outgoing, patience: Duration) {
+    /// So that what can be known in advance is counted from zero on.
+    pub(super) fn announce(&self, snapshot: &WorkerSnapshot) {
+        let mirrors = snapshot.shared.router.rules().iter().flat_map(|rule| &rule.mirrors);
+        for backend in mirrors.filter_map(|mirror| mirror.backend.ok()) {
+            self.counters(&snapshot.upstreams[backend.0]);
+        }
+    }
+
+    fn counters(&self, upstream: &WorkerUpstream) -> [Counter; 3] {
         let name = upstream.shared.name.as_str();
-        let [answered, failed, dropped] =
-            ["answered", "failed", "dropped"].map(|result| self.metrics.mirrors.with_label_values(&[name, result]));
+        ["answered", "failed", "dropped"].map(|result| self.metrics.mirrors.with_label_values(&[name, result]))
+    }
+
+    fn begin(&self, upstream: &Rc<WorkerUpstream>, outgoing: &Outgoing, patience: Duration) {
+        let [answered, failed, dropped] = self.counters(upstream);
         let has_place = Rc::strong_count(&self.under_way) <= MOST;
-        let Some(copy) = has_place.then(|| outgoing.body.copy(&self.room)).and_then(|body| outgoing.copy(body)) else {
+        let Some(copy) =
+            has_place.then(|| outgoing.body.copy(&self.room)).flatten().and_then(|body| outgoing.copy(body))
+        else {
             dropped.inc();
             return;
         };
         let (upstream, place) = (Rc::clone(upstream), Rc::clone(&self.under_way));
         tokio::task::spawn_local(async move {
-            let is_answered = tokio::time::timeout(patience, exchange(&upstream, copy)).await == Ok(true);
+            let mut limit = Some(deadline(&copy.body, patience));
+            // A mirror that takes nothing would not be told that nothing follows.
+            let body = copy.body.clone();
+            let exchange = pin!(exchange(&upstream, copy));
+            let is_answered = tokio::select! {
+                answered = within(&mut limit, exchange) => answered == Some(true),
+                () = body.broken() => false,
+            };
             let result = if is_answered { answered } else { failed };
             result.inc();
             drop(place);

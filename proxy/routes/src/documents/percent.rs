@@ -34,7 +34,7 @@ impl Percent {
         f64::from(self.0) / PER_PERCENT
     }
 
-    /// `{value: 0.1}`; what is finer than a millionth is cut off, and without a value it is nothing, as in Istio.
+    /// `{value: 0.1}`; what is finer than a millionth is cut off, and without a value it is nothing.
     pub(super) fn decode(item: &Item<'_>) -> Decoded<Self> {
         Self::decode_from(0.0, item)
     }

@@ -774,7 +774,12 @@ const ACTION_EDITS: &[Edit] = &[
         "-1 is below 0",
     ),
     ("    timeout: 5s", "    mirrors: [{}]", "spec.http[0].mirrors[0].destination", "required"),
-    ("    timeout: 5s", "    mirror_percent: 101", "spec.http[0].mirror_percent", "101 is above 100"),
+    (
+        "    timeout: 5s",
+        "    mirror: {host: a}\n    <here>mirror_percent: 101",
+        "spec.http[0].mirror_percent",
+        "101 is above 100",
+    ),
     (
         "    timeout: 5s",
         "    corsPolicy: {allowOrigins: [{exact: ''}]}",

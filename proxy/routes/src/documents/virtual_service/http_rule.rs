@@ -63,12 +63,13 @@ impl HttpRule {
         let headers = object.field_or_default("headers", HeaderOperations::decode);
         let timeout = object.field("timeout", Item::duration);
         let retries = object.field("retries", Retries::decode);
-        let cors = object.field("corsPolicy", |item| {
-            if matches!(action, Ok(Action::Redirect(_) | Action::DirectResponse(_))) {
+        let answers = matches!(action, Ok(Action::Redirect(_) | Action::DirectResponse(_)));
+        for name in ["corsPolicy", "mirror", "mirrors"].into_iter().filter(|_| answers) {
+            if let Some(item) = object.optional(name) {
                 item.warn("does nothing where a rule answers itself", "leave it out, or let a backend answer");
             }
-            Cors::decode(item)
-        });
+        }
+        let cors = object.field("corsPolicy", Cors::decode);
         let mirrors = Mirror::decode_all(item, &mut object);
         object.finish();
         let rule = Self {

@@ -20,14 +20,19 @@ impl Mirror {
     pub(super) fn decode_all(rule: &Item<'_>, object: &mut Object<'_>) -> Decoded<Vec<Self>> {
         let one = object.field("mirror", Destination::decode);
         let several = object.field_or_default("mirrors", |item| item.each(Self::decode));
-        // The field had two names before its present one.
-        let [first, second] = ["mirror_percent", "mirrorPercent"].map(|name| object.field(name, Percent::decode_whole));
-        let share = object.field("mirrorPercentage", |item| {
-            if one.as_ref().is_ok_and(Option::is_none) {
-                item.warn("does nothing without mirror", "write percentage in each of mirrors, or leave it out");
+        let has_mirror = object.has("mirror");
+        let share = |decode: fn(&Item<'_>) -> Decoded<Percent>| {
+            move |item: &Item<'_>| {
+                if !has_mirror {
+                    item.warn("does nothing without mirror", "write percentage in each of mirrors, or leave it out");
+                }
+                decode(item)
             }
-            Percent::decode(item)
-        });
+        };
+        // The field had two names before its present one.
+        let [first, second] =
+            ["mirror_percent", "mirrorPercent"].map(|name| object.field(name, share(Percent::decode_whole)));
+        let share = object.field("mirrorPercentage", share(Percent::decode));
         let (one, several) = (one?, several?);
         let share = share?.or(second?).or(first?);
         match (one, several) {
