@@ -94,7 +94,7 @@ impl AccessArguments {
     /// As [`PlaceArguments::suggest`].
     pub(crate) fn suggest(&self, context_namespace: Option<&str>) -> Suggest {
         let kubeconfig = self.kubeconfig.as_ref().map(|path| path.as_os_str());
-        let context = self.context.as_ref().map(|name| name.as_ref());
+        let context = self.context.as_ref().map(AsRef::as_ref);
         let given = [("--kubeconfig", "TURNOUT_KUBECONFIG", kubeconfig), ("--context", "TURNOUT_CONTEXT", context)];
         Suggest::new(&given, context_namespace)
     }

@@ -83,7 +83,9 @@ pub(super) async fn check_destinations(
     let seen: Result<Vec<_>, Failure> = stream::iter(looked).buffered(AT_ONCE).try_collect().await;
     match seen {
         Ok(seen) => {
-            seen.iter().for_each(|(named, behind)| judge_destination(named, behind, report));
+            for (named, behind) in &seen {
+                judge_destination(named, behind, report);
+            }
             if report.troubles() == before && !seen.is_empty() {
                 let text = format!("{} destinations without a rollout have what they need", seen.len());
                 report.pass(BACKENDS, text);
