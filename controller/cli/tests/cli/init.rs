@@ -28,10 +28,11 @@ fn object() -> Value {
         {"destination": {"host": "model", "subset": "v1"}, "weight": 10},
         {"destination": {"host": "model", "subset": "v2"}, "weight": 90},
     ]);
+    let retries = json!({"attempts": 2, "retryRemoteLocalities": true});
     json!({
         "apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
         "metadata": {"name": "model", "namespace": "ns"},
-        "spec": {"hosts": ["model"], "http": [{"name": "main", "mirror": {"host": "other"}, "route": split}]},
+        "spec": {"hosts": ["model"], "http": [{"name": "main", "retries": retries, "route": split}]},
     })
 }
 
@@ -111,8 +112,8 @@ fn an_object_that_istio_serves_becomes_a_rollout_in_istio_mode() {
         ],
     );
     assert!(!ran.stdout.contains("mode:"), "{}", ran.stdout);
-    let refused =
-        "the gateways would refuse the VirtualService: spec.http[0].mirror: not supported by the gateway; use";
+    let refused = "the gateways would refuse the VirtualService: spec.http[0].retries.retryRemoteLocalities: not supported \
+                   by the gateway; use";
     assert!(ran.stderr.contains(refused), "{}", ran.stderr);
     api.put(ISTIOD, json!({"metadata": {"name": "istiod", "namespace": "istio-system"}}));
     let ran = turnout(&init);
