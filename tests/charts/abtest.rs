@@ -10,6 +10,10 @@ use crate::cases::{chart_of, documents, text};
 use crate::golden::with_notes;
 use crate::helm::Helm;
 use serde_json::Value;
+use std::collections::BTreeSet;
+
+/// What people ask of a ModelRollout, which is none of the chart's.
+const ASKED: [&str; 6] = ["revision", "attempt", "rollbackOf", "target", "paused", "approval"];
 
 /// The sample's namespace.
 const NAMESPACE: &str = "abtesting";
@@ -86,7 +90,10 @@ fn a_bad_value_is_refused_by_its_name() {
         ("abtest-istio", "uri.prefix=score", "'/uri/prefix'"),
         ("abtest-istio", "uri.prefix=", "'/uri/prefix'"),
         ("abtest-istio", "ingress.port=80000", "'/ingress/port'"),
-        ("abtest-istio", "rollout.spec.mode=Istio", "invalid propertyName 'mode'"),
+        ("abtest-istio", "rollout.spec.mode=Istio", "'mode' not allowed"),
+        ("abtest-istio", "rollout.spec.revision=r2", "'revision' not allowed"),
+        ("abtest-istio", "rollout.spec.onFaliure=Hold", "'onFaliure' not allowed"),
+        ("abtest-istio", "rollout.spec.steps[0].requier=1", "'requier' not allowed"),
         ("abtest-istio", "as=configmap,rollout.enabled=true,rollout.mode=Istio", "rollout.mode: Istio reads objects"),
     ];
     for (chart, values, named) in table {
@@ -135,6 +142,36 @@ fn a_name_is_a_text_whatever_it_looks_like() {
             assert_eq!(rendered(name), serde_json::from_str::<Value>(&text).unwrap(), "{chart}: {values}: {name}");
         }
     }
+}
+
+/// What it does not know the API server drops without a word, and helm says that all is well.
+#[test]
+fn a_rollouts_fields_are_those_of_its_definition() {
+    let read = |file: &str| serde_yaml::from_str::<Value>(&std::fs::read_to_string(chart_of(file)).unwrap()).unwrap();
+    let (definition, schema) = (read("turnout/files/modelrollout-crd.yaml"), read("abtest-istio/values.schema.json"));
+    let spec = "/spec/versions/0/schema/openAPIV3Schema/properties/spec";
+    let mut defined = fields(definition.pointer(spec).unwrap());
+    let of_other_values = ["route", "green", "blue", "mode"];
+    let refused = ["stages", "gates"];
+    for name in of_other_values.into_iter().chain(refused).chain(ASKED) {
+        let before = defined.len();
+        defined.retain(|field| !format!("{field}.").starts_with(&format!(".{name}.")));
+        assert!(defined.len() < before, "{name} is no field");
+    }
+    let values = fields(schema.pointer("/properties/rollout/properties/spec").unwrap());
+    assert_eq!(values, defined);
+}
+
+/// The paths of all fields of a schema.
+fn fields(schema: &Value) -> BTreeSet<String> {
+    let named = schema.get("properties").and_then(Value::as_object).into_iter().flatten();
+    let mut all = BTreeSet::new();
+    for (name, within) in named {
+        all.insert(format!(".{name}"));
+        all.extend(fields(within).into_iter().map(|field| format!(".{name}{field}")));
+    }
+    all.extend(schema.get("items").map(fields).into_iter().flatten());
+    all
 }
 
 #[test]

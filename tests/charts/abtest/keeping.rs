@@ -1,7 +1,7 @@
 //! Whose the weights are, where an upgrade meets a cluster: a real helm looks the objects up at an API server that
 //! knows just these.
 
-use super::{NAMESPACE, only};
+use super::{ASKED, NAMESPACE, only};
 use crate::cases::{chart_of, documents, text};
 use crate::helm::Helm;
 use serde_json::{Value, json};
@@ -210,11 +210,8 @@ async fn a_rollout_stays_in_the_release_that_made_it() {
     made["metadata"]["name"] = json!("mine");
     made["spec"]["steps"] = json!([{"stage": "Blue_0"}]);
     made["spec"]["green"] = json!({"host": "other-green"});
-    let asked = json!({
-        "revision": "r2", "attempt": 1, "rollbackOf": "r1", "target": "Blue_50", "paused": true, "approval": "ok",
-    });
     let mut live = made.clone();
-    live["spec"].as_object_mut().unwrap().extend(asked.as_object().unwrap().clone());
+    live["spec"].as_object_mut().unwrap().extend(ASKED.map(|field| (field.to_owned(), json!("somebody's"))));
     let of_another = |field: &str| {
         let mut other = live.clone();
         other["metadata"]["annotations"][field] = json!("another");
