@@ -26,8 +26,8 @@ const REACHES_BOTH: &str = "both models are reached";
 const WRITTEN: Weights = Weights { green: 70, blue: 30 };
 const GREEN: Weights = Weights { green: 100, blue: 0 };
 const HALF: Weights = Weights { green: 50, blue: 50 };
-/// The rule of `routes.yaml` that Istio mode serves and Turnout's gateway does not.
-const FAULT: usize = 9;
+/// The rule of `routes.yaml` that Istio serves and Turnout's gateway does not.
+const UNSUPPORTED: usize = 9;
 
 /// Headers that say who or when, and not what: those of the gateways themselves, and the pod that happened to answer.
 const NOT_COMPARED: [&str; 6] =
@@ -79,7 +79,7 @@ pub(crate) fn changes_no_answer(cluster: &Cluster) -> Result<()> {
 
 /// The author of the VirtualService is told which rule has to go first.
 fn refuse(way: &mut Way<'_>, scene: &Scene<'_>) -> Result<()> {
-    let what = format!("spec.http[{FAULT}].fault: not supported by the gateway");
+    let what = format!("spec.http[{UNSUPPORTED}].retries.retryRemoteLocalities: not supported by the gateway");
     scene.cluster.wait_until("the status of the VirtualService names what is not supported", DEADLINE, || {
         let conditions = scene.routes()?["status"]["conditions"].to_string();
         ensure!(conditions.contains(&what), "its conditions are {conditions}");
@@ -87,7 +87,7 @@ fn refuse(way: &mut Way<'_>, scene: &Scene<'_>) -> Result<()> {
     })?;
     let said = way.next("turnout check").err().context("it finds nothing")?.to_string();
     ensure!(said.contains(&what), "{said}");
-    scene.change_routes(&json!([{"op": "remove", "path": format!("/spec/http/{FAULT}")}]))
+    scene.change_routes(&json!([{"op": "remove", "path": format!("/spec/http/{UNSUPPORTED}")}]))
 }
 
 /// One request of the table, by which only one backend, or none, can be meant.
