@@ -346,7 +346,8 @@ answered() {
   mkdir "$TMPDIR"
   local signal expected script code
   while read -r signal expected; do
-    "$BATS_TEST_DIRNAME/../../charts/load_test.sh" --quiet --pause 3 9 "$GATEWAY/score" 3>&- &
+    # A shell cannot trap what whoever runs this ignores, as nohup does.
+    env --default-signal=TERM,HUP "$BATS_TEST_DIRNAME/../../charts/load_test.sh" --quiet --pause 3 9 "$GATEWAY/score" 3>&- &
     script=$! code=0
     eventually answered
     kill -s "$signal" "$script"
