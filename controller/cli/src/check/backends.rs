@@ -100,7 +100,7 @@ fn judge_destination(named: &NamedDestination, behind: &Behind, report: &mut Rep
     let (need, gets) = if *has_weight {
         (Need::Now, "requests for it get 503")
     } else {
-        (Need::Later, "it gets no request but one that picks it by a header")
+        (Need::Later, "it gets no request but a copy, or one that picks it by a header")
     };
     let below = subset.as_ref().map(|subset| format!("/{subset}")).unwrap_or_default();
     let title = format!("destination {}{below} of {by}", service.host());

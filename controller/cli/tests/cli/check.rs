@@ -260,8 +260,11 @@ fn a_destination_without_a_rollout_is_judged_by_the_requests_that_come_to_it() {
     let is_ready = |ready: &str| json!({"phase": "Running", "conditions": [{"type": "Ready", "status": ready}]});
     for (routes, has_weight) in rules {
         let judge = if has_weight { fails } else { warns };
-        let gets =
-            if has_weight { "requests for it get 503" } else { "it gets no request but one that picks it by a header" };
+        let gets = if has_weight {
+            "requests for it get 503"
+        } else {
+            "it gets no request but a copy, or one that picks it by a header"
+        };
         let title = "destination other.ns.svc.cluster.local of VirtualService ns/model: ";
         let with_service = |api: &Api| {
             publish(api, &routes);

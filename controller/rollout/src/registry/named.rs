@@ -16,6 +16,7 @@ pub struct NamedDestination {
     /// The first document that names it.
     pub by: String,
     /// Requests come to it that pick nothing by a header: of some rule for them it has weight, or is the only destination.
+    /// Copies for mirrors are none.
     pub has_weight: bool,
 }
 
@@ -126,10 +127,14 @@ fn destinations(documents: &[Document]) -> impl Iterator<Item = (&VirtualService
             Action::Redirect(_) | Action::DirectResponse(_) => &[],
         };
         let (is_alone, is_picked) = (destinations.len() == 1, is_picked_by_header(rule));
-        destinations.iter().map(move |weighted| {
+        let weighted = destinations.iter().map(move |weighted| {
             let has_weight = !is_picked && (is_alone || weighted.weight > 0);
             (service, Place { destination: &weighted.destination, has_weight })
-        })
+        });
+        // A rule that answers itself sends no copies either.
+        let mirrors = if destinations.is_empty() { &[] } else { rule.mirrors.as_slice() };
+        let copies = mirrors.iter().map(|mirror| &mirror.destination);
+        weighted.chain(copies.map(move |destination| (service, Place { destination, has_weight: false })))
     })
 }
 

@@ -125,6 +125,11 @@ fn services_are_named_by_destinations_that_nothing_describes() {
     check(&routes(&["{host: m.example}", "{host: localhost}", "{host: a.ns}", "{host: a.ns.svc}"]), &[]);
     check(&(routes(&["{host: a}"]) + &rule("b", &version("v1"))), &["ns/a"]);
     check(&routes(&["{host: a}"]).replace("route: [{destination: {host: a}}]", "redirect: {uri: /}"), &[]);
+    for mirror in ["mirror: {host: m, subset: v1}", "mirrors: [{destination: {host: m, subset: v1}}]"] {
+        let with = |action: &str| routes(&["{host: a}"]).replace("route: [{destination: {host: a}}]", action);
+        check(&with(&format!("route: [{{destination: {{host: a}}}}], {mirror}")), &["ns/a", "ns/m/v1!"]);
+        check(&with(&format!("redirect: {{uri: /}}, {mirror}")), &[]);
+    }
 }
 
 #[test]
