@@ -21,6 +21,9 @@ pub(crate) fn every_rendering_of_the_chart_is_accepted(cluster: &Cluster) -> Res
     for namespace in ["turnout-system", NAMESPACE, "forecasting"] {
         cluster.create_namespace(namespace)?;
     }
+    // The pod of `helm test` stays for its logs, and what a pod runs cannot be changed.
+    let test = format!("{}-test", release::NAME);
+    cluster.kubectl(&["delete", "pod", &test, "--namespace", release::NAMESPACE, "--ignore-not-found"])?;
     let chart = Path::new(release::chart()?);
     let others = ["values-aks-automatic.yaml", "../kind/values.yaml"].map(|file| chart.join(file));
     for values in files("tests/charts/values")?.into_iter().chain(others) {
