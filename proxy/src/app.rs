@@ -4,10 +4,10 @@
 use crate::control::pages::Pages;
 use crate::control::reload::{Reloader, WARM_UP};
 use crate::control::{Control, admin, status};
+use crate::credentials::Credentials;
 use crate::downstream::listener::{self, Acceptor, Listener};
 use crate::downstream::local_thread;
 use crate::downstream::places::Places;
-use crate::downstream::tls::Credentials;
 use crate::downstream::worker::{Shared, WorkerHandle};
 use crate::drain::{Drain, Phase};
 use crate::settings::{AccessLogForm, DrainSettings, Settings};

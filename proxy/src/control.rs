@@ -8,7 +8,7 @@ pub(crate) mod pages;
 pub(crate) mod reload;
 pub(crate) mod status;
 
-use crate::downstream::tls::Credentials;
+use crate::credentials::Credentials;
 use crate::downstream::worker::WorkerHandle;
 use crate::drain::Drain;
 use crate::snapshot::Snapshots;

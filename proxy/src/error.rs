@@ -78,6 +78,9 @@ pub(crate) enum GatewayError {
     /// The destination has no endpoints.
     #[error("the backend has no endpoints")]
     NoEndpoints,
+    /// A limit of the backend is reached.
+    #[error("as much is asked of the backend as its limits allow")]
+    Overflow,
     /// No connection to the backend could be made.
     #[error("the backend cannot be connected to")]
     Connect,
@@ -112,7 +115,7 @@ impl Fault {
 
 impl GatewayError {
     /// One of each: what is counted of them begins at zero.
-    pub(crate) const EACH: [Self; 23] = [
+    pub(crate) const EACH: [Self; 24] = [
         Self::Path(PathRefusal::NotAbsolute),
         Self::Host,
         Self::BadRequest(&""),
@@ -132,6 +135,7 @@ impl GatewayError {
         Self::NoRoutes,
         Self::BackendMissing(Missing::Service),
         Self::NoEndpoints,
+        Self::Overflow,
         Self::Connect,
         Self::UpstreamReset,
         Self::UpstreamProtocol,
@@ -152,9 +156,12 @@ impl GatewayError {
             Self::Expectation => StatusCode::EXPECTATION_FAILED,
             Self::TransferCoding | Self::Upgrade => StatusCode::NOT_IMPLEMENTED,
             Self::UpstreamProtocol => StatusCode::BAD_GATEWAY,
-            Self::NoRoutes | Self::BackendMissing(_) | Self::NoEndpoints | Self::Connect | Self::UpstreamReset => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::NoRoutes
+            | Self::BackendMissing(_)
+            | Self::NoEndpoints
+            | Self::Overflow
+            | Self::Connect
+            | Self::UpstreamReset => StatusCode::SERVICE_UNAVAILABLE,
             Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -180,6 +187,7 @@ impl GatewayError {
             Self::NoRoute => "no_route",
             Self::NoRoutes => "no_routes",
             Self::BackendMissing(_) | Self::NoEndpoints => "backend_absent",
+            Self::Overflow => "overflow",
             Self::Connect => "connect_failure",
             Self::UpstreamReset => "upstream_reset",
             Self::UpstreamProtocol => "upstream_protocol",
@@ -193,6 +201,7 @@ impl GatewayError {
             Self::NoRoute => Flag::NoRoute,
             Self::NoRoutes | Self::BackendMissing(_) => Flag::NoCluster,
             Self::NoEndpoints => Flag::NoEndpoints,
+            Self::Overflow => Flag::Overflow,
             Self::Connect => Flag::ConnectFailure,
             Self::UpstreamReset => Flag::UpstreamReset,
             Self::UpstreamProtocol => Flag::UpstreamProtocol,
@@ -219,9 +228,12 @@ impl GatewayError {
     pub(crate) fn fault(self) -> Fault {
         match self.flag() {
             Flag::NoRoute | Flag::NoCluster | Flag::FaultInjected => Fault::Gateway,
-            Flag::NoEndpoints | Flag::ConnectFailure | Flag::UpstreamReset | Flag::UpstreamProtocol | Flag::Timeout => {
-                Fault::Upstream
-            }
+            Flag::NoEndpoints
+            | Flag::Overflow
+            | Flag::ConnectFailure
+            | Flag::UpstreamReset
+            | Flag::UpstreamProtocol
+            | Flag::Timeout => Fault::Upstream,
             Flag::None | Flag::DownstreamGone | Flag::DownstreamProtocol | Flag::StreamIdle => Fault::Downstream,
         }
     }
@@ -265,6 +277,8 @@ pub(crate) enum Flag {
     NoCluster,
     /// `UH`
     NoEndpoints,
+    /// `UO`
+    Overflow,
     /// `UF`
     ConnectFailure,
     /// `UC`
@@ -326,6 +340,7 @@ impl Flag {
             Self::NoRoute => "NR",
             Self::NoCluster => "NC",
             Self::NoEndpoints => "UH",
+            Self::Overflow => "UO",
             Self::ConnectFailure => "UF",
             Self::UpstreamReset => "UC",
             Self::UpstreamProtocol => "UPE",
@@ -383,6 +398,7 @@ mod tests {
         check(GatewayError::NoRoute, 404, "NR", Fault::Gateway);
         check(GatewayError::BackendMissing(Missing::Port), 503, "NC", Fault::Gateway);
         check(GatewayError::NoEndpoints, 503, "UH", Fault::Upstream);
+        check(GatewayError::Overflow, 503, "UO", Fault::Upstream);
         check(GatewayError::Connect, 503, "UF", Fault::Upstream);
         check(GatewayError::UpstreamReset, 503, "UC", Fault::Upstream);
         check(GatewayError::UpstreamProtocol, 502, "UPE", Fault::Upstream);

@@ -2,6 +2,7 @@
 //! decision; [`forward`] carries the exchange with a backend; every answer, wherever it comes from, leaves by
 //! [`Gateway::finish`]. One `Gateway` per worker, used by one thread only.
 
+mod affinity;
 mod answer;
 mod attempts;
 mod deadline;
@@ -21,6 +22,7 @@ mod watch;
 pub(crate) use response_body::ResponseBody;
 
 use crate::client::{OpenRequest, StreamEnd};
+use crate::credentials::Credentials;
 use crate::drain::Drain;
 use crate::error::{ErrorFormat, GatewayError};
 use crate::random::Random;
@@ -65,6 +67,7 @@ impl Gateway {
     pub(crate) fn new(
         settings: &Arc<RequestSettings>,
         snapshots: &Arc<Snapshots>,
+        credentials: &Arc<Credentials>,
         telemetry: &Rc<Telemetry>,
         drain: &Arc<Drain>,
     ) -> Self {
@@ -74,7 +77,13 @@ impl Gateway {
             metrics.local_answers.with_label_values(&[error.reason(), error.fault().as_str()]);
         }
         Self {
-            upstreams: WorkerUpstreams::new(&random, metrics, settings.upstream_idle_timeout, settings.stall_timeout),
+            upstreams: WorkerUpstreams::new(
+                &random,
+                metrics,
+                credentials,
+                settings.upstream_idle_timeout,
+                settings.stall_timeout,
+            ),
             mirrors: Mirrors::new(metrics),
             settings: Arc::clone(settings),
             snapshots: Arc::clone(snapshots),
@@ -154,7 +163,11 @@ impl Gateway {
     fn error(&self, error: GatewayError, inbound: &Inbound, record: &Record) -> Answer<'static> {
         self.count_error(error);
         let format = if record.grpc { ErrorFormat::Text } else { ErrorFormat::Json };
-        Answer::error(error, &inbound.request_id.value(), format)
+        let mut answer = Answer::error(error, &inbound.request_id.value(), format);
+        if error == GatewayError::Overflow && self.settings.headers.envoy_headers {
+            headers::set_overloaded(&mut answer.parts.headers);
+        }
+        answer
     }
 
     fn count_error(&self, error: GatewayError) {

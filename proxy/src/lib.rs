@@ -7,6 +7,7 @@ mod app;
 mod body;
 mod client;
 mod control;
+mod credentials;
 mod downstream;
 mod drain;
 mod error;

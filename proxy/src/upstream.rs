@@ -5,38 +5,49 @@
 
 mod balance;
 mod body;
+mod clock;
 mod connect;
 mod dns;
 mod dress;
 mod endpoint;
 mod gate;
+mod hash_table;
+mod health;
 mod http1;
 mod in_flight;
+mod keep;
 mod lease;
+mod limits;
 mod names;
 mod outgoing;
+mod outliers;
 mod pool;
 mod registry;
+mod stream;
 mod target_io;
 #[cfg(test)]
 pub(crate) mod test_backend;
 
-pub(crate) use balance::PickContext;
 pub(crate) use body::{BrokenAnswer, UpstreamBody};
 pub(crate) use dns::Resolver;
 pub(crate) use endpoint::{Endpoint, EndpointSet};
+pub(crate) use hash_table::hash;
+pub(crate) use limits::Place;
 pub(crate) use outgoing::{Outgoing, OutgoingHead};
 pub(crate) use pool::{InFlight, SendError, WorkerUpstream, WorkerUpstreams};
 pub(crate) use registry::Registry;
 
 use arc_swap::ArcSwap;
+use hash_table::HashTable;
 use in_flight::Counters;
+use limits::Usage;
 use names::{Follower, Name};
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use turnout_routes::address_digest;
+use turnout_routes::documents::Balancing;
 use turnout_routes::router::{BackendPolicy, EndpointSource};
 
 /// One backend: its endpoints, how it is to be used, and what is counted of it.
@@ -46,8 +57,11 @@ pub(crate) struct Upstream {
     pub(crate) id: u64,
     pub(crate) name: String,
     state: ArcSwap<UpstreamState>,
+    usage: Usage,
     /// What the state is made from. Held while it is made, so that two who do it do not cross.
     plan: Mutex<Plan>,
+    /// Held while it is decided whether one endpoint more is ejected.
+    ejecting: Mutex<()>,
     in_flight: Counters,
 }
 
@@ -57,6 +71,8 @@ pub(crate) struct Upstream {
 pub(crate) struct UpstreamState {
     pub(crate) endpoints: EndpointSet,
     pub(crate) policy: BackendPolicy,
+    /// For a policy that chooses by hash.
+    table: Option<HashTable>,
 }
 
 /// What a table says of an upstream, with the names that it needs looked up.
@@ -74,8 +90,10 @@ impl Upstream {
         Arc::new(Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             name,
-            state: ArcSwap::from_pointee(UpstreamState { endpoints: EndpointSet::default(), policy }),
+            state: ArcSwap::from_pointee(UpstreamState::new(EndpointSet::default(), policy.clone())),
+            usage: Usage::default(),
             plan: Mutex::new(Plan { sources: Vec::new(), names: HashMap::new(), policy }),
+            ejecting: Mutex::default(),
             in_flight: Counters::default(),
         })
     }
@@ -106,6 +124,14 @@ impl Upstream {
 }
 
 impl UpstreamState {
+    fn new(endpoints: EndpointSet, policy: BackendPolicy) -> Self {
+        let table = match &policy.balancing {
+            Balancing::Hash(hash) => Some(HashTable::new(hash.table, &endpoints)),
+            Balancing::LeastRequest | Balancing::RoundRobin | Balancing::Random => None,
+        };
+        Self { endpoints, policy, table }
+    }
+
     /// Which addresses its endpoints have: the same number for the same set.
     pub(crate) fn address_digest(&self) -> u64 {
         address_digest(self.endpoints.as_slice().iter().map(|endpoint| endpoint.address.ip()))
@@ -119,7 +145,7 @@ impl Follower for Upstream {
         let endpoints = EndpointSet::from_sources(&plan.sources, |name| plan.addresses(name));
         let endpoints = endpoints.keeping(&current.endpoints);
         if !endpoints.is_same(&current.endpoints) || plan.policy != current.policy {
-            self.state.store(Arc::new(UpstreamState { endpoints, policy: plan.policy }));
+            self.state.store(Arc::new(UpstreamState::new(endpoints, plan.policy.clone())));
         }
     }
 }

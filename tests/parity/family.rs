@@ -81,6 +81,9 @@ pub(crate) struct Send {
     pub(crate) vary_header: Option<String>,
     /// A query parameter that has another value in each request of a `count`.
     pub(crate) vary_query: Option<String>,
+    /// Seconds before it.
+    #[serde(default)]
+    pub(crate) wait: f64,
     /// Seconds for copies to arrive; here they are waited for until none comes any more.
     #[serde(rename = "settle")]
     _settle: Option<IgnoredAny>,

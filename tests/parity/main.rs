@@ -14,6 +14,11 @@ mod runner;
 use runner::check_family;
 
 #[tokio::test]
+async fn connections_are_kept_and_limited_as_in_istio() {
+    check_family("connection-pool").await;
+}
+
+#[tokio::test]
 async fn pages_of_other_origins_are_answered_as_in_istio() {
     check_family("cors").await;
 }
@@ -44,6 +49,11 @@ async fn header_operations_are_those_of_istio() {
 }
 
 #[tokio::test]
+async fn endpoints_are_chosen_as_in_istio() {
+    check_family("load-balancing").await;
+}
+
+#[tokio::test]
 async fn matches_are_those_of_istio() {
     check_family("match").await;
 }
@@ -56,6 +66,11 @@ async fn copies_of_requests_go_where_they_go_in_istio() {
 #[tokio::test]
 async fn age_and_name_order_documents_as_in_istio() {
     check_family("order").await;
+}
+
+#[tokio::test]
+async fn endpoints_that_fail_are_left_out_as_in_istio() {
+    check_family("outlier-detection").await;
 }
 
 #[tokio::test]

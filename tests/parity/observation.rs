@@ -56,6 +56,7 @@ pub(crate) type Ports = BTreeMap<&'static str, SocketAddr>;
 
 /// Performs one entry of the requests.
 pub(crate) async fn perform(request: &Request, ports: &Ports, backends: &Backends) -> anyhow::Result<Observation> {
+    tokio::time::sleep(Duration::from_secs_f64(request.send.wait)).await;
     let send = &request.send;
     let address = ports.get(send.port.as_str());
     let address = *address.ok_or_else(|| anyhow::anyhow!("the case has no port {}", send.port))?;

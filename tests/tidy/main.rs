@@ -49,7 +49,7 @@ const IMPURE: [&str; 7] =
 /// What only one file of the gateway may name, apart from its own folder.
 const ONLY_IN: [(&str, &str); 4] = [
     ("prometheus::", "proxy/src/telemetry/metrics"),
-    ("rustls::", "proxy/src/downstream/tls"),
+    ("rustls::crypto", "proxy/src/credentials"),
     ("hickory_resolver", "proxy/src/upstream/dns"),
     ("notify::", "proxy/src/control/reload"),
 ];

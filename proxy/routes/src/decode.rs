@@ -338,12 +338,24 @@ impl<'a> Item<'a> {
 
     /// A duration in Go's notation: at least 1 ms, in whole milliseconds, as Istio has it.
     pub(crate) fn duration(&self) -> Decoded<Duration> {
+        match self.duration_or_zero()? {
+            Duration::ZERO => {
+                let text = &self.scalar("a duration")?.text;
+                let advice = "write at least 1ms, or leave the field out";
+                Err(self.advise(format!("{text} is shorter than 1 ms"), advice))
+            }
+            duration => Ok(duration),
+        }
+    }
+
+    /// The same where Istio takes zero, too.
+    pub(crate) fn duration_or_zero(&self) -> Decoded<Duration> {
         const ADVICE: &str = "write a number with its unit, such as 1.5s, 100ms or 1m30s";
         let text = &self.scalar("a duration")?.text;
         let Some(nanoseconds) = scalar::go_duration(text) else {
             return Err(self.advise(format!("{} is not a duration", quoted(text)), ADVICE));
         };
-        if nanoseconds < 1_000_000 {
+        if nanoseconds != 0 && nanoseconds < 1_000_000 {
             let advice = "write at least 1ms, or leave the field out";
             return Err(self.advise(format!("{text} is shorter than 1 ms"), advice));
         }

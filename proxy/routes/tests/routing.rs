@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use turnout_routes::explain::{Explanation, Inquiry, explain};
-use turnout_routes::router::{Identity, Missing, PortKind, Router, compile};
+use turnout_routes::router::{BackendPolicy, Identity, Missing, PortKind, Router, compile};
 use turnout_routes::{Source, parse};
 
 const GATEWAY: &str = r#"
@@ -192,6 +192,46 @@ fn the_scheme_that_counts_is_the_one_that_the_client_asked_by() {
     check(&https_only, "/redirect", "301 -> https://a/redirect", "301 -> https://a:80/new");
 }
 
+/// Every part of a policy has its own narrowest place, but what is set for the very port stands alone.
+#[test]
+fn each_part_of_a_policy_is_that_of_the_narrowest_place_that_has_it() {
+    let documents = r"
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: m, namespace: default}
+spec:
+  host: m.example
+  trafficPolicy:
+    loadBalancer: {simple: RANDOM}
+    outlierDetection: {consecutive5xxErrors: 7}
+    tls: {mode: SIMPLE}
+    retryBudget: {minRetryConcurrency: 4}
+    portLevelSettings: [{port: {number: 80}, outlierDetection: {}}]
+  subsets:
+  - {name: balanced, trafficPolicy: {loadBalancer: {simple: ROUND_ROBIN}}}
+  - {name: plain, trafficPolicy: {tls: {mode: ISTIO_MUTUAL}, retryBudget: {minRetryConcurrency: 5}}}
+  - name: port
+    trafficPolicy:
+      portLevelSettings: [{port: {number: 81}, loadBalancer: {simple: ROUND_ROBIN}}]
+---
+";
+    let check = |subset: &str, port: u16, expected: &str| {
+        let destination = format!("{{host: m.example, port: {{number: {port}}}{subset}}}");
+        let router =
+            routers(&(documents.to_owned() + &rules(&format!("[{{route: [{{destination: {destination}}}]}}]"))));
+        let BackendPolicy { balancing, outliers, tls, limits, .. } = &router.backends()[0].policy;
+        let errors = outliers.map(|outliers| outliers.server_errors);
+        let retries = limits.retry_budget.and_then(|budget| budget.min_concurrency);
+        assert_eq!(format!("{balancing:?} {errors:?} {} {retries:?}", tls.is_some()), expected, "{destination}");
+    };
+    check("", 81, "Random Some(7) true Some(4)");
+    check("", 80, "LeastRequest Some(5) false None");
+    check(", subset: balanced", 81, "RoundRobin Some(7) true Some(4)");
+    check(", subset: balanced", 80, "RoundRobin Some(5) false None");
+    check(", subset: plain", 81, "Random Some(7) false Some(5)");
+    check(", subset: port", 81, "RoundRobin None false Some(4)");
+}
+
 /// The connection pool of each destination, as its connect time-out and its requests per connection, is what Istio gives to
 /// the same documents.
 #[test]
@@ -229,7 +269,7 @@ spec:
         let destination = format!("{{host: m.example, port: {{number: {port}}}{subset}}}");
         let router =
             routers(&(documents.to_owned() + &rules(&format!("[{{route: [{{destination: {destination}}}]}}]"))));
-        let policy = router.backends()[0].policy;
+        let policy = &router.backends()[0].policy;
         assert_eq!((policy.connect_timeout.as_secs(), policy.max_requests_per_connection), expected, "{destination}");
     };
     check("", 80, (10, 0));

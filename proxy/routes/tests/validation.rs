@@ -7,12 +7,8 @@ use turnout_routes::{Severity, Source, parse};
 const TABLE: &str = include_str!("../../../tests/parity/cases/validation.yaml");
 
 /// Documents that Istio accepts and the gateway refuses: the name of the document, the field, what the message says.
-const REFUSED_BY_NAME: [(&str, &str, &str); 6] = [
+const REFUSED_BY_NAME: [(&str, &str, &str); 2] = [
     ("tcp-route-only", "spec.tcp", "not supported by the gateway"),
-    ("dr-hash-empty", "spec.trafficPolicy.loadBalancer.consistentHash", "not supported by the gateway"),
-    ("dr-hash-cookie-without-ttl", "spec.trafficPolicy.loadBalancer.consistentHash", "not supported by the gateway"),
-    ("dr-outlier-empty", "spec.trafficPolicy.outlierDetection", "not supported by the gateway"),
-    ("dr-tls-simple", "spec.trafficPolicy.tls.mode", "not supported by the gateway"),
     // No backend would accept a request with such a header (RFC 9110, 5.1).
     ("headers-set-bad-name", "spec.http[0].headers.request.set[\"bad name\"]", "is not the name of a header"),
 ];

@@ -2,7 +2,7 @@
 //! snapshot that serves, and its certificates. Whether a backend may go is read here, too: so one that the snapshot does
 //! not name any more is told until the last request to it has ended.
 
-use crate::downstream::tls::Credentials;
+use crate::credentials::Credentials;
 use crate::snapshot::Snapshot;
 use crate::telemetry::exposition::Exposition;
 use crate::upstream::Registry;
@@ -23,6 +23,8 @@ fn write_upstreams(text: &mut Exposition, snapshot: &Snapshot, registry: &Regist
     let states: Vec<_> = snapshot.upstreams.iter().map(|upstream| (upstream, upstream.state())).collect();
     let known = states.iter().map(|(upstream, state)| ([&upstream.name], state.endpoints.as_slice().len()));
     text.gauges("turnout_upstream_endpoints", "Endpoints that are known.", ["backend"], known);
+    let judged = states.iter().filter_map(|(upstream, state)| Some(([&upstream.name], state.ejected()?)));
+    text.gauges("turnout_upstream_endpoints_ejected", "Endpoints left out for a while.", ["backend"], judged);
     let digests = states.iter().map(|(upstream, state)| ([&upstream.name], state.address_digest()));
     let help = "Which addresses these are: the same number for the same set.";
     text.gauges("turnout_upstream_endpoints_digest", help, ["backend"], digests);

@@ -4,7 +4,7 @@
 mod source;
 mod watch;
 
-use crate::downstream::tls::Credentials;
+use crate::credentials::Credentials;
 use crate::snapshot::{Rejected, Snapshot, Snapshots};
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::Registry;

@@ -117,7 +117,7 @@ impl Acceptor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::downstream::tls::Credentials;
+    use crate::credentials::Credentials;
     use crate::downstream::worker::Shared;
     use crate::drain::Phase;
     use crate::settings::Arguments;

@@ -2,11 +2,7 @@
 //! Certificates are loaded off the request path, when a table or a file changes; one that cannot be loaded leaves the
 //! older one in use, and where there is none, only the handshakes of its own server fail.
 
-mod credentials;
-mod server_config;
-
-pub(crate) use credentials::Credentials;
-
+use crate::credentials::{ALPN, Credentials};
 use crate::snapshot::Snapshots;
 use rustls::server::Acceptor;
 use std::rc::Rc;
@@ -16,9 +12,6 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
-
-/// Protocols offered, the better first.
-const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 /// A worker's side of TLS.
 pub(crate) struct TlsAcceptor {

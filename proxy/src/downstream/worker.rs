@@ -4,7 +4,8 @@
 use super::accepted::Accepted;
 use super::local_thread;
 use super::serve::Server;
-use super::tls::{Credentials, TlsAcceptor};
+use super::tls::TlsAcceptor;
+use crate::credentials::Credentials;
 use crate::drain::{Drain, Phase};
 use crate::gateway::Gateway;
 use crate::settings::{ConnectionSettings, RequestSettings};
@@ -155,7 +156,7 @@ impl Server {
     fn for_worker(shared: &Shared) -> Self {
         let telemetry =
             Rc::new(Telemetry { metrics: WorkerMetrics::new(&shared.metrics), access_log: shared.access_log.clone() });
-        let gateway = Gateway::new(&shared.requests, &shared.snapshots, &telemetry, &shared.drain);
+        let gateway = Gateway::new(&shared.requests, &shared.snapshots, &shared.credentials, &telemetry, &shared.drain);
         Self {
             gateway: Rc::new(gateway),
             snapshots: Arc::clone(&shared.snapshots),

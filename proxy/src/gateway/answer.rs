@@ -114,7 +114,7 @@ impl Gateway {
             changes.apply(&mut parts.headers, &context);
         }
         if let Some(intervention) = &inbound.intervention {
-            intervention.finish(&mut parts.headers);
+            intervention.finish(&mut parts.headers, matches!(content, Content::Passing(_)));
         }
         if !inbound.takes_trailers {
             parts.headers.remove(header::TRAILER);

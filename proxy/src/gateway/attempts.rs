@@ -5,7 +5,7 @@ use super::deadline::{deadline, within};
 use super::{Gateway, headers};
 use crate::error::{Flags, GatewayError};
 use crate::telemetry::record::{Destination, Record};
-use crate::upstream::{Outgoing, PickContext, SendError, UpstreamBody, WorkerUpstream};
+use crate::upstream::{Outgoing, Place, SendError, UpstreamBody, WorkerUpstream};
 use http::Response;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -37,6 +37,10 @@ impl Gateway {
         outgoing: &mut Outgoing,
         record: &mut Record,
     ) -> Result<(Response<UpstreamBody>, Flags), Failed> {
+        // Whom a hash chooses, it chooses again.
+        let avoids_previous = retry.avoid_previous_endpoints.unwrap_or_else(|| !upstream.hashes());
+        // Among the retries, where they are limited.
+        let mut place = None;
         let mut tried: Vec<SocketAddr> = Vec::new();
         let mut number = 1;
         loop {
@@ -45,28 +49,31 @@ impl Gateway {
             {
                 headers::set_attempt_count(headers, number);
             }
-            let avoided: &[SocketAddr] = if retry.avoid_previous_endpoints { &tried } else { &[] };
+            let avoided: &[SocketAddr] = if avoids_previous { &tried } else { &[] };
             let is_last = number > retry.retries;
-            let is_possible = |outgoing: &Outgoing| !is_last && outgoing.may_be_sent_again();
             let is_exhausted = retry.retries > 0 && is_last;
             record.begin_try();
             // An answer that is not passed on is let go in here: its backend does not have to wait for the next try.
             let cause = match attempt(upstream, retry, outgoing, avoided, &mut record.destination).await {
                 Ok(response) => {
                     let covered = retry.covers_response(response.status(), response.headers(), record.grpc);
-                    if !(covered && is_possible(outgoing)) {
+                    if !covered || is_last || !may_be_another(upstream, outgoing, &mut place) {
                         let retries_exhausted = covered && is_exhausted;
                         return Ok((response, Flags { retries_exhausted, ..Flags::NONE }));
                     }
                     "status"
                 }
                 Err(SendError::NoEndpoints) => return Err(GatewayError::NoEndpoints.into()),
+                Err(SendError::Overflow) => return Err(GatewayError::Overflow.into()),
                 Err(SendError::Body) => {
                     return Err(outgoing.body.failure().unwrap_or(GatewayError::UpstreamReset).into());
                 }
                 Err(SendError::Failed(failure)) => {
+                    if failure == Failure::PerTryTimeout {
+                        upstream.gave_up(outgoing, record.destination.endpoint);
+                    }
                     let covered = retry.covers_failure(failure);
-                    if !(covered && is_possible(outgoing)) {
+                    if !covered || is_last || !may_be_another(upstream, outgoing, &mut place) {
                         let error = error(failure, outgoing);
                         return Err(Failed { error, retries_exhausted: covered && is_exhausted });
                     }
@@ -94,6 +101,15 @@ impl Gateway {
     }
 }
 
+/// Whether another try can be made, and its place among the retries.
+fn may_be_another(upstream: &WorkerUpstream, outgoing: &Outgoing, place: &mut Option<Place>) -> bool {
+    if !outgoing.may_be_sent_again() {
+        return false;
+    }
+    *place = None;
+    upstream.retry().map(|taken| *place = taken).is_ok()
+}
+
 /// One try, within its own time-out.
 async fn attempt(
     upstream: &WorkerUpstream,
@@ -103,7 +119,7 @@ async fn attempt(
     destination: &mut Destination,
 ) -> Result<Response<UpstreamBody>, SendError> {
     let mut limit = retry.per_try_timeout.map(|timeout| deadline(&outgoing.body, timeout));
-    let sending = pin!(upstream.send(outgoing, PickContext { tried }, destination));
+    let sending = pin!(upstream.send(outgoing, tried, destination));
     within(&mut limit, sending).await.unwrap_or(Err(SendError::Failed(Failure::PerTryTimeout)))
 }
 

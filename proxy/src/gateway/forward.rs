@@ -1,6 +1,7 @@
 //! Forwarding: from the target of a decision to the request that its backend gets, and from the backend's answer to the
 //! one that the client gets.
 
+use super::affinity::affinity;
 use super::answer::Answer;
 use super::attempts::Failed;
 use super::deadline::{Deadline, deadline, within};
@@ -83,12 +84,17 @@ impl Gateway {
         if !route.rule.mirrors.is_empty() && upstream.has_endpoints() {
             self.mirrors.send(snapshot, &route.rule, &outgoing, &self.random);
         }
+        outgoing.hash = upstream.hash_key().and_then(|key| affinity(&key, inbound, &outgoing));
         let mut limit = route.rule.timeout.map(|timeout| deadline(&request, timeout));
         let tried = {
             let trying = pin!(self.attempts(upstream, &route.rule.retry, &mut outgoing, record));
             within(&mut limit, trying).await
         };
-        match tried.unwrap_or(Err(GatewayError::Timeout.into())) {
+        let tried = tried.unwrap_or_else(|| {
+            upstream.gave_up(&outgoing, record.destination.endpoint);
+            Err(GatewayError::Timeout.into())
+        });
+        match tried {
             Ok((response, flags)) => Ok(Forwarding { response, in_flight, request, deadline: limit, flags }),
             Err(failed) => {
                 record.end_try();

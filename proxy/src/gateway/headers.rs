@@ -36,6 +36,7 @@ const EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-r
 const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
 const EXTERNAL_ADDRESS: HeaderName = HeaderName::from_static("x-envoy-external-address");
 const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
+const OVERLOADED: HeaderName = HeaderName::from_static("x-envoy-overloaded");
 
 /// The longest request id that is taken over from a trusted proxy, in bytes.
 const MAX_REQUEST_ID_BYTES: usize = 128;
@@ -265,6 +266,11 @@ pub(super) fn set_service_time(headers: &mut HeaderMap, elapsed_ms: u128) {
     if let Ok(value) = HeaderValue::from_str(&elapsed_ms.to_string()) {
         headers.insert(SERVICE_TIME, value);
     }
+}
+
+/// A limit of the backend is reached, with `--envoy-headers`.
+pub(super) fn set_overloaded(headers: &mut HeaderMap) {
+    headers.insert(OVERLOADED, HeaderValue::from_static("true"));
 }
 
 /// Puts on what every answer carries, whoever made it. A rule cannot set `server`; it can set `date`.

@@ -1,21 +1,28 @@
-//! What is left of a rule's intervention (`intervene.rs`) while its request is forwarded.
+//! What few requests carry with them while they are forwarded: what is left of a rule's intervention (`intervene.rs`), and
+//! a cookie that their clients are given (`affinity.rs`).
 
 use crate::upstream::InFlight;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, header};
 use std::sync::Arc;
 use turnout_routes::router::Rule;
 
 /// See the module.
+#[derive(Default)]
 pub(super) struct Intervention {
     /// Until it counts as in flight by itself.
     pub(super) in_flight: Option<InFlight>,
     /// The origin whose pages may read the answer, by the rule's policy.
     pub(super) page: Option<(Arc<Rule>, HeaderValue)>,
+    /// By which the client goes to the same endpoint the next time.
+    pub(super) set_cookie: Option<HeaderValue>,
 }
 
 impl Intervention {
-    /// Says in the answer who may read it. After the rule's own changes, as in Envoy.
-    pub(super) fn finish(&self, answer: &mut HeaderMap) {
+    /// Gives the cookie, which is about the backend that answered, and says in the answer who may read it. After the rule's own changes, as in Envoy.
+    pub(super) fn finish(&self, answer: &mut HeaderMap, is_of_backend: bool) {
+        if let Some(cookie) = self.set_cookie.as_ref().filter(|_| is_of_backend) {
+            answer.append(header::SET_COOKIE, cookie.clone());
+        }
         if let Some((rule, origin)) = &self.page
             && let Some(policy) = &rule.cors
         {

@@ -7,7 +7,7 @@ use crate::body::copy::CopyRoom;
 use crate::random::Random;
 use crate::telemetry::metrics::{Counter, Metrics};
 use crate::telemetry::record::Destination;
-use crate::upstream::{Outgoing, PickContext, WorkerUpstream};
+use crate::upstream::{Outgoing, WorkerUpstream};
 use http_body_util::BodyExt as _;
 use std::pin::pin;
 use std::rc::Rc;
@@ -86,7 +86,7 @@ impl Mirrors {
 
 /// Whether there was an answer, whatever it said.
 async fn exchange(upstream: &Rc<WorkerUpstream>, mut copy: Outgoing) -> bool {
-    let sent = upstream.send(&mut copy, PickContext { tried: &[] }, &mut Destination::default()).await;
+    let sent = upstream.send(&mut copy, &[], &mut Destination::default()).await;
     let Ok(response) = sent else { return false };
     let mut body = response.into_body();
     let mut read = 0;

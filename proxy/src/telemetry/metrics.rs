@@ -38,6 +38,8 @@ pub(crate) struct Metrics {
     pub(crate) connection_errors: IntCounterVec,
     pub(crate) upstream_connects: IntCounterVec,
     pub(crate) retries: IntCounterVec,
+    pub(crate) ejections: IntCounterVec,
+    pub(crate) overflows: IntCounterVec,
     pub(crate) mirrors: IntCounterVec,
     pub(crate) local_answers: IntCounterVec,
     pub(crate) access_log_dropped: IntCounter,
@@ -108,6 +110,18 @@ impl Metrics {
                 &["backend", "result"],
             )?,
             retries: counters(r, "turnout_retries_total", "Tries after the first, by cause.", &["backend", "cause"])?,
+            ejections: counters(
+                r,
+                "turnout_outlier_ejections_total",
+                "Endpoints left out for a while since they kept failing, by what of.",
+                &["backend", "cause"],
+            )?,
+            overflows: counters(
+                r,
+                "turnout_upstream_overflows_total",
+                "Requests and retries that a limit of their backend did not let through.",
+                &["backend", "limit"],
+            )?,
             mirrors: counters(
                 r,
                 "turnout_mirrored_requests_total",

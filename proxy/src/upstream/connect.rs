@@ -3,15 +3,24 @@
 
 use super::Endpoint;
 use super::http1::Http1;
+use super::stream::{Stream, TlsPeer};
+use rustls::ClientConfig;
 use socket2::{SockRef, TcpKeepalive};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
+use tokio_rustls::TlsConnector;
+use tokio_util::either::Either;
+use turnout_routes::router::BackendPolicy;
 
 /// An attempt to connect that was given up after this long counts as failed.
 const SLOW: Duration = Duration::from_millis(250);
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(30);
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
+/// The system takes no more; of what documents ask beyond it, it gets this.
+const LONGEST_KEEPALIVE: Duration = Duration::from_secs(32_767);
+const MOST_PROBES: u32 = 127;
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectError {
@@ -19,25 +28,51 @@ pub(super) enum ConnectError {
     Timeout(#[from] tokio::time::error::Elapsed),
     #[error("{0}")]
     Io(#[from] std::io::Error),
+    #[error("TLS: {0}")]
+    Tls(std::io::Error),
     #[error("{0}")]
     Handshake(#[from] hyper::Error),
 }
 
-/// Connects within `timeout`. `stall_timeout` is for how long the endpoint may take nothing of what it is sent.
+/// Connects as the policy says. `stall_timeout` is for how long the endpoint may take nothing of what it is sent.
 pub(super) async fn connect(
     endpoint: &Endpoint,
-    timeout: Duration,
+    policy: &BackendPolicy,
+    tls: Option<(Box<TlsPeer>, Arc<ClientConfig>)>,
     stall_timeout: Duration,
 ) -> Result<Box<Http1>, ConnectError> {
     let mut attempt = Attempt { endpoint, started: Instant::now(), outcome: None };
-    let connected = tokio::time::timeout(timeout, TcpStream::connect(endpoint.address)).await;
+    let connected = tokio::time::timeout(policy.connect_timeout, reach(endpoint, policy, tls)).await;
     attempt.outcome = Some(matches!(connected, Ok(Ok(_))));
-    let stream = connected??;
+    let (stream, peer) = connected??;
+    let mut connection = Box::new(Http1::handshake(stream, stall_timeout).await?);
+    connection.peer = peer;
+    Ok(connection)
+}
+
+/// A socket over which HTTP can be spoken.
+async fn reach(
+    endpoint: &Endpoint,
+    policy: &BackendPolicy,
+    tls: Option<(Box<TlsPeer>, Arc<ClientConfig>)>,
+) -> Result<(Stream, Option<Box<TlsPeer>>), ConnectError> {
+    let stream = TcpStream::connect(endpoint.address).await?;
     stream.set_nodelay(true)?;
     // Notices a peer that has gone without a word, which a request that only waits would not.
-    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_EVERY);
+    let asked = policy.keepalive.unwrap_or_default();
+    let within = |asked: Option<Duration>, default: Duration| {
+        asked.unwrap_or(default).clamp(Duration::from_secs(1), LONGEST_KEEPALIVE)
+    };
+    let mut keepalive = TcpKeepalive::new()
+        .with_time(within(asked.time, KEEPALIVE_AFTER))
+        .with_interval(within(asked.interval, KEEPALIVE_EVERY));
+    if let Some(probes) = asked.probes {
+        keepalive = keepalive.with_retries(probes.min(MOST_PROBES));
+    }
     SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
-    Ok(Box::new(Http1::handshake(stream, stall_timeout).await?))
+    let Some((peer, config)) = tls else { return Ok((Either::Left(stream), None)) };
+    let shaken = TlsConnector::from(config).connect(peer.server_name.clone(), stream).await;
+    Ok((Either::Right(Box::new(shaken.map_err(ConnectError::Tls)?)), Some(peer)))
 }
 
 /// Tells the endpoint how an attempt to connect ended, when it is dropped.

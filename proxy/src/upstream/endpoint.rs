@@ -1,11 +1,13 @@
 //! Endpoints: the socket addresses of an upstream at one time. They outlive the set that holds them, so that what is known
 //! of one survives a change of the others.
 
+use super::clock::clock_ms;
+use super::health::Health;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 use tokio::time::Instant;
 use turnout_routes::documents::EndpointAddress;
@@ -20,6 +22,9 @@ pub(crate) struct Endpoint {
     pub(crate) id: u64,
     pub(crate) address: SocketAddr,
     pub(crate) workload: Arc<Workload>,
+    /// When it came to be known.
+    pub(super) since: Instant,
+    pub(super) health: Health,
     /// Milliseconds on [`clock_ms`]; 0 is never.
     avoided_until_ms: AtomicU64,
     /// No set holds it any more: connections to it are not kept.
@@ -30,17 +35,13 @@ pub(crate) struct Endpoint {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct EndpointSet {
     endpoints: Vec<Arc<Endpoint>>,
-}
-
-/// Milliseconds since the first call, plus one, so that 0 stands for never.
-fn clock_ms() -> u64 {
-    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-    u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1
+    /// The share of each; none where all have the same.
+    weights: Vec<u32>,
 }
 
 impl EndpointSet {
     /// The endpoints that the sources stand for; names are looked up by `resolve`. An address that is named twice counts
-    /// once.
+    /// once, with the weight that it has first.
     pub(crate) fn from_sources(sources: &[EndpointSource], resolve: impl Fn(&str) -> Vec<IpAddr>) -> Self {
         let mut set = Self::default();
         let mut seen = HashSet::new();
@@ -53,8 +54,12 @@ impl EndpointSet {
                 let address = SocketAddr::new(address, source.port);
                 if seen.insert(address) {
                     set.endpoints.push(Arc::new(Endpoint::new(address, &source.workload)));
+                    set.weights.push(source.weight);
                 }
             }
+        }
+        if set.weights.windows(2).all(|two| two[0] == two[1]) {
+            set.weights.clear();
         }
         set
     }
@@ -64,9 +69,19 @@ impl EndpointSet {
     pub(crate) fn at_ports(ports: &[u16]) -> Self {
         let workload = crate::testing::workload("blue");
         let address = EndpointAddress::Ip(IpAddr::from([127, 0, 0, 1]));
-        let source =
-            |port: &u16| EndpointSource { address: address.clone(), port: *port, workload: Arc::clone(&workload) };
+        let source = |port: &u16| EndpointSource {
+            address: address.clone(),
+            port: *port,
+            weight: 1,
+            workload: Arc::clone(&workload),
+        };
         Self::from_sources(&ports.iter().map(source).collect::<Vec<_>>(), |_| Vec::new())
+    }
+
+    /// The same with these weights.
+    #[cfg(test)]
+    pub(super) fn weighing(self, weights: &[u32]) -> Self {
+        Self { weights: weights.to_vec(), ..self }
     }
 
     /// Takes over from the older set the endpoints that are in both, with their counters and connections, and retires
@@ -87,14 +102,24 @@ impl EndpointSet {
         self
     }
 
-    /// Whether these are the same endpoints, in the same order.
+    /// Whether these are the same endpoints, in the same order, with the same weights.
     pub(super) fn is_same(&self, other: &Self) -> bool {
-        self.endpoints.len() == other.endpoints.len()
+        self.weights == other.weights
+            && self.endpoints.len() == other.endpoints.len()
             && self.endpoints.iter().zip(&other.endpoints).all(|(one, other)| Arc::ptr_eq(one, other))
     }
 
     pub(crate) fn as_slice(&self) -> &[Arc<Endpoint>] {
         &self.endpoints
+    }
+
+    pub(super) fn is_weighted(&self) -> bool {
+        !self.weights.is_empty()
+    }
+
+    /// The share of the endpoint at this place.
+    pub(super) fn weight(&self, place: usize) -> u32 {
+        self.weights.get(place).copied().unwrap_or(1)
     }
 }
 
@@ -105,6 +130,8 @@ impl Endpoint {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             address,
             workload: Arc::clone(workload),
+            since: Instant::now(),
+            health: Health::default(),
             avoided_until_ms: AtomicU64::new(0),
             retired: AtomicBool::new(false),
         }

@@ -4,7 +4,10 @@
 
 use super::dress;
 use super::gate::Gate;
+use super::keep::Keep;
+use super::limits::Leave;
 use super::outgoing::{Outgoing, OutgoingHead};
+use super::stream::{Stream, TlsPeer};
 use super::target_io::{TargetIo, TargetState};
 use crate::body::replay::TryBody;
 use crate::io::StallLimited;
@@ -21,16 +24,16 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 use tokio::task::coop::unconstrained;
+use tokio::time::Instant;
 use turnout_routes::router::Failure;
 
 /// A backend's answer head may be this large; Envoy's limit. As many as 100 headers are hyper's own, which is left alone:
 /// to be told the same number costs it a loop for each head.
 const MAX_RESPONSE_HEADER_BYTES: usize = 60 << 10;
 
-type Io = TokioIo<TargetIo<StallLimited<TcpStream>>>;
+type Io = TokioIo<TargetIo<StallLimited<Stream>>>;
 /// What comes of a request; one that was not sent comes back.
 type Sent = Result<Response<Incoming>, TrySendError<Request<TryBody>>>;
 
@@ -42,8 +45,15 @@ pub(super) struct Http1 {
     gate: Gate,
     /// The gate's.
     waker: Waker,
+    pub(super) made: Instant,
+    /// For how long it is, when the request that has it is over.
+    pub(super) keep: Keep,
     /// That it was used for.
     pub(super) requests: u32,
+    /// Where the number of connections is limited.
+    pub(super) leave: Option<Leave>,
+    /// Whom it was made for; none where it is in plain text.
+    pub(super) peer: Option<Box<TlsPeer>>,
     /// Whether it is not to be used for another.
     is_spent: bool,
 }
@@ -70,7 +80,7 @@ pub(super) enum SendFailure {
 }
 
 impl Http1 {
-    pub(super) async fn handshake(stream: TcpStream, stall_timeout: Duration) -> hyper::Result<Self> {
+    pub(super) async fn handshake(stream: Stream, stall_timeout: Duration) -> hyper::Result<Self> {
         let (io, target) = TargetIo::new(StallLimited::new(stream, stall_timeout));
         let mut builder = Builder::new();
         builder.max_header_size(MAX_RESPONSE_HEADER_BYTES);
@@ -82,7 +92,11 @@ impl Http1 {
             target,
             waker: gate.waker(),
             gate,
+            made: Instant::now(),
+            keep: Keep::default(),
             requests: 0,
+            leave: None,
+            peer: None,
             is_spent: false,
         })
     }

@@ -2,6 +2,8 @@
 
 use super::Endpoint;
 use super::http1::Http1;
+use super::limits::{Connections, Place};
+use super::stream::TlsPeer;
 use bytes::Bytes;
 use http_body::Frame;
 use hyper::body::Incoming;
@@ -9,9 +11,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 use tokio::time::Instant;
-use turnout_routes::router::BackendPolicy;
 
 /// Connections that one worker keeps to one endpoint while nothing is sent.
 const MAX_IDLE_PER_ENDPOINT: usize = 1024;
@@ -21,6 +21,10 @@ pub(super) struct WorkerEndpoint {
     pub(super) shared: Arc<Endpoint>,
     /// This worker's requests there.
     load: Cell<u32>,
+    /// When its next turn is, where endpoints take turns.
+    pub(super) turn: Cell<f64>,
+    /// Where their number is limited.
+    pub(super) connections: Rc<Connections>,
     /// Most recently used last.
     idle: RefCell<Vec<Idle>>,
 }
@@ -32,22 +36,38 @@ struct Idle {
 
 impl WorkerEndpoint {
     pub(super) fn new(endpoint: &Arc<Endpoint>) -> Self {
-        Self { shared: Arc::clone(endpoint), load: Cell::new(0), idle: RefCell::default() }
+        Self {
+            shared: Arc::clone(endpoint),
+            load: Cell::new(0),
+            turn: Cell::new(0.0),
+            connections: Rc::default(),
+            idle: RefCell::default(),
+        }
     }
 
     pub(super) fn load(&self) -> u32 {
         self.load.get()
     }
 
-    /// The most recently used connection that is still open and has come to rest.
-    pub(super) fn take_idle(&self) -> Option<Box<Http1>> {
+    /// The most recently used connection that is still open and has come to rest, of those that were made for that peer.
+    pub(super) fn take_idle(&self, peer: Option<&TlsPeer>) -> Option<Box<Http1>> {
         let mut idle = self.idle.borrow_mut();
         if idle.is_empty() {
             return None;
         }
         let now = Instant::now();
-        let at = (0..idle.len()).rev().find(|at| now < idle[*at].expires && idle[*at].connection.is_ready())?;
+        let at = (0..idle.len()).rev().find(|at| {
+            let Idle { connection, expires } = &mut idle[*at];
+            now < *expires && connection.peer.as_deref() == peer && connection.is_ready()
+        })?;
         Some(idle.remove(at).connection)
+    }
+
+    /// Closes the one that has been idle for longest, and says whether there was one.
+    pub(super) fn close_an_idle(&self) -> bool {
+        // Dropped when nothing is borrowed: it tells those who wait.
+        let closed = { Some(self.idle.borrow_mut()).filter(|idle| !idle.is_empty()).map(|mut idle| idle.remove(0)) };
+        closed.is_some()
     }
 
     /// Closes what has been idle for too long, and lets go of what the endpoint has closed.
@@ -57,52 +77,39 @@ impl WorkerEndpoint {
 }
 
 /// Counts a request among its endpoint's until it is dropped.
-pub(super) struct AtEndpoint(pub(super) Rc<WorkerEndpoint>);
+pub(super) struct AtEndpoint {
+    pub(super) endpoint: Rc<WorkerEndpoint>,
+    /// Among the requests in flight, where they are limited and it has a connection.
+    pub(super) place: Option<Place>,
+}
 
 impl AtEndpoint {
     pub(super) fn new(endpoint: &Rc<WorkerEndpoint>) -> Self {
         endpoint.load.set(endpoint.load.get() + 1);
-        Self(Rc::clone(endpoint))
+        Self { endpoint: Rc::clone(endpoint), place: None }
     }
 }
 
 impl Drop for AtEndpoint {
     fn drop(&mut self) {
-        self.0.load.set(self.0.load.get() - 1);
+        self.endpoint.load.set(self.endpoint.load.get() - 1);
     }
 }
 
 /// A connection that one request uses. Dropped, it is closed; [`Lease::give_back`] keeps it.
 pub(super) struct Lease {
     pub(super) connection: Box<Http1>,
-    keep: Keep,
-    at: AtEndpoint,
-}
-
-/// How long a connection is kept.
-#[derive(Clone, Copy)]
-struct Keep {
-    idle_timeout: Duration,
-    /// None is without limit.
-    max_requests: Option<u32>,
-}
-
-impl Keep {
-    fn new(policy: &BackendPolicy, default_idle_timeout: Duration) -> Self {
-        let max_requests = Some(policy.max_requests_per_connection).filter(|max| *max != 0);
-        Self { idle_timeout: policy.idle_timeout.unwrap_or(default_idle_timeout), max_requests }
-    }
+    pub(super) at: AtEndpoint,
 }
 
 impl Lease {
-    /// A connection to where the request is, to be kept as the policy says.
-    pub(super) fn new(
-        connection: Box<Http1>,
-        at: AtEndpoint,
-        policy: &BackendPolicy,
-        default_idle_timeout: Duration,
-    ) -> Self {
-        Self { connection, keep: Keep::new(policy, default_idle_timeout), at }
+    /// A connection to where the request is.
+    pub(super) fn new(connection: Box<Http1>, at: AtEndpoint) -> Self {
+        Self { connection, at }
+    }
+
+    pub(super) fn endpoint(&self) -> &Endpoint {
+        &self.at.endpoint.shared
     }
 
     pub(super) fn poll_body(
@@ -116,13 +123,18 @@ impl Lease {
     /// Keeps the connection for another request: only to be called when the answer was read to its end and the request
     /// was sent to its end, since anything else leaves bytes of one request in the way of the next.
     pub(super) fn give_back(self) {
-        let Self { mut connection, keep, at } = self;
-        let mut idle = at.0.idle.borrow_mut();
-        let is_used_up = keep.max_requests.is_some_and(|max| connection.requests >= max);
+        let Self { mut connection, at } = self;
+        let endpoint = &at.endpoint;
+        let mut idle = endpoint.idle.borrow_mut();
         connection.rest();
-        if is_used_up || connection.has_ended() || at.0.shared.is_retired() || idle.len() >= MAX_IDLE_PER_ENDPOINT {
+        let Some(time_left) = connection.keep.time_left(connection.made, connection.requests) else { return };
+        if connection.has_ended() || endpoint.shared.is_retired() {
             return;
         }
-        idle.push(Idle { connection, expires: Instant::now() + keep.idle_timeout });
+        if idle.len() >= MAX_IDLE_PER_ENDPOINT {
+            idle.remove(0);
+        }
+        idle.push(Idle { connection, expires: Instant::now() + time_left });
+        endpoint.connections.tell_freed();
     }
 }

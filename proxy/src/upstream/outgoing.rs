@@ -14,7 +14,11 @@ pub(crate) struct Outgoing {
     pub(super) raw: RawBytes,
     /// Whether its sender said of an empty body that it is one.
     pub(crate) says_empty: bool,
+    /// Whether an endpoint has it, or some of it, and has not answered yet.
+    pub(super) is_under_way: bool,
     pub(crate) body: RequestBody,
+    /// What makes it the same as others, where a hash chooses the endpoint.
+    pub(crate) hash: Option<u64>,
     /// None while a try has it, or once one has used it up.
     head: Option<OutgoingHead>,
     /// Whether a try may follow one that was sent: only then is the head copied for it.
@@ -37,14 +41,32 @@ impl Outgoing {
         says_empty: bool,
         keeps_head: bool,
     ) -> Self {
-        Self { authority, raw: RawBytes::default(), says_empty, body, head: Some(head), keeps_head }
+        Self {
+            authority,
+            raw: RawBytes::default(),
+            says_empty,
+            is_under_way: false,
+            body,
+            hash: None,
+            head: Some(head),
+            keeps_head,
+        }
     }
 
     /// The same request with this body; none once a try has used its head up.
     pub(crate) fn copy(&self, body: RequestBody) -> Option<Self> {
         let head = self.head.clone()?;
         let (authority, raw) = (self.authority.clone(), self.raw.clone());
-        Some(Self { authority, raw, says_empty: self.says_empty, body, head: Some(head), keeps_head: false })
+        Some(Self {
+            authority,
+            raw,
+            says_empty: self.says_empty,
+            is_under_way: false,
+            body,
+            hash: None,
+            head: Some(head),
+            keeps_head: false,
+        })
     }
 
     /// The target is sent with these bytes in place of their stand-ins.
@@ -57,12 +79,17 @@ impl Outgoing {
         self.head.as_mut().map(|head| &mut head.headers)
     }
 
+    /// What the next try sends; none if an earlier one has used it up.
+    pub(crate) fn head(&self) -> Option<&OutgoingHead> {
+        self.head.as_ref()
+    }
+
     /// Whether another try can send all of it.
     pub(crate) fn may_be_sent_again(&self) -> bool {
         self.head.is_some() && self.body.is_replayable()
     }
 
-    /// What the next try sends; none if an earlier one has used it up.
+    /// The next try.
     pub(super) fn next_try(&mut self) -> Option<(OutgoingHead, TryBody)> {
         let head = if self.keeps_head { self.head.clone() } else { self.head.take() }?;
         Some((head, self.body.next_try()))

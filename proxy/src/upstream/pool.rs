@@ -1,25 +1,32 @@
 //! One worker's side of the upstreams: its connections, and what it has in flight. Nothing here is shared between threads:
 //! a connection is made, used and kept by one worker, so taking one costs no lock.
 
-use super::balance::{PickContext, pick};
+use super::balance::{Current, PickContext};
 use super::body::UpstreamBody;
-use super::connect::connect;
-use super::http1::SendFailure;
+use super::connect::{ConnectError, connect};
+use super::health::{CAUSES, TryOutcome};
+use super::http1::{Http1, SendFailure};
 use super::in_flight::{InFlightCounter, WorkerCounters};
-use super::lease::{AtEndpoint, Lease, WorkerEndpoint};
+use super::keep::Keep;
+use super::lease::{AtEndpoint, Lease};
+use super::limits::{Full, Place, Usage};
 use super::outgoing::Outgoing;
-use super::{Upstream, UpstreamState};
+use super::stream::TlsPeer;
+use super::{Endpoint, Upstream};
+use crate::credentials::Credentials;
 use crate::random::Random;
 use crate::telemetry::metrics::{Counter, Metrics};
 use crate::telemetry::record::Destination;
 use http::Response;
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
-use turnout_routes::router::{Failure, Rule};
+use turnout_routes::documents::{Balancing, HashKey};
+use turnout_routes::router::{BackendPolicy, Failure, Limits, Rule};
 
 /// Why a request may be tried again: a failure, or an answer by its status.
 const RETRY_CAUSES: [&str; 4] = ["connect_failure", "reset", "per_try_timeout", "status"];
@@ -35,6 +42,7 @@ pub(crate) struct WorkerUpstreams {
 struct Common {
     random: Rc<Random>,
     metrics: Arc<Metrics>,
+    credentials: Arc<Credentials>,
     idle_timeout: Duration,
     stall_timeout: Duration,
 }
@@ -47,19 +55,21 @@ pub(crate) struct WorkerUpstream {
     in_flight: WorkerCounters,
     connects_made: Counter,
     connects_failed: Counter,
+    handshakes_failed: Counter,
 }
 
-/// The newest state that a worker has seen.
-struct Current {
-    state: Arc<UpstreamState>,
-    /// The worker's side of the state's endpoints, in their order.
-    endpoints: Vec<Rc<WorkerEndpoint>>,
+/// Where a try goes.
+enum Chosen {
+    Kept(Lease),
+    ToConnect(AtEndpoint, Option<Box<TlsPeer>>),
 }
 
 /// Why there is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SendError {
     NoEndpoints,
+    /// As much is asked of it as may be.
+    Overflow,
     /// The try failed.
     Failed(Failure),
     /// The request's own body failed; the upstream is not to blame.
@@ -72,10 +82,17 @@ impl WorkerUpstreams {
     pub(crate) fn new(
         random: &Rc<Random>,
         metrics: &Arc<Metrics>,
+        credentials: &Arc<Credentials>,
         idle_timeout: Duration,
         stall_timeout: Duration,
     ) -> Self {
-        let common = Common { random: Rc::clone(random), metrics: Arc::clone(metrics), idle_timeout, stall_timeout };
+        let common = Common {
+            random: Rc::clone(random),
+            metrics: Arc::clone(metrics),
+            credentials: Arc::clone(credentials),
+            idle_timeout,
+            stall_timeout,
+        };
         Self { common: Rc::new(common), by_id: RefCell::default() }
     }
 
@@ -105,6 +122,22 @@ impl WorkerUpstreams {
     }
 }
 
+impl Common {
+    /// What can be known in advance is counted from zero on.
+    fn announce(&self, name: &str, policy: &BackendPolicy) {
+        if policy.limits != Limits::default() {
+            for limit in Usage::LIMITS {
+                self.metrics.overflows.with_label_values(&[name, limit]);
+            }
+        }
+        if policy.outliers.is_some() {
+            for cause in CAUSES {
+                self.metrics.ejections.with_label_values(&[name, cause]);
+            }
+        }
+    }
+}
+
 impl WorkerUpstream {
     fn new(upstream: &Arc<Upstream>, common: &Rc<Common>) -> Self {
         let connects = |result| common.metrics.upstream_connects.with_label_values(&[upstream.name.as_str(), result]);
@@ -113,12 +146,14 @@ impl WorkerUpstream {
             common.metrics.retries.with_label_values(&[upstream.name.as_str(), cause]);
         }
         let state = upstream.state();
+        common.announce(&upstream.name, &state.policy);
         Self {
-            current: RefCell::new(Current::new(&state, &[])),
+            current: RefCell::new(Current::new(&state, None, &common.random)),
             common: Rc::clone(common),
             in_flight: WorkerCounters::default(),
             connects_made: connects("made"),
             connects_failed: connects("failed"),
+            handshakes_failed: connects("tls_failed"),
             shared: Arc::clone(upstream),
         }
     }
@@ -128,7 +163,8 @@ impl WorkerUpstream {
         let newest = self.shared.state();
         let mut current = self.current.borrow_mut();
         if !Arc::ptr_eq(&newest, &current.state) {
-            *current = Current::new(&newest, &current.endpoints);
+            self.common.announce(&self.shared.name, &newest.policy);
+            *current = Current::new(&newest, Some(&current), &self.common.random);
         }
     }
 
@@ -138,7 +174,7 @@ impl WorkerUpstream {
         !self.current.borrow().endpoints.is_empty()
     }
 
-    /// Makes one try: chooses an endpoint, takes a connection to it, sends, and returns its answer. `destination` is told
+    /// Makes one try: chooses an endpoint, not one of `tried` if it can, takes a connection to it, sends, and returns its answer. `destination` is told
     /// where the try goes as soon as that is known, so that it says so even of one that is given up on the way.
     ///
     /// A connection that was kept and had ended is nobody's failure, and another is taken; a new one that ends before it
@@ -146,75 +182,191 @@ impl WorkerUpstream {
     pub(crate) async fn send(
         &self,
         outgoing: &mut Outgoing,
-        context: PickContext<'_>,
+        tried: &[SocketAddr],
         destination: &mut Destination,
     ) -> Result<Response<UpstreamBody>, SendError> {
         loop {
-            let mut lease = self.lease(context, destination).await?;
+            let mut lease = match self.choose(outgoing, tried, destination)? {
+                Chosen::Kept(lease) => lease,
+                // Boxed, since most requests find a connection and should not carry the room for making one.
+                Chosen::ToConnect(at, peer) => Box::pin(self.connect(at, peer)).await?,
+            };
+            // Of an endpoint that nobody has reached the names say nothing.
+            destination.workload = Some(Arc::clone(&lease.endpoint().workload));
             let is_reused = lease.connection.requests > 0;
-            match lease.connection.send(outgoing).await {
+            outgoing.is_under_way = true;
+            let sent = lease.connection.send(outgoing).await;
+            outgoing.is_under_way = false;
+            match sent {
                 Ok(response) => {
+                    self.judge(lease.endpoint(), TryOutcome::Answer(response.status()));
                     let request = outgoing.body.clone();
                     return Ok(response.map(|incoming| UpstreamBody::new(incoming, lease, request)));
                 }
                 Err(SendFailure::Untouched(head)) => {
                     outgoing.put_back(head);
                     if !is_reused {
+                        self.judge(lease.endpoint(), TryOutcome::NoAnswer);
                         return Err(SendError::Failed(Failure::Connect));
                     }
                 }
-                Err(SendFailure::Failed(failure)) => return Err(SendError::Failed(failure)),
+                Err(SendFailure::Failed(failure)) => {
+                    self.judge(lease.endpoint(), TryOutcome::NoAnswer);
+                    return Err(SendError::Failed(failure));
+                }
                 Err(SendFailure::Body) => return Err(SendError::Body),
             }
         }
     }
 
-    /// Chooses an endpoint and takes a connection to it: one that is idle, or a new one.
-    async fn lease(&self, context: PickContext<'_>, destination: &mut Destination) -> Result<Lease, SendError> {
+    /// Chooses an endpoint, and takes a connection to it that is kept, if there is one.
+    fn choose(
+        &self,
+        outgoing: &Outgoing,
+        tried: &[SocketAddr],
+        destination: &mut Destination,
+    ) -> Result<Chosen, SendError> {
         self.refresh();
-        let (at, policy) = {
-            let current = self.current.borrow();
-            let picked = pick(&current.endpoints, &self.common.random, context).ok_or(SendError::NoEndpoints)?;
-            (AtEndpoint::new(picked), current.state.policy)
+        let current = self.current.borrow();
+        let context = PickContext { tried, hash: outgoing.hash };
+        let picked = current.pick(&self.common.random, &context).ok_or(SendError::NoEndpoints)?;
+        let policy = &current.state.policy;
+        let at = AtEndpoint::new(picked);
+        destination.endpoint = Some(picked.shared.address);
+        let peer = policy.tls.as_ref().map(|tls| TlsPeer::new(tls, &outgoing.authority, &picked.shared));
+        let kept = if picked.connections.are_awaited() { None } else { picked.take_idle(peer.as_ref()) };
+        Ok(match kept {
+            Some(connection) => Chosen::Kept(self.lease(connection, at, policy)?),
+            None => Chosen::ToConnect(at, peer.map(Box::new)),
+        })
+    }
+
+    /// Where requests in flight are limited, it is counted from here on.
+    fn lease(&self, mut connection: Box<Http1>, at: AtEndpoint, policy: &BackendPolicy) -> Result<Lease, SendError> {
+        connection.keep = Keep::new(policy, self.common.idle_timeout);
+        let mut lease = Lease::new(connection, at);
+        match self.shared.usage.requests.take_within(policy.limits.requests) {
+            Ok(place) => {
+                lease.at.place = place;
+                Ok(lease)
+            }
+            Err(full) => {
+                lease.give_back();
+                Err(self.overflow(full))
+            }
+        }
+    }
+
+    /// A new connection, or, where no more may be opened, one that another request has done with.
+    async fn connect(&self, at: AtEndpoint, peer: Option<Box<TlsPeer>>) -> Result<Lease, SendError> {
+        let state = Arc::clone(&self.current.borrow().state);
+        let (policy, usage) = (&state.policy, &self.shared.usage);
+        let connections = Rc::clone(&at.endpoint.connections);
+        let wait = || usage.pending.take_within(policy.limits.pending).map_err(|full| self.overflow(full));
+        let (leave, _pending) = match policy.limits.connections {
+            None => (None, wait()?),
+            // Their number limits how many are being made.
+            Some(most) => {
+                let leave = || connections.leave(&usage.connections, most).ok();
+                let found = || match at.endpoint.take_idle(peer.as_deref()) {
+                    Some(idle) => Some(Err(idle)),
+                    // One that is idle and not for this request makes room for one that is.
+                    None => leave().or_else(|| at.endpoint.close_an_idle().then(leave).flatten()).map(Ok),
+                };
+                let at_once = if connections.are_awaited() { leave().map(Ok) } else { found() };
+                let found = if let Some(found) = at_once {
+                    found
+                } else {
+                    let _pending = wait()?;
+                    let found = connections.wait_for(found).await;
+                    found.ok_or(SendError::Failed(Failure::Connect))?
+                };
+                match found {
+                    Ok(leave) => (Some(leave), None),
+                    Err(idle) => return self.lease(idle, at, policy),
+                }
+            }
         };
-        let endpoint = &at.0.shared;
-        destination.endpoint = Some(endpoint.address);
-        let connection = match at.0.take_idle() {
-            Some(connection) => connection,
-            // Boxed, since most requests find a connection and should not carry the room for making one.
-            None => match Box::pin(connect(endpoint, policy.connect_timeout, self.common.stall_timeout)).await {
-                Ok(connection) => {
-                    self.connects_made.inc();
-                    connection
-                }
-                Err(error) => {
-                    self.connects_failed.inc();
-                    tracing::debug!(endpoint = %endpoint.address, %error, "connect failed");
-                    return Err(SendError::Failed(Failure::Connect));
-                }
+        let tls = match peer {
+            None => None,
+            Some(peer) => match self.common.credentials.client_config(&peer.policy) {
+                Some(config) => Some((peer, config)),
+                // Said when they were loaded.
+                None => return Err(SendError::Failed(Failure::Connect)),
             },
         };
-        // Of an endpoint that nobody has reached the names say nothing.
-        destination.workload = Some(Arc::clone(&endpoint.workload));
-        Ok(Lease::new(connection, at, &policy, self.common.idle_timeout))
+        let endpoint = &at.endpoint.shared;
+        match connect(endpoint, policy, tls, self.common.stall_timeout).await {
+            Ok(mut connection) => {
+                self.connects_made.inc();
+                connection.leave = leave;
+                self.lease(connection, at, policy)
+            }
+            Err(error) => {
+                match error {
+                    ConnectError::Tls(_) => self.handshakes_failed.inc(),
+                    _ => self.connects_failed.inc(),
+                }
+                tracing::debug!(endpoint = %endpoint.address, %error, "connect failed");
+                self.judge(endpoint, TryOutcome::NoAnswer);
+                drop(leave);
+                connections.fail();
+                Err(SendError::Failed(Failure::Connect))
+            }
+        }
+    }
+
+    /// Takes note of what came of a try.
+    fn judge(&self, endpoint: &Endpoint, outcome: TryOutcome) {
+        if self.current.borrow().state.policy.outliers.is_none() {
+            return;
+        }
+        if let Some(cause) = self.shared.judge(endpoint, outcome) {
+            self.common.metrics.ejections.with_label_values(&[self.shared.name.as_str(), cause]).inc();
+        }
+    }
+
+    /// Takes note of a try that was given up: the endpoint is to blame if it had the request.
+    pub(crate) fn gave_up(&self, outgoing: &Outgoing, address: Option<SocketAddr>) {
+        if !outgoing.is_under_way {
+            return;
+        }
+        let current = self.current.borrow();
+        let is_it = |endpoint: &&Arc<Endpoint>| Some(endpoint.address) == address;
+        if let Some(endpoint) = current.state.endpoints.as_slice().iter().find(is_it) {
+            self.judge(endpoint, TryOutcome::NoAnswer);
+        }
+    }
+
+    /// A place for a retry, if there may be one more.
+    pub(crate) fn retry(&self) -> Result<Option<Place>, SendError> {
+        let place = self.shared.retry(&self.current.borrow().state.policy.limits);
+        place.map_err(|full| self.overflow(full))
+    }
+
+    fn overflow(&self, Full(limit): Full) -> SendError {
+        self.common.metrics.overflows.with_label_values(&[self.shared.name.as_str(), limit]).inc();
+        SendError::Overflow
+    }
+
+    /// Whether a hash chooses the endpoint.
+    pub(crate) fn hashes(&self) -> bool {
+        matches!(self.current.borrow().state.policy.balancing, Balancing::Hash(_))
+    }
+
+    /// What of a request is hashed, if a hash chooses the endpoint.
+    pub(crate) fn hash_key(&self) -> Option<HashKey> {
+        self.refresh();
+        match &self.current.borrow().state.policy.balancing {
+            Balancing::Hash(hash) => hash.key.clone(),
+            Balancing::LeastRequest | Balancing::RoundRobin | Balancing::Random => None,
+        }
     }
 
     fn sweep(&self, now: Instant) {
         self.refresh();
         self.current.borrow().endpoints.iter().for_each(|endpoint| endpoint.sweep(now));
         self.in_flight.sweep(&self.shared.in_flight);
-    }
-}
-
-impl Current {
-    /// A state, with what the worker had already of each endpoint that is in it.
-    fn new(state: &Arc<UpstreamState>, before: &[Rc<WorkerEndpoint>]) -> Self {
-        let before: HashMap<u64, &Rc<WorkerEndpoint>> = before.iter().map(|known| (known.shared.id, known)).collect();
-        let endpoints = state.endpoints.as_slice().iter().map(|endpoint| {
-            let known = before.get(&endpoint.id).copied();
-            known.map_or_else(|| Rc::new(WorkerEndpoint::new(endpoint)), Rc::clone)
-        });
-        Self { state: Arc::clone(state), endpoints: endpoints.collect() }
     }
 }
 

@@ -33,7 +33,7 @@ impl Registry {
         let prepared = backends.iter().map(|backend| {
             let name = backend.to_string();
             let upstream = known.get(&name).and_then(Weak::upgrade).unwrap_or_else(|| {
-                let made = Upstream::new(name.clone(), backend.policy);
+                let made = Upstream::new(name.clone(), backend.policy.clone());
                 known.insert(name, Arc::downgrade(&made));
                 made
             });
@@ -44,7 +44,7 @@ impl Registry {
 
     fn plan(&self, backend: &Backend) -> Plan {
         let names = backend.endpoints.iter().filter_map(name).map(|name| (name.to_owned(), self.names.need(name)));
-        Plan { sources: backend.endpoints.clone(), names: names.collect(), policy: backend.policy }
+        Plan { sources: backend.endpoints.clone(), names: names.collect(), policy: backend.policy.clone() }
     }
 
     /// What has requests in flight and is none of these.

@@ -1,8 +1,9 @@
 //! A backend that keeps to a script, over loopback, and the gateway's way to it.
 
 use super::pool::{SendError, WorkerUpstream, WorkerUpstreams};
-use super::{Outgoing, OutgoingHead, PickContext, Plan, Upstream, UpstreamBody};
+use super::{Outgoing, OutgoingHead, Plan, Upstream, UpstreamBody};
 use crate::body::replay::RequestBody;
+use crate::credentials::Credentials;
 use crate::random::Random;
 use crate::telemetry::metrics::{Metrics, SourceNames};
 use crate::telemetry::record::Destination;
@@ -88,7 +89,9 @@ impl Scene {
         });
         let source = SourceNames { workload: "gateway".into(), namespace: "default".into() };
         let metrics = Arc::new(Metrics::new(source).expect("every name is used once"));
-        let upstreams = WorkerUpstreams::new(&Rc::new(Random::new()), &metrics, IDLE_TIMEOUT, IDLE_TIMEOUT);
+        let credentials = Arc::new(Credentials::new(None));
+        let upstreams =
+            WorkerUpstreams::new(&Rc::new(Random::new()), &metrics, &credentials, IDLE_TIMEOUT, IDLE_TIMEOUT);
         let upstream = upstreams.of(&shared(address, max_requests_per_connection));
         Self { upstreams, upstream, backend }
     }
@@ -100,7 +103,7 @@ impl Scene {
             headers: HeaderMap::new(),
         };
         let mut outgoing = Outgoing::new(head, HeaderValue::from_static("model"), body, false, false);
-        self.upstream.send(&mut outgoing, PickContext { tried: &[] }, &mut Destination::default()).await
+        self.upstream.send(&mut outgoing, &[], &mut Destination::default()).await
     }
 
     /// The answer's body, or what went wrong.
@@ -121,11 +124,14 @@ impl Scene {
 }
 
 fn shared(address: SocketAddr, max_requests_per_connection: u32) -> Arc<Upstream> {
-    let policy =
-        BackendPolicy { connect_timeout: Duration::from_secs(10), idle_timeout: None, max_requests_per_connection };
-    let upstream = Upstream::new("model:80".into(), policy);
-    let source =
-        EndpointSource { address: EndpointAddress::Ip(address.ip()), port: address.port(), workload: workload("blue") };
+    let policy = BackendPolicy { max_requests_per_connection, ..BackendPolicy::default() };
+    let upstream = Upstream::new("model:80".into(), policy.clone());
+    let source = EndpointSource {
+        address: EndpointAddress::Ip(address.ip()),
+        port: address.port(),
+        weight: 1,
+        workload: workload("blue"),
+    };
     upstream.adopt(Plan { sources: vec![source], names: HashMap::new(), policy });
     upstream
 }

@@ -152,7 +152,7 @@ impl Draft<'_> {
     fn add_endpoint(&mut self, address: EndpointAddress, labels: &Labels, workload: &str) {
         let deployment = owner(&self.facts.deployments, labels);
         let labels = endpoint_labels(labels, deployment, workload, &self.keys);
-        self.endpoints.push(ServiceEndpoint { address, ports: BTreeMap::new(), labels });
+        self.endpoints.push(ServiceEndpoint { address, ports: BTreeMap::new(), labels, weight: None });
     }
 
     fn note_empty(&mut self, subset: &Subset, contradicts: bool) {

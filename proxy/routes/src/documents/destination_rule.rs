@@ -1,52 +1,28 @@
-//! `DestinationRule`: subsets of a service's endpoints, and how connections to them are kept.
+//! `DestinationRule`: subsets of a service's endpoints, and how they are chosen, connected to and judged.
+
+mod client_tls;
+mod connection_pool;
+mod load_balancer;
+mod outlier_detection;
+
+pub use client_tls::{ClientCertificate, ClientTls, TlsOrigination};
+pub use connection_pool::{ConnectionPool, TcpKeepalive};
+pub use load_balancer::{Balancing, ConsistentHash, HashCookie, HashKey, HashTable, LoadBalancer, Warmup};
+pub use outlier_detection::OutlierDetection;
 
 use super::Metadata;
 use super::host::{check_wildcard_domain, is_label};
 use super::metadata::labels;
-use crate::decode::{Decoded, Item, quoted};
-use crate::encode::{Fields, duration};
+use super::percent::Percent;
+use crate::decode::{Decoded, Item, Object, quoted};
+use crate::encode::Fields;
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::time::Duration;
+use std::collections::{BTreeMap, HashSet};
 
 /// What Istio has and the gateway has not: in `spec`, ...
 const UNSUPPORTED: [&str; 2] = ["exportTo", "workloadSelector"];
-/// ... in `trafficPolicy`, ...
-const UNSUPPORTED_POLICY: [&str; 4] = ["outlierDetection", "proxyProtocol", "retryBudget", "tunnel"];
-/// ... in `portLevelSettings`, ...
-const UNSUPPORTED_PORT: [&str; 3] = ["connectionPool", "loadBalancer", "outlierDetection"];
-/// ... in `tls`, ...
-const UNSUPPORTED_TLS: [&str; 8] = [
-    "caCertificates",
-    "caCrl",
-    "clientCertificate",
-    "credentialName",
-    "insecureSkipVerify",
-    "privateKey",
-    "sni",
-    "subjectAltNames",
-];
-/// ... of its modes, ...
-const UNSUPPORTED_MODES: [&str; 3] = ["ISTIO_MUTUAL", "MUTUAL", "SIMPLE"];
-/// ... in `connectionPool.tcp`, ...
-const UNSUPPORTED_TCP: [&str; 4] = ["idleTimeout", "maxConnectionDuration", "maxConnections", "tcpKeepalive"];
-/// ... in `connectionPool.http`, ...
-const UNSUPPORTED_HTTP: [&str; 7] = [
-    "h2UpgradePolicy",
-    "http1MaxPendingRequests",
-    "http2KeepAlive",
-    "http2MaxRequests",
-    "maxConcurrentStreams",
-    "maxRetries",
-    "useClientProtocol",
-];
-/// ... in `loadBalancer`, ...
-const UNSUPPORTED_LOAD_BALANCER: [&str; 5] =
-    ["consistentHash", "localityLbSetting", "warmup", "warmupDurationSecs", "zoneAwareLbSetting"];
-/// ... and of the kinds of load balancers.
-const UNSUPPORTED_SIMPLE: [&str; 3] = ["PASSTHROUGH", "RANDOM", "ROUND_ROBIN"];
-/// The kinds that the gateway has: three names of one.
-const LEAST_REQUEST: [(&str, ()); 3] = [("LEAST_REQUEST", ()), ("LEAST_CONN", ()), ("UNSPECIFIED", ())];
+/// ... and in `trafficPolicy`.
+const UNSUPPORTED_POLICY: [&str; 2] = ["proxyProtocol", "tunnel"];
 
 /// A `DestinationRule` document.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,8 +31,8 @@ pub struct DestinationRule {
     pub metadata: Metadata,
     /// The service, in lower case as written: a short name counts in the document's own namespace.
     pub host: String,
-    /// For the whole service.
-    pub policy: TrafficPolicy,
+    /// For the whole service. Boxed, since few documents are so large.
+    pub policy: Box<TrafficPolicy>,
     /// Named parts of the service, by the labels of endpoints; names are unique.
     pub subsets: Vec<Subset>,
 }
@@ -68,33 +44,41 @@ pub struct Subset {
     pub name: String,
     /// An endpoint belongs to it if it has all of these; none selects every endpoint.
     pub labels: BTreeMap<String, String>,
-    /// What it sets goes before the rule's: a connection pool as a whole.
+    /// Each part that it sets goes before the rule's, as a whole.
     pub policy: TrafficPolicy,
 }
 
-/// `trafficPolicy`, as far as the gateway has it; what is not set falls to the wider policy, then to Istio's default.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// `trafficPolicy`; what is not set falls to the wider policy, then to Istio's default.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct TrafficPolicy {
-    /// `connectionPool`.
-    pub connection_pool: Option<ConnectionPool>,
-    /// `loadBalancer.simple` was given as `LEAST_REQUEST`, the one kind that the gateway has and its default.
-    pub least_request: bool,
-    /// `tls.mode` was given as `DISABLE`, the one mode that the gateway has: backends are spoken to in plain text.
-    pub plaintext: bool,
-    /// The ports of `portLevelSettings`, which may say the same and nothing else. As in Istio such a port takes nothing
-    /// from the settings beside it.
-    pub plaintext_ports: BTreeSet<u16>,
+    /// For every port that `ports` does not name.
+    pub of_every_port: PortPolicy,
+    /// `portLevelSettings`: such a port takes nothing from the settings beside it. Of two for one port the first counts.
+    pub ports: Vec<(u16, PortPolicy)>,
+    /// `retryBudget`. Ports have none of their own.
+    pub retry_budget: Option<RetryBudget>,
 }
 
-/// `connectionPool`: what is not set has Istio's default, whatever a wider policy says.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ConnectionPool {
-    /// `tcp.connectTimeout`.
-    pub connect_timeout: Option<Duration>,
-    /// `http.idleTimeout`: an upstream connection without a request is closed after it.
-    pub idle_timeout: Option<Duration>,
-    /// `http.maxRequestsPerConnection`; 0 is without limit.
-    pub max_requests_per_connection: Option<u32>,
+/// What of a traffic policy a port can have for itself.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PortPolicy {
+    /// `connectionPool`.
+    pub connection_pool: Option<ConnectionPool>,
+    /// `loadBalancer`.
+    pub load_balancer: Option<LoadBalancer>,
+    /// `outlierDetection`.
+    pub outlier_detection: Option<OutlierDetection>,
+    /// `tls`.
+    pub tls: Option<ClientTls>,
+}
+
+/// `retryBudget`: how many retries there may be at a time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RetryBudget {
+    /// `percent`: of the requests in flight.
+    pub percent: Option<Percent>,
+    /// `minRetryConcurrency`: so many at least.
+    pub min_concurrency: Option<u32>,
 }
 
 impl DestinationRule {
@@ -105,7 +89,7 @@ impl DestinationRule {
             check_wildcard_domain(&host).map_err(|error| item.error(error.to_string()))?;
             Ok(host)
         });
-        let policy = object.field_or_default("trafficPolicy", TrafficPolicy::decode);
+        let policy = object.field_or_default("trafficPolicy", |item| TrafficPolicy::decode(item).map(Box::new));
         let subsets = object.field_or_default("subsets", decode_subsets);
         object.refuse(&UNSUPPORTED);
         object.finish();
@@ -168,94 +152,52 @@ impl TrafficPolicy {
         if object.is_empty() {
             return Err(item.advise("a traffic policy must have at least one field", "leave it out"));
         }
-        let connection_pool = object.field("connectionPool", ConnectionPool::decode);
-        let least_request = object.field("loadBalancer", |item| {
-            let mut object = item.object()?;
-            let simple = object.field("simple", |item| item.choice(&LEAST_REQUEST, &UNSUPPORTED_SIMPLE));
-            object.refuse(&UNSUPPORTED_LOAD_BALANCER);
-            object.finish();
-            Ok(simple?.is_some())
-        });
-        let plaintext = object.field("tls", decode_plaintext);
-        let plaintext_ports = object.field_or_default("portLevelSettings", |item| item.each(decode_plaintext_port));
+        let of_every_port = PortPolicy::decode(&mut object);
+        let ports = object.field_or_default("portLevelSettings", |item| item.each(decode_port));
+        let retry_budget = object.field("retryBudget", RetryBudget::decode);
         object.refuse(&UNSUPPORTED_POLICY);
         object.finish();
-        Ok(Self {
-            connection_pool: connection_pool?,
-            least_request: least_request?.unwrap_or(false),
-            plaintext: plaintext?.is_some(),
-            plaintext_ports: plaintext_ports?.into_iter().collect(),
-        })
+        Ok(Self { of_every_port: of_every_port?, ports: ports?, retry_budget: retry_budget? })
     }
 
     /// None if nothing is set.
     fn encode(&self) -> Option<Value> {
-        let balancer = Fields::new().some("simple", self.least_request.then_some("LEAST_REQUEST"));
-        let plaintext = || Fields::new().field("mode", "DISABLE");
-        let port =
-            |port: &u16| Fields::new().field("port", Fields::new().field("number", *port)).field("tls", plaintext());
-        Fields::new()
-            .some("connectionPool", self.connection_pool.as_ref().map(ConnectionPool::encode))
-            .some("loadBalancer", balancer.into_filled())
-            .some("tls", self.plaintext.then(plaintext))
-            .list("portLevelSettings", self.plaintext_ports.iter().map(port))
+        let port = |(number, policy): &(u16, PortPolicy)| {
+            policy.encode_onto(Fields::new().field("port", Fields::new().field("number", *number)))
+        };
+        self.of_every_port
+            .encode_onto(Fields::new())
+            .list("portLevelSettings", self.ports.iter().map(port))
+            .some("retryBudget", self.retry_budget.as_ref().map(RetryBudget::encode))
             .into_filled()
     }
 }
 
-impl ConnectionPool {
-    fn decode(item: &Item<'_>) -> Decoded<Self> {
-        let mut object = item.object()?;
-        if object.is_empty() {
-            return Err(item.advise("a connection pool must have at least one field", "leave it out"));
-        }
-        let connect_timeout = object.field("tcp", |item| {
-            let mut object = item.object()?;
-            let connect_timeout = object.field("connectTimeout", Item::duration);
-            object.refuse(&UNSUPPORTED_TCP);
-            object.finish();
-            connect_timeout
-        });
-        let http = object.field_or_default("http", |item| {
-            let mut object = item.object()?;
-            let idle_timeout = object.field("idleTimeout", Item::duration);
-            let max_requests_per_connection =
-                object.field("maxRequestsPerConnection", |item| item.unsigned(0..=i64::from(i32::MAX)));
-            object.refuse(&UNSUPPORTED_HTTP);
-            object.finish();
-            Ok(Self {
-                idle_timeout: idle_timeout?,
-                max_requests_per_connection: max_requests_per_connection?,
-                ..Self::default()
-            })
-        });
-        object.finish();
-        Ok(Self { connect_timeout: connect_timeout?.flatten(), ..http? })
+impl PortPolicy {
+    fn decode(object: &mut Object<'_>) -> Decoded<Self> {
+        let connection_pool = object.field("connectionPool", ConnectionPool::decode);
+        let load_balancer = object.field("loadBalancer", LoadBalancer::decode);
+        let outlier_detection = object.field("outlierDetection", OutlierDetection::decode);
+        let tls = object.field("tls", ClientTls::decode);
+        Ok(Self {
+            connection_pool: connection_pool?,
+            load_balancer: load_balancer?,
+            outlier_detection: outlier_detection?,
+            tls: tls?,
+        })
     }
 
-    /// A pool that sets nothing keeps an empty part, for it must have one.
-    fn encode(&self) -> Value {
-        let tcp = Fields::new().some("connectTimeout", self.connect_timeout.map(duration));
-        let http = Fields::new()
-            .some("idleTimeout", self.idle_timeout.map(duration))
-            .some("maxRequestsPerConnection", self.max_requests_per_connection)
-            .into_filled();
-        let tcp = tcp.into_filled().or_else(|| http.is_none().then(|| Fields::new().into()));
-        Fields::new().some("tcp", tcp).some("http", http).into()
+    fn encode_onto(&self, fields: Fields) -> Fields {
+        fields
+            .some("connectionPool", self.connection_pool.as_ref().map(ConnectionPool::encode))
+            .some("loadBalancer", self.load_balancer.as_ref().map(LoadBalancer::encode))
+            .some("outlierDetection", self.outlier_detection.as_ref().map(OutlierDetection::encode))
+            .some("tls", self.tls.as_ref().map(ClientTls::encode))
     }
 }
 
-/// `tls`; without a mode it is `DISABLE`.
-fn decode_plaintext(item: &Item<'_>) -> Decoded<()> {
-    let mut object = item.object()?;
-    let mode = object.field("mode", |item| item.choice(&[("DISABLE", ())], &UNSUPPORTED_MODES));
-    object.refuse(&UNSUPPORTED_TLS);
-    object.finish();
-    mode.map(|_| ())
-}
-
-/// The port of an element of `portLevelSettings`.
-fn decode_plaintext_port(item: &Item<'_>) -> Decoded<u16> {
+/// An element of `portLevelSettings`.
+fn decode_port(item: &Item<'_>) -> Decoded<(u16, PortPolicy)> {
     let mut object = item.object()?;
     let port = object.required("port").and_then(|item| {
         let mut object = item.object()?;
@@ -263,11 +205,38 @@ fn decode_plaintext_port(item: &Item<'_>) -> Decoded<u16> {
         object.finish();
         number
     });
-    let tls = object.field("tls", decode_plaintext);
-    let refused = object.refuse(&UNSUPPORTED_PORT);
-    if refused.is_none() && !object.has("tls") {
-        return Err(object.missing("tls", "required, since it is all that a port can have"));
-    }
+    let policy = PortPolicy::decode(&mut object);
     object.finish();
-    tls.and(port)
+    if policy.as_ref().is_ok_and(|policy| *policy == PortPolicy::default()) {
+        return Err(item.advise("the settings of a port must have at least one field", "leave the port out"));
+    }
+    Ok((port?, policy?))
+}
+
+impl RetryBudget {
+    fn decode(item: &Item<'_>) -> Decoded<Self> {
+        let mut object = item.object()?;
+        let percent = object.field("percent", Percent::decode);
+        let min_concurrency = object.field("minRetryConcurrency", long_count);
+        object.refuse(&["budgetInterval"]);
+        object.finish();
+        Ok(Self { percent: percent?, min_concurrency: min_concurrency?.flatten() })
+    }
+
+    fn encode(&self) -> Value {
+        Fields::new()
+            .some("percent", self.percent.map(Percent::encode))
+            .some("minRetryConcurrency", self.min_concurrency)
+            .into()
+    }
+}
+
+/// The same with Istio's other bound.
+fn long_count(item: &Item<'_>) -> Decoded<Option<u32>> {
+    Ok(Some(item.unsigned(0..=i64::from(u32::MAX))?).filter(|count| *count != 0))
+}
+
+/// A number of which Istio takes 0 for not set.
+fn count(item: &Item<'_>) -> Decoded<Option<u32>> {
+    Ok(Some(item.unsigned(0..=i64::from(i32::MAX))?).filter(|count| *count != 0))
 }

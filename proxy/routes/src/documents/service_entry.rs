@@ -8,11 +8,12 @@ use crate::encode::Fields;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 
 /// What Istio has and the gateway has not: in `spec`, ...
 const UNSUPPORTED: [&str; 4] = ["addresses", "exportTo", "subjectAltNames", "workloadSelector"];
 /// ... in an endpoint, ...
-const UNSUPPORTED_ENDPOINT: [&str; 4] = ["locality", "network", "serviceAccount", "weight"];
+const UNSUPPORTED_ENDPOINT: [&str; 3] = ["locality", "network", "serviceAccount"];
 /// ... of the resolutions, ...
 const UNSUPPORTED_RESOLUTIONS: [&str; 3] = ["NONE", "DNS_ROUND_ROBIN", "DYNAMIC_DNS"];
 /// ... and of the protocols.
@@ -72,6 +73,8 @@ pub struct ServiceEndpoint {
     pub ports: BTreeMap<String, u16>,
     /// What subsets select by; `app`, `version` and `workload` name it in metrics.
     pub labels: BTreeMap<String, String>,
+    /// Its share among the others, where `LEAST_REQUEST`, `ROUND_ROBIN` or a hash chooses; not set it is 1.
+    pub weight: Option<NonZeroU32>,
 }
 
 /// An endpoint's address: in a `STATIC` entry always an IP address.
@@ -221,9 +224,11 @@ impl ServiceEndpoint {
             Ok(ports.into_iter().collect())
         });
         let labels = object.field_or_default("labels", labels);
+        let weight = object.field("weight", |item| item.unsigned(0..=i64::from(u32::MAX)));
         object.refuse(&UNSUPPORTED_ENDPOINT);
         object.finish();
-        Ok(Self { address: address?, ports: endpoint_ports?, labels: labels? })
+        let weight = weight?.and_then(NonZeroU32::new);
+        Ok(Self { address: address?, ports: endpoint_ports?, labels: labels?, weight })
     }
 
     fn encode(&self) -> Value {
@@ -232,7 +237,12 @@ impl ServiceEndpoint {
             EndpointAddress::Name(name) => name.clone(),
         };
         let ports = self.ports.iter().fold(Fields::new(), |fields, (name, port)| fields.field(name, *port));
-        Fields::new().field("address", address).some("ports", ports.into_filled()).map("labels", &self.labels).into()
+        Fields::new()
+            .field("address", address)
+            .some("ports", ports.into_filled())
+            .map("labels", &self.labels)
+            .some("weight", self.weight.map(NonZeroU32::get))
+            .into()
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a destination comes to: a backend, how connections to it are kept, where its endpoints are, and what metrics call
 //! all of it.
 
-use crate::documents::EndpointAddress;
+use crate::documents::{Balancing, EndpointAddress, RetryBudget, TcpKeepalive, TlsOrigination, Warmup};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ pub struct Backend {
     pub port: u16,
     /// The subset, if the destination names one.
     pub subset: Option<String>,
-    /// How connections to it are kept.
+    /// How it is used.
     pub policy: BackendPolicy,
     /// Where its endpoints are; none at all is a backend without endpoints.
     pub endpoints: Vec<EndpointSource>,
@@ -35,15 +35,83 @@ impl std::fmt::Display for Backend {
     }
 }
 
-/// How connections to a backend are kept; defaults are Istio's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How a backend is used.
+#[derive(Clone, Debug, PartialEq)]
 pub struct BackendPolicy {
     /// For one attempt to connect.
     pub connect_timeout: Duration,
     /// How long a connection without a request is kept; none: as the gateway's setting says.
     pub idle_timeout: Option<Duration>,
+    /// After which a connection is given no further request.
+    pub max_connection_age: Option<Duration>,
     /// 0 is without limit.
     pub max_requests_per_connection: u32,
+    /// Probes of connections over which nothing comes.
+    pub keepalive: Option<TcpKeepalive>,
+    /// How much may be asked of it at a time.
+    pub limits: Limits,
+    /// Which endpoint gets a request.
+    pub balancing: Balancing,
+    /// How the share of a new endpoint grows.
+    pub warmup: Option<Warmup>,
+    /// When endpoints are left out.
+    pub outliers: Option<Outliers>,
+    /// Else plain text is spoken.
+    pub tls: Option<Arc<TlsOrigination>>,
+}
+
+/// How much may be asked of a backend at a time, by all workers together; what has no limit is not counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Limits {
+    /// Connections. One to each endpoint each worker may have in any case.
+    pub connections: Option<u32>,
+    /// Requests that wait for a connection.
+    pub pending: Option<u32>,
+    /// Requests in flight.
+    pub requests: Option<u32>,
+    /// Retries in flight.
+    pub retries: Option<u32>,
+    /// The same in relation to the requests in flight, instead of `retries`.
+    pub retry_budget: Option<RetryBudget>,
+}
+
+/// When endpoints are left out, with the defaults filled in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outliers {
+    /// 5xx in a row; 0 is never.
+    pub server_errors: u32,
+    /// 502, 503 and 504 in a row; 0 is never.
+    pub gateway_errors: u32,
+    /// Failures without an answer in a row, where they do not count among the errors.
+    pub local_failures: Option<u32>,
+    /// After so long without another ejection the next one is shorter.
+    pub interval: Duration,
+    /// For how long, times the ejections before.
+    pub base_ejection_time: Duration,
+    /// No more of the endpoints are left out at a time.
+    pub max_ejection_percent: u8,
+    /// Where fewer are left, nobody is left out.
+    pub min_health_percent: u8,
+}
+
+const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl Default for BackendPolicy {
+    /// Istio's.
+    fn default() -> Self {
+        Self {
+            connect_timeout: DEFAULT_CONNECT_TIMEOUT,
+            idle_timeout: None,
+            max_connection_age: None,
+            max_requests_per_connection: 0,
+            keepalive: None,
+            limits: Limits::default(),
+            balancing: Balancing::LeastRequest,
+            warmup: None,
+            outliers: None,
+            tls: None,
+        }
+    }
 }
 
 /// One endpoint, or a name that stands for several.
@@ -53,6 +121,8 @@ pub struct EndpointSource {
     pub address: EndpointAddress,
     /// The port there.
     pub port: u16,
+    /// Its share among the others; each address of a name has it.
+    pub weight: u32,
     /// What metrics call it.
     pub workload: Arc<Workload>,
 }
@@ -96,7 +166,7 @@ pub(super) const UNKNOWN: &str = "unknown";
 
 impl EndpointSource {
     pub(super) fn new(address: EndpointAddress, port: u16, workload: Workload) -> Self {
-        Self { address, port, workload: Arc::new(workload) }
+        Self { address, port, weight: 1, workload: Arc::new(workload) }
     }
 }
 

@@ -1,13 +1,17 @@
 //! Which DestinationRules are for a service, and what they say of it together.
 
-use super::backend::{BackendPolicy, cluster_namespace};
+use super::backend::{BackendPolicy, Limits, Outliers, cluster_namespace};
 use super::host_map::HostMap;
 use super::known::complete;
-use crate::documents::{DestinationRule, HostPattern, Subset, TrafficPolicy};
+use crate::documents::{
+    Balancing, ClientTls, DestinationRule, HostPattern, OutlierDetection, PortPolicy, Subset, TrafficPolicy,
+};
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longer than any process runs.
+const FOR_EVER: Duration = Duration::from_hours(24 * 365 * 10);
 
 /// Of each host the rules, oldest first.
 type ByHost<'d> = HostMap<Vec<&'d DestinationRule>>;
@@ -56,15 +60,64 @@ pub(super) fn find_subset<'d>(rules: &[&'d DestinationRule], name: &str) -> Opti
     rules.iter().flat_map(|rule| &rule.subsets).find(|subset| subset.name == name)
 }
 
-/// What counts at a port of the service: the subset's connection pool, else the rule's, and neither what stands beside nor
-/// what stands above settings for that very port.
+/// What counts at a port of the service: each part from the subset's settings for that very port, else from those beside
+/// them, else from the rule's, in the same order; and of settings for a port nothing is looked for behind them.
 pub(super) fn merge_policies(subset: Option<&TrafficPolicy>, rule: Option<&TrafficPolicy>, port: u16) -> BackendPolicy {
-    let layers = [subset, rule].into_iter().flatten();
-    let mut counting = layers.take_while(|policy| !policy.plaintext_ports.contains(&port));
-    let pool = counting.find_map(|policy| policy.connection_pool).unwrap_or_default();
+    let mut counting: Vec<&PortPolicy> = Vec::new();
+    for policy in [subset, rule].into_iter().flatten() {
+        if let Some((_, of_port)) = policy.ports.iter().find(|(number, _)| *number == port) {
+            counting.push(of_port);
+            break;
+        }
+        counting.push(&policy.of_every_port);
+    }
+    let mut counting = counting.into_iter();
+    let of_connections = counting.clone().find_map(|policy| policy.connection_pool.as_ref());
+    let balancer = counting.clone().find_map(|policy| policy.load_balancer.clone());
+    let outliers = counting.clone().find_map(|policy| policy.outlier_detection.as_ref());
+    let tls = counting.find_map(|policy| policy.tls.clone());
+    // What is set for a port has none, and hides the one beside it.
+    let has_port = |policy: &&TrafficPolicy| policy.ports.iter().any(|(number, _)| *number == port);
+    let mut budgets = [subset, rule].into_iter().flatten().filter(|p| !has_port(p)).filter_map(|p| p.retry_budget);
+    let pool = of_connections.cloned().unwrap_or_default();
+    let (balancing, warmup) = balancer.map_or((Balancing::LeastRequest, None), |known| (known.balancing, known.warmup));
+    let default = BackendPolicy::default();
     BackendPolicy {
-        connect_timeout: pool.connect_timeout.unwrap_or(DEFAULT_CONNECT_TIMEOUT),
-        idle_timeout: pool.idle_timeout,
+        connect_timeout: pool.connect_timeout.unwrap_or(default.connect_timeout),
+        idle_timeout: pool
+            .idle_timeout
+            .or(pool.tcp_idle_timeout.map(|idle| if idle.is_zero() { FOR_EVER } else { idle })),
+        max_connection_age: pool.max_connection_age,
         max_requests_per_connection: pool.max_requests_per_connection.unwrap_or(0),
+        keepalive: pool.keepalive,
+        limits: Limits {
+            connections: pool.max_connections,
+            pending: pool.max_pending,
+            requests: pool.max_requests,
+            retries: pool.max_retries,
+            retry_budget: budgets.next(),
+        },
+        balancing,
+        warmup,
+        outliers: outliers.map(Outliers::new),
+        tls: match tls {
+            Some(ClientTls::Originate(tls)) => Some(Arc::new(tls)),
+            Some(ClientTls::Disable | ClientTls::IstioMutual) | None => None,
+        },
+    }
+}
+
+impl Outliers {
+    fn new(detection: &OutlierDetection) -> Self {
+        let split = detection.split_local_failures;
+        Self {
+            server_errors: detection.server_errors.unwrap_or(5),
+            gateway_errors: detection.gateway_errors.unwrap_or(0),
+            local_failures: split.then(|| detection.local_failures.filter(|failures| *failures > 0).unwrap_or(5)),
+            interval: detection.interval.unwrap_or(Duration::from_secs(10)),
+            base_ejection_time: detection.base_ejection_time.unwrap_or(Duration::from_secs(30)),
+            max_ejection_percent: detection.max_ejection_percent.unwrap_or(10),
+            min_health_percent: detection.min_health_percent.unwrap_or(0),
+        }
     }
 }

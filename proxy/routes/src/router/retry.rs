@@ -26,8 +26,8 @@ pub struct RetryPolicy {
     pub per_try_timeout: Option<Duration>,
     /// Base of the exponential back-off.
     pub backoff: Duration,
-    /// Whether a try goes to an endpoint that has not failed, while there is one.
-    pub avoid_previous_endpoints: bool,
+    /// Whether a try goes to an endpoint that has not failed, while there is one; by default it does, unless a hash chooses.
+    pub avoid_previous_endpoints: Option<bool>,
     conditions: Vec<RetryCondition>,
 }
 
@@ -48,7 +48,7 @@ impl RetryPolicy {
             retries: DEFAULT_RETRIES,
             per_try_timeout: None,
             backoff: DEFAULT_BACKOFF,
-            avoid_previous_endpoints: true,
+            avoid_previous_endpoints: None,
             conditions: DEFAULT_CONDITIONS.into(),
         };
         match retries {
@@ -58,7 +58,7 @@ impl RetryPolicy {
                 retries: attempts.get(),
                 per_try_timeout: *per_try_timeout,
                 backoff: backoff.unwrap_or(DEFAULT_BACKOFF),
-                avoid_previous_endpoints: ignore_previous_hosts.unwrap_or(true),
+                avoid_previous_endpoints: *ignore_previous_hosts,
                 conditions: if retry_on.is_empty() { default.conditions } else { retry_on.iter().copied().collect() },
             },
         }
@@ -141,15 +141,15 @@ mod tests {
 
     #[test]
     fn what_the_rule_leaves_open_is_istios_default() {
-        let check = |fields: &str, retries: u32, backoff_ms: u128, avoids: bool| {
+        let check = |fields: &str, retries: u32, backoff_ms: u128, avoids: Option<bool>| {
             let policy = policy(fields);
             let got = (policy.retries, policy.backoff.as_millis(), policy.avoid_previous_endpoints);
             assert_eq!(got, (retries, backoff_ms, avoids), "{fields}");
         };
-        check("", 2, 25, true);
-        check("retries: {attempts: 0}, ", 0, 25, true);
-        check("retries: {attempts: 5}, ", 5, 25, true);
-        check("retries: {attempts: 1, backoff: 2s, retryIgnorePreviousHosts: false}, ", 1, 2000, false);
+        check("", 2, 25, None);
+        check("retries: {attempts: 0}, ", 0, 25, None);
+        check("retries: {attempts: 5}, ", 5, 25, None);
+        check("retries: {attempts: 1, backoff: 2s, retryIgnorePreviousHosts: false}, ", 1, 2000, Some(false));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::documents::{
 };
 use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 /// Resolves destinations, and remembers the backends that they come to.
@@ -147,7 +148,7 @@ impl<'d> Services<'d> {
             let source = || EndpointSource::new(address(host), port, service.workload(&BTreeMap::new()));
             (port, selected.then(source).into_iter().collect())
         };
-        let policy = merge_policies(subset.map(|s| &s.policy), rules.first().map(|rule| &rule.policy), port);
+        let policy = merge_policies(subset.map(|s| &s.policy), rules.first().map(|rule| &*rule.policy), port);
         let workload = Arc::new(service.nobody());
         Ok(Backend { host: host.to_owned(), port, subset: wanted.subset.clone(), policy, endpoints, workload })
     }
@@ -183,7 +184,8 @@ fn entry_endpoints(
         Resolution::Static(endpoints) | Resolution::Dns(endpoints) => {
             let sources = endpoints.iter().filter(selected).map(|endpoint| {
                 let port = endpoint.ports.get(&port.name).copied().unwrap_or(default_port);
-                EndpointSource::new(endpoint.address.clone(), port, service.workload(&endpoint.labels))
+                let source = EndpointSource::new(endpoint.address.clone(), port, service.workload(&endpoint.labels));
+                EndpointSource { weight: endpoint.weight.map_or(1, NonZeroU32::get), ..source }
             });
             sources.collect()
         }

@@ -150,6 +150,7 @@ pub(crate) fn damaged_files() -> Vec<DamagedFile> {
     files.extend(bad_numbers());
     files.extend(bad_texts());
     files.extend(unknown_fields());
+    files.extend(bad_policies());
     for (document, edits) in [
         (GATEWAY, GATEWAY_EDITS),
         (SCORING, MATCH_EDITS),
@@ -1052,134 +1053,11 @@ const RULE_EDITS: &[Edit] = &[
         "spec.workloadSelector",
         "not supported by the gateway",
     ),
-    ("      tcp: {connectTimeout: 3s}", "      tcp: 3s", "spec.trafficPolicy.connectionPool.tcp", "is not a mapping"),
-    (
-        "      tcp: {connectTimeout: 3s}",
-        "      tcp: {connectTimeout: 3}",
-        "spec.trafficPolicy.connectionPool.tcp.connectTimeout",
-        "not a duration",
-    ),
-    (
-        "      tcp: {connectTimeout: 3s}",
-        "      tcp: {maxConnections: 1}",
-        "spec.trafficPolicy.connectionPool.tcp.maxConnections",
-        "not supported",
-    ),
-    (
-        "{maxRequestsPerConnection: 1}",
-        "{maxRequestsPerConnection: -1}",
-        "spec.trafficPolicy.connectionPool.http.maxRequestsPerConnection",
-        "-1 is below 0",
-    ),
-    (
-        "{maxRequestsPerConnection: 1}",
-        "{idleTimeout: never}",
-        "spec.trafficPolicy.connectionPool.http.idleTimeout",
-        "not a duration",
-    ),
-    (
-        "{maxRequestsPerConnection: 1}",
-        "{http2MaxRequests: 1}",
-        "spec.trafficPolicy.connectionPool.http.http2MaxRequests",
-        "not supported",
-    ),
-    (
-        "{simple: LEAST_REQUEST}",
-        "{simple: ROUND_ROBIN}",
-        "spec.trafficPolicy.loadBalancer.simple",
-        "ROUND_ROBIN is not supported",
-    ),
-    ("{simple: LEAST_REQUEST}", "{simple: BEST}", "spec.trafficPolicy.loadBalancer.simple", "\"BEST\" is not known"),
-    (
-        "{simple: LEAST_REQUEST}",
-        "{consistentHash: {}}",
-        "spec.trafficPolicy.loadBalancer.consistentHash",
-        "not supported",
-    ),
-    (
-        "    loadBalancer: {simple: LEAST_REQUEST}",
-        "    outlierDetection: {}",
-        "spec.trafficPolicy.outlierDetection",
-        "not supported",
-    ),
-    ("    loadBalancer: {simple: LEAST_REQUEST}", "    tls: DISABLE", "spec.trafficPolicy.tls", "is not a mapping"),
-    (
-        "    loadBalancer: {simple: LEAST_REQUEST}",
-        "    tls: {mode: SIMPLE}",
-        "spec.trafficPolicy.tls.mode",
-        "SIMPLE is not supported",
-    ),
-    (
-        "    loadBalancer: {simple: LEAST_REQUEST}",
-        "    tls: {mode: MUTUAL}",
-        "spec.trafficPolicy.tls.mode",
-        "MUTUAL is not supported",
-    ),
-    (
-        "    loadBalancer: {simple: LEAST_REQUEST}",
-        "    tls: {mode: ISTIO_MUTUAL}",
-        "spec.trafficPolicy.tls.mode",
-        "ISTIO_MUTUAL is not supported",
-    ),
-    (
-        "    loadBalancer: {simple: LEAST_REQUEST}",
-        "    tls: {mode: disable}",
-        "spec.trafficPolicy.tls.mode",
-        "\"disable\" is not known",
-    ),
-    (
-        "    loadBalancer: {simple: LEAST_REQUEST}",
-        "    tls: {mode: DISABLE, sni: m.example}",
-        "spec.trafficPolicy.tls.sni",
-        "not supported",
-    ),
-    (
-        "    loadBalancer: {simple: LEAST_REQUEST}",
-        "    portLevelSettings: {}",
-        "spec.trafficPolicy.portLevelSettings",
-        "is not a list",
-    ),
-    (
-        "    loadBalancer: {simple: LEAST_REQUEST}",
-        "    portLevelSettings: [{tls: {}}]",
-        "spec.trafficPolicy.portLevelSettings[0].port",
-        "required",
-    ),
-    (
-        "    loadBalancer: {simple: LEAST_REQUEST}",
-        "    portLevelSettings: [{port: {}, tls: {}}]",
-        "spec.trafficPolicy.portLevelSettings[0].port.number",
-        "required",
-    ),
-    (
-        "    loadBalancer: {simple: LEAST_REQUEST}",
-        "    portLevelSettings: [{port: {number: 0}, tls: {}}]",
-        "spec.trafficPolicy.portLevelSettings[0].port.number",
-        "0 is below 1",
-    ),
-    (
-        "    loadBalancer: {simple: LEAST_REQUEST}",
-        "    portLevelSettings: [{port: {number: 80}}]",
-        "spec.trafficPolicy.portLevelSettings[0].tls",
-        "required",
-    ),
-    (
-        "    loadBalancer: {simple: LEAST_REQUEST}",
-        "    portLevelSettings: [{port: {number: 80}, connectionPool: {}}]",
-        "spec.trafficPolicy.portLevelSettings[0].connectionPool",
-        "not supported",
-    ),
-    (
-        "    loadBalancer: {simple: LEAST_REQUEST}",
-        "    portLevelSettings: [{port: {number: 80}, tls: {mode: SIMPLE}}]",
-        "spec.trafficPolicy.portLevelSettings[0].tls.mode",
-        "SIMPLE is not supported",
-    ),
     (
         "    labels: {version: v1}\n---",
-        "    trafficPolicy: {tls: {mode: SIMPLE}}\n---",
+        "    trafficPolicy: {tls: {mode: BEST}}\n---",
         "spec.subsets[0].trafficPolicy.tls.mode",
-        "SIMPLE is not supported",
+        "\"BEST\" is not known",
     ),
     (
         "    labels: {version: v1}\n---",
@@ -1196,6 +1074,131 @@ const RULE_EDITS: &[Edit] = &[
     ("    labels: {version: v1}\n---", "  - <here>name: v1\n---", "spec.subsets[1]", "a second subset called v1"),
     ("  - name: v1\n", "  - name: v 1\n", "spec.subsets[0].name", "is not the name of a subset"),
 ];
+
+/// Of `trafficPolicy` a field that is wrong, where below it, and what is said of it.
+const POLICY_EDITS: &[(&str, &str, &str)] = &[
+    ("connectionPool: {}", "connectionPool", "at least one field"),
+    ("connectionPool: {tcp: 3s}", "connectionPool.tcp", "is not a mapping"),
+    ("connectionPool: {tcp: {connectTimeout: 3}}", "connectionPool.tcp.connectTimeout", "not a duration"),
+    ("connectionPool: {tcp: {connectTimeout: 0s}}", "connectionPool.tcp.connectTimeout", "shorter than 1 ms"),
+    ("connectionPool: {tcp: {maxConnections: -1}}", "connectionPool.tcp.maxConnections", "-1 is below 0"),
+    ("connectionPool: {tcp: {idleTimeout: -1s}}", "connectionPool.tcp.idleTimeout", "shorter than 1 ms"),
+    ("connectionPool: {tcp: {tcpKeepalive: {time: 0s}}}", "connectionPool.tcp.tcpKeepalive.time", "shorter than 1 ms"),
+    ("connectionPool: {tcp: {tcpKeepalive: {count: 3}}}", "connectionPool.tcp.tcpKeepalive.count", "unknown field"),
+    (
+        "connectionPool: {http: {maxRequestsPerConnection: -1}}",
+        "connectionPool.http.maxRequestsPerConnection",
+        "-1 is below 0",
+    ),
+    ("connectionPool: {http: {idleTimeout: never}}", "connectionPool.http.idleTimeout", "not a duration"),
+    ("connectionPool: {http: {h2UpgradePolicy: UPGRADE}}", "connectionPool.http.h2UpgradePolicy", "not supported"),
+    ("connectionPool: {http: {useClientProtocol: true}}", "connectionPool.http.useClientProtocol", "not supported"),
+    ("connectionPool: {http: {maxConcurrentStreams: 5}}", "connectionPool.http.maxConcurrentStreams", "not supported"),
+    ("loadBalancer: {simple: PASSTHROUGH}", "loadBalancer.simple", "PASSTHROUGH is not supported"),
+    ("loadBalancer: {simple: BEST}", "loadBalancer.simple", "\"BEST\" is not known"),
+    ("loadBalancer: {simple: RANDOM, consistentHash: {}}", "loadBalancer", "exclude each other"),
+    ("loadBalancer: {localityLbSetting: {enabled: true}}", "loadBalancer.localityLbSetting", "not supported"),
+    (
+        "loadBalancer: {consistentHash: {httpHeaderName: a b}}",
+        "loadBalancer.consistentHash.httpHeaderName",
+        "not the name of a header",
+    ),
+    (
+        "loadBalancer: {consistentHash: {httpHeaderName: a, useSourceIp: true}}",
+        "loadBalancer.consistentHash",
+        "more than one of what is to be hashed",
+    ),
+    (
+        "loadBalancer: {consistentHash: {ringHash: {}, maglev: {tableSize: 3}}}",
+        "loadBalancer.consistentHash.ringHash",
+        "more than one table",
+    ),
+    ("loadBalancer: {consistentHash: {maglev: {}}}", "loadBalancer.consistentHash.maglev.tableSize", "required"),
+    (
+        "loadBalancer: {consistentHash: {maglev: {tableSize: 1000}}}",
+        "loadBalancer.consistentHash.maglev.tableSize",
+        "1000 is not a prime number",
+    ),
+    (
+        "loadBalancer: {consistentHash: {maglev: {tableSize: 5000011}}}",
+        "loadBalancer.consistentHash.maglev.tableSize",
+        "above 5000010",
+    ),
+    (
+        "loadBalancer: {consistentHash: {ringHash: {minimumRingSize: 8388609}}}",
+        "loadBalancer.consistentHash.ringHash.minimumRingSize",
+        "above 8388608",
+    ),
+    ("loadBalancer: {consistentHash: {httpCookie: {}}}", "loadBalancer.consistentHash.httpCookie.name", "required"),
+    (
+        "loadBalancer: {consistentHash: {httpCookie: {name: a=b}}}",
+        "loadBalancer.consistentHash.httpCookie.name",
+        "is not the name of a cookie",
+    ),
+    (
+        "loadBalancer: {consistentHash: {httpCookie: {name: a, path: /;b}}}",
+        "loadBalancer.consistentHash.httpCookie.path",
+        "cannot be in a cookie",
+    ),
+    (
+        "loadBalancer: {consistentHash: {httpCookie: {name: a, attributes: [{name: b}, {name: b}]}}}",
+        "loadBalancer.consistentHash.httpCookie.attributes[1].name",
+        "a second attribute",
+    ),
+    ("loadBalancer: {warmup: {minimumPercent: 5}}", "loadBalancer.warmup.duration", "required"),
+    (
+        "loadBalancer: {warmup: {duration: 1s, minimumPercent: 101}}",
+        "loadBalancer.warmup.minimumPercent",
+        "101 is above 100",
+    ),
+    ("loadBalancer: {warmup: {duration: 1s, aggression: 0}}", "loadBalancer.warmup.aggression", "0 is no aggression"),
+    ("outlierDetection: {interval: 0s}", "outlierDetection.interval", "shorter than 1 ms"),
+    ("outlierDetection: {consecutive5xxErrors: -1}", "outlierDetection.consecutive5xxErrors", "-1 is below 0"),
+    ("outlierDetection: {maxEjectionPercent: 101}", "outlierDetection.maxEjectionPercent", "101 is above 100"),
+    ("outlierDetection: {minHealthPercent: -1}", "outlierDetection.minHealthPercent", "-1 is below 0"),
+    (
+        "outlierDetection: {consecutiveLocalOriginFailures: 3}",
+        "outlierDetection",
+        "without splitExternalLocalOriginErrors",
+    ),
+    ("outlierDetection: {consecutiveErrors: 3}", "outlierDetection.consecutiveErrors", "does nothing, as in Istio"),
+    ("tls: DISABLE", "tls", "is not a mapping"),
+    ("tls: {mode: disable}", "tls.mode", "\"disable\" is not known"),
+    ("tls: {mode: ISTIO_MUTUAL}", "tls", "no certificate of the mesh"),
+    ("tls: {mode: MUTUAL}", "tls", "requires a client certificate"),
+    ("tls: {mode: MUTUAL, clientCertificate: /a}", "tls", "requires a private key"),
+    ("tls: {mode: SIMPLE, credentialName: a, caCertificates: /a}", "tls", "both credentialName and files"),
+    ("tls: {mode: SIMPLE, insecureSkipVerify: true, caCertificates: /a}", "tls", "insecureSkipVerify leaves nothing"),
+    ("tls: {mode: SIMPLE, caCrl: /a}", "tls.caCrl", "not supported"),
+    ("tls: {mode: SIMPLE, sni: '*.example.com'}", "tls.sni", "is not a host name"),
+    ("tls: {mode: SIMPLE, clientCertificate: /a, privateKey: /b}", "tls", "SIMPLE shows no certificate"),
+    ("tls: {mode: SIMPLE, credentialName: a, caCertificates: system}", "tls", "both credentialName and files"),
+    ("tls: {mode: SIMPLE, credentialName: A}", "tls.credentialName", "is not a name of Kubernetes"),
+    ("portLevelSettings: {}", "portLevelSettings", "is not a list"),
+    ("portLevelSettings: [{tls: {}}]", "portLevelSettings[0].port", "required"),
+    ("portLevelSettings: [{port: {}, tls: {}}]", "portLevelSettings[0].port.number", "required"),
+    ("portLevelSettings: [{port: {number: 0}, tls: {}}]", "portLevelSettings[0].port.number", "0 is below 1"),
+    ("portLevelSettings: [{port: {number: 80}}]", "portLevelSettings[0]", "at least one field"),
+    (
+        "portLevelSettings: [{port: {number: 80}, connectionPool: {}}]",
+        "portLevelSettings[0].connectionPool",
+        "at least one field",
+    ),
+    ("retryBudget: {percent: {value: 101}}", "retryBudget.percent.value", "101 is above 100"),
+    ("retryBudget: {budgetInterval: 1s}", "retryBudget.budgetInterval", "not supported"),
+    ("tunnel: {}", "tunnel", "not supported"),
+    ("proxyProtocol: {}", "proxyProtocol", "not supported"),
+];
+
+/// [`ROUTES`] with another policy.
+fn bad_policies() -> Vec<DamagedFile> {
+    let old = "    loadBalancer: {simple: LEAST_REQUEST}";
+    let pool = "    connectionPool:\n      tcp: {connectTimeout: 3s}\n      http: {maxRequestsPerConnection: 1}\n";
+    let edited = POLICY_EDITS.iter().map(|(field, path, message)| {
+        edit(RULE, &format!("{pool}{old}"), &format!("    {field}"), &format!("spec.trafficPolicy.{path}"), message)
+    });
+    edited.collect()
+}
 
 const ENTRY_EDITS: &[Edit] = &[
     ("[model-svc-green.abtesting.svc.cluster.local]", "[]", "spec.hosts", "at least one host"),
@@ -1254,9 +1257,9 @@ const ENTRY_EDITS: &[Edit] = &[
     ("  - address: 10.0.0.1", "  - address: unix:///a", "spec.endpoints[0].address", "is not supported by the gateway"),
     (
         "  - address: 10.0.0.1",
-        "  - address: 10.0.0.1\n<here>    weight: 5",
+        "  - address: 10.0.0.1\n<here>    weight: -5",
         "spec.endpoints[0].weight",
-        "not supported",
+        "-5 is below 0",
     ),
     ("      http: 8080", "      grpc: 8080", "spec.endpoints[0].ports.grpc", "no port called \"grpc\""),
     ("    ports:\n      http: 8080", "    ports: [8080]", "spec.endpoints[0].ports", "a list is not a mapping"),

@@ -137,27 +137,129 @@ fn credential() -> impl Strategy<Value = Credential> {
 fn destination_rule() -> impl Strategy<Value = DestinationRule> {
     let host = prop_oneof![host_name(), Just("*.example.com".to_owned())];
     let subset = (labels(), policy());
-    (metadata(), host, policy(), btree_map(label(), subset, 0..3)).prop_map(|(metadata, host, policy, subsets)| {
-        let subsets = subsets.into_iter().map(|(name, (labels, policy))| Subset { name, labels, policy });
-        DestinationRule { metadata, host, policy, subsets: subsets.collect() }
-    })
+    (metadata(), host, policy().prop_map(Box::new), btree_map(label(), subset, 0..3)).prop_map(
+        |(metadata, host, policy, subsets)| {
+            let subsets = subsets.into_iter().map(|(name, (labels, policy))| Subset { name, labels, policy });
+            DestinationRule { metadata, host, policy, subsets: subsets.collect() }
+        },
+    )
 }
 
 fn policy() -> impl Strategy<Value = TrafficPolicy> {
-    let pool = (of(duration()), of(duration()), of(0..=2_147_483_647u32));
-    let pool = pool.prop_map(|(connect_timeout, idle_timeout, max_requests_per_connection)| ConnectionPool {
-        connect_timeout,
-        idle_timeout,
-        max_requests_per_connection,
-    });
-    (of(pool), any::<bool>(), any::<bool>(), btree_set(port(), 0..3)).prop_map(
-        |(connection_pool, least_request, plaintext, plaintext_ports)| TrafficPolicy {
+    let budget = (of((0..=1_000_000u32).prop_map(Percent::of_millionths)), of(count()))
+        .prop_map(|(percent, min_concurrency)| RetryBudget { percent, min_concurrency });
+    let ports = vec((port(), port_policy().prop_filter("says something", |one| *one != PortPolicy::default())), 0..3);
+    (port_policy(), ports, of(budget)).prop_map(|(of_every_port, ports, retry_budget)| TrafficPolicy {
+        of_every_port,
+        ports,
+        retry_budget,
+    })
+}
+
+fn port_policy() -> impl Strategy<Value = PortPolicy> {
+    (of(connection_pool()), of(load_balancer()), of(outlier_detection()), of(client_tls())).prop_map(
+        |(connection_pool, load_balancer, outlier_detection, tls)| PortPolicy {
             connection_pool,
-            least_request,
-            plaintext,
-            plaintext_ports,
+            load_balancer,
+            outlier_detection,
+            tls,
         },
     )
+}
+
+fn count() -> impl Strategy<Value = u32> {
+    1..=2_147_483_647u32
+}
+
+fn connection_pool() -> impl Strategy<Value = ConnectionPool> {
+    let keepalive = (of(count()), of(duration()), of(duration())).prop_map(|(probes, time, interval)| TcpKeepalive {
+        probes,
+        time,
+        interval,
+    });
+    let tcp_idle = prop_oneof![duration(), Just(Duration::ZERO)];
+    let tcp = (of(count()), of(duration()), of(keepalive), of(duration()), of(tcp_idle));
+    let http = (of(count()), of(count()), of(count()), of(count()), of(duration()));
+    (tcp, http).prop_map(|(tcp, http)| {
+        let (max_connections, connect_timeout, keepalive, max_connection_age, tcp_idle_timeout) = tcp;
+        let (max_pending, max_requests, max_requests_per_connection, max_retries, idle_timeout) = http;
+        ConnectionPool {
+            max_connections,
+            connect_timeout,
+            keepalive,
+            max_connection_age,
+            tcp_idle_timeout,
+            max_pending,
+            max_requests,
+            max_requests_per_connection,
+            max_retries,
+            idle_timeout,
+        }
+    })
+}
+
+fn load_balancer() -> impl Strategy<Value = LoadBalancer> {
+    let cookie =
+        (label(), prop_oneof![Just(String::new()), "/[a-z]{1,4}"], of(duration()), btree_map(label(), label(), 0..3))
+            .prop_map(|(name, path, ttl, attributes)| HashCookie {
+                name,
+                path,
+                ttl,
+                attributes: attributes.into_iter().collect(),
+            });
+    let key = prop_oneof![
+        select(["x-a", "no", "1"].map(HeaderName::from_static).to_vec()).prop_map(HashKey::Header),
+        label().prop_map(HashKey::Query),
+        Just(HashKey::SourceIp),
+        cookie.prop_map(HashKey::Cookie),
+    ];
+    let table = prop_oneof![
+        (1..5000u32).prop_map(|minimum_size| HashTable::Ring { minimum_size }),
+        select(vec![2u32, 3, 1021, 65_537]).prop_map(|size| HashTable::Maglev { size }),
+    ];
+    let hash = (of(key), table).prop_map(|(key, table)| Balancing::Hash(ConsistentHash { key, table }));
+    let plain = vec![Balancing::LeastRequest, Balancing::RoundRobin, Balancing::Random];
+    let warmup = (duration(), 0.0..=100.0f64, 0.1..10.0f64)
+        .prop_map(|(duration, minimum_percent, aggression)| Warmup { duration, minimum_percent, aggression });
+    (prop_oneof![select(plain), hash], of(warmup)).prop_map(|(balancing, warmup)| LoadBalancer { balancing, warmup })
+}
+
+fn outlier_detection() -> impl Strategy<Value = OutlierDetection> {
+    let failures = || of(any::<u32>());
+    (
+        (failures(), failures(), any::<bool>(), failures()),
+        (of(duration()), of(duration()), of(1..=100u8), of(1..=100u8)),
+    )
+        .prop_map(|((server_errors, gateway_errors, split, local), (interval, base, max_ejection, min_health))| {
+            OutlierDetection {
+                server_errors,
+                gateway_errors,
+                split_local_failures: split,
+                local_failures: local.filter(|failures| split || *failures == 0),
+                interval,
+                base_ejection_time: base,
+                max_ejection_percent: max_ejection,
+                min_health_percent: min_health,
+            }
+        })
+}
+
+fn client_tls() -> impl Strategy<Value = ClientTls> {
+    let path = || "/[a-z]{1,4}";
+    let certificate = prop_oneof![
+        (path(), path()).prop_map(|(certificate, key)| ClientCertificate::Files { certificate, key }),
+        (label(), any::<bool>()).prop_map(|(name, mutual)| ClientCertificate::Named { name, mutual }),
+    ];
+    let trust = (of(path()), any::<bool>(), of(host_name()), vec(label(), 0..3));
+    let origination = (of(certificate), trust).prop_map(|(certificate, (ca, accepts_any, sni, names))| {
+        let is_named = matches!(certificate, Some(ClientCertificate::Named { .. }));
+        let is_simply_named = matches!(certificate, Some(ClientCertificate::Named { mutual: false, .. }));
+        let accepts_any = accepts_any && !is_simply_named;
+        let ca = ca.filter(|_| !is_named && !accepts_any);
+        let subject_alt_names = if accepts_any { Vec::new() } else { names };
+        ClientTls::Originate(TlsOrigination { certificate, ca, accepts_any, sni, subject_alt_names })
+    });
+    prop_oneof![select(vec![ClientTls::Disable, ClientTls::IstioMutual]), origination]
 }
 
 fn service_entry() -> impl Strategy<Value = ServiceEntry> {
@@ -193,8 +295,13 @@ fn resolution(port_names: Vec<String>) -> impl Strategy<Value = Resolution> {
         } else {
             btree_map(select(port_names), port(), 0..3).boxed()
         };
-        vec((address, ports, labels()), 0..3).prop_map(|endpoints| {
-            let endpoint = |(address, ports, labels)| ServiceEndpoint { address, ports, labels };
+        vec((address, ports, labels(), any::<u32>()), 0..3).prop_map(|endpoints| {
+            let endpoint = |(address, ports, labels, weight)| ServiceEndpoint {
+                address,
+                ports,
+                labels,
+                weight: NonZeroU32::new(weight),
+            };
             endpoints.into_iter().map(endpoint).collect::<Vec<_>>()
         })
     };

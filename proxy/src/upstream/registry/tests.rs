@@ -7,7 +7,6 @@ use crate::upstream::in_flight::WorkerCounters;
 use crate::upstream::{Resolver, Upstream};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::time::Duration;
 use turnout_routes::documents::EndpointAddress;
 use turnout_routes::router::{Backend, BackendPolicy, EndpointSource};
 
@@ -18,15 +17,17 @@ fn ip(last: u8) -> IpAddr {
 }
 
 fn backend(host: &str, endpoints: &[EndpointAddress]) -> Backend {
-    let source =
-        |address: &EndpointAddress| EndpointSource { address: address.clone(), port: 80, workload: workload(host) };
-    let policy =
-        BackendPolicy { connect_timeout: Duration::from_secs(10), idle_timeout: None, max_requests_per_connection: 0 };
+    let source = |address: &EndpointAddress| EndpointSource {
+        address: address.clone(),
+        port: 80,
+        weight: 1,
+        workload: workload(host),
+    };
     Backend {
         host: host.into(),
         port: 80,
         subset: None,
-        policy,
+        policy: BackendPolicy::default(),
         endpoints: endpoints.iter().map(source).collect(),
         workload: workload(host),
     }
@@ -71,7 +72,7 @@ async fn a_table_changes_living_upstreams_when_it_is_committed_and_not_before() 
     let registry = registry();
     let old = registry.prepare(&[at("blue", &[1, 2])]).commit();
     let changed = Backend {
-        policy: BackendPolicy { max_requests_per_connection: 7, ..old[0].state().policy },
+        policy: BackendPolicy { max_requests_per_connection: 7, ..old[0].state().policy.clone() },
         ..at("blue", &[2, 3])
     };
     let limit = || old[0].state().policy.max_requests_per_connection;
