@@ -77,7 +77,7 @@ pub struct Arguments {
     #[arg(long, env = "TURNOUT_KEEP_UNDERSCORE_HEADERS")]
     pub keep_underscore_headers: bool,
 
-    /// Certificates: credentialName NAME of a Gateway is DIR/NAME/tls.crt, tls.key and ca.crt. Reloaded on change.
+    /// Certificates: credentialName NAME is DIR/NAME/tls.crt, tls.key and ca.crt. Reloaded on change.
     #[arg(long, value_name = "DIR", env = "TURNOUT_CREDENTIALS")]
     pub credentials: Option<PathBuf>,
 

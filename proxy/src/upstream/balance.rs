@@ -169,10 +169,11 @@ fn less_loaded<'e>(one: &'e Rc<WorkerEndpoint>, other: &'e Rc<WorkerEndpoint>) -
 mod tests {
     use super::*;
     use crate::upstream::EndpointSet;
+    use crate::upstream::health::tests::POLICY;
     use crate::upstream::lease::AtEndpoint;
     use std::time::Duration;
     use turnout_routes::documents::{ConsistentHash, HashTable};
-    use turnout_routes::router::{BackendPolicy, Outliers};
+    use turnout_routes::router::BackendPolicy;
 
     fn current(endpoints: EndpointSet, policy: BackendPolicy) -> Current {
         Current::new(&Arc::new(UpstreamState::new(endpoints, policy)), None, &Random::seeded(7))
@@ -288,18 +289,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_ejected_endpoint_is_left_out_until_its_time_is_over() {
-        let outliers = Outliers {
-            server_errors: 1,
-            gateway_errors: 0,
-            local_failures: None,
-            interval: Duration::from_secs(10),
-            base_ejection_time: Duration::from_secs(30),
-            max_ejection_percent: 100,
-            min_health_percent: 0,
-        };
-        let policy = BackendPolicy { outliers: Some(outliers), ..BackendPolicy::default() };
+        let policy = BackendPolicy { outliers: Some(POLICY), ..BackendPolicy::default() };
         let current = current(EndpointSet::at_ports(&[1, 2]), policy);
-        let eject = |place: usize| current.endpoints[place].shared.health.eject(&outliers, clock_ms());
+        let eject = |place: usize| current.endpoints[place].shared.health.eject(&POLICY, clock_ms());
         eject(0);
         assert_eq!(picks(&current, &[]), [0, 1000]);
         assert_eq!(picks(&current, &[current.endpoints[1].shared.address]), [0, 1000], "tried before ejected");

@@ -95,10 +95,10 @@ fn millis(duration: Duration) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    const POLICY: Outliers = Outliers {
+    pub(in crate::upstream) const POLICY: Outliers = Outliers {
         server_errors: 3,
         gateway_errors: 2,
         local_failures: None,

@@ -51,17 +51,7 @@ impl Upstream {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
-
-    const POLICY: Outliers = Outliers {
-        server_errors: 3,
-        gateway_errors: 2,
-        local_failures: None,
-        interval: Duration::from_secs(10),
-        base_ejection_time: Duration::from_secs(30),
-        max_ejection_percent: 100,
-        min_health_percent: 0,
-    };
+    use crate::upstream::health::tests::POLICY;
 
     #[test]
     fn nobody_is_left_out_where_too_few_would_be_left() {
