@@ -61,7 +61,7 @@ struct Kept<K: Credentialed> {
     loaded: HashMap<K, Loaded<K::Config>>,
     /// Why the newest files of others cannot be used.
     failed: HashMap<K, String>,
-    /// What the table before had besides: it serves until the next one is published, and requests may still hold it.
+    /// What a table before had besides: it serves until the next one is published, and requests may still hold it.
     parting: HashMap<K, Loaded<K::Config>>,
 }
 
@@ -101,7 +101,7 @@ impl Credentials {
         for (name, of_client) in self.clients.load().report() {
             let known = report.entry(name).or_default();
             known.unusable = known.unusable.take().or(of_client.unusable);
-            known.expires = known.expires.or(of_client.expires);
+            known.expires = known.expires.into_iter().chain(of_client.expires).min();
         }
         report
     }
@@ -170,8 +170,13 @@ impl<K: Credentialed> Kept<K> {
                 next.loaded.insert(key, in_use);
             }
         }
-        let parting = self.loaded.iter().filter(|(key, _)| !next.loaded.contains_key(key));
-        next.parting = parting.map(|(key, loaded)| (key.clone(), loaded.clone())).collect();
+        // The same documents are looked at again and again: what parts stays until others take their place.
+        let of = |former: &HashMap<K, Loaded<K::Config>>| -> HashMap<K, Loaded<K::Config>> {
+            let gone = former.iter().filter(|(key, _)| !next.loaded.contains_key(key));
+            gone.map(|(key, loaded)| (key.clone(), loaded.clone())).collect()
+        };
+        let parting = of(&self.loaded);
+        next.parting = if parting.is_empty() { of(&self.parting) } else { parting };
         next
     }
 

@@ -75,8 +75,8 @@ pub(crate) enum GatewayError {
     /// The destination cannot be resolved.
     #[error("the backend does not exist: {0}")]
     BackendMissing(Missing),
-    /// The destination has no endpoints.
-    #[error("the backend has no endpoints")]
+    /// The destination has no endpoints, or all are ejected.
+    #[error("the backend has no endpoints, or all of them are left out since they keep failing")]
     NoEndpoints,
     /// A limit of the backend is reached.
     #[error("as much is asked of the backend as its limits allow")]

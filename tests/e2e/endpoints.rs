@@ -63,6 +63,8 @@ async fn an_endpoint_that_fails_is_ejected_after_the_number_and_comes_back_after
     ensure!(seen == counts([("blue 200", 17), ("green 500", 3)]), "{seen:?}");
     let left_out = answers(&bed, &get(""), 10).await?;
     ensure!(left_out == counts([("blue 200", 10)]), "{left_out:?}");
+    let told = bed.gateway.status("/backends").await?.json()?;
+    ensure!(told["backends"][0]["ejected"] == 1, "{told}");
     let ejections = [("backend", "model.default.svc.cluster.local:5001"), ("cause", "server_errors")];
     ensure!(bed.count("turnout_outlier_ejections_total", &ejections).await?.total_cmp(&1.0).is_eq());
     eventually(DEADLINE, || async {

@@ -76,6 +76,28 @@ fn what_is_doubtful_about_a_field_is_said() {
 }
 
 #[test]
+fn a_policy_that_does_less_than_it_says_is_named() {
+    let check = |policy: &str, expected: &str| {
+        let text = format!(
+            "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: a}}\n\
+             spec: {{host: b, trafficPolicy: {{{policy}}}}}\n"
+        );
+        assert_eq!(warnings_of(&text), [format!("spec.trafficPolicy.{expected}")], "{policy}");
+    };
+    let mesh = "tls: the gateway has no certificate of the mesh: it speaks plain text to this service";
+    check("tls: {mode: ISTIO_MUTUAL}", mesh);
+    let shown = "tls: SIMPLE shows no certificate, as in Istio";
+    check("tls: {mode: SIMPLE, clientCertificate: /a, privateKey: /b}", shown);
+    check("outlierDetection: {consecutiveErrors: 3}", "outlierDetection.consecutiveErrors: does nothing, as in Istio");
+    let warmup = "loadBalancer: warmup does nothing with this load balancer, as in Istio";
+    check("loadBalancer: {simple: RANDOM, warmup: {duration: 1s}}", warmup);
+    check(
+        "loadBalancer: {consistentHash: {minimumRingSize: 5}}",
+        "loadBalancer.consistentHash.minimumRingSize: is of an older Istio",
+    );
+}
+
+#[test]
 fn a_gateway_that_no_client_can_use_is_named() {
     let gateway = |tls: &str| {
         format!(

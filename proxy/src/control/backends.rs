@@ -24,6 +24,9 @@ struct Told<'a> {
     backend: &'a str,
     endpoints: usize,
     endpoints_digest: u64,
+    /// Of the endpoints those that outlier detection leaves out, where it looks at them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ejected: Option<usize>,
     weights: Vec<Weight<'a>>,
     in_flight: Vec<InFlight>,
 }
@@ -66,6 +69,7 @@ impl Told<'_> {
         Self {
             endpoints: state.endpoints.as_slice().len(),
             endpoints_digest: state.address_digest(),
+            ejected: state.ejected(),
             in_flight: in_flight
                 .map(|((route, by_weight), requests)| InFlight { route, by_weight, requests })
                 .collect(),

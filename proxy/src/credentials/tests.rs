@@ -142,10 +142,16 @@ fn a_certificate_is_made_anew_only_when_its_files_change_and_goes_with_its_serve
     assert!(!Arc::ptr_eq(&first, &second));
     assert_eq!(credentials.report()["one"].expires.expect("it ends") - ends, 365 * 86_400);
     credentials.load(&router("SIMPLE", &["two"]));
-    assert!(config(&credentials, &table, "one.example.com").is_some(), "the table before may still serve");
     credentials.load(&router("SIMPLE", &["two"]));
+    assert!(
+        config(&credentials, &table, "one.example.com").is_some(),
+        "requests of the table before may still need it"
+    );
+    write(folder.path(), "two", &pair(2031));
+    credentials.load(&router("SIMPLE", &["two"]));
+    credentials.load(&router("SIMPLE", &["three"]));
     assert!(config(&credentials, &table, "one.example.com").is_none(), "no server names it");
-    assert_eq!(report(&credentials), [("two".to_owned(), true, false)], "nor is it told of");
+    assert_eq!(report(&credentials), [("three".to_owned(), true, false)], "nor is it told of");
 }
 
 #[test]

@@ -31,11 +31,7 @@ pub(super) fn affinity(key: &HashKey, inbound: &mut Inbound, outgoing: &Outgoing
 fn of_lines(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
     let mut lines: Vec<&[u8]> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
     lines.sort_unstable();
-    match lines.as_slice() {
-        [] => None,
-        [only] => Some(hash(only)),
-        several => Some(hash(&several.join(&b','))),
-    }
+    (!lines.is_empty()).then(|| hash(&lines.join(&b',')))
 }
 
 /// As it is written: nothing is decoded.

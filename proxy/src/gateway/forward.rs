@@ -91,7 +91,7 @@ impl Gateway {
             within(&mut limit, trying).await
         };
         let tried = tried.unwrap_or_else(|| {
-            upstream.gave_up(&outgoing, record.destination.endpoint);
+            upstream.gave_up(&mut outgoing, record.destination.endpoint);
             Err(GatewayError::Timeout.into())
         });
         match tried {

@@ -103,7 +103,11 @@ impl Current {
             return None;
         }
         if let (Some(table), Some(hash)) = (&self.state.table, hash) {
-            return table.from(hash).map(|place| &self.endpoints[place]).find(|endpoint| may_be(endpoint));
+            let chosen = table.from(hash).map(|place| &self.endpoints[place]).find(|endpoint| may_be(endpoint));
+            // A small table may not hold all of them.
+            if chosen.is_some() {
+                return chosen;
+            }
         }
         let candidates: Vec<usize> =
             (0..self.endpoints.len()).filter(|place| may_be(&self.endpoints[*place])).collect();
@@ -129,14 +133,20 @@ impl Current {
 
     /// Whose turn it is: everyone's comes as often as its weight says, of which `burden` is a divisor. Looks at all of them.
     fn next_in_turn(&self, candidates: &[usize], burden: impl Fn(&WorkerEndpoint) -> f64) -> usize {
-        // Who was left out for a while has no turns in hand.
-        let turn = |place: usize| self.endpoints[place].turn.get().max(self.clock.get());
+        let step = |place: usize| {
+            let endpoint = &self.endpoints[place];
+            burden(endpoint) / (f64::from(self.state.endpoints.weight(place)) * self.warmth(endpoint))
+        };
+        // Who was left out for a while has no turns in hand, and who was cold does not wait for what it was then.
+        let turn = |place: usize| {
+            let clock = self.clock.get();
+            self.endpoints[place].turn.get().clamp(clock, clock + step(place))
+        };
         let next = candidates.iter().copied().min_by(|one, other| turn(*one).total_cmp(&turn(*other)));
         let next = next.unwrap_or_default();
-        let endpoint = &self.endpoints[next];
-        let weight = f64::from(self.state.endpoints.weight(next)) * self.warmth(endpoint);
-        self.clock.set(turn(next));
-        endpoint.turn.set(turn(next) + burden(endpoint) / weight);
+        let now = turn(next);
+        self.clock.set(now);
+        self.endpoints[next].turn.set(now + step(next));
         next
     }
 

@@ -38,8 +38,8 @@ impl Health {
         self.ejected_until_ms.load(Ordering::Relaxed) > now_ms
     }
 
-    /// Counts an outcome, and says for what the endpoint is to be ejected, if it is. What was sent before an ejection counts
-    /// for nothing after it.
+    /// Counts an outcome, and says for what the endpoint is to be ejected, if it is. What comes while it is ejected counts
+    /// for nothing.
     pub(super) fn count(&self, outcome: TryOutcome, policy: &Outliers) -> Option<&'static str> {
         if self.ejected_until_ms.load(Ordering::Relaxed) != 0 && self.is_ejected(clock_ms()) {
             return None;

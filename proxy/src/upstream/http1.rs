@@ -50,6 +50,8 @@ pub(super) struct Http1 {
     pub(super) keep: Keep,
     /// That it was used for.
     pub(super) requests: u32,
+    /// Whether it has lain idle, so that its end is nobody's failure.
+    pub(super) was_kept: bool,
     /// Where the number of connections is limited.
     pub(super) leave: Option<Leave>,
     /// Whom it was made for; none where it is in plain text.
@@ -95,6 +97,7 @@ impl Http1 {
             made: Instant::now(),
             keep: Keep::default(),
             requests: 0,
+            was_kept: false,
             leave: None,
             peer: None,
             is_spent: false,

@@ -65,14 +65,24 @@ impl WorkerEndpoint {
 
     /// Closes the one that has been idle for longest, and says whether there was one.
     pub(super) fn close_an_idle(&self) -> bool {
-        // Dropped when nothing is borrowed: it tells those who wait.
-        let closed = { Some(self.idle.borrow_mut()).filter(|idle| !idle.is_empty()).map(|mut idle| idle.remove(0)) };
-        closed.is_some()
+        let mut idle = self.idle.borrow_mut();
+        let is_any = !idle.is_empty();
+        if is_any {
+            idle.remove(0);
+        }
+        is_any
+    }
+
+    /// Nobody will ask for them any more.
+    pub(super) fn close_all_idle(&self) {
+        self.idle.borrow_mut().clear();
     }
 
     /// Closes what has been idle for too long, and lets go of what the endpoint has closed.
     pub(super) fn sweep(&self, now: Instant) {
         self.idle.borrow_mut().retain_mut(|idle| now < idle.expires && !idle.connection.is_closed());
+        // Places that other workers have freed are told to nobody.
+        self.connections.tell_freed();
     }
 }
 
@@ -127,6 +137,7 @@ impl Lease {
         let endpoint = &at.endpoint;
         let mut idle = endpoint.idle.borrow_mut();
         connection.rest();
+        connection.was_kept = true;
         let Some(time_left) = connection.keep.time_left(connection.made, connection.requests) else { return };
         if connection.has_ended() || endpoint.shared.is_retired() {
             return;

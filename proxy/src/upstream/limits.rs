@@ -6,7 +6,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 use turnout_routes::documents::{Percent, RetryBudget};
 use turnout_routes::router::Limits;
 
@@ -47,7 +47,7 @@ impl Default for Usage {
 }
 
 impl Usage {
-    /// Of each limit its word; that of connections is never reached, since requests wait then.
+    /// The words of those that can be reached; for a connection requests wait.
     pub(super) const LIMITS: [&str; 3] = ["pending", "requests", "retries"];
 }
 
@@ -82,6 +82,8 @@ pub(super) struct Connections {
     /// Told of a connection that a request no longer needs, or that was closed.
     freed: Notify,
     waiting: Cell<u32>,
+    /// Whose turn it is among those who wait: nobody else looks.
+    turn: Mutex<()>,
     /// Attempts to connect that failed.
     failures: Cell<u64>,
 }
@@ -109,7 +111,7 @@ impl Connections {
     }
 
     /// Nobody could be reached: whoever waits need not.
-    pub(super) fn fail(&self) {
+    pub(super) fn tell_unreachable(&self) {
         self.failures.set(self.failures.get() + 1);
         self.freed.notify_waiters();
     }
@@ -131,14 +133,15 @@ impl Connections {
         self.waiting.set(self.waiting.get() + 1);
         let _waiting = Waiting(self);
         let failures = self.failures.get();
+        let _turn = self.turn.lock().await;
         loop {
-            self.freed.notified().await;
             if self.failures.get() != failures {
                 return None;
             }
             if let Some(found) = found() {
                 return Some(found);
             }
+            self.freed.notified().await;
         }
     }
 }

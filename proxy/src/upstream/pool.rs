@@ -18,7 +18,7 @@ use crate::random::Random;
 use crate::telemetry::metrics::{Counter, Metrics};
 use crate::telemetry::record::Destination;
 use http::Response;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
@@ -56,7 +56,10 @@ pub(crate) struct WorkerUpstream {
     connects_made: Counter,
     connects_failed: Counter,
     handshakes_failed: Counter,
+    handshake_told: Cell<Option<Instant>>,
 }
+
+const HANDSHAKES_TOLD_EVERY: Duration = Duration::from_mins(1);
 
 /// Where a try goes.
 enum Chosen {
@@ -154,6 +157,7 @@ impl WorkerUpstream {
             connects_made: connects("made"),
             connects_failed: connects("failed"),
             handshakes_failed: connects("tls_failed"),
+            handshake_told: Cell::new(None),
             shared: Arc::clone(upstream),
         }
     }
@@ -164,7 +168,10 @@ impl WorkerUpstream {
         let mut current = self.current.borrow_mut();
         if !Arc::ptr_eq(&newest, &current.state) {
             self.common.announce(&self.shared.name, &newest.policy);
-            *current = Current::new(&newest, Some(&current), &self.common.random);
+            let next = Current::new(&newest, Some(&current), &self.common.random);
+            let before = std::mem::replace(&mut *current, next);
+            // Some may live on under a request, and their connections would hold places.
+            before.endpoints.iter().filter(|endpoint| endpoint.shared.is_retired()).for_each(|e| e.close_all_idle());
         }
     }
 
@@ -193,7 +200,7 @@ impl WorkerUpstream {
             };
             // Of an endpoint that nobody has reached the names say nothing.
             destination.workload = Some(Arc::clone(&lease.endpoint().workload));
-            let is_reused = lease.connection.requests > 0;
+            let is_reused = lease.connection.was_kept;
             outgoing.is_under_way = true;
             let sent = lease.connection.send(outgoing).await;
             outgoing.is_under_way = false;
@@ -273,7 +280,13 @@ impl WorkerUpstream {
                     // One that is idle and not for this request makes room for one that is.
                     None => leave().or_else(|| at.endpoint.close_an_idle().then(leave).flatten()).map(Ok),
                 };
-                let at_once = if connections.are_awaited() { leave().map(Ok) } else { found() };
+                // Who was here first may have one now: places that other workers have freed are told to nobody.
+                let at_once = if connections.are_awaited() {
+                    connections.tell_freed();
+                    None
+                } else {
+                    found()
+                };
                 let found = if let Some(found) = at_once {
                     found
                 } else {
@@ -303,16 +316,29 @@ impl WorkerUpstream {
                 self.lease(connection, at, policy)
             }
             Err(error) => {
-                match error {
-                    ConnectError::Tls(_) => self.handshakes_failed.inc(),
-                    _ => self.connects_failed.inc(),
-                }
-                tracing::debug!(endpoint = %endpoint.address, %error, "connect failed");
                 self.judge(endpoint, TryOutcome::NoAnswer);
                 drop(leave);
-                connections.fail();
+                if let ConnectError::Tls(reason) = &error {
+                    self.handshakes_failed.inc();
+                    self.tell_handshake(endpoint, reason);
+                } else {
+                    self.connects_failed.inc();
+                    // Whoever waits need not. Of a handshake the name may be to blame that a client asked for.
+                    connections.tell_unreachable();
+                }
+                tracing::debug!(endpoint = %endpoint.address, %error, "connect failed");
                 Err(SendError::Failed(Failure::Connect))
             }
+        }
+    }
+
+    /// Only the log can say why: clients are not told. Once a minute, since each request may try.
+    fn tell_handshake(&self, endpoint: &Endpoint, reason: &std::io::Error) {
+        let now = Instant::now();
+        if self.handshake_told.get().is_none_or(|told| now >= told + HANDSHAKES_TOLD_EVERY) {
+            self.handshake_told.set(Some(now));
+            let (upstream, endpoint) = (self.shared.name.as_str(), endpoint.address);
+            tracing::warn!(upstream, %endpoint, %reason, "no TLS with the endpoint");
         }
     }
 
@@ -327,8 +353,8 @@ impl WorkerUpstream {
     }
 
     /// Takes note of a try that was given up: the endpoint is to blame if it had the request.
-    pub(crate) fn gave_up(&self, outgoing: &Outgoing, address: Option<SocketAddr>) {
-        if !outgoing.is_under_way {
+    pub(crate) fn gave_up(&self, outgoing: &mut Outgoing, address: Option<SocketAddr>) {
+        if !std::mem::take(&mut outgoing.is_under_way) {
             return;
         }
         let current = self.current.borrow();

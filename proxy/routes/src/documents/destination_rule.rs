@@ -231,12 +231,12 @@ impl RetryBudget {
     }
 }
 
-/// The same with Istio's other bound.
-fn long_count(item: &Item<'_>) -> Decoded<Option<u32>> {
-    Ok(Some(item.unsigned(0..=i64::from(u32::MAX))?).filter(|count| *count != 0))
-}
-
 /// A number of which Istio takes 0 for not set.
 fn count(item: &Item<'_>) -> Decoded<Option<u32>> {
     Ok(Some(item.unsigned(0..=i64::from(i32::MAX))?).filter(|count| *count != 0))
+}
+
+/// The same with Istio's other bound.
+fn long_count(item: &Item<'_>) -> Decoded<Option<u32>> {
+    Ok(Some(item.unsigned(0..=i64::from(u32::MAX))?).filter(|count| *count != 0))
 }

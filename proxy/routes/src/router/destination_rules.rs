@@ -60,8 +60,8 @@ pub(super) fn find_subset<'d>(rules: &[&'d DestinationRule], name: &str) -> Opti
     rules.iter().flat_map(|rule| &rule.subsets).find(|subset| subset.name == name)
 }
 
-/// What counts at a port of the service: each part from the subset's settings for that very port, else from those beside
-/// them, else from the rule's, in the same order; and of settings for a port nothing is looked for behind them.
+/// What counts at a port of the service, each part for itself: first what the subset says, then the rule; of each its
+/// settings for that very port or, where it has none, those for every port. Behind settings for a port nothing is looked for.
 pub(super) fn merge_policies(subset: Option<&TrafficPolicy>, rule: Option<&TrafficPolicy>, port: u16) -> BackendPolicy {
     let mut counting: Vec<&PortPolicy> = Vec::new();
     for policy in [subset, rule].into_iter().flatten() {
