@@ -31,7 +31,7 @@ pub(crate) mod test_backend;
 pub(crate) use body::{BrokenAnswer, UpstreamBody};
 pub(crate) use dns::Resolver;
 pub(crate) use endpoint::{Endpoint, EndpointSet};
-pub(crate) use hash_table::hash;
+pub(crate) use hash_table::{hash, hash_of_all};
 pub(crate) use limits::Place;
 pub(crate) use outgoing::{Outgoing, OutgoingHead};
 pub(crate) use pool::{InFlight, SendError, WorkerUpstream, WorkerUpstreams};

@@ -2,7 +2,7 @@
 //! rule has done its part. A cookie that a client has not got yet is given to it with the answer.
 
 use super::request::Inbound;
-use crate::upstream::{Outgoing, OutgoingHead, hash};
+use crate::upstream::{Outgoing, OutgoingHead, hash, hash_of_all};
 use http::header::{COOKIE, HeaderMap};
 use http::{HeaderName, HeaderValue};
 use turnout_routes::documents::{HashCookie, HashKey};
@@ -31,7 +31,7 @@ pub(super) fn affinity(key: &HashKey, inbound: &mut Inbound, outgoing: &Outgoing
 fn of_lines(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
     let mut lines: Vec<&[u8]> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
     lines.sort_unstable();
-    (!lines.is_empty()).then(|| hash(&lines.join(&b',')))
+    (!lines.is_empty()).then(|| hash_of_all(&lines))
 }
 
 /// As it is written: nothing is decoded.

@@ -19,7 +19,12 @@ pub(super) enum HashTable {
 
 /// What a text is worth.
 pub(crate) fn hash(text: &[u8]) -> u64 {
-    XxHash64::oneshot(0, text)
+    hash_of_all(&[text])
+}
+
+/// What several are worth together, in this order.
+pub(crate) fn hash_of_all(texts: &[&[u8]]) -> u64 {
+    texts.iter().fold(0, |seed, text| XxHash64::oneshot(seed, text))
 }
 
 impl HashTable {
@@ -116,6 +121,22 @@ mod tests {
 
     fn chosen(table: &HashTable, key: u64) -> usize {
         table.from(hash(&key.to_le_bytes())).next().expect("there are endpoints")
+    }
+
+    /// What Envoy 1.40 chose for `user-0` to `user-15`, asked with the same addresses, weights and tables.
+    #[test]
+    fn the_endpoint_of_a_key_is_the_one_that_envoy_chooses() {
+        const SMALL: Kind = Kind::Maglev { size: 1021 };
+        let check = |kind: Kind, weights: &[u32], expected: [usize; 16]| {
+            let table = HashTable::new(kind, &EndpointSet::at_ports(&[18101, 18102, 18103]).weighing(weights));
+            let of = |user: usize| table.from(hash(format!("user-{user}").as_bytes())).next();
+            let chosen: Vec<_> = (0..16).filter_map(of).collect();
+            assert_eq!(chosen, expected, "{kind:?} {weights:?}");
+        };
+        check(RING, &[1, 1, 1], [0, 0, 0, 2, 2, 0, 2, 0, 1, 1, 0, 1, 0, 2, 1, 2]);
+        check(RING, &[1, 2, 5], [0, 2, 2, 2, 2, 2, 2, 0, 1, 1, 2, 1, 2, 2, 1, 2]);
+        check(SMALL, &[1, 1, 1], [1, 1, 0, 0, 1, 0, 2, 0, 1, 2, 2, 1, 1, 1, 2, 2]);
+        check(SMALL, &[1, 2, 5], [2, 1, 0, 2, 1, 2, 2, 0, 2, 2, 2, 1, 1, 2, 2, 2]);
     }
 
     #[test]
