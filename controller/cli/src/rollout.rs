@@ -183,6 +183,9 @@ fn roll_back(rollout: &mut ModelRollout, suggest: &Suggest) -> Result<Asked, Com
         RollbackRequest::OfCandidate { revision, stable } => {
             (format!("revision {revision} is to go back to {stable}"), Some(Target::Rollback))
         }
+        RollbackRequest::Done { stable } => {
+            (format!("revision {stable} serves everything already: nothing is to go back"), Some(Target::Rollback))
+        }
         RollbackRequest::OfNext { revision } => (format!("revision {revision} is not to begin"), None),
         RollbackRequest::AsNewRollout { revision, replaced, is_asked } => {
             let text = if is_asked {

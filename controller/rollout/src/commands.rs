@@ -69,6 +69,11 @@ pub enum RollbackRequest {
         /// Its revision.
         revision: String,
     },
+    /// The candidate has gone back already, since the stable revision was started in its place.
+    Done {
+        /// What serves everything.
+        stable: String,
+    },
     /// Nothing was in progress: the revision before the stable one is rolled out anew, with all its stages.
     AsNewRollout {
         /// That revision.
@@ -195,6 +200,8 @@ impl ModelRollout {
         match (newer, candidate) {
             (Some(revision), _) if !in_progress || must_end_first => Ok(RollbackRequest::OfNext { revision }),
             (Some(revision), _) | (None, Some(revision)) => Ok(RollbackRequest::OfCandidate { revision, stable }),
+            // Nobody who asks twice means what was there before that.
+            (None, None) if self.status.stage == Some(Target::Rollback) => Ok(RollbackRequest::Done { stable }),
             (None, None) => self.roll_out_previous(stable),
         }
     }
@@ -418,6 +425,10 @@ mod tests {
         check("v3", &idle, next(), true);
         check("v3", &back, next(), true);
         check("v2", &back, Ok(of_candidate("v2")), false);
+        let given_up =
+            json!({"stage": "Rollback", "stableRevision": "v1", "previousRevision": "v0", "rollback": rollback});
+        check("v1", &given_up, Ok(RollbackRequest::Done { stable: "v1".to_owned() }), false);
+        check("v3", &given_up, next(), true);
         check("v1", &idle, Err(CommandError::NoEarlierRevision), false);
         let first = json!({"movingTo": "Blue_0", "candidate": {"revision": "v1"}});
         check("v1", &first, Err(CommandError::NoEarlierRevision), false);
