@@ -139,8 +139,17 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
         Verb::Start { name, revision, to, effect } => {
             place.check_revision(&revision)?;
             let stage = to.unwrap_or(Stage::BLUE_0);
-            let done = Asked { text: format!("revision {revision} is to go to {stage}"), goal: Some(stage.into()) };
-            change(&place, &name, output, &effect, &|rollout| rollout.start(&revision, to).map(|()| done.clone())).await
+            let start = |rollout: &mut ModelRollout| {
+                let given_up = given_up_for(&revision, rollout);
+                rollout.start(&revision, to)?;
+                Ok(match given_up {
+                    Some(candidate) => Asked::to_go_back(&candidate, &revision),
+                    None => {
+                        Asked { text: format!("revision {revision} is to go to {stage}"), goal: Some(stage.into()) }
+                    }
+                })
+            };
+            change(&place, &name, output, &effect, &start).await
         }
         Verb::Promote { name, to, skip_requirements, effect } => {
             let promote = |rollout: &mut ModelRollout| {
@@ -178,11 +187,24 @@ struct Asked {
     goal: Option<Target>,
 }
 
+impl Asked {
+    fn to_go_back(candidate: &str, stable: &str) -> Self {
+        Self { text: format!("revision {candidate} is to go back to {stable}"), goal: Some(Target::Rollback) }
+    }
+}
+
+/// The candidate that goes back when the stable revision is started in its place; one that replaces green ends first.
+fn given_up_for(revision: &str, rollout: &ModelRollout) -> Option<String> {
+    let status = &rollout.status;
+    let is_stable = status.stable_revision.as_deref() == Some(revision);
+    let replaces_green = status.position().and_then(Target::stage).is_some_and(Stage::replaces_green);
+    let candidate = status.candidate.as_ref().filter(|_| is_stable && status.in_progress() && !replaces_green)?;
+    Some(candidate.revision.clone())
+}
+
 fn roll_back(rollout: &mut ModelRollout, suggest: &Suggest) -> Result<Asked, CommandError> {
     let (text, goal) = match rollout.roll_back()? {
-        RollbackRequest::OfCandidate { revision, stable } => {
-            (format!("revision {revision} is to go back to {stable}"), Some(Target::Rollback))
-        }
+        RollbackRequest::OfCandidate { revision, stable } => return Ok(Asked::to_go_back(&revision, &stable)),
         RollbackRequest::Done { stable } => {
             (format!("revision {stable} serves everything already: nothing is to go back"), Some(Target::Rollback))
         }

@@ -101,6 +101,8 @@ fn each_verb_writes_only_the_fields_that_it_changes() {
     let done = "it is to go on to Green_100";
     check(&Bed::at_blue_50(), &["promote", "--to", "Green_100"], done, &promoted);
     check(&Bed::at_blue_50(), &["rollback"], "revision v2 is to go back to v1", &json!({"target": "Rollback"}));
+    let back = "revision v2 is to go back to v1";
+    check(&Bed::at_blue_50(), &["start", "--revision", "v1"], back, &json!({"revision": "v1", "target": null}));
     let next = Bed::start(&json!({"revision": "v2"}), &json!({"stage": "Green_100"}));
     check(&next, &["rollback", "--wait"], "revision v2 is not to begin", &json!({"target": "Rollback"}));
 }

@@ -1,6 +1,6 @@
 //! Istio's `Percent`: a share of requests, down to a millionth as Envoy has it.
 
-use crate::decode::{Decoded, Item};
+use crate::decode::{Decoded, Item, quoted};
 use crate::encode::Fields;
 use serde_json::Value;
 
@@ -45,6 +45,9 @@ impl Percent {
     }
 
     fn decode_from(least: f64, item: &Item<'_>) -> Decoded<Self> {
+        if let Some(text) = item.text() {
+            return Err(item.advise(format!("{} is not a mapping", quoted(text)), format!("write {{value: {text}}}")));
+        }
         let mut object = item.object()?;
         let value = object.field_or_default("value", |item| {
             let value = item.number(0.0..=100.0)?;

@@ -1181,6 +1181,7 @@ const POLICY_EDITS: &[(&str, &str, &str)] = &[
         "portLevelSettings[0].connectionPool",
         "at least one field",
     ),
+    ("retryBudget: {percent: 20}", "retryBudget.percent", "\"20\" is not a mapping"),
     ("retryBudget: {percent: {value: 101}}", "retryBudget.percent.value", "101 is above 100"),
     ("retryBudget: {budgetInterval: 1s}", "retryBudget.budgetInterval", "not supported"),
     ("tunnel: {}", "tunnel", "not supported"),
