@@ -84,7 +84,7 @@ impl Gateway {
         if !route.rule.mirrors.is_empty() && upstream.has_endpoints() {
             self.mirrors.send(snapshot, &route.rule, &outgoing, &self.random);
         }
-        outgoing.hash = upstream.hash_key().and_then(|key| affinity(&key, inbound, &outgoing));
+        outgoing.hash = upstream.hash(|key| affinity(key, inbound, &outgoing));
         let mut limit = route.rule.timeout.map(|timeout| deadline(&request, timeout));
         let tried = {
             let trying = pin!(self.attempts(upstream, &route.rule.retry, &mut outgoing, record));

@@ -9,7 +9,7 @@ use super::http1::{Http1, SendFailure};
 use super::in_flight::{InFlightCounter, WorkerCounters};
 use super::keep::Keep;
 use super::lease::{AtEndpoint, Lease};
-use super::limits::{Full, Place, Usage};
+use super::limits::{Full, Leave, Place, Usage};
 use super::outgoing::Outgoing;
 use super::stream::TlsPeer;
 use super::{Endpoint, Upstream};
@@ -65,6 +65,12 @@ const HANDSHAKES_TOLD_EVERY: Duration = Duration::from_mins(1);
 enum Chosen {
     Kept(Lease),
     ToConnect(AtEndpoint, Option<Box<TlsPeer>>),
+}
+
+/// What a request that may not just connect comes to.
+enum Found {
+    Leave(Leave),
+    Idle(Box<Http1>),
 }
 
 /// Why there is no answer.
@@ -181,8 +187,9 @@ impl WorkerUpstream {
         !self.current.borrow().endpoints.is_empty()
     }
 
-    /// Makes one try: chooses an endpoint, not one of `tried` if it can, takes a connection to it, sends, and returns its answer. `destination` is told
-    /// where the try goes as soon as that is known, so that it says so even of one that is given up on the way.
+    /// Makes one try: chooses an endpoint, not one of `tried` if it can, takes a connection to it, sends, and returns its
+    /// answer. `destination` is told where the try goes as soon as that is known, so that it says so even of one that is
+    /// given up on the way.
     ///
     /// A connection that was kept and had ended is nobody's failure, and another is taken; a new one that ends before it
     /// has taken anything counts as not made.
@@ -267,38 +274,14 @@ impl WorkerUpstream {
     /// A new connection, or, where no more may be opened, one that another request has done with.
     async fn connect(&self, at: AtEndpoint, peer: Option<Box<TlsPeer>>) -> Result<Lease, SendError> {
         let state = Arc::clone(&self.current.borrow().state);
-        let (policy, usage) = (&state.policy, &self.shared.usage);
-        let connections = Rc::clone(&at.endpoint.connections);
-        let wait = || usage.pending.take_within(policy.limits.pending).map_err(|full| self.overflow(full));
+        let policy = &state.policy;
         let (leave, _pending) = match policy.limits.connections {
-            None => (None, wait()?),
+            None => (None, self.wait_in_place(policy)?),
             // Their number limits how many are being made.
-            Some(most) => {
-                let leave = || connections.leave(&usage.connections, most).ok();
-                let found = || match at.endpoint.take_idle(peer.as_deref()) {
-                    Some(idle) => Some(Err(idle)),
-                    // One that is idle and not for this request makes room for one that is.
-                    None => leave().or_else(|| at.endpoint.close_an_idle().then(leave).flatten()).map(Ok),
-                };
-                // Who was here first may have one now: places that other workers have freed are told to nobody.
-                let at_once = if connections.are_awaited() {
-                    connections.tell_freed();
-                    None
-                } else {
-                    found()
-                };
-                let found = if let Some(found) = at_once {
-                    found
-                } else {
-                    let _pending = wait()?;
-                    let found = connections.wait_for(found).await;
-                    found.ok_or(SendError::Failed(Failure::Connect))?
-                };
-                match found {
-                    Ok(leave) => (Some(leave), None),
-                    Err(idle) => return self.lease(idle, at, policy),
-                }
-            }
+            Some(most) => match self.leave_or_idle(&at, peer.as_deref(), policy, most).await? {
+                Found::Leave(leave) => (Some(leave), None),
+                Found::Idle(connection) => return self.lease(connection, at, policy),
+            },
         };
         let tls = match peer {
             None => None,
@@ -324,12 +307,42 @@ impl WorkerUpstream {
                 } else {
                     self.connects_failed.inc();
                     // Whoever waits need not. Of a handshake the name may be to blame that a client asked for.
-                    connections.tell_unreachable();
+                    at.endpoint.connections.tell_unreachable();
                 }
                 tracing::debug!(endpoint = %endpoint.address, %error, "connect failed");
                 Err(SendError::Failed(Failure::Connect))
             }
         }
+    }
+
+    /// What it takes to go on where no more than `most` connections may be open: waited for, if it must be.
+    async fn leave_or_idle(
+        &self,
+        at: &AtEndpoint,
+        peer: Option<&TlsPeer>,
+        policy: &BackendPolicy,
+        most: u32,
+    ) -> Result<Found, SendError> {
+        let (endpoint, connections) = (&at.endpoint, &at.endpoint.connections);
+        let leave = || connections.leave(&self.shared.usage.connections, most).ok();
+        let found = || match endpoint.take_idle(peer) {
+            Some(connection) => Some(Found::Idle(connection)),
+            // One that is idle and not for this request makes room for one that is.
+            None => leave().or_else(|| endpoint.close_an_idle().then(leave).flatten()).map(Found::Leave),
+        };
+        if connections.are_awaited() {
+            // Who was here first may have one now: places that other workers have freed are told to nobody.
+            connections.tell_freed();
+        } else if let Some(found) = found() {
+            return Ok(found);
+        }
+        let _pending = self.wait_in_place(policy)?;
+        connections.wait_for(found).await.ok_or(SendError::Failed(Failure::Connect))
+    }
+
+    /// A place among the requests that wait for a connection, if their number is limited.
+    fn wait_in_place(&self, policy: &BackendPolicy) -> Result<Option<Place>, SendError> {
+        self.shared.usage.pending.take_within(policy.limits.pending).map_err(|full| self.overflow(full))
     }
 
     /// Only the log can say why: clients are not told. Once a minute, since each request may try.
@@ -380,11 +393,11 @@ impl WorkerUpstream {
         matches!(self.current.borrow().state.policy.balancing, Balancing::Hash(_))
     }
 
-    /// What of a request is hashed, if a hash chooses the endpoint.
-    pub(crate) fn hash_key(&self) -> Option<HashKey> {
+    /// What `of` makes of what is to be hashed, if a hash chooses the endpoint.
+    pub(crate) fn hash(&self, of: impl FnOnce(&HashKey) -> Option<u64>) -> Option<u64> {
         self.refresh();
         match &self.current.borrow().state.policy.balancing {
-            Balancing::Hash(hash) => hash.key.clone(),
+            Balancing::Hash(hash) => of(hash.key.as_ref()?),
             Balancing::LeastRequest | Balancing::RoundRobin | Balancing::Random => None,
         }
     }
