@@ -19,27 +19,31 @@ pub(super) enum Ends {
 /// name) has those that routes name.
 pub(super) fn service_ports(facts: &ServiceFacts, named: &Named, ends: Ends) -> Vec<ServicePort> {
     let tcp = facts.ports.iter().filter(|port| is_tcp(port));
-    let listed: Vec<(u16, Option<&str>, Option<u16>)> = if facts.ports.is_empty() {
-        named.ports.iter().map(|number| (*number, None, None)).collect()
+    let of_routes: Vec<PortFacts>;
+    let listed: Vec<&PortFacts> = if facts.ports.is_empty() {
+        let port = |number: &u16| PortFacts { number: *number, ..PortFacts::default() };
+        of_routes = named.ports.iter().map(port).collect();
+        of_routes.iter().collect()
     } else {
-        tcp.map(|port| (port.number, port.name.as_deref(), port.target)).collect()
+        tcp.collect()
     };
     let (mut numbers, mut names) = (BTreeSet::new(), BTreeSet::new());
-    let given: BTreeSet<&str> = listed.iter().filter_map(|(_, name, _)| *name).collect();
+    let given: BTreeSet<&str> = listed.iter().filter_map(|port| port.name.as_deref()).collect();
     let mut ports = Vec::new();
-    for (number, name, target) in listed {
+    for port in listed {
+        let number = port.number;
         if !numbers.insert(number) {
             continue;
         }
-        let own = name.filter(|name| !name.is_empty() && !names.contains(*name)).map(str::to_owned);
+        let own = port.name.clone().filter(|name| !name.is_empty() && !names.contains(name));
         let name = own.unwrap_or_else(|| {
             let numbered = std::iter::once(format!("port-{number}"));
             let mut others = numbered.chain((2..).map(|again: u32| format!("port-{number}-{again}")));
             others.find(|other| !names.contains(other) && !given.contains(other.as_str())).unwrap_or_default()
         });
         names.insert(name.clone());
-        let target_port = target.filter(|target| ends == Ends::AtPods && *target != number);
-        ports.push(ServicePort { number, name, protocol: Protocol::Http, target_port });
+        let target_port = port.target.filter(|target| ends == Ends::AtPods && *target != number);
+        ports.push(ServicePort { number, name, protocol: protocol(port), target_port });
     }
     ports
 }
@@ -59,9 +63,6 @@ pub(super) fn notices(facts: &ServiceFacts, named: &Named, ends: Ends) -> Vec<St
     let mut notices = Vec::new();
     for port in used {
         let number = port.number;
-        if is_http2(port) {
-            notices.push(format!("{service} speaks HTTP/2 on port {number}, and gateways speak HTTP/1.1 to backends"));
-        }
         if ends == Ends::AtPods && port.target.is_none() {
             notices.push(format!(
                 "{service} has a target port by name for port {number}, and no pod has told its number yet: {number} is \
@@ -77,11 +78,16 @@ fn is_tcp(port: &PortFacts) -> bool {
 }
 
 /// Istio's rule for the protocol of a port: `appProtocol`, else the port's name up to its first dash.
-fn is_http2(port: &PortFacts) -> bool {
+fn protocol(port: &PortFacts) -> Protocol {
     let name = port.name.as_deref().unwrap_or_default();
     let by_name = if name.starts_with("grpc-web") { "grpc-web" } else { name.split('-').next().unwrap_or_default() };
     let protocol = port.app_protocol.as_deref().filter(|protocol| !protocol.is_empty()).unwrap_or(by_name);
-    matches!(protocol.to_ascii_lowercase().as_str(), "grpc" | "http2" | "kubernetes.io/h2c")
+    match protocol.to_ascii_lowercase().as_str() {
+        "grpc" => Protocol::Grpc,
+        "grpc-web" => Protocol::GrpcWeb,
+        "http2" | "kubernetes.io/h2c" => Protocol::Http2,
+        _ => Protocol::Http,
+    }
 }
 
 #[cfg(test)]
@@ -152,14 +158,30 @@ mod tests {
             }
         };
         let (eighty, only, other) = (named(&[80], false), named(&[], true), named(&[81], false));
-        let speaks = "speaks HTTP/2 on port 80";
-        check("grpc|80|||80", &eighty, Ends::AtPods, &[speaks]);
-        check("grpc-score|80|||80", &only, Ends::AtPods, &[speaks]);
-        check("x|80||kubernetes.io/h2c|80", &eighty, Ends::AtPods, &[speaks]);
-        check("http2|80||http|80", &eighty, Ends::AtPods, &[]);
-        check("grpc-web|80|||80", &eighty, Ends::AtPods, &[]);
-        check("grpc|80|||80", &other, Ends::AtPods, &[]);
-        check("http|80|||", &eighty, Ends::AtPods, &["no pod has told its number yet"]);
+        let unknown = "no pod has told its number yet";
+        check("http|80|||80", &eighty, Ends::AtPods, &[]);
+        check("http|80|||", &eighty, Ends::AtPods, &[unknown]);
+        check("http|80|||", &only, Ends::AtPods, &[unknown]);
+        check("http|80|||", &other, Ends::AtPods, &[]);
         check("http|80|||", &eighty, Ends::AtService, &[]);
+    }
+
+    #[test]
+    fn what_is_spoken_at_a_port_is_said_by_its_app_protocol_or_its_name() {
+        let check = |port: &str, expected| {
+            let ports = service_ports(&facts(&[port]), &named(&[80], false), Ends::AtPods);
+            assert_eq!(ports[0].protocol, expected, "{port}");
+        };
+        check("http|80|||", Protocol::Http);
+        check("|80|||", Protocol::Http);
+        check("grpc|80|||", Protocol::Grpc);
+        check("grpc-score|80|||", Protocol::Grpc);
+        check("grpcscore|80|||", Protocol::Http);
+        check("grpc-web|80|||", Protocol::GrpcWeb);
+        check("grpc-web-score|80|||", Protocol::GrpcWeb);
+        check("http2|80|||", Protocol::Http2);
+        check("x|80||kubernetes.io/h2c|", Protocol::Http2);
+        check("x|80||GRPC|", Protocol::Grpc);
+        check("http2|80||http|", Protocol::Http);
     }
 }
