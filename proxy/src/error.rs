@@ -87,6 +87,9 @@ pub(crate) enum GatewayError {
     /// The backend ended the connection before it answered.
     #[error("the backend ended the connection before it answered")]
     UpstreamReset,
+    /// The backend ended the request alone, not its connection.
+    #[error("the backend reset the request before it answered")]
+    StreamReset,
     /// What the backend sent is not HTTP, or too large a head.
     #[error("the backend's answer is not valid HTTP")]
     UpstreamProtocol,
@@ -115,7 +118,7 @@ impl Fault {
 
 impl GatewayError {
     /// One of each: what is counted of them begins at zero.
-    pub(crate) const EACH: [Self; 24] = [
+    pub(crate) const EACH: [Self; 25] = [
         Self::Path(PathRefusal::NotAbsolute),
         Self::Host,
         Self::BadRequest(&""),
@@ -138,6 +141,7 @@ impl GatewayError {
         Self::Overflow,
         Self::Connect,
         Self::UpstreamReset,
+        Self::StreamReset,
         Self::UpstreamProtocol,
         Self::Timeout,
     ];
@@ -161,7 +165,8 @@ impl GatewayError {
             | Self::NoEndpoints
             | Self::Overflow
             | Self::Connect
-            | Self::UpstreamReset => StatusCode::SERVICE_UNAVAILABLE,
+            | Self::UpstreamReset
+            | Self::StreamReset => StatusCode::SERVICE_UNAVAILABLE,
             Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -190,6 +195,7 @@ impl GatewayError {
             Self::Overflow => "overflow",
             Self::Connect => "connect_failure",
             Self::UpstreamReset => "upstream_reset",
+            Self::StreamReset => "stream_reset",
             Self::UpstreamProtocol => "upstream_protocol",
             Self::Timeout => "timeout",
         }
@@ -204,6 +210,7 @@ impl GatewayError {
             Self::Overflow => Flag::Overflow,
             Self::Connect => Flag::ConnectFailure,
             Self::UpstreamReset => Flag::UpstreamReset,
+            Self::StreamReset => Flag::StreamReset,
             Self::UpstreamProtocol => Flag::UpstreamProtocol,
             Self::Timeout => Flag::Timeout,
             Self::BodyAborted => Flag::DownstreamGone,
@@ -232,6 +239,7 @@ impl GatewayError {
             | Flag::Overflow
             | Flag::ConnectFailure
             | Flag::UpstreamReset
+            | Flag::StreamReset
             | Flag::UpstreamProtocol
             | Flag::Timeout => Fault::Upstream,
             Flag::None | Flag::DownstreamGone | Flag::DownstreamProtocol | Flag::StreamIdle => Fault::Downstream,
@@ -283,6 +291,8 @@ pub(crate) enum Flag {
     ConnectFailure,
     /// `UC`
     UpstreamReset,
+    /// `UR`
+    StreamReset,
     /// `UPE`
     UpstreamProtocol,
     /// `UT`
@@ -343,6 +353,7 @@ impl Flag {
             Self::Overflow => "UO",
             Self::ConnectFailure => "UF",
             Self::UpstreamReset => "UC",
+            Self::StreamReset => "UR",
             Self::UpstreamProtocol => "UPE",
             Self::Timeout => "UT",
             Self::DownstreamGone => "DC",
@@ -401,6 +412,7 @@ mod tests {
         check(GatewayError::Overflow, 503, "UO", Fault::Upstream);
         check(GatewayError::Connect, 503, "UF", Fault::Upstream);
         check(GatewayError::UpstreamReset, 503, "UC", Fault::Upstream);
+        check(GatewayError::StreamReset, 503, "UR", Fault::Upstream);
         check(GatewayError::UpstreamProtocol, 502, "UPE", Fault::Upstream);
         check(GatewayError::Timeout, 504, "UT", Fault::Upstream);
         check(GatewayError::Host, 400, "DPE", Fault::Downstream);

@@ -33,6 +33,19 @@ impl RawBytes {
         }
         String::from_utf8(text).ok()
     }
+
+    /// A target with its raw bytes escaped, for where they cannot be put back.
+    pub(crate) fn encoded(&self, target: &PathAndQuery) -> Option<PathAndQuery> {
+        let mut raw = self.0.iter().peekable();
+        let mut encoded = Vec::with_capacity(target.as_str().len() + 2 * self.0.len());
+        for (offset, byte) in target.as_str().bytes().enumerate() {
+            match raw.next_if(|(at, _)| usize::from(*at) == offset) {
+                Some((_, byte)) => encoded.extend_from_slice(format!("%{byte:02X}").as_bytes()),
+                None => encoded.push(byte),
+            }
+        }
+        PathAndQuery::from_maybe_shared(Bytes::from(encoded)).ok()
+    }
 }
 
 /// A request line as it comes in, in as many pieces as it likes.

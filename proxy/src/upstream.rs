@@ -14,6 +14,7 @@ mod gate;
 mod hash_table;
 mod health;
 mod http1;
+mod http2;
 mod in_flight;
 mod keep;
 mod lease;

@@ -16,6 +16,7 @@ mod empty_bodies;
 mod endpoints;
 mod forwarded;
 mod http2;
+mod http2_backends;
 mod idle;
 mod limits;
 mod lingering;

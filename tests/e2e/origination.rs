@@ -25,6 +25,8 @@ const KEPT: &str = "connectionPool: {http: {idleTimeout: 60s}}";
 struct Shown {
     server_name: Option<String>,
     certificate: Option<Vec<u8>>,
+    /// The protocol that both agreed on.
+    protocol: Option<Vec<u8>>,
 }
 
 /// TLS in front of a backend.
@@ -48,7 +50,8 @@ impl Front {
         let verifier = WebPkiClientVerifier::builder(Arc::new(roots)).allow_unauthenticated().build()?;
         let chain = CertificateDer::pem_slice_iter(certificate.certificate.as_bytes()).collect::<Result<_, _>>()?;
         let key = PrivateKeyDer::from_pem_slice(certificate.key.as_bytes())?;
-        let config = ServerConfig::builder().with_client_cert_verifier(verifier).with_single_cert(chain, key)?;
+        let mut config = ServerConfig::builder().with_client_cert_verifier(verifier).with_single_cert(chain, key)?;
+        config.alpn_protocols = vec![b"h2".to_vec()];
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let (address, shown) = (listener.local_addr()?, Arc::new(Mutex::default()));
@@ -76,7 +79,8 @@ async fn pass_on(
     let mut client = acceptor.accept(client).await?;
     let session = client.get_ref().1;
     let certificate = session.peer_certificates().and_then(|chain| chain.first()).map(|first| first.to_vec());
-    let one = Shown { server_name: session.server_name().map(str::to_owned), certificate };
+    let protocol = session.alpn_protocol().map(<[u8]>::to_vec);
+    let one = Shown { server_name: session.server_name().map(str::to_owned), certificate, protocol };
     shown.lock().unwrap_or_else(PoisonError::into_inner).push(one);
     let mut backend = TcpStream::connect(backend).await?;
     tokio::io::copy_bidirectional(&mut client, &mut backend).await?;
@@ -196,7 +200,7 @@ async fn an_endpoint_is_asked_shown_and_believed_as_the_rule_says() -> anyhow::R
             Some((server_name, shows)) => {
                 ensure!(answer.backend() == Some("green"), "{tls} for {host}: {answer:?}");
                 let certificate = if shows { Some(certificate_bytes(&scene.client.certificate)?) } else { None };
-                let expected = Shown { server_name: server_name.map(str::to_owned), certificate };
+                let expected = Shown { server_name: server_name.map(str::to_owned), certificate, protocol: None };
                 let shown = scene.front.shown();
                 ensure!(shown == [expected], "{tls} for {host}: {shown:?}");
             }
@@ -210,17 +214,25 @@ async fn an_endpoint_is_asked_shown_and_believed_as_the_rule_says() -> anyhow::R
 /// A connection is used again, but only for the name that it was made for.
 #[tokio::test]
 async fn a_connection_is_kept_for_the_name_it_was_made_for() -> anyhow::Result<()> {
-    let mut scene = Scene::new().await?;
     let any = "mode: SIMPLE, insecureSkipVerify: true";
-    let mut bed = scene.gateway(any, KEPT).await?;
-    for host in ["a.example", "b.example", "a.example:80", "b.example"] {
-        ensure!(bed.send(&get(host)).await?.status == 200);
-    }
     let names = |scene: &Scene| -> Vec<String> {
         scene.front.shown().into_iter().filter_map(|shown| shown.server_name).collect()
     };
-    ensure!(names(&scene) == ["a.example", "b.example"], "{:?}", names(&scene));
+    for (more, protocol) in [("", None), (", h2UpgradePolicy: UPGRADE", Some(b"h2".to_vec()))] {
+        let mut scene = Scene::new().await?;
+        let bed = scene.gateway(any, &format!("connectionPool: {{http: {{idleTimeout: 60s{more}}}}}")).await?;
+        for host in ["a.example", "b.example", "a.example:80", "b.example"] {
+            ensure!(bed.send(&get(host)).await?.status == 200);
+        }
+        ensure!(names(&scene) == ["a.example", "b.example"], "{:?}", names(&scene));
+        ensure!(scene.front.shown()[0].protocol == protocol, "{:?}", scene.front.shown());
+    }
 
+    let mut scene = Scene::new().await?;
+    let mut bed = scene.gateway(any, KEPT).await?;
+    for host in ["a.example", "b.example"] {
+        ensure!(bed.send(&get(host)).await?.status == 200);
+    }
     // Where there may be one only, a name makes room for the next.
     bed.publish(&scene.documents(any, "connectionPool: {tcp: {maxConnections: 1}}")).await?;
     for host in ["c.example", "d.example", "c.example"] {

@@ -1,10 +1,11 @@
-//! Echo backends: HTTP/1.1 servers that answer with what they received, and misbehave when asked to.
+//! Echo backends: servers that answer with what they received, and misbehave when asked to.
 //!
-//! They speak raw HTTP over TCP, since no HTTP library closes, resets or lies on demand. Every request is recorded when
+//! They speak raw HTTP/1.1 over TCP, and HTTP/2 (`http2.rs`) to whoever begins with it, since no HTTP library closes, resets or lies on demand. Every request is recorded when
 //! its head has arrived, before anything is answered. The request header `x-echo: item; item=value` (see
 //! [`instruction`]) says how one request is to be answered.
 
 mod answer;
+mod http2;
 pub mod instruction;
 
 use std::collections::BTreeMap;
@@ -189,10 +190,18 @@ async fn accept(listener: TcpListener, name: String, log: Arc<Log>) {
             accepted = listener.accept() => {
                 let Ok((stream, _)) = accepted else { return };
                 connections += 1;
-                serving.spawn(Connection::new(stream, name.clone(), connections, Arc::clone(&log)).serve());
+                serving.spawn(serve(stream, name.clone(), connections, Arc::clone(&log)));
             }
             Some(_) = serving.join_next() => {}
         }
+    }
+}
+
+async fn serve(stream: TcpStream, backend: String, number: usize, log: Arc<Log>) {
+    if http2::is_spoken(&stream).await {
+        http2::serve(stream, backend, number, log).await;
+    } else {
+        Connection::new(stream, backend, number, log).serve().await;
     }
 }
 

@@ -24,9 +24,9 @@ use serde_json::Value;
 
 pub use crate::re2::PatternError;
 pub use destination_rule::{
-    Balancing, ClientCertificate, ClientTls, ConnectionPool, ConsistentHash, DestinationRule, HashCookie, HashKey,
-    HashTable, LoadBalancer, OutlierDetection, PortPolicy, RetryBudget, Subset, TcpKeepalive, TlsOrigination,
-    TrafficPolicy, Warmup,
+    Balancing, ClientCertificate, ClientTls, ConnectionPool, ConsistentHash, DestinationRule, H2Upgrade, HashCookie,
+    HashKey, HashTable, Http2KeepAlive, LoadBalancer, OutlierDetection, PortPolicy, RetryBudget, Subset, TcpKeepalive,
+    TlsOrigination, TrafficPolicy, Warmup,
 };
 pub use gateway::{ClientAuth, Credential, Gateway, NamespaceScope, Server, ServerHost, ServerTransport, TlsVersion};
 pub use header_changes::{FormatError, HeaderChanges, HeaderFormat, HeaderKey, HeaderOperations, Segment};

@@ -32,7 +32,9 @@ mod split;
 mod testing;
 mod warning;
 
-pub use backend::{Backend, BackendId, BackendPolicy, EndpointSource, Limits, Missing, Outliers, Workload};
+pub use backend::{
+    Backend, BackendId, BackendPolicy, EndpointSource, Http2Policy, HttpVersion, Limits, Missing, Outliers, Workload,
+};
 pub use cors::{CompiledCors, CorsAnswer};
 pub use decide::{Answer, Decision, Draws, Forward, LocalAnswer};
 pub use fault::{Injected, inject};

@@ -128,6 +128,7 @@ fn error(failure: Failure, outgoing: &Outgoing) -> GatewayError {
         Failure::Connect => GatewayError::Connect,
         // A client that broke its body off is the reason why the backend ended the connection.
         Failure::AfterRequest => outgoing.body.failure().unwrap_or(GatewayError::UpstreamReset),
+        Failure::Refused | Failure::StreamReset => GatewayError::StreamReset,
         Failure::PerTryTimeout => GatewayError::Timeout,
         Failure::Protocol => GatewayError::UpstreamProtocol,
     }
@@ -136,7 +137,8 @@ fn error(failure: Failure, outgoing: &Outgoing) -> GatewayError {
 fn cause(failure: Failure) -> &'static str {
     match failure {
         Failure::Connect => "connect_failure",
-        Failure::AfterRequest => "reset",
+        Failure::AfterRequest | Failure::StreamReset => "reset",
+        Failure::Refused => "refused_stream",
         Failure::PerTryTimeout => "per_try_timeout",
         Failure::Protocol => "protocol",
     }

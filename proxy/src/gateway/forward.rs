@@ -71,7 +71,8 @@ impl Gateway {
         let in_flight = in_flight.unwrap_or_else(|| InFlight::at(upstream, &route.rule));
         record.destination.workload = Some(Arc::clone(&snapshot.shared.router.backends()[backend.0].workload));
 
-        let keeps_head = route.rule.retry.may_send_again(record.grpc);
+        let speaks_http2 = upstream.speaks_http2(inbound.parts.version);
+        let keeps_head = route.rule.retry.may_send_again(record.grpc, speaks_http2);
         let limits = BodyLimits {
             max_bytes: self.settings.max_body_bytes,
             read_ahead_bytes: self.settings.buffer_bytes,
@@ -148,7 +149,9 @@ impl Gateway {
             None => head.wire_target(uri)?,
         };
         let head = OutgoingHead { method: inbound.parts.method.clone(), target, headers };
-        Ok(Outgoing::new(head, authority, body, says_empty, keeps_head).with_raw(raw))
+        let mut outgoing = Outgoing::new(head, authority, body, says_empty, keeps_head).with_raw(raw);
+        outgoing.client_version = inbound.parts.version;
+        Ok(outgoing)
     }
 }
 

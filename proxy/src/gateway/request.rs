@@ -67,14 +67,19 @@ impl Inbound {
         let limits = HeadLimits { max_target_bytes: settings.max_target_bytes, max_fields: settings.max_headers };
         self.head = Head::read(&self.parts, &self.raw, self.client.is_tls(), limits)?;
         headers::sanitise_request(&mut self.parts.headers, self.parts.version, self.trusted, settings.headers)?;
-        self.takes_trailers = self.parts.version == Version::HTTP_2 || self.parts.headers.contains_key(header::TE);
-        if self.parts.version == Version::HTTP_2 {
+        self.takes_trailers = self.is_http2() || self.parts.headers.contains_key(header::TE);
+        if self.is_http2() {
             headers::join_cookies(&mut self.parts.headers);
         }
         if let Some(detail) = &mut record.detail {
             self.head.authority().clone_into(&mut detail.authority);
         }
         Ok(())
+    }
+
+    /// Whether the client speaks it.
+    pub(super) fn is_http2(&self) -> bool {
+        self.parts.version == Version::HTTP_2
     }
 
     pub(super) fn routing_head(&self) -> RequestHead<'_> {

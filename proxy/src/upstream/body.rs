@@ -34,14 +34,20 @@ impl UpstreamBody {
 
     /// Nobody wants the rest: frees the backend.
     pub(crate) fn abandon(&mut self) {
-        self.lease = None;
+        self.end(false);
     }
 
     fn finish(&mut self) {
-        if let Some(lease) = self.lease.take()
-            && self.request.is_received()
-        {
+        self.end(self.request.is_received());
+    }
+
+    fn end(&mut self, is_clean: bool) {
+        let Some(lease) = self.lease.take() else { return };
+        if is_clean {
             lease.give_back();
+        } else {
+            // A shared connection outlives it, and whatever sends the request there is told that nobody waits for the answer.
+            drop(self.request.next_try());
         }
     }
 }
@@ -68,7 +74,7 @@ impl Body for UpstreamBody {
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(_)) => {
-                this.lease = None;
+                this.abandon();
                 Poll::Ready(Some(Err(BrokenAnswer)))
             }
             None => {
@@ -93,5 +99,6 @@ impl Drop for UpstreamBody {
         if self.incoming.is_end_stream() {
             self.finish();
         }
+        self.abandon();
     }
 }

@@ -2,7 +2,6 @@
 //! the patience to see it fail.
 
 use super::Endpoint;
-use super::http1::Http1;
 use super::stream::{Stream, TlsPeer};
 use rustls::ClientConfig;
 use socket2::{SockRef, TcpKeepalive};
@@ -34,23 +33,18 @@ pub(super) enum ConnectError {
     Handshake(#[from] hyper::Error),
 }
 
-/// Connects as the policy says. `stall_timeout` is for how long the endpoint may take nothing of what it is sent.
+/// Connects as the policy says: what comes of it is a socket over which HTTP can be spoken, and whom it was made for.
 pub(super) async fn connect(
     endpoint: &Endpoint,
     policy: &BackendPolicy,
     tls: Option<(Box<TlsPeer>, Arc<ClientConfig>)>,
-    stall_timeout: Duration,
-) -> Result<Box<Http1>, ConnectError> {
+) -> Result<(Stream, Option<Box<TlsPeer>>), ConnectError> {
     let mut attempt = Attempt { endpoint, started: Instant::now(), outcome: None };
     let connected = tokio::time::timeout(policy.connect_timeout, reach(endpoint, policy, tls)).await;
     attempt.outcome = Some(matches!(connected, Ok(Ok(_))));
-    let (stream, peer) = connected??;
-    let mut connection = Box::new(Http1::handshake(stream, stall_timeout).await?);
-    connection.peer = peer;
-    Ok(connection)
+    connected?
 }
 
-/// A socket over which HTTP can be spoken.
 async fn reach(
     endpoint: &Endpoint,
     policy: &BackendPolicy,

@@ -1,4 +1,4 @@
-//! A message in HTTP/1's dress: what the protocol wants said of host and framing is put on a request, and taken off its
+//! A message in the dress of its protocol. For HTTP/1: what the protocol wants said of host and framing is put on a request, and taken off its
 //! answer. An answer that contradicts itself about its length or its coding is no answer (RFC 9112, 6.3): a client could
 //! not tell what it lacks.
 
@@ -6,6 +6,7 @@ use super::outgoing::{Outgoing, OutgoingHead};
 use crate::body::replay::TryBody;
 use crate::hop_by_hop::{is_hop_by_hop, remove_if};
 use http::header::{self, HeaderValue};
+use http::uri::{Authority, Scheme};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -34,6 +35,39 @@ pub(super) fn request(outgoing: &Outgoing, head: OutgoingHead, body: TryBody) ->
     *request.version_mut() = Version::HTTP_11;
     *request.headers_mut() = headers;
     request
+}
+
+/// The request of a try over HTTP/2, in which framing and coding have no header; none if there is no such host.
+pub(super) fn http2_request(
+    outgoing: &Outgoing,
+    head: OutgoingHead,
+    body: TryBody,
+    scheme: Scheme,
+) -> Option<Request<TryBody>> {
+    let OutgoingHead { method, target, mut headers } = head;
+    let authority = Authority::try_from(outgoing.authority.as_bytes()).ok()?;
+    let wants_trailers = headers.get(header::TE).is_some_and(|te| te == "trailers");
+    remove_if(&mut headers, is_hop_by_hop);
+    if wants_trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+    // hyper says it of methods that expect content.
+    if outgoing.says_empty && body.is_empty() {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
+    let mut request = Request::new(body);
+    let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query(target);
+    *request.uri_mut() = uri.build().ok()?;
+    *request.method_mut() = method;
+    *request.version_mut() = Version::HTTP_2;
+    *request.headers_mut() = headers;
+    Some(request)
+}
+
+/// An answer over HTTP/2, whose framing the library has checked. None if it is no final one.
+pub(super) fn http2_answer(mut response: Response<Incoming>) -> Option<Response<Incoming>> {
+    *response.version_mut() = Version::HTTP_11;
+    (!response.status().is_informational()).then_some(response)
 }
 
 /// Methods of which content is expected: their requests say so where there is none (RFC 9110, 8.6).

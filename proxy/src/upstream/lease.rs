@@ -1,17 +1,22 @@
-//! One worker's connections to one endpoint: kept while nothing is sent, and leased to one request at a time.
+//! One worker's connections to one endpoint. Those of HTTP/1 are kept while nothing is sent, and leased to one request at a
+//! time; those of HTTP/2 are shared.
 
 use super::Endpoint;
 use super::http1::Http1;
+use super::http2::{Http2, Http2Stream};
+use super::keep::Keep;
 use super::limits::{Connections, Place};
 use super::stream::TlsPeer;
 use bytes::Bytes;
-use http_body::Frame;
+use http_body::{Body, Frame};
 use hyper::body::Incoming;
 use std::cell::{Cell, RefCell};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::time::Instant;
+use turnout_routes::router::Http2Policy;
 
 /// Connections that one worker keeps to one endpoint while nothing is sent.
 const MAX_IDLE_PER_ENDPOINT: usize = 1024;
@@ -27,6 +32,10 @@ pub(super) struct WorkerEndpoint {
     pub(super) connections: Rc<Connections>,
     /// Most recently used last.
     idle: RefCell<Vec<Idle>>,
+    /// Of HTTP/2.
+    shared_connections: RefCell<Vec<Rc<Http2>>>,
+    /// Whether another of HTTP/2 is being made.
+    is_making: Cell<bool>,
 }
 
 struct Idle {
@@ -42,6 +51,8 @@ impl WorkerEndpoint {
             turn: Cell::new(0.0),
             connections: Rc::default(),
             idle: RefCell::default(),
+            shared_connections: RefCell::default(),
+            is_making: Cell::new(false),
         }
     }
 
@@ -50,7 +61,7 @@ impl WorkerEndpoint {
     }
 
     /// The most recently used connection that is still open and has come to rest, of those that were made for that peer.
-    pub(super) fn take_idle(&self, peer: Option<&TlsPeer>) -> Option<Box<Http1>> {
+    pub(super) fn take_idle(&self, peer: Option<&TlsPeer>) -> Option<Connection> {
         let mut idle = self.idle.borrow_mut();
         if idle.is_empty() {
             return None;
@@ -60,27 +71,55 @@ impl WorkerEndpoint {
             let Idle { connection, expires } = &mut idle[*at];
             now < *expires && connection.peer.as_deref() == peer && connection.is_ready()
         })?;
-        Some(idle.remove(at).connection)
+        Some(Connection::Own(idle.remove(at).connection))
     }
 
-    /// Closes the one that has been idle for longest, and says whether there was one.
+    /// A stream of a connection of HTTP/2 that was made for that peer, if one may have one more.
+    pub(super) fn take_stream(&self, peer: Option<&TlsPeer>, policy: &Http2Policy) -> Option<Connection> {
+        let mut shared = self.shared_connections.borrow_mut();
+        if shared.is_empty() {
+            return None;
+        }
+        let now = Instant::now();
+        shared.retain(|connection| connection.is_open(now));
+        let mut for_peer = shared.iter().filter(|connection| connection.peer.as_deref() == peer);
+        for_peer.find_map(|connection| connection.begin(policy)).map(|stream| Connection::Stream(Box::new(stream)))
+    }
+
+    /// Lets others have streams of it.
+    pub(super) fn share(&self, connection: &Rc<Http2>) {
+        if !self.shared.is_retired() {
+            self.shared_connections.borrow_mut().push(Rc::clone(connection));
+        }
+    }
+
+    /// Whether a request makes another connection of HTTP/2.
+    pub(super) fn is_making(&self) -> bool {
+        self.is_making.get()
+    }
+
+    /// Closes one that is idle, of HTTP/1 the one that has been so for longest, and says whether there was one.
     pub(super) fn close_an_idle(&self) -> bool {
         let mut idle = self.idle.borrow_mut();
-        let is_any = !idle.is_empty();
-        if is_any {
+        if !idle.is_empty() {
             idle.remove(0);
+            return true;
         }
-        is_any
+        let mut shared = self.shared_connections.borrow_mut();
+        let at = shared.iter().position(|connection| connection.is_idle());
+        at.map(|at| shared.remove(at)).is_some()
     }
 
     /// Nobody will ask for them any more.
     pub(super) fn close_all_idle(&self) {
         self.idle.borrow_mut().clear();
+        self.shared_connections.borrow_mut().clear();
     }
 
     /// Closes what has been idle for too long, and lets go of what the endpoint has closed.
     pub(super) fn sweep(&self, now: Instant) {
         self.idle.borrow_mut().retain_mut(|idle| now < idle.expires && !idle.connection.is_closed());
+        self.shared_connections.borrow_mut().retain(|connection| connection.is_open(now));
         // Places that other workers have freed are told to nobody.
         self.connections.tell_freed();
     }
@@ -106,15 +145,58 @@ impl Drop for AtEndpoint {
     }
 }
 
-/// A connection that one request uses. Dropped, it is closed; [`Lease::give_back`] keeps it.
+/// A request makes a connection of HTTP/2, until this is dropped. Others wait for that.
+pub(super) struct Making(Rc<WorkerEndpoint>);
+
+impl Making {
+    pub(super) fn new(endpoint: &Rc<WorkerEndpoint>) -> Self {
+        endpoint.is_making.set(true);
+        Self(Rc::clone(endpoint))
+    }
+}
+
+impl Drop for Making {
+    fn drop(&mut self) {
+        self.0.is_making.set(false);
+        self.0.connections.tell_freed();
+    }
+}
+
+/// What one request has of the connections.
+pub(super) enum Connection {
+    /// All of one, over HTTP/1.
+    Own(Box<Http1>),
+    /// A stream of one, over HTTP/2. Boxed, since every request has room for either.
+    Stream(Box<Http2Stream>),
+}
+
+impl Connection {
+    /// Whether it has served another request before, so that its end is nobody's failure.
+    pub(super) fn is_reused(&self) -> bool {
+        match self {
+            Self::Own(http1) => http1.was_kept,
+            Self::Stream(stream) => stream.is_reused(),
+        }
+    }
+
+    /// For how long it is kept without a request.
+    pub(super) fn keep(&mut self, keep: Keep) {
+        match self {
+            Self::Own(http1) => http1.keep = keep,
+            Self::Stream(stream) => stream.keep(keep),
+        }
+    }
+}
+
+/// A connection that one request uses. Dropped, it is closed, or its stream ended; [`Lease::give_back`] keeps it.
 pub(super) struct Lease {
-    pub(super) connection: Box<Http1>,
+    pub(super) connection: Connection,
     pub(super) at: AtEndpoint,
 }
 
 impl Lease {
     /// A connection to where the request is.
-    pub(super) fn new(connection: Box<Http1>, at: AtEndpoint) -> Self {
+    pub(super) fn new(connection: Connection, at: AtEndpoint) -> Self {
         Self { connection, at }
     }
 
@@ -127,13 +209,16 @@ impl Lease {
         body: &mut Incoming,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        self.connection.poll_body(body, context)
+        match &mut self.connection {
+            Connection::Own(http1) => http1.poll_body(body, context),
+            Connection::Stream(_) => Pin::new(body).poll_frame(context),
+        }
     }
 
     /// Keeps the connection for another request: only to be called when the answer was read to its end and the request
     /// was sent to its end, since anything else leaves bytes of one request in the way of the next.
     pub(super) fn give_back(self) {
-        let Self { mut connection, at } = self;
+        let Self { connection: Connection::Own(mut connection), at } = self else { return };
         let endpoint = &at.endpoint;
         let mut idle = endpoint.idle.borrow_mut();
         connection.rest();

@@ -4,7 +4,7 @@
 use crate::body::replay::{RequestBody, TryBody};
 use crate::raw_target::RawBytes;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method, Version};
 
 /// See the module.
 pub(crate) struct Outgoing {
@@ -19,6 +19,8 @@ pub(crate) struct Outgoing {
     pub(crate) body: RequestBody,
     /// What makes it the same as others, where a hash chooses the endpoint.
     pub(crate) hash: Option<u64>,
+    /// What its client speaks.
+    pub(crate) client_version: Version,
     /// None while a try has it, or once one has used it up.
     head: Option<OutgoingHead>,
     /// Whether a try may follow one that was sent: only then is the head copied for it.
@@ -48,6 +50,7 @@ impl Outgoing {
             is_under_way: false,
             body,
             hash: None,
+            client_version: Version::HTTP_11,
             head: Some(head),
             keeps_head,
         }
@@ -64,6 +67,7 @@ impl Outgoing {
             is_under_way: false,
             body,
             hash: None,
+            client_version: self.client_version,
             head: Some(head),
             keeps_head: false,
         })
@@ -72,6 +76,14 @@ impl Outgoing {
     /// The target is sent with these bytes in place of their stand-ins.
     pub(crate) fn with_raw(self, raw: RawBytes) -> Self {
         Self { raw, ..self }
+    }
+
+    /// Escapes what only HTTP/1 can carry of the target as it is.
+    pub(super) fn encode_raw(&mut self) {
+        let Some(head) = self.head.as_mut().filter(|_| !self.raw.is_empty()) else { return };
+        if let Some(target) = std::mem::take(&mut self.raw).encoded(&head.target) {
+            head.target = target;
+        }
     }
 
     /// The headers of tries to come; none once they are used up.

@@ -6,9 +6,10 @@ use super::body::UpstreamBody;
 use super::connect::{ConnectError, connect};
 use super::health::{CAUSES, TryOutcome};
 use super::http1::{Http1, SendFailure};
+use super::http2::Http2;
 use super::in_flight::{InFlightCounter, WorkerCounters};
 use super::keep::Keep;
-use super::lease::{AtEndpoint, Lease};
+use super::lease::{AtEndpoint, Connection, Lease, Making, WorkerEndpoint};
 use super::limits::{Full, Leave, Place, Usage};
 use super::outgoing::Outgoing;
 use super::stream::TlsPeer;
@@ -17,7 +18,8 @@ use crate::credentials::Credentials;
 use crate::random::Random;
 use crate::telemetry::metrics::{Counter, Metrics};
 use crate::telemetry::record::Destination;
-use http::Response;
+use http::{Response, Version};
+use rustls::ClientConfig;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -26,10 +28,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 use turnout_routes::documents::{Balancing, HashKey};
-use turnout_routes::router::{BackendPolicy, Failure, Limits, Rule};
+use turnout_routes::router::{BackendPolicy, Failure, HttpVersion, Limits, Rule};
 
 /// Why a request may be tried again: a failure, or an answer by its status.
-const RETRY_CAUSES: [&str; 4] = ["connect_failure", "reset", "per_try_timeout", "status"];
+const RETRY_CAUSES: [&str; 5] = ["connect_failure", "reset", "refused_stream", "per_try_timeout", "status"];
 
 /// A worker's side of all upstreams. Held by the worker's snapshot and by requests, only remembered here: what no table
 /// names any more goes with the last request to it.
@@ -64,13 +66,20 @@ const HANDSHAKES_TOLD_EVERY: Duration = Duration::from_mins(1);
 /// Where a try goes.
 enum Chosen {
     Kept(Lease),
-    ToConnect(AtEndpoint, Option<Box<TlsPeer>>),
+    ToConnect(AtEndpoint, Box<Wanted>),
+}
+
+/// What a connection is to be.
+struct Wanted {
+    is_http2: bool,
+    peer: Option<Box<TlsPeer>>,
 }
 
 /// What a request that may not just connect comes to.
 enum Found {
-    Leave(Leave),
-    Idle(Box<Http1>),
+    /// To make one, where their number is limited with the leave for it, and of HTTP/2 as the only one who does.
+    Leave(Option<Leave>, Option<Making>),
+    Kept(Connection),
 }
 
 /// Why there is no answer.
@@ -203,13 +212,17 @@ impl WorkerUpstream {
             let mut lease = match self.choose(outgoing, tried, destination)? {
                 Chosen::Kept(lease) => lease,
                 // Boxed, since most requests find a connection and should not carry the room for making one.
-                Chosen::ToConnect(at, peer) => Box::pin(self.connect(at, peer)).await?,
+                Chosen::ToConnect(at, wanted) => Box::pin(self.connect(at, wanted)).await?,
             };
             // Of an endpoint that nobody has reached the names say nothing.
             destination.workload = Some(Arc::clone(&lease.endpoint().workload));
-            let is_reused = lease.connection.was_kept;
+            let is_reused = lease.connection.is_reused();
             outgoing.is_under_way = true;
-            let sent = lease.connection.send(outgoing).await;
+            let sent = match &mut lease.connection {
+                Connection::Own(http1) => http1.send(outgoing).await,
+                // Boxed, since every request would carry the room for it.
+                Connection::Stream(stream) => Box::pin(stream.send(outgoing)).await,
+            };
             outgoing.is_under_way = false;
             match sent {
                 Ok(response) => {
@@ -248,16 +261,21 @@ impl WorkerUpstream {
         let at = AtEndpoint::new(picked);
         destination.endpoint = Some(picked.shared.address);
         let peer = policy.tls.as_ref().map(|tls| TlsPeer::new(tls, &outgoing.authority, &picked.shared));
-        let kept = if picked.connections.are_awaited() { None } else { picked.take_idle(peer.as_ref()) };
+        let is_http2 = speaks_http2(policy, outgoing.client_version);
+        let kept = match picked.connections.are_awaited() {
+            true => None,
+            false if is_http2 => picked.take_stream(peer.as_ref(), &policy.http2),
+            false => picked.take_idle(peer.as_ref()),
+        };
         Ok(match kept {
             Some(connection) => Chosen::Kept(self.lease(connection, at, policy)?),
-            None => Chosen::ToConnect(at, peer.map(Box::new)),
+            None => Chosen::ToConnect(at, Box::new(Wanted { is_http2, peer: peer.map(Box::new) })),
         })
     }
 
     /// Where requests in flight are limited, it is counted from here on.
-    fn lease(&self, mut connection: Box<Http1>, at: AtEndpoint, policy: &BackendPolicy) -> Result<Lease, SendError> {
-        connection.keep = Keep::new(policy, self.common.idle_timeout);
+    fn lease(&self, mut connection: Connection, at: AtEndpoint, policy: &BackendPolicy) -> Result<Lease, SendError> {
+        connection.keep(Keep::new(policy, self.common.idle_timeout));
         let mut lease = Lease::new(connection, at);
         match self.shared.usage.requests.take_within(policy.limits.requests) {
             Ok(place) => {
@@ -271,64 +289,103 @@ impl WorkerUpstream {
         }
     }
 
-    /// A new connection, or, where no more may be opened, one that another request has done with.
-    async fn connect(&self, at: AtEndpoint, peer: Option<Box<TlsPeer>>) -> Result<Lease, SendError> {
+    /// A new connection, or, where no more may be opened, one that another request has done with or shares.
+    async fn connect(&self, at: AtEndpoint, wanted: Box<Wanted>) -> Result<Lease, SendError> {
         let state = Arc::clone(&self.current.borrow().state);
         let policy = &state.policy;
-        let (leave, _pending) = match policy.limits.connections {
-            None => (None, self.wait_in_place(policy)?),
+        let (leave, _making, _pending) = if policy.limits.connections.is_none() && !wanted.is_http2 {
+            (None, None, self.wait_in_place(policy)?)
+        } else {
             // Their number limits how many are being made.
-            Some(most) => match self.leave_or_idle(&at, peer.as_deref(), policy, most).await? {
-                Found::Leave(leave) => (Some(leave), None),
-                Found::Idle(connection) => return self.lease(connection, at, policy),
-            },
+            match self.leave_or_kept(&at, &wanted, policy).await? {
+                Found::Leave(leave, making) => (leave, making, None),
+                Found::Kept(connection) => return self.lease(connection, at, policy),
+            }
         };
-        let tls = match peer {
+        let tls = match wanted.peer {
             None => None,
             Some(peer) => match self.common.credentials.client_config(&peer.policy) {
+                Some(config) if wanted.is_http2 => Some((peer, speaking_http2(&config))),
                 Some(config) => Some((peer, config)),
                 // Said when they were loaded.
                 None => return Err(SendError::Failed(Failure::Connect)),
             },
         };
-        let endpoint = &at.endpoint.shared;
-        match connect(endpoint, policy, tls, self.common.stall_timeout).await {
-            Ok(mut connection) => {
+        match self.make(&at.endpoint, policy, tls, leave, wanted.is_http2).await {
+            Ok(connection) => {
                 self.connects_made.inc();
-                connection.leave = leave;
                 self.lease(connection, at, policy)
             }
             Err(error) => {
-                self.judge(endpoint, TryOutcome::NoAnswer);
-                drop(leave);
-                if let ConnectError::Tls(reason) = &error {
-                    self.handshakes_failed.inc();
-                    self.tell_handshake(endpoint, reason);
-                } else {
-                    self.connects_failed.inc();
-                    // Whoever waits need not. Of a handshake the name may be to blame that a client asked for.
-                    at.endpoint.connections.tell_unreachable();
-                }
-                tracing::debug!(endpoint = %endpoint.address, %error, "connect failed");
+                self.tell_failure(&at.endpoint, &error);
                 Err(SendError::Failed(Failure::Connect))
             }
         }
     }
 
-    /// What it takes to go on where no more than `most` connections may be open: waited for, if it must be.
-    async fn leave_or_idle(
+    async fn make(
+        &self,
+        endpoint: &WorkerEndpoint,
+        policy: &BackendPolicy,
+        tls: Option<(Box<TlsPeer>, Arc<ClientConfig>)>,
+        leave: Option<Leave>,
+        is_http2: bool,
+    ) -> Result<Connection, ConnectError> {
+        let (stream, peer) = connect(&endpoint.shared, policy, tls).await?;
+        let stall_timeout = self.common.stall_timeout;
+        if !is_http2 {
+            let mut http1 = Box::new(Http1::handshake(stream, stall_timeout).await?);
+            (http1.peer, http1.leave) = (peer, leave);
+            return Ok(Connection::Own(http1));
+        }
+        let keep = Keep::new(policy, self.common.idle_timeout);
+        let of = (&endpoint.connections, leave);
+        let http2 = Rc::new(Http2::handshake((stream, peer), &policy.http2, keep, stall_timeout, of).await?);
+        endpoint.share(&http2);
+        Ok(Connection::Stream(Box::new(http2.first())))
+    }
+
+    /// Takes note of a connection that could not be made.
+    fn tell_failure(&self, endpoint: &WorkerEndpoint, error: &ConnectError) {
+        self.judge(&endpoint.shared, TryOutcome::NoAnswer);
+        if let ConnectError::Tls(reason) = error {
+            self.handshakes_failed.inc();
+            self.tell_handshake(&endpoint.shared, reason);
+        } else {
+            self.connects_failed.inc();
+            // Whoever waits need not. Of a handshake the name may be to blame that a client asked for.
+            endpoint.connections.tell_unreachable();
+        }
+        tracing::debug!(endpoint = %endpoint.shared.address, %error, "connect failed");
+    }
+
+    /// What it takes to go on where not every request may just connect: waited for, if it must be.
+    async fn leave_or_kept(
         &self,
         at: &AtEndpoint,
-        peer: Option<&TlsPeer>,
+        wanted: &Wanted,
         policy: &BackendPolicy,
-        most: u32,
     ) -> Result<Found, SendError> {
         let (endpoint, connections) = (&at.endpoint, &at.endpoint.connections);
-        let leave = || connections.leave(&self.shared.usage.connections, most).ok();
-        let found = || match endpoint.take_idle(peer) {
-            Some(connection) => Some(Found::Idle(connection)),
+        let peer = wanted.peer.as_deref();
+        let kept = || {
+            if wanted.is_http2 { endpoint.take_stream(peer, &policy.http2) } else { endpoint.take_idle(peer) }
+        };
+        let leave = || match policy.limits.connections {
+            None => Some(None),
+            Some(most) => connections.leave(&self.shared.usage.connections, most).ok().map(Some),
+        };
+        let found = || {
+            if let Some(connection) = kept() {
+                return Some(Found::Kept(connection));
+            }
+            // All who wait share what one of them makes.
+            if wanted.is_http2 && endpoint.is_making() {
+                return None;
+            }
             // One that is idle and not for this request makes room for one that is.
-            None => leave().or_else(|| endpoint.close_an_idle().then(leave).flatten()).map(Found::Leave),
+            let leave = leave().or_else(|| endpoint.close_an_idle().then(leave).flatten())?;
+            Some(Found::Leave(leave, wanted.is_http2.then(|| Making::new(endpoint))))
         };
         if connections.are_awaited() {
             // Who was here first may have one now: places that other workers have freed are told to nobody.
@@ -388,6 +445,11 @@ impl WorkerUpstream {
         SendError::Overflow
     }
 
+    /// Whether it is spoken to over HTTP/2 for a client who speaks this.
+    pub(crate) fn speaks_http2(&self, client: Version) -> bool {
+        speaks_http2(&self.current.borrow().state.policy, client)
+    }
+
     /// Whether a hash chooses the endpoint.
     pub(crate) fn hashes(&self) -> bool {
         matches!(self.current.borrow().state.policy.balancing, Balancing::Hash(_))
@@ -407,6 +469,21 @@ impl WorkerUpstream {
         self.current.borrow().endpoints.iter().for_each(|endpoint| endpoint.sweep(now));
         self.in_flight.sweep(&self.shared.in_flight);
     }
+}
+
+/// Whether a backend is spoken to over HTTP/2 for a client who speaks this.
+fn speaks_http2(policy: &BackendPolicy, client: Version) -> bool {
+    match policy.version {
+        HttpVersion::Http1 => false,
+        HttpVersion::Http2 => true,
+        HttpVersion::Clients => client == Version::HTTP_2,
+    }
+}
+
+fn speaking_http2(config: &ClientConfig) -> Arc<ClientConfig> {
+    let mut config = config.clone();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Arc::new(config)
 }
 
 /// Counts a request as in flight at its upstream, and as sent there by its rule, until it is dropped. Each request has

@@ -23,6 +23,8 @@ pub enum Item {
     Close,
     /// `reset`: RST before any byte of the answer
     Reset,
+    /// `refuse`: REFUSED_STREAM, over HTTP/2
+    Refuse,
     /// `garbage`: something that is not HTTP
     Garbage,
     /// `close-mid-body`: announces more than it sends, then FIN
@@ -64,6 +66,7 @@ impl Item {
             "header-size" => Self::HeaderSize(value.parse().ok()?),
             "close" => Self::Close,
             "reset" => Self::Reset,
+            "refuse" => Self::Refuse,
             "garbage" => Self::Garbage,
             "close-mid-body" => Self::CloseMidBody,
             "reset-mid-body" => Self::ResetMidBody,

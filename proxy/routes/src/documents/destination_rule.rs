@@ -6,7 +6,7 @@ mod load_balancer;
 mod outlier_detection;
 
 pub use client_tls::{ClientCertificate, ClientTls, TlsOrigination};
-pub use connection_pool::{ConnectionPool, TcpKeepalive};
+pub use connection_pool::{ConnectionPool, H2Upgrade, Http2KeepAlive, TcpKeepalive};
 pub use load_balancer::{Balancing, ConsistentHash, HashCookie, HashKey, HashTable, LoadBalancer, Warmup};
 pub use outlier_detection::OutlierDetection;
 

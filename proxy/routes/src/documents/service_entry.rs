@@ -3,7 +3,7 @@
 use super::Metadata;
 use super::host::{check_domain, check_wildcard_domain, is_label};
 use super::metadata::labels;
-use crate::decode::{Decoded, Item, quoted};
+use crate::decode::{Decoded, Item, one_of, quoted};
 use crate::encode::Fields;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashSet};
@@ -17,8 +17,7 @@ const UNSUPPORTED_ENDPOINT: [&str; 3] = ["locality", "network", "serviceAccount"
 /// ... of the resolutions, ...
 const UNSUPPORTED_RESOLUTIONS: [&str; 3] = ["NONE", "DNS_ROUND_ROBIN", "DYNAMIC_DNS"];
 /// ... and of the protocols.
-const UNSUPPORTED_PROTOCOLS: [&str; 11] =
-    ["GRPC", "GRPC-WEB", "HTTP2", "HTTPS", "HTTP_PROXY", "MONGO", "MYSQL", "REDIS", "TCP", "TLS", "UDP"];
+const UNSUPPORTED_PROTOCOLS: [&str; 8] = ["HTTPS", "HTTP_PROXY", "MONGO", "MYSQL", "REDIS", "TCP", "TLS", "UDP"];
 
 /// A `ServiceEntry` document.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,11 +47,17 @@ pub struct ServicePort {
     pub target_port: Option<u16>,
 }
 
-/// The protocol of a service's port. The gateway speaks HTTP/1.1 to all that it serves.
+/// The protocol of a service's port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
-    /// `HTTP`.
+    /// `HTTP`: HTTP/1.1, unless a DestinationRule says otherwise.
     Http,
+    /// `HTTP2`.
+    Http2,
+    /// `GRPC`, which is HTTP/2 to whoever forwards it.
+    Grpc,
+    /// `GRPC-WEB`, likewise.
+    GrpcWeb,
 }
 
 /// `resolution`, with the endpoints that go with it.
@@ -175,13 +180,10 @@ impl ServicePort {
     }
 
     fn encode(&self) -> Value {
-        let protocol = match self.protocol {
-            Protocol::Http => "HTTP",
-        };
         Fields::new()
             .field("number", self.number)
             .field("name", self.name.as_str())
-            .field("protocol", protocol)
+            .field("protocol", self.protocol.name())
             .some("targetPort", self.target_port)
             .into()
     }
@@ -198,14 +200,36 @@ fn port_name(item: &Item<'_>) -> Decoded<String> {
 }
 
 impl Protocol {
+    const EACH: [Self; 4] = [Self::Http, Self::Http2, Self::Grpc, Self::GrpcWeb];
+
+    /// Whether HTTP/2 is spoken there.
+    pub fn is_http2(self) -> bool {
+        self != Self::Http
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Http => "HTTP",
+            Self::Http2 => "HTTP2",
+            Self::Grpc => "GRPC",
+            Self::GrpcWeb => "GRPC-WEB",
+        }
+    }
+
     /// Case does not count, as in Istio.
     fn decode(item: &Item<'_>) -> Decoded<Self> {
         let text = item.string()?;
-        match text.to_ascii_uppercase().as_str() {
-            "HTTP" => Ok(Self::Http),
-            other if UNSUPPORTED_PROTOCOLS.contains(&other) => Err(item.unsupported_value(text)),
-            _ => Err(item.advise(format!("{} is not a protocol", quoted(text)), "write HTTP")),
+        let upper = text.to_ascii_uppercase();
+        if UNSUPPORTED_PROTOCOLS.contains(&upper.as_str()) {
+            return Err(item.unsupported_value(text));
         }
+        let known = Self::EACH.into_iter().find(|protocol| protocol.name() == upper);
+        known.ok_or_else(|| {
+            item.advise(
+                format!("{} is not a protocol", quoted(text)),
+                format!("write {}", one_of(Self::EACH.map(Self::name))),
+            )
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a destination comes to: a backend, how connections to it are kept, where its endpoints are, and what metrics call
 //! all of it.
 
-use crate::documents::{Balancing, EndpointAddress, RetryBudget, TcpKeepalive, TlsOrigination, Warmup};
+use crate::documents::{Balancing, EndpointAddress, Http2KeepAlive, RetryBudget, TcpKeepalive, TlsOrigination, Warmup};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,6 +58,30 @@ pub struct BackendPolicy {
     pub outliers: Option<Outliers>,
     /// Else plain text is spoken.
     pub tls: Option<Arc<TlsOrigination>>,
+    /// Which HTTP is spoken.
+    pub version: HttpVersion,
+    /// Of connections over HTTP/2.
+    pub http2: Http2Policy,
+}
+
+/// Which HTTP a backend is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HttpVersion {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2, in plain text without asking first.
+    Http2,
+    /// What the client speaks.
+    Clients,
+}
+
+/// How HTTP/2 is used; what is not set is the gateway's own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Http2Policy {
+    /// Requests at a time on one connection.
+    pub max_streams: Option<u32>,
+    /// Pings on every connection.
+    pub pings: Option<Http2KeepAlive>,
 }
 
 /// How much may be asked of a backend at a time, by all workers together; what has no limit is not counted.
@@ -110,6 +134,8 @@ impl Default for BackendPolicy {
             warmup: None,
             outliers: None,
             tls: None,
+            version: HttpVersion::Http1,
+            http2: Http2Policy::default(),
         }
     }
 }

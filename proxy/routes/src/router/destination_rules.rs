@@ -1,10 +1,11 @@
 //! Which DestinationRules are for a service, and what they say of it together.
 
-use super::backend::{BackendPolicy, Limits, Outliers, cluster_namespace};
+use super::backend::{BackendPolicy, Http2Policy, HttpVersion, Limits, Outliers, cluster_namespace};
 use super::host_map::HostMap;
 use super::known::complete;
 use crate::documents::{
-    Balancing, ClientTls, DestinationRule, HostPattern, OutlierDetection, PortPolicy, Subset, TrafficPolicy,
+    Balancing, ClientTls, DestinationRule, H2Upgrade, HostPattern, OutlierDetection, PortPolicy, Protocol, Subset,
+    TrafficPolicy,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -62,7 +63,11 @@ pub(super) fn find_subset<'d>(rules: &[&'d DestinationRule], name: &str) -> Opti
 
 /// What counts at a port of the service, each part for itself: first what the subset says, then the rule; of each its
 /// settings for that very port or, where it has none, those for every port. Behind settings for a port nothing is looked for.
-pub(super) fn merge_policies(subset: Option<&TrafficPolicy>, rule: Option<&TrafficPolicy>, port: u16) -> BackendPolicy {
+pub(super) fn merge_policies(
+    subset: Option<&TrafficPolicy>,
+    rule: Option<&TrafficPolicy>,
+    (port, protocol): (u16, Protocol),
+) -> BackendPolicy {
     let mut counting: Vec<&PortPolicy> = Vec::new();
     for policy in [subset, rule].into_iter().flatten() {
         if let Some((_, of_port)) = policy.ports.iter().find(|(number, _)| *number == port) {
@@ -104,6 +109,13 @@ pub(super) fn merge_policies(subset: Option<&TrafficPolicy>, rule: Option<&Traff
             Some(ClientTls::Originate(tls)) => Some(Arc::new(tls)),
             Some(ClientTls::Disable | ClientTls::IstioMutual) | None => None,
         },
+        version: match pool.upgrade {
+            _ if pool.use_client_protocol => HttpVersion::Clients,
+            Some(H2Upgrade::Upgrade) => HttpVersion::Http2,
+            _ if protocol.is_http2() => HttpVersion::Http2,
+            Some(H2Upgrade::Default | H2Upgrade::DoNotUpgrade) | None => HttpVersion::Http1,
+        },
+        http2: Http2Policy { max_streams: pool.max_streams, pings: pool.pings },
     }
 }
 

@@ -11,6 +11,10 @@ pub enum Failure {
     Connect,
     /// The connection ended after some of the request may have been written.
     AfterRequest,
+    /// The endpoint ended the request's stream.
+    StreamReset,
+    /// The same, or its farewell, before anybody has looked at the request.
+    Refused,
     /// The try's own time ran out.
     PerTryTimeout,
     /// What came was not HTTP, or its head was too large. Never tried again.
@@ -71,7 +75,8 @@ impl RetryPolicy {
         match failure {
             Failure::Protocol => false,
             Failure::Connect => any_reset || self.has_any(&[On::ConnectFailure, On::ResetBeforeRequest]),
-            Failure::AfterRequest | Failure::PerTryTimeout => any_reset,
+            Failure::Refused => any_reset || self.has_any(&[On::RefusedStream]),
+            Failure::AfterRequest | Failure::StreamReset | Failure::PerTryTimeout => any_reset,
         }
     }
 
@@ -101,11 +106,12 @@ impl RetryPolicy {
     }
 
     /// Whether a try may be made again after it was given to a connection, so that what was given must be kept. gRPC
-    /// statuses are left out: they can only come to a gRPC request, which `grpc` says.
-    pub fn may_send_again(&self, grpc: bool) -> bool {
+    /// statuses are left out: they can only come to a gRPC request, which `grpc` says, and so are streams that are refused,
+    /// unless the backend is spoken to over HTTP/2.
+    pub fn may_send_again(&self, grpc: bool, http2: bool) -> bool {
         let only_before_sending = |condition: &RetryCondition| match condition {
+            RetryCondition::RefusedStream => !http2,
             RetryCondition::ConnectFailure
-            | RetryCondition::RefusedStream
             | RetryCondition::RetriableStatusCodes
             | RetryCondition::RetriableHeaders
             | RetryCondition::Http3PostConnectFailure => true,
@@ -154,17 +160,24 @@ mod tests {
 
     #[test]
     fn a_failure_is_covered_by_the_conditions_that_mean_it() {
-        const ALL: [Failure; 4] = [Failure::Connect, Failure::AfterRequest, Failure::PerTryTimeout, Failure::Protocol];
+        const ALL: [Failure; 6] = [
+            Failure::Connect,
+            Failure::AfterRequest,
+            Failure::StreamReset,
+            Failure::Refused,
+            Failure::PerTryTimeout,
+            Failure::Protocol,
+        ];
         let check = |policy: &RetryPolicy, expected: &[Failure]| {
             let covered: Vec<_> = ALL.into_iter().filter(|failure| policy.covers_failure(*failure)).collect();
             assert_eq!(covered, expected, "{policy:?}");
         };
-        check(&policy(""), &[Failure::Connect]);
+        check(&policy(""), &[Failure::Connect, Failure::Refused]);
         check(&on("connect-failure"), &[Failure::Connect]);
         check(&on("reset-before-request"), &[Failure::Connect]);
-        check(&on("refused-stream,retriable-4xx,503"), &[]);
+        check(&on("refused-stream,retriable-4xx,503"), &[Failure::Refused]);
         for any in ["5xx", "gateway-error", "reset"] {
-            check(&on(any), &[Failure::Connect, Failure::AfterRequest, Failure::PerTryTimeout]);
+            check(&on(any), &ALL[..5]);
         }
     }
 
@@ -198,17 +211,19 @@ mod tests {
 
     #[test]
     fn what_was_sent_is_kept_only_if_it_may_be_sent_again() {
-        let check = |policy: &RetryPolicy, plain: bool, grpc: bool| {
-            assert_eq!((policy.may_send_again(false), policy.may_send_again(true)), (plain, grpc), "{policy:?}");
+        let check = |policy: &RetryPolicy, expected: [bool; 3]| {
+            let asked = [(false, false), (true, false), (false, true)];
+            assert_eq!(asked.map(|(grpc, http2)| policy.may_send_again(grpc, http2)), expected, "{policy:?}");
         };
-        check(&policy(""), false, true);
-        check(&policy("retries: {attempts: 0}, "), false, false);
-        check(&on("connect-failure,refused-stream"), false, false);
-        check(&on("unavailable"), false, true);
+        check(&policy(""), [false, true, true]);
+        check(&policy("retries: {attempts: 0}, "), [false; 3]);
+        check(&on("connect-failure"), [false; 3]);
+        check(&on("connect-failure,refused-stream"), [false, false, true]);
+        check(&on("unavailable"), [false, true, false]);
         for sent in
             ["5xx", "gateway-error", "reset", "reset-before-request", "retriable-4xx", "envoy-ratelimited", "503"]
         {
-            check(&on(sent), true, true);
+            check(&on(sent), [true; 3]);
         }
     }
 }

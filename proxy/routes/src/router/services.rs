@@ -8,7 +8,8 @@ use super::known::{Known, Wanted, complete};
 use super::slip::Slips;
 use super::warning::Lack;
 use crate::documents::{
-    Destination, DestinationRule, Document, EndpointAddress, Resolution, ServiceEndpoint, ServiceEntry, ServicePort,
+    Destination, DestinationRule, Document, EndpointAddress, Protocol, Resolution, ServiceEndpoint, ServiceEntry,
+    ServicePort,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
@@ -138,17 +139,19 @@ impl<'d> Services<'d> {
         let host = wanted.host.as_str();
         let labels = subset.map(|subset| &subset.labels);
         let service = ServiceName { host, namespace };
-        let (port, endpoints) = if let Some(entry) = entry {
+        let (port, protocol, endpoints) = if let Some(entry) = entry {
             let port = find_port(&entry.ports, wanted.port)?;
-            (port.number, entry_endpoints(entry, port, labels, &service))
+            (port.number, port.protocol, entry_endpoints(entry, port, labels, &service))
         } else {
             let port = wanted.port.ok_or(Missing::Service)?;
             // Without a ServiceEntry there are no labels: only a subset that asks for none has endpoints.
             let selected = labels.is_none_or(BTreeMap::is_empty);
             let source = || EndpointSource::new(address(host), port, service.workload(&BTreeMap::new()));
-            (port, selected.then(source).into_iter().collect())
+            // DNS does not say what is spoken; a DestinationRule can.
+            (port, Protocol::Http, selected.then(source).into_iter().collect())
         };
-        let policy = merge_policies(subset.map(|s| &s.policy), rules.first().map(|rule| &*rule.policy), port);
+        let rule = rules.first().map(|rule| &*rule.policy);
+        let policy = merge_policies(subset.map(|s| &s.policy), rule, (port, protocol));
         let workload = Arc::new(service.nobody());
         Ok(Backend { host: host.to_owned(), port, subset: wanted.subset.clone(), policy, endpoints, workload })
     }

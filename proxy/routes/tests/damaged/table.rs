@@ -1091,9 +1091,18 @@ const POLICY_EDITS: &[(&str, &str, &str)] = &[
         "-1 is below 0",
     ),
     ("connectionPool: {http: {idleTimeout: never}}", "connectionPool.http.idleTimeout", "not a duration"),
-    ("connectionPool: {http: {h2UpgradePolicy: UPGRADE}}", "connectionPool.http.h2UpgradePolicy", "not supported"),
-    ("connectionPool: {http: {useClientProtocol: true}}", "connectionPool.http.useClientProtocol", "not supported"),
-    ("connectionPool: {http: {maxConcurrentStreams: 5}}", "connectionPool.http.maxConcurrentStreams", "not supported"),
+    ("connectionPool: {http: {h2UpgradePolicy: ALWAYS}}", "connectionPool.http.h2UpgradePolicy", "is not known"),
+    (
+        "connectionPool: {http: {useClientProtocol: 1}}",
+        "connectionPool.http.useClientProtocol",
+        "neither true nor false",
+    ),
+    ("connectionPool: {http: {maxConcurrentStreams: -5}}", "connectionPool.http.maxConcurrentStreams", "-5 is below 0"),
+    (
+        "connectionPool: {http: {http2KeepAlive: {interval: 0s}}}",
+        "connectionPool.http.http2KeepAlive.interval",
+        "shorter than 1 ms",
+    ),
     ("loadBalancer: {simple: PASSTHROUGH}", "loadBalancer.simple", "PASSTHROUGH is not supported"),
     ("loadBalancer: {simple: BEST}", "loadBalancer.simple", "\"BEST\" is not known"),
     ("loadBalancer: {simple: RANDOM, consistentHash: {}}", "loadBalancer", "exclude each other"),
@@ -1227,9 +1236,9 @@ const ENTRY_EDITS: &[Edit] = &[
     ),
     (
         "    protocol: HTTP\n  endpoints",
-        "    protocol: GRPC\n  endpoints",
+        "    protocol: TCP\n  endpoints",
         "spec.ports[0].protocol",
-        "\"GRPC\" is not supported",
+        "\"TCP\" is not supported",
     ),
     (
         "    protocol: HTTP\n  endpoints",

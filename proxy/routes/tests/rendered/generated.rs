@@ -180,7 +180,11 @@ fn connection_pool() -> impl Strategy<Value = ConnectionPool> {
     let tcp_idle = prop_oneof![duration(), Just(Duration::ZERO)];
     let tcp = (of(count()), of(duration()), of(keepalive), of(duration()), of(tcp_idle));
     let http = (of(count()), of(count()), of(count()), of(count()), of(duration()));
-    (tcp, http).prop_map(|(tcp, http)| {
+    let upgrade = select(vec![H2Upgrade::Default, H2Upgrade::Upgrade, H2Upgrade::DoNotUpgrade]);
+    let pings = (of(duration()), of(duration())).prop_map(|(interval, timeout)| Http2KeepAlive { interval, timeout });
+    let http2 = (of(upgrade), any::<bool>(), of(count()), of(pings));
+    (tcp, http, http2).prop_map(|(tcp, http, http2)| {
+        let (upgrade, use_client_protocol, max_streams, pings) = http2;
         let (max_connections, connect_timeout, keepalive, max_connection_age, tcp_idle_timeout) = tcp;
         let (max_pending, max_requests, max_requests_per_connection, max_retries, idle_timeout) = http;
         ConnectionPool {
@@ -194,6 +198,10 @@ fn connection_pool() -> impl Strategy<Value = ConnectionPool> {
             max_requests_per_connection,
             max_retries,
             idle_timeout,
+            upgrade,
+            use_client_protocol,
+            max_streams,
+            pings,
         }
     })
 }
@@ -263,15 +271,14 @@ fn client_tls() -> impl Strategy<Value = ClientTls> {
 }
 
 fn service_entry() -> impl Strategy<Value = ServiceEntry> {
-    let ports = btree_map(port(), of(port()), 0..3).prop_map(|ports| {
-        let port = |(index, (number, target_port)): (usize, (u16, Option<u16>))| ServicePort {
-            number,
-            name: format!("http-{index}"),
-            protocol: Protocol::Http,
-            target_port,
-        };
-        ports.into_iter().enumerate().map(port).collect::<Vec<_>>()
-    });
+    let protocol = select(vec![Protocol::Http, Protocol::Http2, Protocol::Grpc, Protocol::GrpcWeb]);
+    let ports =
+        btree_map(port(), (of(port()), protocol), 0..3).prop_map(|ports| {
+            let port = |(index, (number, (target_port, protocol))): (usize, (u16, (Option<u16>, Protocol)))| {
+                ServicePort { number, name: format!("http-{index}"), protocol, target_port }
+            };
+            ports.into_iter().enumerate().map(port).collect::<Vec<_>>()
+        });
     ports.prop_flat_map(|ports| {
         let names: Vec<String> = ports.iter().map(|port| port.name.clone()).collect();
         (metadata(), vec(host_name(), 1..3), Just(ports), any::<bool>(), resolution(names)).prop_map(

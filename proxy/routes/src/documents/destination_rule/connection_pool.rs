@@ -6,11 +6,6 @@ use crate::encode::{Fields, duration};
 use serde_json::Value;
 use std::time::Duration;
 
-/// What Istio has and the gateway has not, in `http`: ...
-const UNSUPPORTED_HTTP: [&str; 2] = ["http2KeepAlive", "maxConcurrentStreams"];
-/// ... and of `h2UpgradePolicy`.
-const UNSUPPORTED_UPGRADE: [&str; 1] = ["UPGRADE"];
-
 /// `connectionPool`: what is not set has Istio's default, whatever a wider policy says. A limit of 0 is none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConnectionPool {
@@ -34,6 +29,37 @@ pub struct ConnectionPool {
     pub max_retries: Option<u32>,
     /// `http.idleTimeout`: an upstream connection without a request is closed after it.
     pub idle_timeout: Option<Duration>,
+    /// `http.h2UpgradePolicy`; whether HTTP/2 is spoken where the port does not say so.
+    pub upgrade: Option<H2Upgrade>,
+    /// `http.useClientProtocol`: whatever the client speaks, whatever else is said.
+    pub use_client_protocol: bool,
+    /// `http.maxConcurrentStreams` of one connection.
+    pub max_streams: Option<u32>,
+    /// `http.http2KeepAlive`.
+    pub pings: Option<Http2KeepAlive>,
+}
+
+/// `h2UpgradePolicy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum H2Upgrade {
+    /// `DEFAULT`: as the port says.
+    Default,
+    /// `UPGRADE`: HTTP/2.
+    Upgrade,
+    /// `DO_NOT_UPGRADE`: as the port says.
+    DoNotUpgrade,
+}
+
+const UPGRADES: [(&str, H2Upgrade); 3] =
+    [("DEFAULT", H2Upgrade::Default), ("UPGRADE", H2Upgrade::Upgrade), ("DO_NOT_UPGRADE", H2Upgrade::DoNotUpgrade)];
+
+/// `http2KeepAlive`: what is not set is Envoy's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Http2KeepAlive {
+    /// Between two pings; none: no pings.
+    pub interval: Option<Duration>,
+    /// Without an answer to one.
+    pub timeout: Option<Duration>,
 }
 
 /// `tcpKeepalive`: what is not set is the gateway's own.
@@ -92,21 +118,21 @@ impl ConnectionPool {
         let max_requests_per_connection = object.field_or_default("maxRequestsPerConnection", count);
         let max_retries = object.field_or_default("maxRetries", count);
         let idle_timeout = object.field("idleTimeout", Item::duration);
-        // What says no more than what the gateway does anyway.
-        let upgrades = [("DEFAULT", ()), ("DO_NOT_UPGRADE", ())];
-        let upgrade = object.field("h2UpgradePolicy", |item| item.choice(&upgrades, &UNSUPPORTED_UPGRADE));
-        let client_protocol =
-            object.field("useClientProtocol", |item| if item.boolean()? { Err(item.unsupported()) } else { Ok(()) });
-        object.refuse(&UNSUPPORTED_HTTP);
+        let upgrade = object.field("h2UpgradePolicy", |item| item.choice(&UPGRADES, &[]));
+        let use_client_protocol = object.field_or_default("useClientProtocol", Item::boolean);
+        let max_streams = object.field_or_default("maxConcurrentStreams", count);
+        let pings = object.field("http2KeepAlive", Http2KeepAlive::decode);
         object.finish();
-        upgrade?;
-        client_protocol?;
         Ok(Self {
             max_pending: max_pending?,
             max_requests: max_requests?,
             max_requests_per_connection: max_requests_per_connection?,
             max_retries: max_retries?,
             idle_timeout: idle_timeout?,
+            upgrade: upgrade?,
+            use_client_protocol: use_client_protocol?,
+            max_streams: max_streams?,
+            pings: pings?,
             ..Self::default()
         })
     }
@@ -125,9 +151,34 @@ impl ConnectionPool {
             .some("maxRequestsPerConnection", self.max_requests_per_connection)
             .some("maxRetries", self.max_retries)
             .some("idleTimeout", self.idle_timeout.map(duration))
+            .some("h2UpgradePolicy", self.upgrade.map(H2Upgrade::name))
+            .some("useClientProtocol", self.use_client_protocol.then_some(true))
+            .some("maxConcurrentStreams", self.max_streams)
+            .some("http2KeepAlive", self.pings.as_ref().map(Http2KeepAlive::encode))
             .into_filled();
         let tcp = tcp.into_filled().or_else(|| http.is_none().then(|| Fields::new().into()));
         Fields::new().some("tcp", tcp).some("http", http).into()
+    }
+}
+
+impl H2Upgrade {
+    fn name(self) -> &'static str {
+        UPGRADES.into_iter().find(|(_, policy)| *policy == self).map_or("DEFAULT", |(name, _)| name)
+    }
+}
+
+impl Http2KeepAlive {
+    fn decode(item: &Item<'_>) -> Decoded<Self> {
+        let mut object = item.object()?;
+        let interval = object.field("interval", Item::duration);
+        let timeout = object.field("timeout", Item::duration);
+        object.finish();
+        Ok(Self { interval: interval?, timeout: timeout? })
+    }
+
+    fn encode(&self) -> Value {
+        let fields = Fields::new().some("interval", self.interval.map(duration));
+        fields.some("timeout", self.timeout.map(duration)).into()
     }
 }
 
