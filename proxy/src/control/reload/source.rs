@@ -10,6 +10,8 @@ use turnout_routes::{MAX_SOURCE_BYTES, Source};
 const DATA_LINK: &str = "..data";
 /// Between two reads of what is not swapped at once: a half-copied file is often valid YAML.
 const SETTLE: Duration = Duration::from_millis(50);
+/// What nobody has touched for so long is whole, and read once: a gateway that starts need not wait.
+const SETTLED: Duration = Duration::from_secs(1);
 /// How often a directory that keeps changing is read before the reader gives up until the next hint.
 const READS: usize = 20;
 
@@ -23,7 +25,8 @@ impl Sources {
     }
 }
 
-/// Reads a version whole. A version behind `..data` is read at once; anything else must read the same twice.
+/// Reads a version whole. A version behind `..data` is read at once; anything else that was touched of late must read the
+/// same twice.
 ///
 /// No more is read than makes it clear that it is more than `max_bytes`, or than a ConfigMap may hold: the revision of one
 /// that is refused has to be right, too, for who has published it.
@@ -41,13 +44,23 @@ pub(super) async fn read_sources(path: &Path, max_bytes: usize) -> io::Result<So
             }
         }
         let read = read_once(path, max_bytes)?;
-        if before.as_ref() == Some(&read) {
+        if before.as_ref() == Some(&read) || is_settled(path) {
             return Ok(read);
         }
         before = Some(read);
         tokio::time::sleep(SETTLE).await;
     }
     Err(io::Error::new(io::ErrorKind::TimedOut, "the routes keep changing while they are read"))
+}
+
+/// Whether neither the file or directory nor, as far as can be told, anything in it was touched of late.
+fn is_settled(path: &Path) -> bool {
+    let is_old = |path: &Path| {
+        let touched = std::fs::metadata(path).and_then(|metadata| metadata.modified());
+        touched.is_ok_and(|touched| touched.elapsed().is_ok_and(|age| age >= SETTLED))
+    };
+    let Ok(mut entries) = std::fs::read_dir(path) else { return is_old(path) };
+    is_old(path) && entries.all(|entry| entry.is_ok_and(|entry| is_old(&entry.path())))
 }
 
 /// Reads the keys in the directory that `..data` leads to, and nothing through the link itself. None if the link led

@@ -3,6 +3,9 @@
 use super::*;
 use crate::telemetry::metrics::SourceNames;
 use crate::upstream::Resolver;
+use std::fs::File;
+use std::path::Path;
+use std::time::SystemTime;
 use tempfile::TempDir;
 use turnout_routes::MAX_SOURCE_BYTES;
 
@@ -103,7 +106,7 @@ async fn of_routes_that_are_too_large_no_more_is_read_than_shows_it() {
     let check = async |keys: &[usize], max_bytes: usize, expected: &[usize]| {
         let folder = TempDir::new().expect("a folder");
         for (index, length) in keys.iter().enumerate() {
-            let file = std::fs::File::create(folder.path().join(format!("{index}.yaml"))).expect("writable");
+            let file = File::create(folder.path().join(format!("{index}.yaml"))).expect("writable");
             file.set_len(*length as u64).expect("there is room for a hole");
         }
         let read = read_sources(folder.path(), max_bytes).await.expect("readable");
@@ -116,4 +119,29 @@ async fn of_routes_that_are_too_large_no_more_is_read_than_shows_it() {
     check(&[1 << 40, 1], 2 * MAX_SOURCE_BYTES, &[2 * MAX_SOURCE_BYTES + 1]).await;
     // What a ConfigMap may hold is told by its revision, though it is refused.
     check(&[600 * KIB], KIB, &[600 * KIB]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_what_was_touched_of_late_is_read_again() {
+    let folder = TempDir::new().expect("a folder");
+    let (file, other) = (folder.path().join("a.yaml"), folder.path().join("b.yaml"));
+    let touch = |path: &Path, ago: u64| {
+        let touched = SystemTime::now() - Duration::from_secs(ago);
+        File::open(path).and_then(|file| file.set_modified(touched)).expect("it is there");
+    };
+    let waits = async |path: &Path| {
+        let start = tokio::time::Instant::now();
+        read_sources(path, MAX_SOURCE_BYTES).await.expect("it can be read");
+        !start.elapsed().is_zero()
+    };
+    for path in [&file, &other] {
+        std::fs::write(path, "# nothing").expect("writable");
+        touch(path, 3600);
+    }
+    // The folder has just got them.
+    assert_eq!((waits(&file).await, waits(folder.path()).await), (false, true));
+    touch(folder.path(), 3600);
+    assert!(!waits(folder.path()).await);
+    touch(&other, 0);
+    assert_eq!((waits(&file).await, waits(&other).await, waits(folder.path()).await), (false, true, true));
 }
