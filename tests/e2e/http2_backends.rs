@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use turnout_tests::bed::{Bed, PORT, service, virtual_service};
 use turnout_tests::client::{Http2Connection, RawRequest};
-use turnout_tests::echo::{Backends, Received};
+use turnout_tests::echo::{Backends, Received, Speaks};
 use turnout_tests::eventually;
 use turnout_tests::scripted::{Answer, ScriptedBackend};
 
@@ -25,8 +25,8 @@ const TO_MODEL: &str = "- route: [{destination: {host: model}}]";
 
 /// Serves the backend green as `model`, on a port of this protocol, with this connection pool's `http` and these rules.
 async fn start(protocol: &str, pool: &str, rules: &str) -> anyhow::Result<Bed> {
-    let backends = Backends::start().await?;
-    let model = service("model", &[backends.address("green")]);
+    let mut backends = Backends::start().await?;
+    let model = service("model", &[backends.listen("green", Speaks::Either).await?]);
     let policy = format!(
         "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: model, namespace: default}}\n\
          spec: {{host: model, trafficPolicy: {{connectionPool: {{{pool}}}}}}}\n---\n"
@@ -61,14 +61,14 @@ async fn the_port_and_the_policy_say_who_is_spoken_to_over_http2() -> anyhow::Re
     let table = [
         ("HTTP", "", ["HTTP/1.1", "HTTP/1.1"]),
         ("HTTP", "http: {h2UpgradePolicy: DEFAULT}", ["HTTP/1.1", "HTTP/1.1"]),
-        ("HTTP", "http: {h2UpgradePolicy: UPGRADE}", ["HTTP/2.0", "HTTP/2.0"]),
-        ("HTTP", "http: {useClientProtocol: true}", ["HTTP/1.1", "HTTP/2.0"]),
-        ("HTTP", "http: {useClientProtocol: true, h2UpgradePolicy: UPGRADE}", ["HTTP/1.1", "HTTP/2.0"]),
-        ("HTTP2", "", ["HTTP/2.0", "HTTP/2.0"]),
-        ("http2", "http: {h2UpgradePolicy: DO_NOT_UPGRADE}", ["HTTP/2.0", "HTTP/2.0"]),
-        ("HTTP2", "http: {useClientProtocol: true}", ["HTTP/1.1", "HTTP/2.0"]),
-        ("GRPC", "", ["HTTP/2.0", "HTTP/2.0"]),
-        ("GRPC-WEB", "", ["HTTP/2.0", "HTTP/2.0"]),
+        ("HTTP", "http: {h2UpgradePolicy: UPGRADE}", ["HTTP/2", "HTTP/2"]),
+        ("HTTP", "http: {useClientProtocol: true}", ["HTTP/1.1", "HTTP/2"]),
+        ("HTTP", "http: {useClientProtocol: true, h2UpgradePolicy: UPGRADE}", ["HTTP/1.1", "HTTP/2"]),
+        ("HTTP2", "", ["HTTP/2", "HTTP/2"]),
+        ("http2", "http: {h2UpgradePolicy: DO_NOT_UPGRADE}", ["HTTP/2", "HTTP/2"]),
+        ("HTTP2", "http: {useClientProtocol: true}", ["HTTP/1.1", "HTTP/2"]),
+        ("GRPC", "", ["HTTP/2", "HTTP/2"]),
+        ("GRPC-WEB", "", ["HTTP/2", "HTTP/2"]),
     ];
     for (protocol, pool, versions) in table {
         let bed = start(protocol, pool, TO_MODEL).await?;
@@ -136,10 +136,12 @@ async fn what_ends_a_stream_or_a_connection_is_told_and_retried_by_its_kind() ->
         "- retries: {attempts: 2, retryOn: reset, backoff: 1ms}\n  route: [{destination: {host: model}}]";
     // The status, the reason and how often the backend was asked, by the default policy and by one that retries resets.
     let table = [
-        ("refuse", (503, Some("stream_reset"), 3), (503, Some("stream_reset"), 3)),
-        ("refuse; first=1", (200, None, 2), (200, None, 2)),
-        ("reset", (503, Some("stream_reset"), 1), (503, Some("stream_reset"), 3)),
-        ("reset; first=2", (503, Some("stream_reset"), 1), (200, None, 3)),
+        ("rst=REFUSED_STREAM", (503, Some("stream_reset"), 3), (503, Some("stream_reset"), 3)),
+        ("rst=REFUSED_STREAM; first=1", (200, None, 2), (200, None, 2)),
+        ("rst=INTERNAL_ERROR", (503, Some("stream_reset"), 1), (503, Some("stream_reset"), 3)),
+        ("rst=INTERNAL_ERROR; first=2", (503, Some("stream_reset"), 1), (200, None, 3)),
+        ("goaway; first=1", (200, None, 2), (200, None, 2)),
+        ("reset", (503, Some("upstream_reset"), 1), (503, Some("upstream_reset"), 3)),
         ("close", (503, Some("upstream_reset"), 1), (503, Some("upstream_reset"), 3)),
         ("close; first=1", (503, Some("upstream_reset"), 1), (200, None, 2)),
         ("status=500", (500, None, 1), (500, None, 1)),
@@ -158,7 +160,7 @@ async fn what_ends_a_stream_or_a_connection_is_told_and_retried_by_its_kind() ->
         }
     }
     // One that broke off in its middle breaks off at the client.
-    let broken = beds[0].send(&RawRequest::get("/").header("x-echo", "reset-mid-body; body=abc")).await?;
+    let broken = beds[0].send(&RawRequest::get("/").header("x-echo", "rst-mid-body=INTERNAL_ERROR; body=abc")).await?;
     ensure!(broken.status == 200 && !broken.complete, "{broken:?}");
     Ok(())
 }

@@ -15,7 +15,7 @@ use tokio_rustls::TlsAcceptor;
 use turnout_tests::bed::{Bed, PORT, service, virtual_service};
 use turnout_tests::certificates::{Authority, Certificate, certificate_bytes};
 use turnout_tests::client::RawRequest;
-use turnout_tests::echo::Backends;
+use turnout_tests::echo::{Backends, Speaks};
 
 /// So that connections outlast what the tests take.
 const KEPT: &str = "connectionPool: {http: {idleTimeout: 60s}}";
@@ -98,7 +98,7 @@ struct Scene {
 impl Scene {
     async fn new() -> anyhow::Result<Self> {
         let (authority, stranger) = (Authority::new()?, Authority::new()?);
-        let backends = Backends::start_named(&["green"]).await?;
+        let mut backends = Backends::start_named(&["green"]).await?;
         let folder = tempfile::tempdir()?;
         let server = authority.sign(&["model.example"])?;
         let client = authority.sign(&["gateway"])?;
@@ -109,7 +109,7 @@ impl Scene {
         write("client.key", &client.key)?;
         secret(folder.path(), "mutual", &[("tls.crt", &client.certificate), ("tls.key", &client.key)], &authority)?;
         secret(folder.path(), "simple", &[], &authority)?;
-        let front = Front::start(backends.address("green"), &server, &authority).await?;
+        let front = Front::start(backends.listen("green", Speaks::Either).await?, &server, &authority).await?;
         Ok(Self { backends: Some(backends), front, folder, client })
     }
 

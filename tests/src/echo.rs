@@ -1,22 +1,29 @@
 //! Echo backends: servers that answer with what they received, and misbehave when asked to.
 //!
-//! They speak raw HTTP/1.1 over TCP, and HTTP/2 (`http2.rs`) to whoever begins with it, since no HTTP library closes, resets or lies on demand. Every request is recorded when
+//! They speak raw HTTP/1.1 over TCP, and on other ports what [`Speaks`] says, since no HTTP library closes, resets or lies on demand. Every request is recorded when
 //! its head has arrived, before anything is answered. The request header `x-echo: item; item=value` (see
 //! [`instruction`]) says how one request is to be answered.
 
 mod answer;
 mod http2;
 pub mod instruction;
+mod tls;
+
+pub use tls::TlsSeen;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::AsFd as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt as _;
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
+use tokio_rustls::server::TlsStream;
 
 use crate::wire::{HeaderLines, WireReader, latin1};
 use instruction::{Instruction, Item};
@@ -59,6 +66,23 @@ pub struct Received {
     pub trailers: HeaderLines,
     /// Whether all of the body has arrived.
     pub body_complete: bool,
+    /// How the connection's client shook hands.
+    pub tls: Option<Arc<TlsSeen>>,
+    /// `:scheme`, over HTTP/2.
+    pub scheme: Option<String>,
+}
+
+/// What is spoken at a port; a client that begins with anything else is closed unanswered.
+#[derive(Clone, Debug)]
+pub enum Speaks {
+    /// HTTP/1.1, and whatever begins like it.
+    Http1,
+    /// HTTP/2 with prior knowledge.
+    Http2,
+    /// Either, as the client begins.
+    Either,
+    /// Either over TLS, as it is agreed on.
+    Tls(Arc<ServerConfig>),
 }
 
 impl Received {
@@ -92,8 +116,8 @@ impl Backends {
         let log = Arc::new(Log::default());
         let mut servers = BTreeMap::new();
         for name in names {
-            let address = (Ipv4Addr::LOCALHOST, 0).into();
-            servers.insert((*name).to_owned(), Server::start(name, address, &log).await?);
+            let server = Server::start(name, LOOPBACK, &log).await?;
+            servers.insert((*name).to_owned(), server);
         }
         let refusing = TcpSocket::new_v4()?;
         refusing.bind((Ipv4Addr::LOCALHOST, 0).into())?;
@@ -105,6 +129,12 @@ impl Backends {
         let server = Server::start(name, address, &self.log).await?;
         self.servers.insert(name.to_owned(), server);
         Ok(())
+    }
+
+    /// Another port of this backend, at which that is spoken. Panics if there is none of that name.
+    pub async fn listen(&mut self, name: &str, speaks: Speaks) -> io::Result<SocketAddr> {
+        let server = self.servers.get_mut(name).unwrap_or_else(|| panic!("no backend {name:?}"));
+        server.listen(LOOPBACK, speaks).await
     }
 
     /// Where the backend listens, or listened until it was stopped. Panics if there is none of that name.
@@ -165,43 +195,96 @@ impl Log {
     }
 }
 
+const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
 #[derive(Debug)]
 struct Server {
     address: SocketAddr,
     accepting: JoinSet<()>,
+    name: String,
+    log: Arc<Log>,
+    connections: Arc<AtomicUsize>,
 }
 
 impl Server {
     async fn start(name: &str, address: SocketAddr, log: &Arc<Log>) -> io::Result<Self> {
+        let (name, log) = (name.to_owned(), Arc::clone(log));
+        let mut server = Self { address, accepting: JoinSet::new(), name, log, connections: Arc::default() };
+        server.address = server.listen(address, Speaks::Http1).await?;
+        Ok(server)
+    }
+
+    async fn listen(&mut self, address: SocketAddr, speaks: Speaks) -> io::Result<SocketAddr> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
-        let mut accepting = JoinSet::new();
-        accepting.spawn(accept(listener, name.to_owned(), Arc::clone(log)));
-        Ok(Self { address, accepting })
-    }
-}
-
-/// Serves every connection until it is aborted, which ends the connections too.
-async fn accept(listener: TcpListener, name: String, log: Arc<Log>) {
-    let mut connections = 0;
-    let mut serving = JoinSet::new();
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => {
-                let Ok((stream, _)) = accepted else { return };
-                connections += 1;
-                serving.spawn(serve(stream, name.clone(), connections, Arc::clone(&log)));
+        let (name, log, connections) = (self.name.clone(), Arc::clone(&self.log), Arc::clone(&self.connections));
+        self.accepting.spawn(async move {
+            // Aborted, it ends the connections too.
+            let mut serving = JoinSet::new();
+            loop {
+                tokio::select! {
+                    accepted = listener.accept() => {
+                        let Ok((stream, _)) = accepted else { return };
+                        let number = connections.fetch_add(1, Ordering::Relaxed) + 1;
+                        let peer = Peer { backend: name.clone(), number, tls: None, log: Arc::clone(&log) };
+                        serving.spawn(serve(stream, peer, speaks.clone()));
+                    }
+                    Some(_) = serving.join_next() => {}
+                }
             }
-            Some(_) = serving.join_next() => {}
-        }
+        });
+        Ok(address)
     }
 }
 
-async fn serve(stream: TcpStream, backend: String, number: usize, log: Arc<Log>) {
-    if http2::is_spoken(&stream).await {
-        http2::serve(stream, backend, number, log).await;
-    } else {
-        Connection::new(stream, backend, number, log).serve().await;
+async fn serve(stream: TcpStream, peer: Peer, speaks: Speaks) {
+    let is_http2 = match &speaks {
+        Speaks::Http1 => false,
+        Speaks::Http2 | Speaks::Either => http2::is_spoken(&stream).await,
+        Speaks::Tls(config) => {
+            let Ok((stream, seen)) = tls::accept(stream, Arc::clone(config)).await else { return };
+            let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            let peer = Peer { tls: Some(Arc::new(seen)), ..peer };
+            if is_http2 {
+                http2::serve(stream, peer, None).await;
+            } else {
+                Connection::new(stream, peer).serve().await;
+            }
+            return;
+        }
+    };
+    if is_http2 {
+        let raw = stream.as_fd().try_clone_to_owned().ok().map(std::net::TcpStream::from);
+        http2::serve(stream, peer, raw).await;
+    } else if !matches!(speaks, Speaks::Http2) {
+        Connection::new(stream, peer).serve().await;
+    }
+}
+
+/// A connection, as its backend sees it.
+#[derive(Clone)]
+struct Peer {
+    backend: String,
+    /// Of the backend's connections, from 1.
+    number: usize,
+    tls: Option<Arc<TlsSeen>>,
+    log: Arc<Log>,
+}
+
+/// What a connection is made of, all the way down.
+trait Socket: AsyncRead + AsyncWrite + Unpin {
+    fn tcp(&self) -> &TcpStream;
+}
+
+impl Socket for TcpStream {
+    fn tcp(&self) -> &TcpStream {
+        self
+    }
+}
+
+impl Socket for TlsStream<TcpStream> {
+    fn tcp(&self) -> &TcpStream {
+        self.get_ref().0
     }
 }
 
@@ -213,16 +296,14 @@ enum Next {
     Reset,
 }
 
-struct Connection {
-    reader: WireReader<TcpStream>,
-    backend: String,
-    number: usize,
-    log: Arc<Log>,
+struct Connection<S> {
+    reader: WireReader<S>,
+    peer: Peer,
 }
 
-impl Connection {
-    fn new(stream: TcpStream, backend: String, number: usize, log: Arc<Log>) -> Self {
-        Self { reader: WireReader::new(stream), backend, number, log }
+impl<S: Socket> Connection<S> {
+    fn new(stream: S, peer: Peer) -> Self {
+        Self { reader: WireReader::new(stream), peer }
     }
 
     /// A request that cannot be read, or a client that is gone, ends the connection without a word.
@@ -233,7 +314,7 @@ impl Connection {
                 Ok(Next::Close) | Err(_) => return,
                 Ok(Next::Reset) => {
                     // Closing with a linger time of zero sends RST in place of FIN.
-                    let _ = self.reader.stream_mut().set_zero_linger();
+                    let _ = self.reader.stream_mut().tcp().set_zero_linger();
                     return;
                 }
             }
@@ -275,8 +356,8 @@ impl Connection {
         let mut words = head.start_line.splitn(3, ' ');
         let mut word = || words.next().unwrap_or_default().to_owned();
         let mut received = Received {
-            backend: self.backend.clone(),
-            connection: self.number,
+            backend: self.peer.backend.clone(),
+            connection: self.peer.number,
             attempt: 0,
             method: word(),
             target: word(),
@@ -285,8 +366,10 @@ impl Connection {
             body: Vec::new(),
             trailers: HeaderLines::default(),
             body_complete: false,
+            tls: self.peer.tls.clone(),
+            scheme: None,
         };
-        received.attempt = self.log.record(received.clone());
+        received.attempt = self.peer.log.record(received.clone());
         Ok(received)
     }
 
@@ -298,13 +381,13 @@ impl Connection {
             self.reader.sized_body(length, &mut received.body).await?;
         }
         received.body_complete = true;
-        self.log.complete(received);
+        self.peer.log.complete(received);
         Ok(())
     }
 
     async fn answer(&mut self, received: &Received, instruction: &Instruction) -> io::Result<Next> {
         let payload = answer::payload(received, instruction);
-        let mut bytes = answer::head(&self.backend, instruction, payload.len());
+        let mut bytes = answer::head(&self.peer.backend, instruction, payload.len());
         if received.method == "HEAD" {
             self.write(&bytes).await?;
             return Ok(Next::KeepAlive);
@@ -326,7 +409,7 @@ impl Connection {
         let head = format!(
             "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
              sec-websocket-accept: {WEBSOCKET_ACCEPT}\r\n{BACKEND_HEADER}: {}\r\n\r\n",
-            self.backend
+            self.peer.backend
         );
         self.write(head.as_bytes()).await?;
         loop {

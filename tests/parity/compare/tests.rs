@@ -42,6 +42,8 @@ fn received(backend: &str, connection: usize, target: &str) -> Received {
         body: b"abc".to_vec(),
         trailers: lines(&[("x-t", "1")]),
         body_complete: true,
+        tls: None,
+        scheme: None,
     }
 }
 

@@ -10,7 +10,7 @@ use crate::wire::{latin1_bytes, push_header};
 const CHUNK_SIZE: usize = 64;
 
 /// How many bytes an answer that breaks off announces beyond those it sends.
-const MISSING_BYTES: usize = 100;
+pub(super) const MISSING_BYTES: usize = 100;
 
 /// The status line and the header lines, for a payload of that many bytes.
 pub(super) fn head(backend: &str, instruction: &Instruction, payload: usize) -> Vec<u8> {
@@ -74,8 +74,8 @@ pub(super) fn push_body(answer: &mut Vec<u8>, payload: &[u8], instruction: &Inst
         return;
     }
     answer.extend_from_slice(b"0\r\n");
-    if instruction.has(&Item::Trailers) {
-        answer.extend_from_slice(b"x-trailer: t1\r\n");
+    for (name, value) in instruction.trailers() {
+        answer.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
     }
     answer.extend_from_slice(b"\r\n");
 }

@@ -2,6 +2,7 @@
 //!
 //! An item that is not in [`Item`] is an error: a misspelt one would let a test pass that tests nothing.
 
+use h2::Reason;
 use std::time::Duration;
 
 /// One item of the header.
@@ -23,8 +24,18 @@ pub enum Item {
     Close,
     /// `reset`: RST before any byte of the answer
     Reset,
-    /// `refuse`: REFUSED_STREAM, over HTTP/2
-    Refuse,
+    /// `rst=CODE`, over HTTP/2: RST_STREAM in place of an answer
+    Rst(Reason),
+    /// `rst-mid-body=CODE`, over HTTP/2: after a part of the answer
+    RstMidBody(Reason),
+    /// `goaway`, over HTTP/2: GOAWAY that leaves this request out
+    GoAway,
+    /// `goaway-after`, over HTTP/2: GOAWAY after the answer
+    GoAwayAfter,
+    /// `no-body`, over HTTP/2: the head ends the stream
+    NoBody,
+    /// `no-length`, over HTTP/2
+    NoLength,
     /// `garbage`: something that is not HTTP
     Garbage,
     /// `close-mid-body`: announces more than it sends, then FIN
@@ -33,8 +44,8 @@ pub enum Item {
     ResetMidBody,
     /// `chunked` transfer coding
     Chunked,
-    /// `trailers`: chunked, with the trailer `x-trailer: t1`
-    Trailers,
+    /// `trailer=name:value`, may be repeated; chunked
+    Trailer(String, String),
     /// `until-close`: no length, the body ends with the connection
     UntilClose,
     /// `close-after` the answer, without announcing it
@@ -66,12 +77,22 @@ impl Item {
             "header-size" => Self::HeaderSize(value.parse().ok()?),
             "close" => Self::Close,
             "reset" => Self::Reset,
-            "refuse" => Self::Refuse,
+            "rst" => Self::Rst(parse_reason(value)?),
+            "rst-mid-body" => Self::RstMidBody(parse_reason(value)?),
+            "goaway" => Self::GoAway,
+            "goaway-after" => Self::GoAwayAfter,
+            "no-body" => Self::NoBody,
+            "no-length" => Self::NoLength,
             "garbage" => Self::Garbage,
             "close-mid-body" => Self::CloseMidBody,
             "reset-mid-body" => Self::ResetMidBody,
             "chunked" => Self::Chunked,
-            "trailers" => Self::Trailers,
+            "trailer" => {
+                let (name, value) = value.split_once(':')?;
+                Self::Trailer(name.to_owned(), value.to_owned())
+            }
+            // The same as `trailer=x-trailer:t1`
+            "trailers" => Self::Trailer("x-trailer".to_owned(), "t1".to_owned()),
             "until-close" => Self::UntilClose,
             "close-after" => Self::CloseAfter,
             "refuse-upgrade" => Self::RefuseUpgrade,
@@ -115,7 +136,25 @@ impl Instruction {
 
     /// Whether the answer is chunked.
     pub fn is_chunked(&self) -> bool {
-        self.has(&Item::Chunked) || self.has(&Item::Trailers)
+        self.has(&Item::Chunked) || self.trailers().next().is_some()
+    }
+
+    /// What follows the body.
+    pub fn trailers(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().filter_map(|item| match item {
+            Item::Trailer(name, value) => Some((name.as_str(), value.as_str())),
+            _ => None,
+        })
+    }
+
+    /// Why the stream is to be reset in place of an answer.
+    pub(super) fn reset(&self) -> Option<Reason> {
+        self.find(|item| if let Item::Rst(reason) = item { Some(*reason) } else { None })
+    }
+
+    /// Why the stream is to be reset in the middle of the answer.
+    pub(super) fn reset_mid_body(&self) -> Option<Reason> {
+        self.find(|item| if let Item::RstMidBody(reason) = item { Some(*reason) } else { None })
     }
 
     /// Whether the status allows no body.
@@ -161,6 +200,11 @@ impl Instruction {
     }
 }
 
+/// By its name in RFC 9113, section 7.
+fn parse_reason(text: &str) -> Option<Reason> {
+    (0..=13).map(Reason::from).find(|reason| format!("{reason:?}") == text)
+}
+
 fn parse_duration(text: &str) -> Option<Duration> {
     if let Some(milliseconds) = text.strip_suffix("ms") {
         return Some(Duration::from_millis(milliseconds.parse().ok()?));
@@ -171,6 +215,7 @@ fn parse_duration(text: &str) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::{Instruction, Item};
+    use h2::Reason;
     use std::time::Duration;
 
     #[test]
@@ -181,7 +226,12 @@ mod tests {
         assert_eq!(instruction.delay(), Duration::from_millis(1500));
         assert_eq!(instruction.headers().collect::<Vec<_>>(), [("X-A", " 1:2"), ("x-a", "3")]);
         assert!(instruction.has(&Item::Close) && !instruction.has(&Item::Reset));
-        for refused in ["clsoe", "status", "status=x", "delay=5", "first=", "header=x", "header-size=-1"] {
+        let reset = Instruction::parse("rst=REFUSED_STREAM; trailer=a:1; trailers", "green", 1).expect("all known");
+        assert_eq!(reset.reset(), Some(Reason::REFUSED_STREAM));
+        assert_eq!(reset.trailers().collect::<Vec<_>>(), [("a", "1"), ("x-trailer", "t1")]);
+        for refused in
+            ["clsoe", "rst=NO", "trailer=x", "status", "status=x", "delay=5", "first=", "header=x", "header-size=-1"]
+        {
             Instruction::parse(refused, "green", 1).expect_err(refused);
         }
     }
