@@ -24,6 +24,11 @@ async fn pages_of_other_origins_are_answered_as_in_istio() {
 }
 
 #[tokio::test]
+async fn delegates_merge_as_in_istio() {
+    check_family("delegate").await;
+}
+
+#[tokio::test]
 async fn destinations_resolve_as_in_istio() {
     check_family("destination").await;
 }
