@@ -104,6 +104,11 @@ async fn timeouts_are_those_of_istio() {
 }
 
 #[tokio::test]
+async fn namespaces_see_what_they_see_in_istio() {
+    check_family("visibility").await;
+}
+
+#[tokio::test]
 async fn weights_split_as_in_istio() {
     check_family("weights").await;
 }
