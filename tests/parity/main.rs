@@ -24,6 +24,11 @@ async fn pages_of_other_origins_are_answered_as_in_istio() {
 }
 
 #[tokio::test]
+async fn delegates_merge_as_in_istio() {
+    check_family("delegate").await;
+}
+
+#[tokio::test]
 async fn destinations_resolve_as_in_istio() {
     check_family("destination").await;
 }
@@ -96,6 +101,11 @@ async fn the_stages_of_a_rollout_serve_as_in_istio() {
 #[tokio::test]
 async fn timeouts_are_those_of_istio() {
     check_family("timeout").await;
+}
+
+#[tokio::test]
+async fn namespaces_see_what_they_see_in_istio() {
+    check_family("visibility").await;
 }
 
 #[tokio::test]
