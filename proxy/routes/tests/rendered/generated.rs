@@ -171,7 +171,8 @@ fn count() -> impl Strategy<Value = u32> {
     1..=2_147_483_647u32
 }
 
-fn connection_pool() -> impl Strategy<Value = ConnectionPool> {
+/// Boxed: a test's stack has no room for all strategies one in another.
+fn connection_pool() -> BoxedStrategy<ConnectionPool> {
     let keepalive = (of(count()), of(duration()), of(duration())).prop_map(|(probes, time, interval)| TcpKeepalive {
         probes,
         time,
@@ -183,27 +184,29 @@ fn connection_pool() -> impl Strategy<Value = ConnectionPool> {
     let upgrade = select(vec![H2Upgrade::Default, H2Upgrade::Upgrade, H2Upgrade::DoNotUpgrade]);
     let pings = (of(duration()), of(duration())).prop_map(|(interval, timeout)| Http2KeepAlive { interval, timeout });
     let http2 = (of(upgrade), any::<bool>(), of(count()), of(pings));
-    (tcp, http, http2).prop_map(|(tcp, http, http2)| {
-        let (upgrade, use_client_protocol, max_streams, pings) = http2;
-        let (max_connections, connect_timeout, keepalive, max_connection_age, tcp_idle_timeout) = tcp;
-        let (max_pending, max_requests, max_requests_per_connection, max_retries, idle_timeout) = http;
-        ConnectionPool {
-            max_connections,
-            connect_timeout,
-            keepalive,
-            max_connection_age,
-            tcp_idle_timeout,
-            max_pending,
-            max_requests,
-            max_requests_per_connection,
-            max_retries,
-            idle_timeout,
-            upgrade,
-            use_client_protocol,
-            max_streams,
-            pings,
-        }
-    })
+    (tcp, http, http2)
+        .prop_map(|(tcp, http, http2)| {
+            let (upgrade, use_client_protocol, max_streams, pings) = http2;
+            let (max_connections, connect_timeout, keepalive, max_connection_age, tcp_idle_timeout) = tcp;
+            let (max_pending, max_requests, max_requests_per_connection, max_retries, idle_timeout) = http;
+            ConnectionPool {
+                max_connections,
+                connect_timeout,
+                keepalive,
+                max_connection_age,
+                tcp_idle_timeout,
+                max_pending,
+                max_requests,
+                max_requests_per_connection,
+                max_retries,
+                idle_timeout,
+                upgrade,
+                use_client_protocol,
+                max_streams,
+                pings,
+            }
+        })
+        .boxed()
 }
 
 fn load_balancer() -> impl Strategy<Value = LoadBalancer> {
