@@ -216,7 +216,7 @@ fn decode_port(item: &Item<'_>) -> Decoded<(u16, PortPolicy)> {
 impl RetryBudget {
     fn decode(item: &Item<'_>) -> Decoded<Self> {
         let mut object = item.object()?;
-        let percent = object.field("percent", Percent::decode);
+        let percent = object.field("percent", Percent::decode_number);
         let min_concurrency = object.field("minRetryConcurrency", long_count);
         object.refuse(&["budgetInterval"]);
         object.finish();
@@ -225,7 +225,7 @@ impl RetryBudget {
 
     fn encode(&self) -> Value {
         Fields::new()
-            .some("percent", self.percent.map(Percent::encode))
+            .some("percent", self.percent.map(Percent::value))
             .some("minRetryConcurrency", self.min_concurrency)
             .into()
     }

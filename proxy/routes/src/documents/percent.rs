@@ -59,8 +59,17 @@ impl Percent {
             Ok(value)
         });
         object.finish();
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to a million")]
-        value.map(|value| Self((value * PER_PERCENT + ROUNDING) as u32))
+        value.map(Self::of_number)
+    }
+
+    /// The number alone, as Kubernetes has it of a double that may be absent.
+    pub(super) fn decode_number(item: &Item<'_>) -> Decoded<Self> {
+        item.number(0.0..=100.0).map(Self::of_number)
+    }
+
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to a million")]
+    fn of_number(percent: f64) -> Self {
+        Self((percent * PER_PERCENT + ROUNDING) as u32)
     }
 
     /// The whole number of a former field.

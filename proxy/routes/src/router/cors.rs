@@ -63,7 +63,10 @@ impl CompiledCors {
 
     /// What is said to a request with these headers.
     pub fn answer(&self, method: &Method, headers: &HeaderMap) -> CorsAnswer {
-        let Some(origin) = filled(headers, &ORIGIN) else { return CorsAnswer::Nothing };
+        // Of several, no page can be told that it is the one.
+        let Some(origin) = filled(headers, &ORIGIN).filter(|_| headers.get_all(ORIGIN).iter().nth(1).is_none()) else {
+            return CorsAnswer::Nothing;
+        };
         let is_allowed = self.allows(origin);
         let preflight = filled(headers, &ACCESS_CONTROL_REQUEST_METHOD).filter(|_| *method == Method::OPTIONS);
         match preflight {

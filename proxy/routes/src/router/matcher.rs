@@ -108,7 +108,6 @@ impl PathMatcher {
     fn compile(uri: Option<&StringMatch>, ignore_case: bool) -> Self {
         match (uri, ignore_case) {
             (None, _) => Self::Any,
-            (Some(StringMatch::Prefix(prefix)), _) if prefix.is_empty() => Self::Any,
             (Some(StringMatch::Exact(path)), false) => Self::Exact(path.clone()),
             (Some(StringMatch::Exact(path)), true) => Self::ExactIgnoringCase(path.to_ascii_lowercase()),
             (Some(StringMatch::Prefix(prefix)), false) => Self::Prefix(prefix.clone()),
@@ -271,7 +270,7 @@ mod tests {
         let check = |entry: &str, expected: bool| assert_eq!(matcher(entry).is_catch_all(), expected, "{entry}");
         check("", true);
         check("name: x", true);
-        check("uri: {prefix: ''}", true);
+        check("uri: {prefix: ''}", false);
         check("uri: {prefix: /}", true);
         check("uri: {regex: '.*'}", true);
         check("uri: {regex: '/.*'}", false);
