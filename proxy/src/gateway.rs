@@ -141,7 +141,7 @@ impl Gateway {
                 LocalAnswer::Redirect(redirection) => Answer::redirect(redirection),
                 LocalAnswer::Direct(direct) => Answer::direct(direct),
             }
-            .governed_by(answer.route),
+            .governed_by(&answer.route.rule.local_response_headers),
         };
         local.leaving(inbound.body.take())
     }

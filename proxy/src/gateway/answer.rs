@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::response::Parts;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header};
 use turnout_routes::documents::{AbortWith, DirectResponse};
-use turnout_routes::router::{HeaderChangeList, Redirection, Route};
+use turnout_routes::router::{HeaderChangeList, Redirection};
 
 /// What a client is to be answered.
 pub(super) struct Answer<'s> {
@@ -19,6 +19,8 @@ pub(super) struct Answer<'s> {
     /// What the rule does to the headers of its responses.
     pub(super) changes: Option<&'s HeaderChangeList>,
     pub(super) flags: Flags,
+    /// Whether a client of gRPC is told it in gRPC's words, where it is the gateway's own.
+    is_convertible: bool,
 }
 
 /// The body of an answer.
@@ -32,7 +34,7 @@ pub(super) enum Content {
 impl<'s> Answer<'s> {
     fn local(response: Response<Bytes>, flags: Flags) -> Self {
         let (parts, body) = response.into_parts();
-        Self { parts, content: Content::Local { body, unread: None }, changes: None, flags }
+        Self { parts, content: Content::Local { body, unread: None }, changes: None, flags, is_convertible: true }
     }
 
     pub(super) fn error(error: GatewayError, request_id: &HeaderValue, format: ErrorFormat) -> Self {
@@ -61,7 +63,7 @@ impl<'s> Answer<'s> {
     pub(super) fn preflight(headers: HeaderMap) -> Self {
         let mut response = Response::new(Bytes::new());
         *response.headers_mut() = headers;
-        Self::local(response, Flags::NONE)
+        Self::local(response, Flags::NONE).of_no_grpc()
     }
 
     pub(super) fn redirect(redirection: &Redirection) -> Self {
@@ -88,12 +90,18 @@ impl<'s> Answer<'s> {
 
     pub(super) fn passing(response: Response<UpstreamBody>, passing: impl FnOnce(UpstreamBody) -> Passing) -> Self {
         let (parts, body) = response.into_parts();
-        Self { parts, content: Content::Passing(Box::new(passing(body))), changes: None, flags: Flags::NONE }
+        let content = Content::Passing(Box::new(passing(body)));
+        Self { parts, content, changes: None, flags: Flags::NONE, is_convertible: false }
     }
 
-    /// It is given for this route: what the rule does to responses is done to it, too.
-    pub(super) fn governed_by(self, route: &'s Route) -> Self {
-        Self { changes: Some(&route.rule.local_response_headers), ..self }
+    /// What a rule, or the destination that it chose, does to responses is done to it, too.
+    pub(super) fn governed_by(self, changes: &'s HeaderChangeList) -> Self {
+        Self { changes: Some(changes), ..self }
+    }
+
+    /// It is none of gRPC's, whoever asks.
+    fn of_no_grpc(self) -> Self {
+        Self { is_convertible: false, ..self }
     }
 
     /// It was given before this was read of the request.
@@ -108,7 +116,7 @@ impl<'s> Answer<'s> {
 impl Gateway {
     /// Whatever is done to every answer is done here.
     pub(super) fn finish(&self, answer: Answer<'_>, inbound: &Inbound, mut closing: Closing) -> Response<ResponseBody> {
-        let Answer { mut parts, content, changes, flags } = answer;
+        let Answer { mut parts, content, changes, flags, is_convertible } = answer;
         if let Some(changes) = changes {
             let context = inbound.format_context(parts.status.as_u16(), Some(&inbound.parts.headers));
             changes.apply(&mut parts.headers, &context);
@@ -127,11 +135,15 @@ impl Gateway {
         closing.open.answered = true;
         let body = match content {
             Content::Local { mut body, unread } => {
-                if closing.record.grpc {
+                if is_convertible && closing.record.grpc {
                     grpc::convert(&mut parts, &mut body);
                 }
                 closing.record.answer(parts.status, flags);
-                if closing.record.is_head() {
+                if body.is_empty() {
+                    // Whatever a rule says of what is not there.
+                    parts.headers.remove(header::CONTENT_TYPE);
+                }
+                if closing.record.is_head() && !body.is_empty() {
                     // HTTP/2 would send the body of an answer to HEAD; only its length is meant.
                     parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
                     body = Bytes::new();

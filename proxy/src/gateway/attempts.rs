@@ -44,7 +44,9 @@ impl Gateway {
         let mut tried: Vec<SocketAddr> = Vec::new();
         let mut number = 1;
         loop {
+            // Of the first try it was said before the rule had its word.
             if self.settings.headers.envoy_headers
+                && number > 1
                 && let Some(headers) = outgoing.headers_mut()
             {
                 headers::set_attempt_count(headers, number);

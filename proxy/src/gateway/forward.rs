@@ -49,7 +49,8 @@ impl Gateway {
                 Answer { changes: Some(&forward.target.response_headers), flags, ..answer }
             }
             Err(Failed { error, retries_exhausted }) => {
-                let answer = self.error(error, inbound, record).governed_by(forward.route).leaving(inbound.body.take());
+                let answer = self.error(error, inbound, record).governed_by(&forward.target.response_headers);
+                let answer = answer.leaving(inbound.body.take());
                 Answer { flags: Flags { retries_exhausted, ..Flags::of(error.flag()) }, ..answer }
             }
         }
@@ -138,9 +139,10 @@ impl Gateway {
                 client: client.address(),
                 original_path: rewritten.as_ref().map(|_| head.target(uri)),
                 original_host: target.authority.as_ref().map(|_| &head.authority),
-                timeout_ms: route.rule.timeout.map(|timeout| timeout.as_millis()),
+                timeout_ms: route.rule.retry.per_try_timeout.or(route.rule.timeout).map(|timeout| timeout.as_millis()),
             };
             headers::add_envoy_request_headers(&mut headers, &envoy);
+            headers::set_attempt_count(&mut headers, 1);
         }
         target.request_headers.apply(&mut headers, &inbound.format_context(0, None));
         let authority = target.authority.as_ref().unwrap_or(&head.authority).clone();

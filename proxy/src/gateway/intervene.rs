@@ -37,7 +37,7 @@ impl Gateway {
                 tokio::time::sleep(delay).await;
             }
             if let Some(with) = abort {
-                let answer = Answer::aborted(with, record.grpc).governed_by(route);
+                let answer = Answer::aborted(with, record.grpc).governed_by(&target.response_headers);
                 return answer.leaving(inbound.body.take());
             }
         }
