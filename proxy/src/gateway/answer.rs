@@ -20,7 +20,7 @@ pub(super) struct Answer<'s> {
     pub(super) changes: Option<&'s HeaderChangeList>,
     pub(super) flags: Flags,
     /// Whether a client of gRPC is told it in gRPC's words, where it is the gateway's own.
-    is_convertible: bool,
+    pub(super) is_convertible: bool,
 }
 
 /// The body of an answer.
@@ -137,12 +137,11 @@ impl Gateway {
             Content::Local { mut body, unread } => {
                 if is_convertible && closing.record.grpc {
                     grpc::convert(&mut parts, &mut body);
-                }
-                closing.record.answer(parts.status, flags);
-                if body.is_empty() {
+                } else if body.is_empty() {
                     // Whatever a rule says of what is not there.
                     parts.headers.remove(header::CONTENT_TYPE);
                 }
+                closing.record.answer(parts.status, flags);
                 if closing.record.is_head() && !body.is_empty() {
                     // HTTP/2 would send the body of an answer to HEAD; only its length is meant.
                     parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));

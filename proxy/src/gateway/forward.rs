@@ -18,7 +18,8 @@ use crate::upstream::{InFlight, Outgoing, OutgoingHead, UpstreamBody};
 use http::{Response, header};
 use std::pin::pin;
 use std::sync::Arc;
-use turnout_routes::router::{Forward, Route, Target};
+use std::time::Duration;
+use turnout_routes::router::{Forward, Route, Rule, Target};
 
 /// A backend's answer, with what it takes to pass it on.
 struct Forwarding {
@@ -139,7 +140,7 @@ impl Gateway {
                 client: client.address(),
                 original_path: rewritten.as_ref().map(|_| head.target(uri)),
                 original_host: target.authority.as_ref().map(|_| &head.authority),
-                timeout_ms: route.rule.retry.per_try_timeout.or(route.rule.timeout).map(|timeout| timeout.as_millis()),
+                timeout_ms: expected_timeout(&route.rule).map(|timeout| timeout.as_millis()),
             };
             headers::add_envoy_request_headers(&mut headers, &envoy);
             headers::set_attempt_count(&mut headers, 1);
@@ -155,6 +156,11 @@ impl Gateway {
         outgoing.client_version = inbound.parts.version;
         Ok(outgoing)
     }
+}
+
+/// For how long a backend can expect that its answer is waited for.
+fn expected_timeout(rule: &Rule) -> Option<Duration> {
+    [rule.timeout, rule.retry.per_try_timeout].into_iter().flatten().min()
 }
 
 /// A rewrite puts two harmless texts together; the path must not climb by it.

@@ -33,6 +33,8 @@ pub struct RetryPolicy {
     /// Whether a try goes to an endpoint that has not failed, while there is one; by default it does, unless a hash chooses.
     pub avoid_previous_endpoints: Option<bool>,
     conditions: Vec<RetryCondition>,
+    /// Whether the rule names them.
+    names_conditions: bool,
 }
 
 /// Istio's default: 2 retries on what cannot have reached the application.
@@ -54,6 +56,7 @@ impl RetryPolicy {
             backoff: DEFAULT_BACKOFF,
             avoid_previous_endpoints: None,
             conditions: DEFAULT_CONDITIONS.into(),
+            names_conditions: false,
         };
         match retries {
             None => default,
@@ -64,6 +67,7 @@ impl RetryPolicy {
                 backoff: backoff.unwrap_or(DEFAULT_BACKOFF),
                 avoid_previous_endpoints: *ignore_previous_hosts,
                 conditions: if retry_on.is_empty() { default.conditions } else { retry_on.iter().copied().collect() },
+                names_conditions: !retry_on.is_empty(),
             },
         }
     }
@@ -80,8 +84,8 @@ impl RetryPolicy {
         }
     }
 
-    /// Whether an answer is thrown away for another try. Only the answer to a gRPC request, which `grpc` says, is looked at
-    /// for a gRPC status.
+    /// Whether an answer is thrown away for another try. By default only the answer to a gRPC request, which `grpc` says, is
+    /// looked at for a gRPC status: nothing has to be kept of other requests then.
     pub fn covers_response(&self, status: StatusCode, headers: &HeaderMap, grpc: bool) -> bool {
         let code = status.as_u16();
         self.conditions.iter().any(|condition| match condition {
@@ -92,7 +96,7 @@ impl RetryPolicy {
             RetryCondition::EnvoyRatelimited => headers.contains_key("x-envoy-ratelimited"),
             RetryCondition::Grpc(wanted) => {
                 let status = || headers.get("grpc-status")?.to_str().ok()?.parse::<u8>().ok();
-                grpc && status() == Some(*wanted)
+                (grpc || self.names_conditions) && status() == Some(*wanted)
             }
             // About tries that brought no answer, or never true of an answer over HTTP/1.1.
             RetryCondition::Reset
@@ -106,8 +110,8 @@ impl RetryPolicy {
     }
 
     /// Whether a try may be made again after it was given to a connection, so that what was given must be kept. gRPC
-    /// statuses are left out: they can only come to a gRPC request, which `grpc` says, and so are streams that are refused,
-    /// unless the backend is spoken to over HTTP/2.
+    /// statuses are left out by default, unless it is a gRPC request, which `grpc` says, and streams that are refused unless
+    /// the backend is spoken to over HTTP/2.
     pub fn may_send_again(&self, grpc: bool, http2: bool) -> bool {
         let only_before_sending = |condition: &RetryCondition| match condition {
             RetryCondition::RefusedStream => !http2,
@@ -115,7 +119,7 @@ impl RetryPolicy {
             | RetryCondition::RetriableStatusCodes
             | RetryCondition::RetriableHeaders
             | RetryCondition::Http3PostConnectFailure => true,
-            RetryCondition::Grpc(_) => !grpc,
+            RetryCondition::Grpc(_) => !grpc && !self.names_conditions,
             RetryCondition::ServerError
             | RetryCondition::GatewayError
             | RetryCondition::Reset
@@ -207,6 +211,10 @@ mod tests {
         check(&policy(""), 200, &["grpc-status: 14"], true);
         check(&policy(""), 200, &["grpc-status: 13"], false);
         check(&on("internal"), 200, &["grpc-status: 13"], true);
+        // By default an answer to somebody else's request is not looked at for it.
+        let of_others =
+            |policy: &RetryPolicy| policy.covers_response(StatusCode::OK, &headers(&["grpc-status: 14"]), false);
+        assert_eq!((of_others(&policy("")), of_others(&on("unavailable"))), (false, true));
     }
 
     #[test]
@@ -219,7 +227,7 @@ mod tests {
         check(&policy("retries: {attempts: 0}, "), [false; 3]);
         check(&on("connect-failure"), [false; 3]);
         check(&on("connect-failure,refused-stream"), [false, false, true]);
-        check(&on("unavailable"), [false, true, false]);
+        check(&on("unavailable"), [true; 3]);
         for sent in
             ["5xx", "gateway-error", "reset", "reset-before-request", "retriable-4xx", "envoy-ratelimited", "503"]
         {
