@@ -11,8 +11,9 @@ use turnout_tests::client::RawResponse;
 use turnout_tests::echo::Received;
 use turnout_tests::wire::{HeaderLines, latin1};
 
+use crate::exchange::Exchange;
 use crate::expectation::{Count, Expectation, Lines, Mirrored, Text};
-use crate::observation::{Exchange, Observation};
+use crate::observation::Observation;
 
 /// Backends that receive copies only.
 const MIRRORS: [&str; 2] = ["mirror", "mirror2"];

@@ -6,6 +6,7 @@
 
 mod compare;
 mod deliberate;
+mod exchange;
 mod expectation;
 mod family;
 mod observation;

@@ -1,8 +1,8 @@
 //! The comparer must pass what is as expected and name what is not: for every field one of each.
 
 use super::{Difference, Observation, compare, latin1};
+use crate::exchange::Exchange;
 use crate::expectation::Expectation;
-use crate::observation::Exchange;
 use serde_json::{Value, json};
 use std::time::Duration;
 use turnout_tests::client::RawResponse;
