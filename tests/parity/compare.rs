@@ -104,6 +104,11 @@ fn compare_answer(expect: &Expectation, seen: &Observation, differences: &mut Di
     differences.equal("interim", expect.interim.clone(), answer.map(|answer| answer.interim.clone()));
     differences.equal("complete", expect.complete, answer.map(|answer| answer.complete));
     differences.equal("closed", expect.closed, exchange.closed);
+    differences.equal("tunnel", expect.tunnel.as_deref(), exchange.tunnel.as_deref());
+    let handshake = exchange.handshake.as_ref();
+    differences.equal("cert", expect.cert.as_deref(), handshake.and_then(|handshake| handshake.certificate));
+    let version = handshake.and_then(|handshake| handshake.version.as_deref());
+    differences.equal("tls_version", expect.tls_version.as_deref(), version);
     compare_time(expect, exchange, differences);
 }
 

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use serde::de::IgnoredAny;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// How far a share may be from its expectation where the case does not say.
 const DEFAULT_TOLERANCE: f64 = 0.06;
@@ -28,6 +28,11 @@ pub(crate) struct Expectation {
     pub(crate) interim: Option<Vec<u16>>,
     pub(crate) complete: Option<bool>,
     pub(crate) closed: Option<bool>,
+    /// What came back through the tunnel.
+    pub(crate) tunnel: Option<String>,
+    /// The name of the server's certificate.
+    pub(crate) cert: Option<String>,
+    pub(crate) tls_version: Option<String>,
     /// Least and most milliseconds; only the least is compared.
     pub(crate) time_ms: Option<(u64, u64)>,
 
@@ -40,6 +45,8 @@ pub(crate) struct Expectation {
     pub(crate) request_headers: BTreeMap<String, Option<Lines>>,
     pub(crate) backend_body: Option<String>,
     pub(crate) backend_bytes: Option<usize>,
+    /// Null is none at all.
+    #[serde(default, deserialize_with = "list_or_null")]
     pub(crate) backend_trailers: Option<Vec<(String, String)>>,
 
     // All attempts.
@@ -83,6 +90,10 @@ impl Expectation {
     pub(crate) fn is_of_copies(&self) -> bool {
         self.mirrors.is_some() || self.mirror_bytes.is_some() || self.mirror_share.is_some()
     }
+}
+
+fn list_or_null<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<T>>, D::Error> {
+    Ok(Some(Option::deserialize(deserializer)?.unwrap_or_default()))
 }
 
 fn default_tolerance() -> f64 {

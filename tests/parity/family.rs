@@ -62,21 +62,33 @@ pub(crate) struct Send {
     pub(crate) chunked: bool,
     #[serde(default)]
     pub(crate) trailers: Vec<(String, String)>,
-    /// The version in the request line.
+    /// The version in the request line, or `h2`.
     #[serde(default = "default_version")]
     pub(crate) http: String,
     /// The literal bytes of the request, in place of all that.
     pub(crate) raw: Option<String>,
     #[serde(default = "default_port")]
     pub(crate) port: String,
+    pub(crate) tls: Option<Tls>,
+    /// The server's name in the handshake.
+    pub(crate) sni: Option<String>,
+    /// Asks for a tunnel, and says something through it.
+    #[serde(default)]
+    pub(crate) websocket: bool,
     #[serde(default)]
     pub(crate) close: bool,
+    /// Here the connection's end is watched wherever it is expected, or not.
+    #[serde(rename = "check_close")]
+    _check_close: Option<IgnoredAny>,
     #[serde(default = "default_count")]
     pub(crate) count: usize,
     /// How many connections share the `count` requests.
     pub(crate) concurrency: Option<usize>,
     /// Whether the requests of a `count` share connections.
     pub(crate) keepalive: Option<bool>,
+    /// Seconds before each request of a `count`.
+    #[serde(default)]
+    pub(crate) pause: f64,
     /// A header that has another value in each request of a `count`.
     pub(crate) vary_header: Option<String>,
     /// A query parameter that has another value in each request of a `count`.
@@ -87,6 +99,33 @@ pub(crate) struct Send {
     /// Seconds for copies to arrive; here they are waited for until none comes any more.
     #[serde(rename = "settle")]
     _settle: Option<IgnoredAny>,
+}
+
+/// Whether there is TLS.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Tls {
+    Plainly(bool),
+    With(TlsWith),
+}
+
+/// TLS that not every client speaks.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TlsWith {
+    /// The name of the client's certificate.
+    pub(crate) cert: Option<String>,
+    /// The newest version of the client.
+    pub(crate) max: Option<String>,
+}
+
+impl Tls {
+    pub(crate) fn with(&self) -> Option<TlsWith> {
+        match self {
+            Self::Plainly(is) => is.then(TlsWith::default),
+            Self::With(with) => Some(with.clone()),
+        }
+    }
 }
 
 fn default_method() -> String {
@@ -131,6 +170,9 @@ struct CaseInFile {
     _note: Option<IgnoredAny>,
     #[serde(default, rename = "use")]
     fragments: Vec<String>,
+    /// Here gateways say when they are ready.
+    #[serde(rename = "wait_port")]
+    _wait_port: Option<IgnoredAny>,
     #[serde(default)]
     documents: String,
     requests: Vec<Value>,
@@ -239,7 +281,7 @@ mod tests {
 
     #[test]
     fn an_unknown_field_is_an_error() {
-        for (send, expect) in [("{pathh: /}", "{}"), ("{tls: true}", "{}"), ("{}", "{statsu: 200}")] {
+        for (send, expect) in [("{pathh: /}", "{}"), ("{quic: true}", "{}"), ("{}", "{statsu: 200}")] {
             let text = format!("family: f\ncases: [{{name: c, requests: [{{send: {send}, expect: {expect}}}]}}]\n");
             let family = Family::parse(&text).expect("the file is good");
             let refused = family.cases[0].requests(&Placeholders::new());

@@ -4,6 +4,7 @@
 //! Each case has its own gateway process and echo backends. What is different on purpose stands in [`deliberate`]; that
 //! list may neither miss a difference nor hold one that is gone.
 
+mod certificates;
 mod compare;
 mod deliberate;
 mod exchange;

@@ -79,6 +79,7 @@ async fn exchange_many(address: SocketAddr, send: &Send) -> anyhow::Result<Vec<E
                 if index >= send.count {
                     return exchanges;
                 }
+                tokio::time::sleep(Duration::from_secs_f64(send.pause)).await;
                 let (exchange, open) = exchange(address, &varied(&send, index), connection, None).await;
                 exchanges.push(exchange);
                 connection = open.filter(|_| keep);

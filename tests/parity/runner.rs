@@ -7,8 +7,9 @@ use turnout_tests::echo::{Backends, NAMES};
 use turnout_tests::gateway::{Gateway, GatewayCommand, proxy_binary};
 use turnout_tests::mount::KubeletMount;
 
+use crate::certificates;
 use crate::compare::{Difference, compare};
-use crate::deliberate::{DELIBERATE, Deliberate, REFUSED, Refused};
+use crate::deliberate::{DELIBERATE, Deliberate, REFUSED, Refused, UNSUPPORTED};
 use crate::family::{Case, Family, Placeholders};
 use crate::observation::{Ports, perform};
 
@@ -17,7 +18,10 @@ static RUNNING: Semaphore = Semaphore::const_new(4);
 
 /// The Gateway ports that documents and expectations name. No socket is bound to them: each stands for a listener on a
 /// free port, as the port of a Service stands for one in a cluster.
-const GATEWAY_PORTS: [(&str, u16); 2] = [("GATEWAY", 18_080), ("GATEWAY2", 18_081)];
+const GATEWAY_PORTS: [(&str, u16); 3] = [("GATEWAY", 18_080), ("GATEWAY2", 18_081), ("GATEWAY_TLS", 18_443)];
+
+/// As much of a request as tells it from others, in characters.
+const SHOWN: usize = 100;
 
 /// Runs every case of `cases/NAME.yaml` and panics with what differs from Istio and is not deliberate. The environment
 /// variable `PARITY_ONLY` limits the run to the cases whose `family/case` contains it.
@@ -39,7 +43,7 @@ pub(crate) async fn check_family(name: &str) {
     let mut outcomes = running.join_all().await;
     outcomes.sort_by_key(|(index, _)| *index);
     let outcomes: Vec<_> = outcomes.into_iter().map(|(_, outcome)| outcome).collect();
-    let problems = judge(&outcomes, DELIBERATE);
+    let problems = judge(&outcomes, DELIBERATE, UNSUPPORTED);
     assert!(problems.is_empty(), "{} problems in {} cases:\n{}", problems.len(), outcomes.len(), problems.join("\n"));
 }
 
@@ -72,8 +76,8 @@ async fn run(case: Case) -> Outcome {
 
 /// Asks the gateway everything that the case asks.
 async fn run_served(case: &Case) -> anyhow::Result<Vec<Found>> {
-    let backends = Backends::start().await?;
-    let placeholders = placeholders(&backends);
+    let (backends, certificates) = (Backends::start().await?, certificates::mount()?);
+    let placeholders = placeholders(&backends, &certificates);
     let requests = case.requests(&placeholders)?;
     let routes = KubeletMount::new(&[("routes.yaml", case.documents(&placeholders).as_bytes())])?;
     let gateway = command(case, &routes).start().await?;
@@ -85,6 +89,7 @@ async fn run_served(case: &Case) -> anyhow::Result<Vec<Found>> {
             Some(raw) => raw.lines().next().unwrap_or_default().to_owned(),
             None => format!("{} {}", request.send.method, request.send.path),
         };
+        let sent: String = sent.chars().take(SHOWN).collect();
         for difference in compare(&request.expect, &seen) {
             found.push(Found { request: index + 1, sent: sent.clone(), difference });
         }
@@ -94,8 +99,8 @@ async fn run_served(case: &Case) -> anyhow::Result<Vec<Found>> {
 
 /// Sees the gateway refuse the documents and say which field it does not support.
 async fn run_refused(case: &Case, refused: &Refused) -> anyhow::Result<()> {
-    let backends = Backends::start().await?;
-    let documents = case.documents(&placeholders(&backends));
+    let (backends, certificates) = (Backends::start().await?, certificates::mount()?);
+    let documents = case.documents(&placeholders(&backends, &certificates));
     let routes = KubeletMount::new(&[("routes.yaml", documents.as_bytes())])?;
     let gateway = command(case, &routes).spawn().await?;
     let rejected = gateway.wait_for_rejection().await;
@@ -105,8 +110,9 @@ async fn run_refused(case: &Case, refused: &Refused) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn placeholders(backends: &Backends) -> Placeholders {
+fn placeholders(backends: &Backends, certificates: &KubeletMount) -> Placeholders {
     let mut placeholders = Placeholders::from([
+        ("CERTS", certificates.path().display().to_string()),
         ("DEAD", backends.refusing_address().port().to_string()),
         ("CLIENT_IP", "127.0.0.1".to_owned()),
     ]);
@@ -136,9 +142,9 @@ fn ports(case: &Case, gateway: &Gateway) -> Ports {
     named_ports(case).map(|(name, port)| (name, gateway.address(port))).collect()
 }
 
-/// Everything that is wrong: cases that could not be run, differences that are not deliberate, and deliberate ones (of
-/// the cases that ran) that are gone.
-fn judge(outcomes: &[Outcome], deliberate: &[Deliberate]) -> Vec<String> {
+/// Everything that is wrong: cases that could not be run, differences that are neither deliberate nor of an unsupported
+/// case, and what is listed (of the cases that ran) and does not differ.
+fn judge(outcomes: &[Outcome], deliberate: &[Deliberate], unsupported: &[&str]) -> Vec<String> {
     let mut problems = Vec::new();
     for Outcome { case, found } in outcomes {
         let found = match found {
@@ -148,25 +154,28 @@ fn judge(outcomes: &[Outcome], deliberate: &[Deliberate]) -> Vec<String> {
                 continue;
             }
         };
+        if unsupported.contains(&case.as_str()) {
+            if found.is_empty() {
+                problems.push(format!("{case} no longer differs: take it off the list of what is unsupported"));
+            }
+            continue;
+        }
         for Found { request, sent, difference } in found {
             if !deliberate.iter().any(|entry| entry.covers(case, *request, &difference.field)) {
                 problems.push(format!("{case} request {request} ({sent}): {difference}"));
             }
         }
-        for entry in deliberate.iter().filter(|entry| entry.case == case) {
-            let differs = |found: &Found| entry.covers(case, found.request, &found.difference.field);
-            if !found.iter().any(differs) {
-                problems.push(stale(entry));
+        for Deliberate { requests, fields, reason, .. } in deliberate.iter().filter(|entry| entry.case == case) {
+            for (request, field) in requests.iter().flat_map(|request| fields.iter().map(move |field| (request, field)))
+            {
+                if !found.iter().any(|found| found.request == *request && found.difference.field == *field) {
+                    let gone = "no longer differs: take it off the list";
+                    problems.push(format!("{case} request {request}: {field} {gone} ({reason})"));
+                }
             }
         }
     }
     problems
-}
-
-fn stale(entry: &Deliberate) -> String {
-    let Deliberate { case, request, field, reason } = entry;
-    let request = request.map_or_else(String::new, |request| format!(" request {request}"));
-    format!("{case}{request}: {field} no longer differs: take it off the list ({reason})")
 }
 
 #[cfg(test)]

@@ -1,18 +1,21 @@
 //! Certificates made for a test, and the client's side of TLS.
 //!
 //! An [`Authority`] signs for servers and clients; what it made is PEM, as a Secret holds it. Clients trust one
-//! authority and nothing else.
+//! authority and nothing else, or whoever answers.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::crypto::aws_lc_rs;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, HandshakeKind, RootCertStore, SupportedProtocolVersion};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{
+    ClientConfig, DigitallySignedStruct, HandshakeKind, RootCertStore, SignatureScheme, SupportedProtocolVersion,
+};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -43,11 +46,12 @@ impl Authority {
         Ok(Self { issuer })
     }
 
-    /// Signs a certificate for these names, with a key of its own.
+    /// Signs a certificate for these names, whose subject is the first, with a key of its own.
     pub fn sign(&self, names: &[&str]) -> anyhow::Result<Certificate> {
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let key = KeyPair::generate()?;
-        let certificate = CertificateParams::new(names)?.signed_by(&key, &self.issuer)?;
+        let mut params = CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())?;
+        params.distinguished_name.push(DnType::CommonName, names[0]);
+        let certificate = params.signed_by(&key, &self.issuer)?;
         Ok(Certificate { certificate: certificate.pem(), key: key.serialize_pem() })
     }
 
@@ -60,7 +64,8 @@ impl Authority {
 /// How a client shakes hands.
 #[derive(Clone, Debug)]
 pub struct TlsClient {
-    roots: RootCertStore,
+    /// Nobody is asked who they are if there are none.
+    roots: Option<RootCertStore>,
     versions: Vec<&'static SupportedProtocolVersion>,
     alpn: Vec<Vec<u8>>,
     certificate: Option<Certificate>,
@@ -72,8 +77,13 @@ impl TlsClient {
     pub fn trusting(authority: &Authority) -> anyhow::Result<Self> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(authority.pem().as_bytes())?)?;
+        Ok(Self { roots: Some(roots), ..Self::trusting_anyone() })
+    }
+
+    /// The same, but takes any certificate.
+    pub fn trusting_anyone() -> Self {
         let alpn = vec![b"http/1.1".to_vec()];
-        Ok(Self { roots, versions: vec![&TLS13, &TLS12], alpn, certificate: None, sends_server_name: true })
+        Self { roots: None, versions: vec![&TLS13, &TLS12], alpn, certificate: None, sends_server_name: true }
     }
 
     /// Speaks this version only.
@@ -125,9 +135,13 @@ impl TlsClient {
     }
 
     fn client_config(&self) -> anyhow::Result<ClientConfig> {
-        let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_protocol_versions(&self.versions)?
-            .with_root_certificates(self.roots.clone());
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider));
+        let builder = builder.with_protocol_versions(&self.versions)?;
+        let builder = match &self.roots {
+            Some(roots) => builder.with_root_certificates(roots.clone()),
+            None => builder.dangerous().with_custom_certificate_verifier(Arc::new(Anyone(provider))),
+        };
         let mut config = match &self.certificate {
             None => builder.with_no_client_auth(),
             Some(certificate) => builder.with_client_auth_cert(
@@ -138,6 +152,45 @@ impl TlsClient {
         config.alpn_protocols.clone_from(&self.alpn);
         config.enable_sni = self.sends_server_name;
         Ok(config)
+    }
+}
+
+/// Whoever holds the key of what they show.
+#[derive(Debug)]
+struct Anyone(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anyone {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
     }
 }
 
@@ -172,4 +225,28 @@ pub fn certificate_bytes(pem: &str) -> anyhow::Result<Vec<u8>> {
 /// Whether the connection took up the session of an earlier one. Known once something was read from the server.
 pub fn is_resumed(stream: &TlsStream<TcpStream>) -> bool {
     stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed)
+}
+
+/// The version that was agreed on, as `TLSv1.3`.
+pub fn agreed_version(stream: &TlsStream<TcpStream>) -> Option<String> {
+    let version = stream.get_ref().1.protocol_version()?;
+    Some(version.as_str()?.replace('_', "."))
+}
+
+/// The first bytes of a client that speaks nothing newer than TLS 1.1 (RFC 4346, 7.4.1.2), which no library here does.
+pub fn hello_of_tls_1_1(name: &str) -> Vec<u8> {
+    /// With its length before it, in that many bytes.
+    fn sized(width: usize, bytes: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes();
+        [&length[4 - width..], bytes].concat()
+    }
+    let extension = |kind: u8, content: &[u8]| [&[0, kind][..], &sized(2, content)].concat();
+    let name = [&[0][..], &sized(2, name.as_bytes())].concat();
+    let curves = sized(2, &[0, 23]);
+    let extensions = [extension(0, &sized(2, &name)), extension(10, &curves), extension(11, &sized(1, &[0]))].concat();
+    // ECDHE with AES-128-CBC, by RSA and by ECDSA.
+    let ciphers = sized(2, &[0xc0, 0x13, 0xc0, 0x09]);
+    let hello = [&[3, 2][..], &[7; 32], &[0], &ciphers, &sized(1, &[0]), &sized(2, &extensions)].concat();
+    let handshake = [&[1][..], &sized(3, &hello)].concat();
+    [&[22, 3, 1][..], &sized(2, &handshake)].concat()
 }

@@ -104,14 +104,19 @@ impl RawRequest {
 
     /// The bytes on the wire.
     pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = self.head();
+        bytes.extend_from_slice(&self.body);
+        bytes
+    }
+
+    /// Those before the body.
+    fn head(&self) -> Vec<u8> {
         let mut head = format!("{} {} HTTP/{}\r\n", self.method, self.target, self.version);
         for (name, value) in &self.headers {
             push_header(&mut head, name, value);
         }
         head.push_str("\r\n");
-        let mut bytes = latin1_bytes(&head);
-        bytes.extend_from_slice(&self.body);
-        bytes
+        latin1_bytes(&head)
     }
 }
 
@@ -186,6 +191,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RawConnection<S> {
     /// gateway refuses a body before its end), so the answer is read in any case.
     pub async fn exchange(&mut self, request: &RawRequest) -> io::Result<RawResponse> {
         let sent = self.send(&request.to_bytes()).await;
+        self.answer_to(request, sent).await
+    }
+
+    /// The same for a request with `Expect: 100-continue`: its body goes out when something has come, or nothing has in
+    /// this time.
+    pub async fn exchange_expecting(&mut self, request: &RawRequest, patience: Duration) -> io::Result<RawResponse> {
+        self.send(&request.head()).await?;
+        // Whatever it is, it is read with the answer.
+        let _ = timeout(patience, self.reader.arrive()).await;
+        let sent = self.send(&request.body).await;
+        self.answer_to(request, sent).await
+    }
+
+    async fn answer_to(&mut self, request: &RawRequest, sent: io::Result<()>) -> io::Result<RawResponse> {
         let response = self.response(&request.method).await;
         if response.is_err() {
             sent?;

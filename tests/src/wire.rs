@@ -83,11 +83,14 @@ impl<S: AsyncRead + Unpin> WireReader<S> {
         &mut self.stream
     }
 
+    /// Waits for the next bytes, unless some have been read already; they are still to be taken.
+    pub async fn arrive(&mut self) -> io::Result<()> {
+        if self.buffer.is_empty() { self.fill().await } else { Ok(()) }
+    }
+
     /// Takes what has been read already, or waits for the next bytes.
     pub async fn some(&mut self) -> io::Result<Vec<u8>> {
-        if self.buffer.is_empty() {
-            self.fill().await?;
-        }
+        self.arrive().await?;
         Ok(self.buffer.split().to_vec())
     }
 

@@ -1,7 +1,7 @@
 //! The comparer must pass what is as expected and name what is not: for every field one of each.
 
 use super::{Difference, Observation, compare, latin1};
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, Handshake};
 use crate::expectation::Expectation;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -23,11 +23,14 @@ fn answer(status: u16, backend: &str) -> Exchange {
         trailers: lines(&[("X-T", "1")]),
         complete: true,
     };
-    Exchange { answer: Ok(answer), elapsed: Duration::from_millis(500), closed: Some(false) }
+    let handshake = Some(Handshake { certificate: Some("a"), version: Some("TLSv1.3".to_owned()) });
+    let (elapsed, tunnel) = (Duration::from_millis(500), Some("ping".to_owned()));
+    Exchange { answer: Ok(answer), elapsed, closed: Some(false), tunnel, handshake }
 }
 
 fn no_answer() -> Exchange {
-    Exchange { answer: Err("no answer: reset".to_owned()), elapsed: Duration::ZERO, closed: None }
+    let answer = Err("no answer: reset".to_owned());
+    Exchange { answer, elapsed: Duration::ZERO, closed: None, tunnel: None, handshake: None }
 }
 
 fn received(backend: &str, connection: usize, target: &str) -> Received {
@@ -87,6 +90,15 @@ fn the_answer_is_compared_field_by_field() {
 }
 
 #[test]
+fn what_the_connection_was_is_compared() {
+    let one = one();
+    check(&one, "tunnel", &[json!("ping")], &[(json!("pong"), "tunnel: want \"pong\", got \"ping\"")]);
+    check(&one, "cert", &[json!("a")], &[(json!("b"), "cert: want \"b\", got \"a\"")]);
+    let message = "tls_version: want \"TLSv1.2\", got \"TLSv1.3\"";
+    check(&one, "tls_version", &[json!("TLSv1.3")], &[(json!("TLSv1.2"), message)]);
+}
+
+#[test]
 fn the_body_and_the_way_it_came_are_compared() {
     let one = one();
     let good = [json!("a\nb"), json!({"re": "a.*"})];
@@ -114,6 +126,10 @@ fn an_answer_that_never_came_differs_in_every_field() {
         ("body", json!("x")),
         ("complete", json!(false)),
         ("closed", json!(true)),
+        ("tunnel", json!("ping")),
+        ("cert", json!("a")),
+        ("tls_version", json!("TLSv1.3")),
+        ("backend_trailers", json!(null)),
         ("path", json!("/")),
         ("attempts", json!({"green": 1})),
         ("statuses", json!({"200": 1})),
@@ -158,7 +174,8 @@ fn the_last_attempt_that_is_not_a_copy_is_compared() {
     check(&one, "backend_body", &[json!("abc")], &[(json!(""), "backend_body: want \"\", got \"abc\"")]);
     check(&one, "backend_bytes", &[json!(3)], &[(json!(0), "backend_bytes: want 0, got 3")]);
     let message = "backend_trailers: want [], got [[\"x-t\",\"1\"]]";
-    check(&one, "backend_trailers", &[json!([["x-t", "1"]])], &[(json!([]), message)]);
+    let bad = [(json!([]), message), (json!(null), message)];
+    check(&one, "backend_trailers", &[json!([["x-t", "1"]])], &bad);
 }
 
 #[test]

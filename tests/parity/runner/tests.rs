@@ -3,27 +3,16 @@
 
 use super::{Found, Outcome, judge};
 use crate::compare::{Difference, compare};
-use crate::deliberate::{DELIBERATE, Deliberate, REFUSED};
+use crate::deliberate::{DELIBERATE, Deliberate, REFUSED, UNSUPPORTED};
 use crate::family::{Family, Placeholders, Request};
 use crate::observation::{Ports, perform};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::path::Path;
 use turnout_tests::echo::Backends;
 
-const FAMILIES: [&str; 12] = [
-    "destination",
-    "direct-response",
-    "gateway",
-    "headers",
-    "match",
-    "order",
-    "redirect",
-    "retry",
-    "rewrite",
-    "seed-scenario",
-    "timeout",
-    "weights",
-];
+/// How many there are: none may be lost.
+const CASES: usize = 263;
 
 /// Sends a request to the backend green in place of a gateway, and returns the differences.
 async fn ask_green(request: Value) -> Vec<String> {
@@ -86,6 +75,25 @@ async fn an_answer_that_breaks_off_is_seen_as_such() {
     }
 }
 
+#[tokio::test]
+async fn clients_do_what_a_case_asks_of_them() {
+    let expecting = json!([["expect", "100-continue"]]);
+    let unheard = json!([["expect", "100-continue"], ["x-echo", "no-continue"]]);
+    let twice = "GET /one HTTP/1.1\r\nHost: a\r\n\r\nGET /two HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    for (send, expect) in [
+        (json!({"websocket": true}), json!({"status": 101, "tunnel": "ping-ws"})),
+        (json!({"headers": expecting, "body": "abc"}), json!({"interim": [100], "backend_body": "abc"})),
+        (json!({"headers": unheard, "body": "abc"}), json!({"interim": [], "backend_body": "abc"})),
+        (json!({"raw": twice}), json!({"status": 200, "path": "/two", "attempts_total": 2})),
+        (json!({"count": 2, "pause": 0.01}), json!({"statuses": {"200": 2}})),
+        // The backend does not speak it.
+        (json!({"http": "h2"}), json!({"reset": true})),
+    ] {
+        let request = json!({"send": send, "expect": expect});
+        assert_eq!(ask_green(request).await, Vec::<String>::new(), "{send}");
+    }
+}
+
 fn found(request: usize, field: &str) -> Found {
     let difference = Difference { field: field.to_owned(), want: "1".to_owned(), got: "2".to_owned() };
     Found { request, sent: "GET /".to_owned(), difference }
@@ -93,31 +101,49 @@ fn found(request: usize, field: &str) -> Found {
 
 #[test]
 fn a_difference_is_a_problem_unless_it_is_deliberate() {
-    let entry = |request| Deliberate { case: "f/c", request, field: "status", reason: "a reason" };
-    let stale = "f/c: status no longer differs: take it off the list (a reason)";
-    let stale_second = "f/c request 2: status no longer differs: take it off the list (a reason)";
-    let status = "f/c request 1 (GET /): status: want 1, got 2";
-    let path = "f/c request 1 (GET /): path: want 1, got 2";
+    let entry = |requests, fields| Deliberate { case: "f/c", requests, fields, reason: "a reason" };
+    let stale = |what: &str| format!("f/c request {what} no longer differs: take it off the list (a reason)");
+    let status = "f/c request 1 (GET /): status: want 1, got 2".to_owned();
+    let path = "f/c request 1 (GET /): path: want 1, got 2".to_owned();
+    let both: &[&str] = &["status", "path"];
     let table = [
         (vec![], vec![], vec![]),
-        (vec![], vec![found(1, "status"), found(1, "path")], vec![status, path]),
-        (vec![entry(None)], vec![found(1, "status"), found(2, "status")], vec![]),
-        (vec![entry(Some(1))], vec![found(1, "status"), found(1, "path")], vec![path]),
-        (vec![entry(Some(2))], vec![found(1, "status")], vec![status, stale_second]),
-        (vec![entry(None)], vec![], vec![stale]),
+        (vec![], vec![found(1, "status"), found(1, "path")], vec![status.clone(), path.clone()]),
+        (vec![entry(&[1, 2], &["status"])], vec![found(1, "status"), found(2, "status")], vec![]),
+        (vec![entry(&[1], both)], vec![found(1, "status"), found(1, "path")], vec![]),
+        (vec![entry(&[1], &["status"])], vec![found(1, "status"), found(1, "path")], vec![path]),
+        (vec![entry(&[2], &["status"])], vec![found(1, "status")], vec![status, stale("2: status")]),
+        (vec![entry(&[1], both)], vec![], vec![stale("1: status"), stale("1: path")]),
     ];
     for (deliberate, found, expected) in table {
         let outcome = Outcome { case: "f/c".to_owned(), found: Ok(found) };
-        assert_eq!(judge(&[outcome], &deliberate), expected);
+        assert_eq!(judge(&[outcome], &deliberate, &[]), expected);
     }
     let broken = Outcome { case: "f/c".to_owned(), found: Err(anyhow::anyhow!("it ended with 1")) };
-    assert_eq!(judge(&[broken], &[entry(None)]), ["f/c: it ended with 1"]);
+    assert_eq!(judge(&[broken], &[entry(&[1], both)], &[]), ["f/c: it ended with 1"]);
+}
+
+#[test]
+fn an_unsupported_case_differs_in_something() {
+    let differs = Outcome { case: "f/c".to_owned(), found: Ok(vec![found(1, "status")]) };
+    assert_eq!(judge(&[differs], &[], &["f/c"]), Vec::<String>::new());
+    let same = Outcome { case: "f/c".to_owned(), found: Ok(vec![]) };
+    let gone = "f/c no longer differs: take it off the list of what is unsupported";
+    assert_eq!(judge(&[same], &[], &["f/c"]), [gone]);
 }
 
 #[test]
 fn every_case_can_be_read_and_every_list_names_a_case() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("parity/cases");
     let mut names = BTreeSet::new();
-    for family in FAMILIES {
+    for file in std::fs::read_dir(folder).expect("the folder is there") {
+        let file = file.expect("it can be listed").path();
+        let family = file.file_stem().and_then(|stem| stem.to_str()).expect("a name");
+        // Those are documents, and README.md is the format.
+        if matches!(family, "validation" | "README") {
+            continue;
+        }
+        assert!(include_str!("../main.rs").contains(&format!("(\"{family}\")")), "nothing runs the family {family}");
         let family = Family::load(family).unwrap_or_else(|error| panic!("{error:#}"));
         for case in &family.cases {
             let requests = case.requests(&Placeholders::new()).unwrap_or_else(|error| panic!("{error:#}"));
@@ -125,8 +151,9 @@ fn every_case_can_be_read_and_every_list_names_a_case() {
             assert!(names.insert(case.name.clone()), "{} is there twice", case.name);
         }
     }
-    assert_eq!(names.len(), 204);
-    let listed = REFUSED.iter().map(|refused| refused.case).chain(DELIBERATE.iter().map(|entry| entry.case));
+    assert_eq!(names.len(), CASES);
+    let deliberate = DELIBERATE.iter().map(|entry| entry.case);
+    let listed = REFUSED.iter().map(|refused| refused.case).chain(UNSUPPORTED.iter().copied()).chain(deliberate);
     for case in listed {
         assert!(names.contains(case), "there is no case {case}");
     }
