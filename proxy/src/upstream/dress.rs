@@ -24,7 +24,7 @@ pub(super) fn request(outgoing: &Outgoing, head: OutgoingHead, body: TryBody) ->
         }
     } else {
         headers.remove(header::TRAILER);
-        if body.is_empty() && (outgoing.says_empty || expects_content(&method)) {
+        if body.is_empty() && (outgoing.says_empty || may_have_content(&method)) {
             // The encoder says nothing of a body that is not there, but a POST without a length is refused by some.
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
@@ -70,9 +70,10 @@ pub(super) fn http2_answer(mut response: Response<Incoming>) -> Option<Response<
     (!response.status().is_informational()).then_some(response)
 }
 
-/// Methods of which content is expected: their requests say so where there is none (RFC 9110, 8.6).
-fn expects_content(method: &Method) -> bool {
-    matches!(*method, Method::POST | Method::PUT | Method::PATCH)
+/// Methods whose content means something, or might: their requests say so where there is none (RFC 9110, 8.6; that all
+/// are but these was observed on Istio).
+fn may_have_content(method: &Method) -> bool {
+    !matches!(*method, Method::GET | Method::HEAD | Method::DELETE | Method::TRACE | Method::CONNECT)
 }
 
 /// What a request that was not sent leaves for another try.
