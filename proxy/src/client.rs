@@ -54,6 +54,8 @@ pub(crate) struct Client {
 pub(crate) struct TlsInfo {
     /// That it asked for, in lower case.
     pub(crate) server_name: Option<String>,
+    /// Its own, as backends are told it.
+    pub(crate) certificate: Option<HeaderValue>,
 }
 
 /// How a connection is to end.
@@ -124,6 +126,11 @@ impl Client {
             None => Transport::Plain,
             Some(tls) => Transport::Tls { server_name: tls.server_name.as_deref() },
         }
+    }
+
+    /// The certificate that it showed, as backends are told it.
+    pub(crate) fn certificate(&self) -> Option<&HeaderValue> {
+        self.tls.as_ref()?.certificate.as_ref()
     }
 
     /// The scheme that the client speaks itself.

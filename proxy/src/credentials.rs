@@ -2,10 +2,12 @@
 //! off the request path, when a table or a file changes, and kept while a newer version of them cannot be used. Where one
 //! has never been usable, only the handshakes that need it fail.
 
+mod client_certificate;
 mod client_config;
 mod files;
 mod server_config;
 
+pub(crate) use client_certificate::forwarded_certificate;
 pub(crate) use server_config::ALPN;
 
 use arc_swap::ArcSwap;

@@ -236,6 +236,51 @@ async fn clients_are_asked_for_their_certificate_as_the_mode_says() -> anyhow::R
 }
 
 #[tokio::test]
+async fn backends_hear_which_certificate_a_client_showed() -> anyhow::Result<()> {
+    const HEADER: &str = "x-forwarded-client-cert";
+    let [authority, clients] = [Authority::new()?, Authority::new()?];
+    let (own, ca, known) = (authority.sign(&["a.example.com"])?, clients.pem(), clients.sign(&["client.example.com"])?);
+    let mut secrets = Secrets::new()?;
+    secrets.mount("one", &[("tls.crt", &own.certificate), ("tls.key", &own.key), ("ca.crt", &ca)])?;
+    let servers = server("https", "*", "mode: OPTIONAL_MUTUAL, credentialName: one");
+    let bed = start(&secrets, &servers, &[("*", "green")], &["--trusted-proxies", "127.0.0.0/8"]).await?;
+    for (version, http2, shows) in [&TLS12, &TLS13]
+        .into_iter()
+        .flat_map(|version| [(version, false), (version, true)])
+        .flat_map(|(version, http2)| [(version, http2, false), (version, http2, true)])
+    {
+        let client = TlsClient::trusting(&authority)?.version(version).alpn(&[if http2 { "h2" } else { "http/1.1" }]);
+        let visitor = if shows { client.certificate(&known) } else { client }.visitor()?;
+        for resumed in [false, true] {
+            bed.backends.clear();
+            let stream = visitor.connect(bed.gateway.address(TLS_PORT), "a.example.com").await?;
+            let case = format!("{:?}, HTTP/2: {http2}, shows: {shows}, resumed: {resumed}", version.version);
+            assert_eq!(is_resumed(&stream), resumed, "{case}");
+            // A client's own word counts for nothing, not even a trusted one's.
+            if http2 {
+                let request = http::Request::get("https://a.example.com/").header(HEADER, "Hash=forged");
+                Http2Connection::over(stream).await?.send(request.body(bytes::Bytes::new())?).await?;
+            } else {
+                RawConnection::over(stream).exchange(&RawRequest::get("/").header(HEADER, "Hash=forged")).await?;
+            }
+            let received = bed.backends.received();
+            match (shows, &received[0].headers.values(HEADER)[..]) {
+                (false, []) => {}
+                (true, [told]) => {
+                    let end = ";Subject=\"CN=client.example.com\";URI=;DNS=client.example.com";
+                    assert!(
+                        told.starts_with("Hash=") && told.ends_with(end) && !told.contains("forged"),
+                        "{case}: {told}"
+                    );
+                }
+                (_, told) => panic!("{case}: {told:?}"),
+            }
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_new_certificate_is_taken_up_without_a_failed_request() -> anyhow::Result<()> {
     let (bed, authority, mut secrets) = simple("").await?;
     let client = TlsClient::trusting(&authority)?;

@@ -73,9 +73,9 @@ impl Server {
     }
 
     async fn serve_tls(&self, stream: TcpStream, peer: SocketAddr, port: u16) -> Result<(), ConnectionError> {
-        let Handshake { stream, server_name, is_http2 } =
+        let Handshake { stream, client, is_http2 } =
             self.tls.accept(stream, &self.snapshots, port, self.settings.tls_handshake_timeout).await?;
-        let client = self.client(peer, port, Some(TlsInfo { server_name }), is_http2);
+        let client = self.client(peer, port, Some(client), is_http2);
         if is_http2 { self.serve_http2(stream, client).await } else { self.serve_http1(stream, client).await }
     }
 

@@ -2,7 +2,8 @@
 //! Certificates are loaded off the request path, when a table or a file changes; one that cannot be loaded leaves the
 //! older one in use, and where there is none, only the handshakes of its own server fail.
 
-use crate::credentials::{ALPN, Credentials};
+use crate::client::TlsInfo;
+use crate::credentials::{ALPN, Credentials, forwarded_certificate};
 use crate::snapshot::Snapshots;
 use rustls::server::Acceptor;
 use std::rc::Rc;
@@ -22,8 +23,7 @@ pub(crate) struct TlsAcceptor {
 /// A finished handshake.
 pub(crate) struct Handshake {
     pub(crate) stream: TlsStream<TcpStream>,
-    /// The name that the client asked for, in lower case.
-    pub(crate) server_name: Option<String>,
+    pub(crate) client: TlsInfo,
     /// Whether HTTP/2 was agreed on.
     pub(crate) is_http2: bool,
 }
@@ -83,7 +83,9 @@ impl TlsAcceptor {
         });
         let Some(config) = config else { return Err(HandshakeError::Name(server_name)) };
         let stream = start.into_stream(config).await.map_err(HandshakeError::Tls)?;
-        let is_http2 = stream.get_ref().1.alpn_protocol() == Some(ALPN[0]);
-        Ok(Handshake { stream, server_name, is_http2 })
+        let connection = stream.get_ref().1;
+        let is_http2 = connection.alpn_protocol() == Some(ALPN[0]);
+        let certificate = connection.peer_certificates().and_then(|chain| forwarded_certificate(chain.first()?));
+        Ok(Handshake { stream, client: TlsInfo { server_name, certificate }, is_http2 })
     }
 }

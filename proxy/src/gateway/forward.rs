@@ -130,6 +130,7 @@ impl Gateway {
             &mut headers,
             Forwarded {
                 client: client.address(),
+                certificate: client.certificate(),
                 scheme: client.scheme(),
                 trusted: inbound.trusted,
                 request_id: inbound.request_id.value(),

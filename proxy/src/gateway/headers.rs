@@ -29,6 +29,7 @@ const NEVER_NOMINATED: [&str; 4] = ["host", "content-length", "authorization", "
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
 const ORIGINAL_HOST: HeaderName = HeaderName::from_static("x-envoy-original-host");
@@ -164,6 +165,8 @@ pub(super) fn join_cookies(headers: &mut HeaderMap) {
 /// What the backend should know of a request.
 pub(super) struct Forwarded<'a> {
     pub(super) client: &'a HeaderValue,
+    /// What is told of the certificate that it showed.
+    pub(super) certificate: Option<&'a HeaderValue>,
     pub(super) scheme: Scheme,
     pub(super) trusted: bool,
     pub(super) request_id: HeaderValue,
@@ -174,6 +177,9 @@ pub(super) fn add_forwarded(headers: &mut HeaderMap, forwarded: Forwarded<'_>) {
     headers.insert(FORWARDED_FOR, forwarded_for(headers, forwarded.client));
     if !forwarded.trusted || !headers.contains_key(FORWARDED_PROTO) {
         headers.insert(FORWARDED_PROTO, HeaderValue::from_static(forwarded.scheme.as_str()));
+    }
+    if let Some(certificate) = forwarded.certificate {
+        headers.insert(FORWARDED_CLIENT_CERT, certificate.clone());
     }
     headers.insert(REQUEST_ID, forwarded.request_id);
 }
@@ -342,7 +348,8 @@ mod tests {
         .expect("nothing to refuse");
         let id = HeaderValue::from_static("id");
         let client = HeaderValue::from_static("10.0.0.1");
-        add_forwarded(&mut headers, Forwarded { client: &client, scheme: Scheme::Http, trusted: true, request_id: id });
+        let (scheme, trusted) = (Scheme::Http, true);
+        add_forwarded(&mut headers, Forwarded { client: &client, certificate: None, scheme, trusted, request_id: id });
         assert_eq!(headers["x-forwarded-for"], "1.1.1.1,2.2.2.2,10.0.0.1");
         assert_eq!(headers["x-forwarded-proto"], "https");
     }
