@@ -33,13 +33,32 @@ pub(crate) struct Refused {
 pub(crate) const REFUSED: &[Refused] = &[Refused { case: "match/delegate", field: "delegate" }];
 
 /// Cases about what the gateway does not do yet, and says so: tunnels. Any difference in them is known.
-pub(crate) const UNSUPPORTED: &[&str] = &[];
+pub(crate) const UNSUPPORTED: &[&str] =
+    &["protocol/other-upgrades", "protocol/websocket-upgrade", "protocol/websocket-with-timeout"];
 
 /// What a request that is refused lacks of one that is forwarded.
 const REFUSAL: &[&str] = &["status", "backend", "path"];
 
+/// The same, and its connection is closed.
+const REFUSAL_AND_END: &[&str] = &["status", "backend", "path", "closed"];
+
+/// What Istio's gateway refuses, closing the connection, reaches the backend.
+const NO_REFUSAL: &[&str] = &["status", "attempts"];
+
+const STATUS: &[&str] = &["status"];
+const CLOSED: &[&str] = &["closed"];
 const LENGTH: &[&str] = &["response header content-length"];
+const TYPE: &[&str] = &["response header content-type"];
 const BODY: &[&str] = &["response header content-length", "response header content-type"];
+const FORWARDED_FOR: &[&str] = &["request header x-forwarded-for"];
+
+/// What a client says of itself to others.
+const CLAIMS: &[&str] = &[
+    "request header forwarded",
+    "request header x-forwarded-host",
+    "request header x-forwarded-port",
+    "request header x-real-ip",
+];
 
 /// An answer that the gateway makes itself says why, for people and programs: Envoy's says it in its log alone.
 const OWN_ANSWER: &str = "the gateway's own answers are JSON with error, reason and request_id";
@@ -50,14 +69,77 @@ const HIDDEN_DOT_SEGMENT: &str = "a dot segment behind an escaped slash is refus
 /// Istio's gateway goes on trying an endpoint that refuses connections as often as any other.
 const AVOIDED: &str = "an endpoint that could not be connected to is avoided for a while";
 
+/// A request whose end is certain leaves the next one certain, too.
+const STAYS_OPEN: &str = "a connection outlives a request that was refused but read whole";
+
+const HTTP_1_0: &str = "HTTP/1.0 is served, by its own rules of keeping connections";
+const NO_SUCH_VERSION: &str = "an HTTP version that does not exist is a bad request, not an old one";
+const HOST: &str = "a request needs exactly one valid Host";
+const METHODS: &str = "CONNECT and TRACE are 405, and every other method passes";
+const FRAMED_ANEW: &str = "what RFC 9112 lets a recipient read (6.3) is passed on with one framing";
+const NOT_MENDED: &str = "who mends a request may read another one than who comes next";
+const LONG_TARGET: &str = "a target has a limit of its own, 8 KiB, and 414";
+const TRAILERS: &str = "announced trailers pass, and are announced only where they can follow";
+const READ_AHEAD: &str = "a small body is read before a backend is asked, and so has a length";
+const EXPECTATION: &str = "the gateway itself meets 100-continue, and no other expectation";
+const UNTRUSTED: &str = "who a client is says the gateway, unless it trusts the peer";
+const NO_TRACE: &str = "the gateway takes part in no trace, and names no operation of one";
+const FOR_THE_PROXY: &str = "Proxy-Authorization is for the proxy that is asked (RFC 9110, 11.7.2)";
+const NOMINATED: &str = "a client cannot have Connection drop what others rely on";
+const UNDERSCORES: &str = "WSGI servers take a name with _ for the one with -";
+
 /// Every deliberate difference.
 pub(crate) const DELIBERATE: &[Deliberate] = &[
     differs("destination/subset-not-in-destination-rule", &[1], LENGTH, OWN_ANSWER),
     differs("destination/unknown-service", &[1], BODY, OWN_ANSWER),
     differs("match/no-match-is-404", &[1], BODY, OWN_ANSWER),
     differs("timeout/route-timeout", &[1], BODY, OWN_ANSWER),
+    differs("protocol/upstream-connection-refused", &[1, 2], TYPE, OWN_ANSWER),
+    differs("protocol/upstream-closes-before-headers", &[1, 2, 3], TYPE, OWN_ANSWER),
     differs("match/path-normalisation", &[13], REFUSAL, HIDDEN_DOT_SEGMENT),
     differs("retry/attempts-0-disables", &[1], &["share of status 200", "share of status 503"], AVOIDED),
+    differs("protocol/http-1.0", &[1, 2, 3], STATUS, HTTP_1_0),
+    differs("protocol/http-1.0", &[1, 3], &["version"], HTTP_1_0),
+    differs("protocol/http-1.0", &[1], &["response header connection"], HTTP_1_0),
+    differs("protocol/http-1.0", &[3], CLOSED, HTTP_1_0),
+    differs("protocol/no-host-header", &[1], CLOSED, STAYS_OPEN),
+    differs("protocol/no-host-header", &[2, 3], REFUSAL, HOST),
+    differs("protocol/no-host-header", &[3], &["authority"], HOST),
+    differs("protocol/bad-host-header", &[4], REFUSAL, HOST),
+    differs("protocol/bad-host-header", &[4], &["authority"], HOST),
+    differs("protocol/connect-is-refused", &[1, 2], STATUS, METHODS),
+    differs("protocol/connect-is-refused", &[1, 2], CLOSED, STAYS_OPEN),
+    differs("protocol/trace-and-odd-methods", &[1], REFUSAL, METHODS),
+    differs("protocol/trace-and-odd-methods", &[1], &["method"], METHODS),
+    differs("protocol/trace-and-odd-methods", &[3, 4], STATUS, METHODS),
+    differs("protocol/framing-attacks", &[1, 4], NO_REFUSAL, FRAMED_ANEW),
+    differs("protocol/framing-attacks", &[4], CLOSED, FRAMED_ANEW),
+    differs("protocol/framing-attacks", &[2], CLOSED, STAYS_OPEN),
+    differs("protocol/framing-attacks", &[9, 11], REFUSAL_AND_END, NOT_MENDED),
+    differs("protocol/framing-attacks", &[9], &["request header x-a"], NOT_MENDED),
+    differs("protocol/framing-attacks", &[15, 16], STATUS, NO_SUCH_VERSION),
+    differs("protocol/large-headers", &[6], REFUSAL, LONG_TARGET),
+    differs("protocol/large-headers", &[7], STATUS, LONG_TARGET),
+    differs("protocol/trailers", &[2], &["backend_trailers"], TRAILERS),
+    differs("proxy-headers/hop-by-hop-request", &[1], &["request header trailer"], TRAILERS),
+    differs("proxy-headers/hop-by-hop-response", &[1], &["response header trailer"], TRAILERS),
+    differs(
+        "protocol/chunked-request",
+        &[1],
+        &["request header content-length", "request header transfer-encoding"],
+        READ_AHEAD,
+    ),
+    differs("protocol/upstream-1xx-and-informational", &[1], &["interim"], EXPECTATION),
+    differs("proxy-headers/expect-100-continue", &[1, 2], &["request header expect"], EXPECTATION),
+    differs("proxy-headers/expect-100-continue", &[2], REFUSAL, EXPECTATION),
+    differs("proxy-headers/expect-100-continue", &[2], &["method"], EXPECTATION),
+    differs("proxy-headers/client-x-forwarded-for", &[1, 2, 3, 4], FORWARDED_FOR, UNTRUSTED),
+    differs("proxy-headers/client-x-forwarded-others", &[1], CLAIMS, UNTRUSTED),
+    differs("proxy-headers/default-request", &[1, 2], &["request header x-envoy-decorator-operation"], NO_TRACE),
+    differs("proxy-headers/hop-by-hop-request", &[1], &["request header proxy-authorization"], FOR_THE_PROXY),
+    differs("proxy-headers/hop-by-hop-nominating-forwarded-for", &[3], REFUSAL, NOMINATED),
+    differs("proxy-headers/header-underscore-and-odd-names", &[1], &["request header x_under"], UNDERSCORES),
+    differs("proxy-headers/header-underscore-and-odd-names", &[2], &["request header content_length"], UNDERSCORES),
 ];
 
 const fn differs(

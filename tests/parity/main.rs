@@ -81,6 +81,16 @@ async fn endpoints_that_fail_are_left_out_as_in_istio() {
 }
 
 #[tokio::test]
+async fn protocols_are_spoken_as_in_istio() {
+    check_family("protocol").await;
+}
+
+#[tokio::test]
+async fn what_a_proxy_says_and_keeps_back_is_as_in_istio() {
+    check_family("proxy-headers").await;
+}
+
+#[tokio::test]
 async fn redirects_are_those_of_istio() {
     check_family("redirect").await;
 }
