@@ -5,9 +5,10 @@ use crate::encode::Fields;
 use crate::re2::{self, PatternError};
 use regex::bytes::Regex;
 use serde_json::Value;
+use std::hash::{Hash, Hasher};
 
 /// How a string is compared; case counts.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum StringMatch {
     /// The whole string.
     Exact(String),
@@ -18,7 +19,7 @@ pub enum StringMatch {
 }
 
 /// How a header or query parameter is compared: Istio writes "is present" as an empty `StringMatch`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ValueMatch {
     /// `{}`: it is there, with any value.
     Present,
@@ -36,6 +37,14 @@ pub struct Pattern {
 impl PartialEq for Pattern {
     fn eq(&self, other: &Self) -> bool {
         self.source == other.source
+    }
+}
+
+impl Eq for Pattern {}
+
+impl Hash for Pattern {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.source.hash(state);
     }
 }
 

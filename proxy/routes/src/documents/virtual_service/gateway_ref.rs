@@ -4,7 +4,7 @@ use crate::decode::{Decoded, Item, Reported, quoted};
 use crate::documents::host::is_label;
 
 /// A reference to a Gateway document.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum GatewayRef {
     /// `mesh`: sidecars, never this gateway.
     Mesh,

@@ -58,7 +58,7 @@ pub struct Match {
 }
 
 /// What a key under `headers` means.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum HeaderSelector {
     /// `host` and `:authority`.
     Authority,

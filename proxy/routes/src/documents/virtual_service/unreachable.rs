@@ -5,25 +5,20 @@ use super::{HttpRule, Match};
 use crate::decode::Item;
 use crate::documents::StringMatch;
 use std::collections::{BTreeSet, HashMap};
+use std::hash::Hash;
 
-/// The conditions of a match but its `uri`, as text, and then by `uri`: the rule that had them first.
+/// Of matches that agree in everything but `uri`: the rule that had a `uri` first.
 #[derive(Default)]
-struct Seen {
-    matches: HashMap<String, usize>,
-    prefixes: HashMap<String, Prefixes>,
-}
-
-/// The prefixes of earlier matches that agree in everything else, and their lengths.
-#[derive(Default)]
-struct Prefixes {
-    rules: HashMap<String, usize>,
+struct Seen<'m> {
+    uris: HashMap<Option<&'m StringMatch>, usize>,
+    prefixes: HashMap<&'m str, usize>,
     lengths: BTreeSet<usize>,
 }
 
 /// Warns of each unreachable rule at its item.
 pub(super) fn warn(rules: &[HttpRule], items: &[Item<'_>]) {
     let mut catch_all: Option<&HttpRule> = None;
-    let mut seen = Seen::default();
+    let mut seen: HashMap<_, Seen<'_>> = HashMap::new();
     for (index, (rule, item)) in rules.iter().zip(items).enumerate() {
         if let Some(earlier) = catch_all {
             let earlier = earlier.name.as_ref().map_or(String::new(), |name| format!(" ({name})"));
@@ -35,7 +30,7 @@ pub(super) fn warn(rules: &[HttpRule], items: &[Item<'_>]) {
             catch_all = Some(rule);
         }
         for (at, entry) in rule.matches.iter().enumerate() {
-            if let Some(earlier) = seen.insert(entry, index) {
+            if let Some(earlier) = seen.entry(conditions(entry)).or_default().insert(entry.uri.as_ref(), index) {
                 let message = format!("match[{at}] is never used: http[{earlier}] takes all its requests");
                 item.warn(message, "put the narrower match first, or leave it out");
             }
@@ -43,33 +38,45 @@ pub(super) fn warn(rules: &[HttpRule], items: &[Item<'_>]) {
     }
 }
 
-impl Seen {
+/// Everything that a match asks for but its `uri`.
+fn conditions(entry: &Match) -> impl Eq + Hash {
+    let Match {
+        name: _,
+        uri: _,
+        ignore_uri_case,
+        scheme,
+        method,
+        authority,
+        headers,
+        without_headers,
+        query_params,
+        port,
+        gateways,
+        source_labels,
+        source_namespace,
+    } = entry;
+    let of_gateway = (port, gateways, source_labels, source_namespace);
+    (ignore_uri_case, scheme, method, authority, headers, without_headers, query_params, of_gateway)
+}
+
+impl<'m> Seen<'m> {
     /// The earlier rule that takes all requests of this match, if there is one.
-    fn insert(&mut self, entry: &Match, rule: usize) -> Option<usize> {
-        let nameless = Match { name: None, ..entry.clone() };
-        let earlier = *self.matches.entry(nameless.encode().to_string()).or_insert(rule);
-        let others = Match { uri: None, ..nameless }.encode().to_string();
-        let prefixes = self.prefixes.entry(others).or_default();
-        let (uri, is_prefix) = match &entry.uri {
-            Some(StringMatch::Prefix(uri)) => (uri, true),
-            Some(StringMatch::Exact(uri)) => (uri, false),
+    fn insert(&mut self, uri: Option<&'m StringMatch>, rule: usize) -> Option<usize> {
+        let earlier = *self.uris.entry(uri).or_insert(rule);
+        let (text, is_prefix) = match uri {
+            Some(StringMatch::Prefix(text)) => (text, true),
+            Some(StringMatch::Exact(text)) => (text, false),
             Some(StringMatch::Regex(_)) | None => return (earlier != rule).then_some(earlier),
         };
-        let covering = prefixes.covering(uri).filter(|covering| *covering != rule);
+        let covering = self.covering(text).filter(|covering| *covering != rule);
         if is_prefix {
-            prefixes.insert(uri, rule);
+            self.prefixes.entry(text).or_insert(rule);
+            self.lengths.insert(text.len());
         }
         if earlier == rule { covering } else { Some(earlier) }
     }
-}
-
-impl Prefixes {
-    fn insert(&mut self, prefix: &str, rule: usize) {
-        self.rules.entry(prefix.to_owned()).or_insert(rule);
-        self.lengths.insert(prefix.len());
-    }
 
     fn covering(&self, uri: &str) -> Option<usize> {
-        self.lengths.range(..=uri.len()).find_map(|length| self.rules.get(uri.get(..*length)?).copied())
+        self.lengths.range(..=uri.len()).find_map(|length| self.prefixes.get(uri.get(..*length)?).copied())
     }
 }
