@@ -27,7 +27,11 @@ pub(crate) struct Reported(());
 #[derive(Debug)]
 pub(crate) struct Report<'a> {
     source: &'a str,
-    document: DocumentName,
+    name: DocumentName,
+    document: &'a Node,
+    /// Of each item below the document the number of the one above it, and its place in that one. Numbers begin with 1;
+    /// 0 is the document. Few items have a problem, so no path is written out before.
+    steps: RefCell<Vec<(usize, usize)>>,
     /// What compiled regular expressions may still take, in this document and those after it.
     pattern_bytes: &'a Cell<usize>,
     problems: RefCell<Vec<Problem>>,
@@ -38,7 +42,8 @@ pub(crate) struct Report<'a> {
 pub(crate) struct Item<'a> {
     node: &'a Node,
     key: Option<Position>,
-    path: String,
+    /// Among the steps of the report.
+    number: usize,
     report: &'a Report<'a>,
 }
 
@@ -51,6 +56,9 @@ pub(crate) struct Object<'a> {
     dealt_with: Vec<&'static str>,
 }
 
+/// As many fields as most objects have at most.
+const MOST_FIELDS: usize = 16;
+
 /// One step of a field path.
 #[derive(Clone, Copy)]
 enum Step<'n> {
@@ -59,8 +67,9 @@ enum Step<'n> {
 }
 
 impl<'a> Report<'a> {
-    pub(crate) fn new(source: &'a str, document: DocumentName, pattern_bytes: &'a Cell<usize>) -> Self {
-        Self { source, document, pattern_bytes, problems: RefCell::default() }
+    pub(crate) fn new(source: &'a str, name: DocumentName, document: &'a Node, pattern_bytes: &'a Cell<usize>) -> Self {
+        let (steps, problems) = (RefCell::default(), RefCell::default());
+        Self { source, name, document, steps, pattern_bytes, problems }
     }
 
     pub(crate) fn into_problems(self) -> Vec<Problem> {
@@ -68,13 +77,13 @@ impl<'a> Report<'a> {
     }
 
     /// The document as a whole.
-    pub(crate) fn root(&'a self, node: &'a Node) -> Item<'a> {
-        Item { node, key: None, path: String::new(), report: self }
+    pub(crate) fn root(&'a self) -> Item<'a> {
+        Item { node: self.document, key: None, number: 0, report: self }
     }
 
     /// Reports every key that is there twice and every merge key, wherever it stands.
-    pub(crate) fn check_keys(&self, node: &Node) {
-        self.check_keys_below(node, &mut Vec::new());
+    pub(crate) fn check_keys(&self) {
+        self.check_keys_below(self.document, &mut Vec::new());
     }
 
     fn check_keys_below<'n>(&self, node: &'n Node, path: &mut Vec<Step<'n>>) {
@@ -88,11 +97,10 @@ impl<'a> Report<'a> {
                 }
             }
             Value::Mapping(entries) => {
-                let mut first_positions = HashMap::new();
+                let first_position = first_positions(entries);
                 for entry in entries {
                     path.push(Step::Key(&entry.key.text));
-                    let first = *first_positions.entry(entry.key.text.as_str()).or_insert(entry.position);
-                    self.check_key(entry, first, path);
+                    self.check_key(entry, first_position(entry), path);
                     self.check_keys_below(&entry.value, path);
                     path.pop();
                 }
@@ -112,11 +120,43 @@ impl<'a> Report<'a> {
         self.push(Severity::Error, path, entry.position, message, Some(advice.to_owned()));
     }
 
+    /// The number of the item that has this place in another one.
+    fn below(&self, above: usize, place: usize) -> usize {
+        let mut steps = self.steps.borrow_mut();
+        steps.push((above, place));
+        steps.len()
+    }
+
+    fn path(&self, mut number: usize) -> String {
+        let steps = self.steps.borrow();
+        let mut places = Vec::new();
+        while let Some((above, place)) = number.checked_sub(1).and_then(|index| steps.get(index)) {
+            places.push(*place);
+            number = *above;
+        }
+        let (mut node, mut path) = (self.document, String::new());
+        for place in places.into_iter().rev() {
+            let step = match &node.value {
+                Value::Scalar(_) => break,
+                Value::Sequence(items) => {
+                    node = &items[place];
+                    Step::Index(place)
+                }
+                Value::Mapping(entries) => {
+                    node = &entries[place].value;
+                    Step::Key(&entries[place].key.text)
+                }
+            };
+            path = step.below(&path);
+        }
+        path
+    }
+
     fn push(&self, severity: Severity, path: String, position: Position, message: String, advice: Option<String>) {
         self.problems.borrow_mut().push(Problem {
             severity,
             source: self.source.to_owned(),
-            document: Some(self.document.clone()),
+            document: Some(self.name.clone()),
             path,
             line: position.line,
             column: position.column,
@@ -124,6 +164,27 @@ impl<'a> Report<'a> {
             advice,
         });
     }
+}
+
+/// Where the key of an entry stands for the first time. A table is made where there are many.
+fn first_positions(entries: &[Entry]) -> impl Fn(&Entry) -> Position {
+    const FEW: usize = 16;
+    let mut table = HashMap::new();
+    if entries.len() > FEW {
+        for entry in entries {
+            table.entry(entry.key.text.as_str()).or_insert(entry.position);
+        }
+    }
+    move |wanted| {
+        let name = wanted.key.text.as_str();
+        let first = table.get(name).copied().or_else(|| find(entries, name).map(|place| entries[place].position));
+        first.unwrap_or(wanted.position)
+    }
+}
+
+/// The place of the first entry with this key.
+fn find(entries: &[Entry], name: &str) -> Option<usize> {
+    entries.iter().position(|entry| entry.key.text == name)
 }
 
 fn is_merge_key(entry: &Entry) -> bool {
@@ -155,6 +216,10 @@ impl<'a> Item<'a> {
         }
     }
 
+    fn path(&self) -> String {
+        self.report.path(self.number)
+    }
+
     /// Whether it is this very text.
     pub(crate) fn is_text(&self, text: &str) -> bool {
         matches!(&self.node.value, Value::Scalar(scalar) if scalar.text == text)
@@ -172,21 +237,21 @@ impl<'a> Item<'a> {
 
     /// Reports what is wrong.
     pub(crate) fn error(&self, message: impl Into<String>) -> Reported {
-        self.report.push(Severity::Error, self.path.clone(), self.position(), message.into(), None);
+        self.report.push(Severity::Error, self.path(), self.position(), message.into(), None);
         Reported(())
     }
 
     /// Reports what is wrong and what to write instead.
     pub(crate) fn advise(&self, message: impl Into<String>, advice: impl Into<String>) -> Reported {
         let advice = Some(advice.into());
-        self.report.push(Severity::Error, self.path.clone(), self.position(), message.into(), advice);
+        self.report.push(Severity::Error, self.path(), self.position(), message.into(), advice);
         Reported(())
     }
 
     /// Reports what is doubtful.
     pub(crate) fn warn(&self, message: impl Into<String>, advice: impl Into<String>) {
         let advice = Some(advice.into());
-        self.report.push(Severity::Warning, self.path.clone(), self.position(), message.into(), advice);
+        self.report.push(Severity::Warning, self.path(), self.position(), message.into(), advice);
     }
 
     /// Reports what is doubtful about the field of this path, at what is there of it.
@@ -203,10 +268,10 @@ impl<'a> Item<'a> {
     fn step(&self, step: &str) -> Option<Self> {
         match &self.node.value {
             Value::Scalar(_) => None,
-            Value::Mapping(entries) => Some(self.child(entries.iter().find(|entry| entry.key.text == step)?)),
+            Value::Mapping(entries) => find(entries, step).map(|place| self.value(entries, place)),
             Value::Sequence(items) => {
-                let node = items.get(step.parse::<usize>().ok()?)?;
-                Some(Item { node, key: None, path: String::new(), report: self.report })
+                let place: usize = step.parse().ok()?;
+                items.get(place).map(|node| self.below(place, node, None))
             }
         }
     }
@@ -224,19 +289,20 @@ impl<'a> Item<'a> {
     /// A mapping with named fields.
     pub(crate) fn object(&self) -> Decoded<Object<'a>> {
         let entries = self.mapping()?;
-        Ok(Object { item: self.clone(), entries, known: Vec::new(), dealt_with: Vec::new() })
+        Ok(Object { item: self.clone(), entries, known: Vec::with_capacity(MOST_FIELDS), dealt_with: Vec::new() })
     }
 
     /// Every entry of a mapping with free keys, as labels have; all are decoded, even after one failed. A key that some
     /// reader of YAML takes for something else than a text is a problem.
     pub(crate) fn each_entry<T>(&self, mut decode: impl FnMut(&'a str, &Item<'a>) -> Decoded<T>) -> Decoded<Vec<T>> {
-        let entries = self.mapping()?.iter().filter(|entry| !is_merge_key(entry)).map(|entry| {
-            let item = self.child(entry);
+        let entries = self.mapping()?;
+        let decoded = entries.iter().enumerate().filter(|(_, entry)| !is_merge_key(entry)).map(|(place, entry)| {
+            let item = self.value(entries, place);
             let key = item.require_text(&entry.key, entry.position);
             let value = decode(&entry.key.text, &item);
             key.and(value)
         });
-        all(entries.collect())
+        all(decoded.collect())
     }
 
     /// Every item of a list; all are decoded, even after one failed.
@@ -244,11 +310,7 @@ impl<'a> Item<'a> {
         let Value::Sequence(items) = &self.node.value else {
             return Err(self.is_not("a list"));
         };
-        let items = items.iter().enumerate().map(|(index, node)| {
-            let path = Step::Index(index).below(&self.path);
-            decode(&Item { node, key: None, path, report: self.report })
-        });
-        all(items.collect())
+        all(items.iter().enumerate().map(|(place, node)| decode(&self.below(place, node, None))).collect())
     }
 
     /// A text. As Kubernetes, refuses what a YAML reader takes for something else.
@@ -282,11 +344,11 @@ impl<'a> Item<'a> {
 
     /// A whole number.
     pub(crate) fn integer(&self, range: RangeInclusive<i64>) -> Decoded<i64> {
-        let advice = format!("write a number from {} to {}", range.start(), range.end());
+        let advice = || format!("write a number from {} to {}", range.start(), range.end());
         let scalar = self.scalar("a number")?;
         let Some(number) = scalar::decimal(&scalar.text) else {
             let kind = if scalar::is_number(&scalar.text) { "a whole number in plain decimal" } else { "a number" };
-            return Err(self.advise(format!("{} is not {kind}", quoted(&scalar.text)), advice));
+            return Err(self.advise(format!("{} is not {kind}", quoted(&scalar.text)), advice()));
         };
         if !scalar.plain {
             return Err(self.advise(format!("{} is a text", quoted(&scalar.text)), "write the number without quotes"));
@@ -294,9 +356,9 @@ impl<'a> Item<'a> {
         match i64::try_from(number) {
             Ok(number) if range.contains(&number) => Ok(number),
             _ if number < i128::from(*range.start()) => {
-                Err(self.advise(format!("{number} is below {}", range.start()), advice))
+                Err(self.advise(format!("{number} is below {}", range.start()), advice()))
             }
-            _ => Err(self.advise(format!("{} is above {}", scalar.text, range.end()), advice)),
+            _ => Err(self.advise(format!("{} is above {}", scalar.text, range.end()), advice())),
         }
     }
 
@@ -397,13 +459,14 @@ impl<'a> Item<'a> {
         Err(self.advise(format!("{} is not known", quoted(text)), advice))
     }
 
-    fn child(&self, entry: &'a Entry) -> Item<'a> {
-        Item {
-            node: &entry.value,
-            key: Some(entry.position),
-            path: Step::Key(&entry.key.text).below(&self.path),
-            report: self.report,
-        }
+    /// The value of the entry that has this place.
+    fn value(&self, entries: &'a [Entry], place: usize) -> Self {
+        let entry = &entries[place];
+        self.below(place, &entry.value, Some(entry.position))
+    }
+
+    fn below(&self, place: usize, node: &'a Node, key: Option<Position>) -> Self {
+        Self { node, key, number: self.report.below(self.number, place), report: self.report }
     }
 
     fn mapping(&self) -> Decoded<&'a [Entry]> {
@@ -439,7 +502,7 @@ impl<'a> Item<'a> {
         };
         let message = format!("{} without quotes is {kind} to readers of YAML, not a text", scalar.text);
         let advice = Some(format!("write {}", quoted(&scalar.text)));
-        self.report.push(Severity::Error, self.path.clone(), position, message, advice);
+        self.report.push(Severity::Error, self.path(), position, message, advice);
         Err(Reported(()))
     }
 }
@@ -476,7 +539,7 @@ impl<'a> Object<'a> {
 
     /// Reports that a field is missing.
     pub(crate) fn missing(&self, name: &str, message: impl Into<String>) -> Reported {
-        let path = Step::Key(name).below(&self.item.path);
+        let path = Step::Key(name).below(&self.item.path());
         self.item.report.push(Severity::Error, path, self.item.position(), message.into(), None);
         Reported(())
     }
@@ -519,14 +582,14 @@ impl<'a> Object<'a> {
                 Some(near) => format!("did you mean {near}?"),
                 None => format!("known here: {}", self.known.join(", ")),
             };
-            let path = Step::Key(name).below(&self.item.path);
+            let path = Step::Key(name).below(&self.item.path());
             let message = "unknown field".to_owned();
             self.item.report.push(Severity::Error, path, entry.position, message, Some(advice));
         }
     }
 
     fn find(&self, name: &str) -> Option<Item<'a>> {
-        self.entries.iter().find(|entry| entry.key.text == name).map(|entry| self.item.child(entry))
+        find(self.entries, name).map(|place| self.item.value(self.entries, place))
     }
 }
 

@@ -32,9 +32,9 @@ pub fn locate<'w>(sources: &[Source<'_>], warnings: impl IntoIterator<Item = &'w
             let key = (name.kind.clone().unwrap_or_default(), name.namespace.clone(), name.name.clone());
             let warnings = by_document.remove(&(key.0, key.1, key.2.unwrap_or_default())).unwrap_or_default();
             let pattern_bytes = Cell::new(0);
-            let report = Report::new(source.name, name, &pattern_bytes);
+            let report = Report::new(source.name, name, node, &pattern_bytes);
             for warning in warnings {
-                report.root(node).warn_below(&warning.path, warning.message(), warning.advice.clone());
+                report.root().warn_below(&warning.path, warning.message(), warning.advice.clone());
             }
             problems.extend(report.into_problems());
         }

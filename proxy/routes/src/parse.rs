@@ -133,9 +133,9 @@ impl<'a> Reader<'a> {
     }
 
     fn read_document(&mut self, source: &'a str, index: usize, node: &Rc<Node>) {
-        let report = Report::new(source, name_of(node, index), &self.pattern_bytes);
-        report.check_keys(node);
-        let root = report.root(node);
+        let report = Report::new(source, name_of(node, index), node, &self.pattern_bytes);
+        report.check_keys();
+        let root = report.root();
         if let Ok(document) = Document::decode(&root) {
             let metadata = document.metadata();
             let key = (document.kind(), metadata.namespace.clone(), metadata.name.clone());
