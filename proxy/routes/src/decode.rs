@@ -98,7 +98,7 @@ impl<'a> Report<'a> {
             }
             Value::Mapping(entries) => {
                 let first_position = first_positions(entries);
-                for entry in entries {
+                for entry in entries.iter() {
                     path.push(Step::Key(&entry.key.text));
                     self.check_key(entry, first_position(entry), path);
                     self.check_keys_below(&entry.value, path);

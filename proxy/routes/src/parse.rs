@@ -7,7 +7,6 @@ use crate::problem::{DocumentName, Problem, Problems, Severity};
 use crate::yaml::{self, Budget, Node, Position, SyntaxError, TOO_LARGE};
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
-use std::rc::Rc;
 
 /// How large a source may be, and all of them together, where nothing else is said: what a ConfigMap may hold.
 pub const MAX_SOURCE_BYTES: usize = 1024 * 1024;
@@ -132,7 +131,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn read_document(&mut self, source: &'a str, index: usize, node: &Rc<Node>) {
+    fn read_document(&mut self, source: &'a str, index: usize, node: &Node) {
         let report = Report::new(source, name_of(node, index), node, &self.pattern_bytes);
         report.check_keys();
         let root = report.root();

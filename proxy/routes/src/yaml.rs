@@ -32,23 +32,22 @@ impl Position {
     }
 }
 
-/// A value with its place.
-#[derive(Debug)]
+/// A value with its place. Cheap to clone: lists and mappings are shared between an anchor and its aliases.
+#[derive(Clone, Debug)]
 pub(crate) struct Node {
     pub(crate) position: Position,
     pub(crate) value: Value,
-    weight: Weight,
 }
 
-/// The value of a [`Node`]. Children are shared between an anchor and its aliases.
-#[derive(Debug)]
+/// The value of a [`Node`].
+#[derive(Clone, Debug)]
 pub(crate) enum Value {
     /// A scalar.
     Scalar(Scalar),
     /// A list.
-    Sequence(Vec<Rc<Node>>),
+    Sequence(Rc<[Node]>),
     /// A mapping in the order of the text; keys may repeat.
-    Mapping(Vec<Entry>),
+    Mapping(Rc<[Entry]>),
 }
 
 /// A scalar as it stands.
@@ -64,7 +63,7 @@ pub(crate) struct Scalar {
 pub(crate) struct Entry {
     pub(crate) key: Scalar,
     pub(crate) position: Position,
-    pub(crate) value: Rc<Node>,
+    pub(crate) value: Node,
 }
 
 /// Why a text is not read.
@@ -103,9 +102,9 @@ impl Node {
     }
 
     /// The value of a key, if it is a mapping that has it.
-    pub(crate) fn field(&self, name: &str) -> Option<&Node> {
+    pub(crate) fn field(&self, name: &str) -> Option<&Self> {
         match &self.value {
-            Value::Mapping(entries) => entries.iter().find(|entry| entry.key.text == name).map(|entry| &*entry.value),
+            Value::Mapping(entries) => entries.iter().find(|entry| entry.key.text == name).map(|entry| &entry.value),
             _ => None,
         }
     }
@@ -157,8 +156,9 @@ impl Allowance {
 }
 
 /// The documents of a text, empty ones included (as a plain scalar without text).
-pub(crate) fn read(text: &str, budget: &mut Budget) -> Result<Vec<Rc<Node>>, SyntaxError> {
-    let mut builder = Builder { open: Vec::new(), anchors: HashMap::new(), budget, documents: Vec::new() };
+pub(crate) fn read(text: &str, budget: &mut Budget) -> Result<Vec<Node>, SyntaxError> {
+    let (open, items, entries) = (Vec::new(), Vec::new(), Vec::new());
+    let mut builder = Builder { open, items, entries, anchors: HashMap::new(), budget, documents: Vec::new() };
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|error| syntax_error(&error, text))?;
         builder.event(event, span)?;
@@ -191,9 +191,12 @@ fn position(marker: Marker) -> Position {
 /// Turns the parser's events into nodes without recursion.
 struct Builder<'b> {
     open: Vec<Open>,
-    anchors: HashMap<usize, Rc<Node>>,
+    /// Of all open lists and of all open mappings, those of the inner ones behind those of the outer ones.
+    items: Vec<Node>,
+    entries: Vec<Entry>,
+    anchors: HashMap<usize, (Node, Weight)>,
     budget: &'b mut Budget,
-    documents: Vec<Rc<Node>>,
+    documents: Vec<Node>,
 }
 
 /// A list or mapping whose end has not come yet.
@@ -204,9 +207,10 @@ struct Open {
     collection: Collection,
 }
 
+/// Where its items or entries begin, and the key whose value has not come yet.
 enum Collection {
-    Sequence(Vec<Rc<Node>>),
-    Mapping { entries: Vec<Entry>, key: Option<(Scalar, Position)> },
+    Sequence { start: usize },
+    Mapping { start: usize, key: Option<(Scalar, Position)> },
 }
 
 impl Builder<'_> {
@@ -224,11 +228,13 @@ impl Builder<'_> {
                 let scalar = Scalar { text: text.into_owned(), plain: style == ScalarStyle::Plain };
                 let weight = Weight { nodes: 1, bytes: scalar.text.len(), depth: 0 };
                 self.budget.take(weight, position)?;
-                self.place(Rc::new(Node { position, value: Value::Scalar(scalar), weight }), anchor, position)
+                self.place(Node { position, value: Value::Scalar(scalar) }, weight, anchor, position)
             }
-            Event::SequenceStart(anchor, None) => self.begin(anchor, position, Collection::Sequence(Vec::new())),
+            Event::SequenceStart(anchor, None) => {
+                self.begin(anchor, position, Collection::Sequence { start: self.items.len() })
+            }
             Event::MappingStart(anchor, None) => {
-                self.begin(anchor, position, Collection::Mapping { entries: Vec::new(), key: None })
+                self.begin(anchor, position, Collection::Mapping { start: self.entries.len(), key: None })
             }
             Event::SequenceEnd | Event::MappingEnd => self.end(),
             Event::Alias(anchor) => self.alias(anchor, position),
@@ -256,23 +262,23 @@ impl Builder<'_> {
             return Ok(());
         };
         let value = match collection {
-            Collection::Sequence(items) => Value::Sequence(items),
-            Collection::Mapping { entries, .. } => Value::Mapping(entries),
+            Collection::Sequence { start } => Value::Sequence(self.items.drain(start..).collect()),
+            Collection::Mapping { start, .. } => Value::Mapping(self.entries.drain(start..).collect()),
         };
-        self.place(Rc::new(Node { position, value, weight }), anchor, position)
+        self.place(Node { position, value }, weight, anchor, position)
     }
 
     fn alias(&mut self, anchor: usize, position: Position) -> Result<(), SyntaxError> {
-        let Some(node) = self.anchors.get(&anchor).map(Rc::clone) else {
+        let Some((node, weight)) = self.anchors.get(&anchor).cloned() else {
             return Err(SyntaxError {
                 position,
                 message: "this alias stands inside of what it refers to".to_owned(),
                 advice: Some("write the value out"),
             });
         };
-        self.check_depth(node.weight, position)?;
-        self.budget.take(node.weight, position)?;
-        self.place(node, 0, position)
+        self.check_depth(weight, position)?;
+        self.budget.take(weight, position)?;
+        self.place(node, weight, 0, position)
     }
 
     fn check_depth(&self, weight: Weight, position: Position) -> Result<(), SyntaxError> {
@@ -283,25 +289,26 @@ impl Builder<'_> {
     }
 
     /// Puts a complete node where it belongs. `position` is where it stands, which for an alias is not where its text is.
-    fn place(&mut self, node: Rc<Node>, anchor: usize, position: Position) -> Result<(), SyntaxError> {
+    fn place(&mut self, node: Node, weight: Weight, anchor: usize, position: Position) -> Result<(), SyntaxError> {
         if anchor != 0 {
-            self.anchors.insert(anchor, Rc::clone(&node));
+            self.anchors.insert(anchor, (node.clone(), weight));
         }
         let Some(parent) = self.open.last_mut() else {
             self.documents.push(node);
             return Ok(());
         };
-        parent.weight.nodes += node.weight.nodes;
-        parent.weight.bytes += node.weight.bytes;
-        parent.weight.depth = parent.weight.depth.max(node.weight.depth + 1);
+        parent.weight.nodes += weight.nodes;
+        parent.weight.bytes += weight.bytes;
+        parent.weight.depth = parent.weight.depth.max(weight.depth + 1);
         match &mut parent.collection {
-            Collection::Sequence(items) => items.push(node),
-            Collection::Mapping { entries, key } => match key.take() {
-                Some((key, position)) => entries.push(Entry { key, position, value: node }),
-                None => match &node.value {
-                    Value::Scalar(scalar) => *key = Some((scalar.clone(), position)),
-                    Value::Sequence(_) | Value::Mapping(_) => return Err(unusable_key(position)),
-                },
+            Collection::Sequence { .. } => self.items.push(node),
+            Collection::Mapping { key, .. } => match (key.take(), node.value) {
+                (Some((key, position)), value) => {
+                    let value = Node { position: node.position, value };
+                    self.entries.push(Entry { key, position, value });
+                }
+                (None, Value::Scalar(scalar)) => *key = Some((scalar, position)),
+                (None, Value::Sequence(_) | Value::Mapping(_)) => return Err(unusable_key(position)),
             },
         }
         Ok(())
@@ -323,7 +330,7 @@ mod tests {
             Value::Scalar(Scalar { text, plain: true }) => format!("{text}{place}"),
             Value::Scalar(Scalar { text, plain: false }) => format!("{text:?}{place}"),
             Value::Sequence(items) => {
-                format!("[{}]{place}", items.iter().map(|item| shown(item)).collect::<Vec<_>>().join(" "))
+                format!("[{}]{place}", items.iter().map(shown).collect::<Vec<_>>().join(" "))
             }
             Value::Mapping(entries) => {
                 let entries = entries.iter().map(|entry| {
@@ -337,7 +344,7 @@ mod tests {
 
     fn result(text: &str, nodes: usize, bytes: usize) -> String {
         match read(text, &mut Budget::new(nodes, bytes)) {
-            Ok(documents) => documents.iter().map(|node| shown(node)).collect::<Vec<_>>().join(" --- "),
+            Ok(documents) => documents.iter().map(shown).collect::<Vec<_>>().join(" --- "),
             Err(error) => format!("{}:{}: {}", error.position.line, error.position.column, error.message),
         }
     }
