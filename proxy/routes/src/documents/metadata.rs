@@ -40,9 +40,8 @@ pub(crate) const DEFAULT_NAMESPACE: &str = "default";
 impl Metadata {
     /// Istio's order among objects of one kind: by age, then by name, then by namespace. No time counts as oldest; RFC
     /// 3339 in UTC sorts as text.
-    pub(crate) fn age_order(&self) -> (String, String, String) {
-        let created = self.creation_timestamp.clone().unwrap_or_default();
-        (created, self.name.clone(), self.namespace.clone())
+    pub(crate) fn age_order(&self) -> (&str, &str, &str) {
+        (self.creation_timestamp.as_deref().unwrap_or_default(), &self.name, &self.namespace)
     }
 
     pub(super) fn decode(item: &Item<'_>) -> Decoded<Self> {

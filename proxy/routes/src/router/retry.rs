@@ -2,6 +2,7 @@
 
 use crate::documents::{Retries, RetryCondition};
 use http::{HeaderMap, StatusCode};
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// Why a try brought no answer.
@@ -32,9 +33,7 @@ pub struct RetryPolicy {
     pub backoff: Duration,
     /// Whether a try goes to an endpoint that has not failed, while there is one; by default it does, unless a hash chooses.
     pub avoid_previous_endpoints: Option<bool>,
-    conditions: Vec<RetryCondition>,
-    /// Whether the rule names them.
-    names_conditions: bool,
+    conditions: Cow<'static, [RetryCondition]>,
 }
 
 /// Istio's default: 2 retries on what cannot have reached the application.
@@ -55,8 +54,7 @@ impl RetryPolicy {
             per_try_timeout: None,
             backoff: DEFAULT_BACKOFF,
             avoid_previous_endpoints: None,
-            conditions: DEFAULT_CONDITIONS.into(),
-            names_conditions: false,
+            conditions: Cow::Borrowed(&DEFAULT_CONDITIONS),
         };
         match retries {
             None => default,
@@ -67,7 +65,6 @@ impl RetryPolicy {
                 backoff: backoff.unwrap_or(DEFAULT_BACKOFF),
                 avoid_previous_endpoints: *ignore_previous_hosts,
                 conditions: if retry_on.is_empty() { default.conditions } else { retry_on.iter().copied().collect() },
-                names_conditions: !retry_on.is_empty(),
             },
         }
     }
@@ -96,7 +93,7 @@ impl RetryPolicy {
             RetryCondition::EnvoyRatelimited => headers.contains_key("x-envoy-ratelimited"),
             RetryCondition::Grpc(wanted) => {
                 let status = || headers.get("grpc-status")?.to_str().ok()?.parse::<u8>().ok();
-                (grpc || self.names_conditions) && status() == Some(*wanted)
+                (grpc || self.names_conditions()) && status() == Some(*wanted)
             }
             // About tries that brought no answer, or never true of an answer over HTTP/1.1.
             RetryCondition::Reset
@@ -119,7 +116,7 @@ impl RetryPolicy {
             | RetryCondition::RetriableStatusCodes
             | RetryCondition::RetriableHeaders
             | RetryCondition::Http3PostConnectFailure => true,
-            RetryCondition::Grpc(_) => !grpc && !self.names_conditions,
+            RetryCondition::Grpc(_) => !grpc && !self.names_conditions(),
             RetryCondition::ServerError
             | RetryCondition::GatewayError
             | RetryCondition::Reset
@@ -129,6 +126,11 @@ impl RetryPolicy {
             | RetryCondition::Status(_) => false,
         };
         self.retries > 0 && !self.conditions.iter().all(only_before_sending)
+    }
+
+    /// Whether the rule does, and not Istio's default.
+    fn names_conditions(&self) -> bool {
+        matches!(self.conditions, Cow::Owned(_))
     }
 
     fn has_any(&self, conditions: &[RetryCondition]) -> bool {

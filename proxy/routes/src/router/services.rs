@@ -21,13 +21,16 @@ pub(super) struct Services<'d> {
     entries: HashMap<&'d str, &'d ServiceEntry>,
     rules: DestinationRules<'d>,
     backends: Vec<Backend>,
-    resolved: HashMap<Wanted, Result<BackendId, Missing>>,
+    backend_of: HashMap<Wanted, Result<BackendId, Missing>>,
+    /// By namespace: most destinations are written many times.
+    resolved: HashMap<String, HashMap<Destination, Resolved>>,
     /// Of hosts that no ServiceEntry has, the one that was probably meant.
     meant: HashMap<String, Option<&'d str>>,
     slips: Slips,
 }
 
 /// What a destination comes to.
+#[derive(Clone)]
 pub(super) struct Resolved {
     /// What its backend is called, or would be.
     pub(super) name: String,
@@ -68,6 +71,7 @@ impl<'d> Services<'d> {
             entries: by_host,
             rules,
             backends: Vec::new(),
+            backend_of: HashMap::new(),
             resolved: HashMap::new(),
             meant: HashMap::new(),
             slips: Slips::new(),
@@ -80,10 +84,19 @@ impl<'d> Services<'d> {
 
     /// What a destination in a document of `namespace` comes to.
     pub(super) fn resolve(&mut self, to: &Destination, namespace: &str) -> Resolved {
+        if let Some(known) = self.resolved.get(namespace).and_then(|of_namespace| of_namespace.get(to)) {
+            return known.clone();
+        }
+        let resolved = self.look_up(to, namespace);
+        self.resolved.entry(namespace.to_owned()).or_default().insert(to.clone(), resolved.clone());
+        resolved
+    }
+
+    fn look_up(&mut self, to: &Destination, namespace: &str) -> Resolved {
         let wanted = Wanted { host: complete(&to.host, namespace), port: to.port, subset: to.subset.clone() };
-        let backend = self.resolved.get(&wanted).copied().unwrap_or_else(|| {
+        let backend = self.backend_of.get(&wanted).copied().unwrap_or_else(|| {
             let made = self.backend(&wanted).map(|backend| self.intern(&wanted, backend));
-            self.resolved.insert(wanted.clone(), made);
+            self.backend_of.insert(wanted.clone(), made);
             made
         });
         self.look_for_meant(&wanted.host);
@@ -96,12 +109,12 @@ impl<'d> Services<'d> {
     /// The same backend may have been wanted with its port or without.
     fn intern(&mut self, wanted: &Wanted, backend: Backend) -> BackendId {
         let with_port = Wanted { port: Some(backend.port), ..wanted.clone() };
-        if let Some(Ok(known)) = self.resolved.get(&with_port) {
+        if let Some(Ok(known)) = self.backend_of.get(&with_port) {
             return *known;
         }
         let id = BackendId(self.backends.len());
         self.backends.push(backend);
-        self.resolved.insert(with_port, Ok(id));
+        self.backend_of.insert(with_port, Ok(id));
         id
     }
 

@@ -62,6 +62,7 @@ impl fmt::Display for Warning {
 }
 
 /// Why a destination cannot be served, or will hardly be, whichever rule names it.
+#[derive(Clone)]
 pub(super) struct Lack {
     /// What follows `destination` in the field's path.
     pub(super) field: &'static str,
