@@ -55,6 +55,7 @@ use crate::documents::Document;
 use compile::Compiled;
 use listeners::{Listeners, PortTable};
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::sync::Arc;
 
 /// The compiled form of all documents. Immutable; one request sees exactly one of them.
@@ -83,7 +84,7 @@ pub struct BackendWeight {
 pub fn compile(documents: &[Document], identity: &Identity) -> Router {
     let Compiled { listeners, rules, backends, warnings, notices } = compile::compile(documents, identity);
     let mut router = Router { listeners, rules, backends, weights: Vec::new(), references: warnings, notices };
-    router.weights = router.splits().flat_map(|(origin, split)| split_weights(origin, split)).collect();
+    router.weights = weights(&router);
     router
 }
 
@@ -159,13 +160,20 @@ impl Router {
     }
 }
 
-fn split_weights(origin: &Origin, split: &Split) -> Vec<BackendWeight> {
-    let mut weights: BTreeMap<&str, u64> = BTreeMap::new();
-    for target in split.targets() {
-        *weights.entry(target.name.as_str()).or_default() += u64::from(target.weight);
+fn weights(router: &Router) -> Vec<BackendWeight> {
+    let (mut weights, mut route, mut targets) = (Vec::new(), String::new(), Vec::new());
+    for (origin, split) in router.splits() {
+        route.clear();
+        // Writing to a string does not fail.
+        let _ = write!(route, "{origin}");
+        targets.clear();
+        targets.extend(split.targets());
+        targets.sort_by_key(|target| target.name.as_str());
+        weights.extend(targets.chunk_by(|one, other| one.name == other.name).map(|same| BackendWeight {
+            route: route.clone(),
+            backend: same[0].name.clone(),
+            weight: same.iter().map(|target| u64::from(target.weight)).sum(),
+        }));
     }
-    let route = origin.to_string();
-    let weight =
-        |(backend, weight): (&str, u64)| BackendWeight { route: route.clone(), backend: backend.to_owned(), weight };
-    weights.into_iter().map(weight).collect()
+    weights
 }

@@ -173,6 +173,11 @@ impl HeaderOperations {
 }
 
 impl HeaderChanges {
+    /// But perhaps the authority.
+    pub(crate) fn changes_nothing(&self) -> bool {
+        self.set.is_empty() && self.add.is_empty() && self.remove.is_empty()
+    }
+
     fn decode(item: &Item<'_>, message: Message) -> Decoded<Self> {
         let mut object = item.object()?;
         let set = object.field_or_default("set", |item| Values::decode(item, message));

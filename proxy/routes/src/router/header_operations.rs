@@ -44,6 +44,9 @@ impl HeaderChangeList {
     /// The rule's and its only destination's operations, merged: where both set a header the destination's value wins;
     /// added values are the rule's, then the destination's; what either level sets or adds survives a remove.
     pub(super) fn merged(rule: &HeaderChanges, destination: &HeaderChanges) -> Self {
+        if rule.changes_nothing() && destination.changes_nothing() {
+            return Self::default();
+        }
         let mut set = rule.set.clone();
         set.extend(destination.set.iter().map(|(name, value)| (name.clone(), value.clone())));
         let removed = rule.remove.iter().chain(&destination.remove).cloned().map(HeaderChange::Remove);

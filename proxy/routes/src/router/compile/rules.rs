@@ -47,8 +47,8 @@ impl Served<'_> {
 pub(super) struct RuleCompiler<'d> {
     identity: &'d Identity,
     services: Services<'d>,
-    /// By VirtualService and position in it.
-    rules: BTreeMap<(usize, usize), Arc<Rule>>,
+    /// By VirtualService and position in it; none where no route leads to it.
+    rules: BTreeMap<usize, Vec<Option<Arc<Rule>>>>,
     /// By VirtualService, Gateway and port.
     routes: HashMap<(ServedKey, Option<u16>), Arc<Routes>>,
 }
@@ -61,7 +61,7 @@ impl<'d> RuleCompiler<'d> {
 
     /// The rules that some route leads to, in the order of their documents' age, and the backends that they name.
     pub(super) fn finish(self) -> (Vec<Arc<Rule>>, Vec<Backend>) {
-        (self.rules.into_values().collect(), self.services.into_backends())
+        (self.rules.into_values().flatten().flatten().collect(), self.services.into_backends())
     }
 
     /// The routes of one VirtualService; what comes after a catch-all can never match and is left out, as in Istio.
@@ -76,9 +76,11 @@ impl<'d> RuleCompiler<'d> {
     }
 
     fn make_routes(&mut self, served: &Served<'d>, port: Option<u16>) -> Routes {
-        let mut routes = Routes::default();
+        let rules = &served.document.http;
+        let mut routes = Routes { specific: Vec::with_capacity(rules.len()), catch_all: None };
+        let mut made = self.rules.remove(&served.number).unwrap_or_else(|| vec![None; rules.len()]);
         let everything = [Match::default()];
-        for (index, http) in served.document.http.iter().enumerate() {
+        'rules: for (index, http) in rules.iter().enumerate() {
             let entries = if http.matches.is_empty() { &everything[..] } else { &http.matches[..] };
             for entry in entries {
                 if !self.applies_here(entry, served.via.map(|(_, gateway)| gateway), port) {
@@ -87,14 +89,16 @@ impl<'d> RuleCompiler<'d> {
                 let matcher = Matcher::compile(entry, port);
                 let is_catch_all = matcher.is_catch_all();
                 let rewrite = CompiledRewrite::new(path_rewrite(http), matcher.path_prefix_len());
-                let route = Route { matcher, rewrite, rule: self.rule(served, index, http) };
+                let rule = made[index].get_or_insert_with(|| Arc::new(self.rule(served, index, http)));
+                let route = Route { matcher, rewrite, rule: Arc::clone(rule) };
                 if is_catch_all {
                     routes.catch_all = Some(route);
-                    return routes;
+                    break 'rules;
                 }
                 routes.specific.push(route);
             }
         }
+        self.rules.insert(served.number, made);
         routes
     }
 
@@ -109,10 +113,7 @@ impl<'d> RuleCompiler<'d> {
             }
     }
 
-    fn rule(&mut self, served: &Served<'d>, index: usize, http: &HttpRule) -> Arc<Rule> {
-        if let Some(known) = self.rules.get(&(served.number, index)) {
-            return Arc::clone(known);
-        }
+    fn rule(&mut self, served: &Served<'d>, index: usize, http: &HttpRule) -> Rule {
         let metadata = &served.document.metadata;
         let origin = Origin {
             namespace: metadata.namespace.clone(),
@@ -127,7 +128,7 @@ impl<'d> RuleCompiler<'d> {
             }
             Action::Redirect(_) | Action::DirectResponse(_) => (None, None, Vec::new()),
         };
-        let rule = Arc::new(Rule {
+        Rule {
             action: match &http.action {
                 Action::Forward(forward) => RuleAction::Forward(self.split(http, forward, &origin)),
                 Action::Redirect(redirect) => RuleAction::Redirect(CompiledRedirect::new(redirect.clone())),
@@ -140,9 +141,7 @@ impl<'d> RuleCompiler<'d> {
             mirrors,
             retry: RetryPolicy::compile(http.retries.as_ref()),
             local_response_headers: HeaderChangeList::merged(&http.headers.response, &HeaderChanges::default()),
-        });
-        self.rules.insert((served.number, index), Arc::clone(&rule));
-        rule
+        }
     }
 
     fn split(&mut self, http: &HttpRule, forward: &Forward, origin: &Origin) -> Split {
