@@ -157,7 +157,9 @@ fn policy() -> impl Strategy<Value = TrafficPolicy> {
 }
 
 fn port_policy() -> impl Strategy<Value = PortPolicy> {
-    (of(connection_pool()), of(load_balancer()), of(outlier_detection()), of(client_tls())).prop_map(
+    // In boxes, since all of them together do not fit into the stack of a test.
+    let (pool, balancer) = (connection_pool().boxed(), load_balancer().boxed());
+    (of(pool), of(balancer), of(outlier_detection()), of(client_tls())).prop_map(
         |(connection_pool, load_balancer, outlier_detection, tls)| PortPolicy {
             connection_pool,
             load_balancer,
