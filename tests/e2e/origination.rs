@@ -51,7 +51,7 @@ impl Front {
         let chain = CertificateDer::pem_slice_iter(certificate.certificate.as_bytes()).collect::<Result<_, _>>()?;
         let key = PrivateKeyDer::from_pem_slice(certificate.key.as_bytes())?;
         let mut config = ServerConfig::builder().with_client_cert_verifier(verifier).with_single_cert(chain, key)?;
-        config.alpn_protocols = vec![b"h2".to_vec()];
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let (address, shown) = (listener.local_addr()?, Arc::new(Mutex::default()));
@@ -200,7 +200,11 @@ async fn an_endpoint_is_asked_shown_and_believed_as_the_rule_says() -> anyhow::R
             Some((server_name, shows)) => {
                 ensure!(answer.backend() == Some("green"), "{tls} for {host}: {answer:?}");
                 let certificate = if shows { Some(certificate_bytes(&scene.client.certificate)?) } else { None };
-                let expected = Shown { server_name: server_name.map(str::to_owned), certificate, protocol: None };
+                let expected = Shown {
+                    server_name: server_name.map(str::to_owned),
+                    certificate,
+                    protocol: Some(b"http/1.1".to_vec()),
+                };
                 let shown = scene.front.shown();
                 ensure!(shown == [expected], "{tls} for {host}: {shown:?}");
             }
@@ -218,14 +222,14 @@ async fn a_connection_is_kept_for_the_name_it_was_made_for() -> anyhow::Result<(
     let names = |scene: &Scene| -> Vec<String> {
         scene.front.shown().into_iter().filter_map(|shown| shown.server_name).collect()
     };
-    for (more, protocol) in [("", None), (", h2UpgradePolicy: UPGRADE", Some(b"h2".to_vec()))] {
+    for (more, protocol) in [("", "http/1.1"), (", h2UpgradePolicy: UPGRADE", "h2")] {
         let mut scene = Scene::new().await?;
         let bed = scene.gateway(any, &format!("connectionPool: {{http: {{idleTimeout: 60s{more}}}}}")).await?;
         for host in ["a.example", "b.example", "a.example:80", "b.example"] {
             ensure!(bed.send(&get(host)).await?.status == 200);
         }
         ensure!(names(&scene) == ["a.example", "b.example"], "{:?}", names(&scene));
-        ensure!(scene.front.shown()[0].protocol == protocol, "{:?}", scene.front.shown());
+        ensure!(scene.front.shown()[0].protocol.as_deref() == Some(protocol.as_bytes()), "{:?}", scene.front.shown());
     }
 
     let mut scene = Scene::new().await?;

@@ -2,9 +2,14 @@
 //! which that authority knows nothing.
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use anyhow::Context as _;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use tempfile::TempDir;
 use turnout_tests::certificates::{Authority, Certificate, certificate_bytes};
 use turnout_tests::mount::KubeletMount;
 
@@ -38,6 +43,34 @@ pub(crate) fn mount() -> anyhow::Result<KubeletMount> {
     }
     let files: Vec<(&str, &[u8])> = files.iter().map(|(name, bytes)| (name.as_str(), *bytes)).collect();
     Ok(KubeletMount::new(&files)?)
+}
+
+/// The same as Secrets: a folder of each name, with `tls.crt`, `tls.key` and `ca.crt`.
+pub(crate) fn secrets() -> anyhow::Result<TempDir> {
+    let folder = tempfile::tempdir()?;
+    for (name, Certificate { certificate, key }) in &MADE.by_name {
+        let secret = folder.path().join(name);
+        std::fs::create_dir(&secret)?;
+        for (file, text) in [("tls.crt", certificate), ("tls.key", key), ("ca.crt", &MADE.authority)] {
+            std::fs::write(secret.join(file), text)?;
+        }
+    }
+    Ok(folder)
+}
+
+/// A backend's side of TLS: the certificate of this name, protocols, and whether a client must show a certificate that
+/// the authority has signed, or may.
+pub(crate) fn server(name: &str, protocols: &[&str], requires_client: bool) -> anyhow::Result<Arc<ServerConfig>> {
+    let Certificate { certificate, key } = named(name)?;
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(MADE.authority.as_bytes())?)?;
+    let verifier = WebPkiClientVerifier::builder(Arc::new(roots));
+    let verifier = if requires_client { verifier } else { verifier.allow_unauthenticated() };
+    let chain = CertificateDer::pem_slice_iter(certificate.as_bytes()).collect::<Result<_, _>>()?;
+    let builder = ServerConfig::builder().with_client_cert_verifier(verifier.build()?);
+    let mut config = builder.with_single_cert(chain, PrivateKeyDer::from_pem_slice(key.as_bytes())?)?;
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+    Ok(Arc::new(config))
 }
 
 /// The certificate of this name.

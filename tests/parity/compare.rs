@@ -11,6 +11,7 @@ use turnout_tests::client::RawResponse;
 use turnout_tests::echo::Received;
 use turnout_tests::wire::{HeaderLines, latin1};
 
+use crate::certificates;
 use crate::exchange::Exchange;
 use crate::expectation::{Count, Expectation, Lines, Mirrored, Text};
 use crate::observation::Observation;
@@ -109,6 +110,7 @@ fn compare_answer(expect: &Expectation, seen: &Observation, differences: &mut Di
     differences.equal("cert", expect.cert.as_deref(), handshake.and_then(|handshake| handshake.certificate));
     let version = handshake.and_then(|handshake| handshake.version.as_deref());
     differences.equal("tls_version", expect.tls_version.as_deref(), version);
+    differences.equal("stream_error", expect.stream_error.clone(), Some(exchange.stream_error.clone()));
     compare_time(expect, exchange, differences);
 }
 
@@ -151,6 +153,14 @@ fn compare_request(expect: &Expectation, seen: &Observation, differences: &mut D
     differences.equal("backend_bytes", expect.backend_bytes, last.map(|last| last.body.len()));
     let trailers = last.map(|last| last.trailers.0.clone());
     differences.equal("backend_trailers", expect.backend_trailers.clone(), trailers);
+    differences.equal("backend_scheme", expect.backend_scheme.as_deref(), last.and_then(|last| last.scheme.as_deref()));
+    let tls = last.and_then(|last| last.tls.as_deref());
+    differences.equal("backend_sni", expect.backend_sni.as_deref(), tls.and_then(|tls| tls.server_name.as_deref()));
+    differences.equal("backend_alpn", expect.backend_alpn.clone(), tls.map(|tls| tls.offered.clone()));
+    let certificate = tls.map(|tls| tls.certificate.as_deref().and_then(certificates::name_of).map(str::to_owned));
+    differences.equal("backend_client_cert", expect.backend_client_cert.clone(), certificate);
+    let version = tls.and_then(|tls| tls.version.as_deref());
+    differences.equal("backend_tls_version", expect.backend_tls_version.as_deref(), version);
 }
 
 /// How many attempts the backends received.
@@ -188,6 +198,9 @@ fn compare_copies(expect: &Expectation, seen: &Observation, differences: &mut Di
         if want != got.iter().collect() || want.len() != got.len() {
             differences.add("mirrors", want, got);
         }
+    }
+    if let Some(first) = copies().next() {
+        compare_headers("mirror header", &expect.mirror_headers, &first.headers, differences);
     }
     let mut sizes: Vec<usize> = copies().map(|received| received.body.len()).collect();
     sizes.sort_unstable();

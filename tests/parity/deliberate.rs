@@ -30,7 +30,14 @@ pub(crate) struct Refused {
 }
 
 /// Every case that is refused.
-pub(crate) const REFUSED: &[Refused] = &[Refused { case: "match/delegate", field: "delegate" }];
+pub(crate) const REFUSED: &[Refused] = &[
+    Refused { case: "match/delegate", field: "delegate" },
+    Refused { case: "direct-response/header-operations", field: "content-length" },
+    Refused { case: "headers/request-operations-on-hop-by-hop-names", field: "connection" },
+    Refused { case: "headers/values-of-response-variables", field: "%REQ(:PATH)%" },
+    Refused { case: "redirect/targets-with-odd-characters", field: "/x y" },
+    Refused { case: "retry/retry-remote-localities", field: "retryRemoteLocalities" },
+];
 
 /// Cases about what the gateway does not do yet, and says so: tunnels. Any difference in them is known.
 pub(crate) const UNSUPPORTED: &[&str] =
@@ -88,6 +95,22 @@ const FOR_THE_PROXY: &str = "Proxy-Authorization is for the proxy that is asked 
 const NOMINATED: &str = "a client cannot have Connection drop what others rely on";
 const UNDERSCORES: &str = "WSGI servers take a name with _ for the one with -";
 
+const READ_WHOLE: &[&str] = &["request header content-length", "request header transfer-encoding"];
+const MESSAGE: &[&str] = &["response header grpc-message"];
+const OF_COPIES: &[&str] = &["mirror header x-envoy-internal", "mirror header x-forwarded-for"];
+const OPERATION: &[&str] =
+    &["request header x-envoy-decorator-operation", "mirror header x-envoy-decorator-operation"];
+const COPY_IS_THE_SAME: &str = "a copy says of its client what the request says";
+const SCHEME: &str = "over TLS the scheme is https (RFC 9113, 8.3.1)";
+const NO_PROTOCOL: &str = "a backend that shares no protocol ends the handshake";
+const WHOLE_TRY: &str = "the time of a try is that of its connection, too";
+const NO_BODY: &str = "what has no body says nothing of one";
+const NO_REDIRECT: &str = "304 sends nobody elsewhere";
+const LINES: &str = "several lines of one header stay several";
+const FRAGMENT: &str = "a fragment is no part of a target (RFC 9112, 3.2)";
+const GRPC_ALONE: &str = "by default only answers to gRPC requests are looked at for a status of gRPC";
+const NO_ADDRESS: &str = "who has no address in DNS leaves its share to the others";
+
 /// Every deliberate difference.
 pub(crate) const DELIBERATE: &[Deliberate] = &[
     differs("destination/subset-not-in-destination-rule", &[1], LENGTH, OWN_ANSWER),
@@ -96,6 +119,42 @@ pub(crate) const DELIBERATE: &[Deliberate] = &[
     differs("timeout/route-timeout", &[1], BODY, OWN_ANSWER),
     differs("protocol/upstream-connection-refused", &[1, 2], TYPE, OWN_ANSWER),
     differs("protocol/upstream-closes-before-headers", &[1, 2, 3], TYPE, OWN_ANSWER),
+    differs("upstream-http2/use-client-protocol", &[3], STATUS, HTTP_1_0),
+    differs("upstream-http2/chunked-request", &[1], &["request header content-length"], READ_AHEAD),
+    differs("upstream-http2/expect-100-continue", &[1], &["interim", "request header expect"], EXPECTATION),
+    differs("upstream-http2/trailers-of-an-http1-client", &[1], &["backend_trailers"], TRAILERS),
+    differs("upstream-http2/trailers-of-an-http2-client-to-an-http1-backend", &[1], &["backend_trailers"], TRAILERS),
+    differs("upstream-http2/trailers-of-an-http2-client-to-an-http1-backend", &[2], &["trailers"], TRAILERS),
+    differs("upstream-http2/tls-and-port-protocol-http2", &[1], &["backend_scheme"], SCHEME),
+    differs("upstream-http2/tls-and-http2-to-a-backend-without-it", &[1], STATUS, NO_PROTOCOL),
+    differs("mirror-headers/headers-of-the-copy", &[1], OPERATION, NO_TRACE),
+    differs("mirror-headers/headers-of-the-copy", &[1], OF_COPIES, COPY_IS_THE_SAME),
+    differs(
+        "mirror-headers/headers-of-the-copy",
+        &[2],
+        &["mirror header content-length", "mirror header transfer-encoding"],
+        READ_AHEAD,
+    ),
+    differs("mirror-headers/headers-of-the-copy-with-timeout-and-rewrite", &[1], OPERATION, NO_TRACE),
+    differs("mirror-headers/headers-of-the-copy-with-timeout-and-rewrite", &[1], OF_COPIES, COPY_IS_THE_SAME),
+    differs("grpc/no-route", &[1, 2, 3, 7], MESSAGE, OWN_ANSWER),
+    differs("grpc/no-route", &[4, 5, 6], TYPE, OWN_ANSWER),
+    differs("grpc/no-virtual-service-for-the-host", &[1], MESSAGE, OWN_ANSWER),
+    differs("grpc/no-endpoint", &[1, 2], MESSAGE, OWN_ANSWER),
+    differs("grpc/timeout", &[1, 2, 3, 4], MESSAGE, OWN_ANSWER),
+    differs("grpc/grpc-timeout-without-a-timeout", &[1], MESSAGE, OWN_ANSWER),
+    differs("grpc/per-try-timeout", &[1, 2], MESSAGE, OWN_ANSWER),
+    differs("grpc/http1-backend", &[1], READ_WHOLE, READ_AHEAD),
+    differs("grpc/http1-backend", &[2], &["trailers"], TRAILERS),
+    differs("connect-timeout/is-not-shortened-by-per-try-timeout", &[1], &["status", "time_ms"], WHOLE_TRY),
+    differs("headers/response-operations-on-local-answers", &[3, 6], TYPE, OWN_ANSWER),
+    differs("fault/abort-with-a-status-below-400", &[2], BODY, NO_BODY),
+    differs("direct-response/statuses-that-have-no-body", &[1, 2], LENGTH, NO_BODY),
+    differs("direct-response/statuses-that-have-no-body", &[2], &["response header location"], NO_REDIRECT),
+    differs("headers/request-operations-on-the-gateways-own-names", &[1], FORWARDED_FOR, LINES),
+    differs("rewrite/target-with-percent-signs", &[3], &["path"], FRAGMENT),
+    differs("retry/default-policy-grpc-status-header", &[1, 2, 3, 8], &["attempts"], GRPC_ALONE),
+    differs("weights/weight-and-subset-and-missing", &[1], &["share of status 200", "share of status 503"], NO_ADDRESS),
     differs("match/path-normalisation", &[13], REFUSAL, HIDDEN_DOT_SEGMENT),
     differs("retry/attempts-0-disables", &[1], &["share of status 200", "share of status 503"], AVOIDED),
     differs("protocol/http-1.0", &[1, 2, 3], STATUS, HTTP_1_0),

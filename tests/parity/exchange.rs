@@ -3,13 +3,13 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use turnout_tests::certificates::{TLS12, TlsClient, agreed_version, hello_of_tls_1_1, shown_certificate};
-use turnout_tests::client::{ANSWER_DEADLINE, Http2Connection, RawConnection, RawRequest, RawResponse};
+use turnout_tests::client::{ANSWER_DEADLINE, RawConnection, RawRequest, RawResponse};
 use turnout_tests::wire::{HeaderLines, latin1, latin1_bytes};
 
 use crate::certificates;
@@ -42,6 +42,8 @@ pub(crate) struct Exchange {
     pub(crate) tunnel: Option<String>,
     /// Where there was one.
     pub(crate) handshake: Option<Handshake>,
+    /// The code with which the stream was reset, over HTTP/2.
+    pub(crate) stream_error: Option<String>,
 }
 
 /// What was agreed on with TLS.
@@ -76,8 +78,9 @@ pub(crate) async fn exchange(
     match try_exchange(address, send, connection, closed, start).await {
         Ok(exchanged) => exchanged,
         Err(error) => {
-            let answer = Err(format!("no answer: {error:#}"));
-            (Exchange { answer, elapsed: start.elapsed(), closed: None, tunnel: None, handshake: None }, None)
+            let (answer, elapsed) = (Err(format!("no answer: {error:#}")), start.elapsed());
+            let stream_error = error.downcast_ref().and_then(reset_code);
+            (Exchange { answer, elapsed, closed: None, tunnel: None, handshake: None, stream_error }, None)
         }
     }
 }
@@ -90,9 +93,10 @@ async fn try_exchange(
     start: Instant,
 ) -> anyhow::Result<(Exchange, Option<Connection>)> {
     if send.http == "h2" {
-        let (answer, handshake) = ask_http2(address, send).await?;
-        let elapsed = start.elapsed();
-        return Ok((Exchange { answer: Ok(answer), elapsed, closed: None, tunnel: None, handshake }, None));
+        let (stream, handshake) = connect(address, send).await?;
+        let (answer, stream_error) = timeout(ANSWER_DEADLINE, ask_http2(stream, send, handshake.is_some())).await??;
+        let (answer, elapsed) = (Ok(answer), start.elapsed());
+        return Ok((Exchange { answer, elapsed, closed: None, tunnel: None, handshake, stream_error }, None));
     }
     let mut connection = match connection {
         Some(connection) => connection,
@@ -119,7 +123,8 @@ async fn try_exchange(
         while wire.response("GET").await.is_ok_and(|answer| answer.complete) {}
     }
     let usable = answer.complete && !answer.headers.has_token("connection", "close");
-    let exchange = Exchange { answer: Ok(answer), elapsed, closed, tunnel, handshake: handshake.clone() };
+    let (answer, handshake) = (Ok(answer), handshake.clone());
+    let exchange = Exchange { answer, elapsed, closed, tunnel, handshake, stream_error: None };
     Ok((exchange, usable.then_some(connection)))
 }
 
@@ -176,30 +181,67 @@ async fn ask(wire: &mut RawConnection<Box<dyn Stream>>, send: &Send) -> anyhow::
     Ok(answer?)
 }
 
-/// Sends the request over HTTP/2, over a connection of its own.
-async fn ask_http2(address: SocketAddr, send: &Send) -> anyhow::Result<(RawResponse, Option<Handshake>)> {
-    let (stream, handshake) = connect(address, send).await?;
+/// Sends the request over HTTP/2. Beside the answer, why its stream was reset if it was.
+async fn ask_http2(
+    stream: Box<dyn Stream>,
+    send: &Send,
+    is_tls: bool,
+) -> anyhow::Result<(RawResponse, Option<String>)> {
     let authority = send.authority.as_deref().context("HTTP/2 needs an authority")?;
-    let scheme = if handshake.is_some() { "https" } else { "http" };
+    let scheme = if is_tls { "https" } else { "http" };
     let target = format!("{scheme}://{authority}{}", send.path);
-    let mut request = http::Request::builder().method(send.method.as_str()).uri(target);
+    let mut request = http::Request::builder().method(send.method.as_str()).uri(target).version(http::Version::HTTP_2);
     for (name, value) in &send.headers {
         request = request.header(name, value);
     }
-    let connection = Http2Connection::over(stream).await?;
-    let (head, body) = connection.send(request.body(Bytes::from(body_of(send)))?).await?.into_parts();
-    ensure!(head.version == http::Version::HTTP_2, "an answer of {:?}", head.version);
-    let line = |(name, value): (&http::HeaderName, &http::HeaderValue)| (name.to_string(), latin1(value.as_bytes()));
-    let answer = RawResponse {
+    let (sender, connection) = h2::client::handshake(stream).await?;
+    let driver = tokio::spawn(connection);
+    let (body, trailers) = (body_of(send), fields(&send.trailers)?);
+    let ends = body.is_empty() && trailers.is_empty();
+    let (answer, mut sending) = sender.ready().await?.send_request(request.body(())?, ends)?;
+    if !ends {
+        sending.send_data(Bytes::from(body), trailers.is_empty())?;
+    }
+    if !trailers.is_empty() {
+        sending.send_trailers(trailers)?;
+    }
+    let (head, mut receiving) = answer.await?.into_parts();
+    let mut answer = RawResponse {
         version: "HTTP/2".to_owned(),
         status: head.status.as_u16(),
-        headers: HeaderLines(head.headers.iter().map(line).collect()),
+        headers: lines(&head.headers),
         interim: Vec::new(),
-        body: body.to_vec(),
+        body: Vec::new(),
         trailers: HeaderLines::default(),
-        complete: true,
+        complete: false,
     };
-    Ok((answer, handshake))
+    let read = async {
+        while let Some(data) = receiving.data().await {
+            let data = data?;
+            receiving.flow_control().release_capacity(data.len())?;
+            answer.body.extend_from_slice(&data);
+        }
+        answer.trailers = receiving.trailers().await?.as_ref().map(lines).unwrap_or_default();
+        Ok::<_, h2::Error>(())
+    };
+    let ended = read.await;
+    answer.complete = ended.is_ok();
+    driver.abort();
+    Ok((answer, ended.err().as_ref().and_then(reset_code)))
+}
+
+fn reset_code(error: &h2::Error) -> Option<String> {
+    error.reason().filter(|_| error.is_remote()).map(|reason| format!("{reason:?}"))
+}
+
+fn fields(lines: &[(String, String)]) -> anyhow::Result<http::HeaderMap> {
+    let field = |(name, value): &(String, String)| Ok((http::HeaderName::try_from(name)?, value.parse()?));
+    lines.iter().map(field).collect()
+}
+
+fn lines(headers: &http::HeaderMap) -> HeaderLines {
+    let line = |(name, value): (&http::HeaderName, &http::HeaderValue)| (name.to_string(), latin1(value.as_bytes()));
+    HeaderLines(headers.iter().map(line).collect())
 }
 
 fn raw_request(send: &Send) -> RawRequest {

@@ -33,6 +33,9 @@ pub(crate) struct Expectation {
     /// The name of the server's certificate.
     pub(crate) cert: Option<String>,
     pub(crate) tls_version: Option<String>,
+    /// The code with which the stream was reset, over HTTP/2; null is none.
+    #[serde(default, deserialize_with = "even_null")]
+    pub(crate) stream_error: Option<Option<String>>,
     /// Least and most milliseconds; only the least is compared.
     pub(crate) time_ms: Option<(u64, u64)>,
 
@@ -45,6 +48,15 @@ pub(crate) struct Expectation {
     pub(crate) request_headers: BTreeMap<String, Option<Lines>>,
     pub(crate) backend_body: Option<String>,
     pub(crate) backend_bytes: Option<usize>,
+    /// The name that it was asked for with TLS, and the protocols that it was offered.
+    pub(crate) backend_sni: Option<String>,
+    pub(crate) backend_alpn: Option<Vec<String>>,
+    /// The name of the gateway's certificate; null is none.
+    #[serde(default, deserialize_with = "even_null")]
+    pub(crate) backend_client_cert: Option<Option<String>>,
+    pub(crate) backend_tls_version: Option<String>,
+    /// Of HTTP/2.
+    pub(crate) backend_scheme: Option<String>,
     /// Null is none at all.
     #[serde(default, deserialize_with = "list_or_null")]
     pub(crate) backend_trailers: Option<Vec<(String, String)>>,
@@ -57,6 +69,9 @@ pub(crate) struct Expectation {
     // Copies, at backends that receive nothing else.
     pub(crate) mirrors: Option<Vec<Mirrored>>,
     pub(crate) mirror_bytes: Option<Vec<usize>>,
+    /// Of the first.
+    #[serde(default)]
+    pub(crate) mirror_headers: BTreeMap<String, Option<Lines>>,
     /// Of the requests of a `count`.
     pub(crate) mirror_share: Option<BTreeMap<String, f64>>,
 
@@ -90,6 +105,10 @@ impl Expectation {
     pub(crate) fn is_of_copies(&self) -> bool {
         self.mirrors.is_some() || self.mirror_bytes.is_some() || self.mirror_share.is_some()
     }
+}
+
+fn even_null<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }
 
 fn list_or_null<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<T>>, D::Error> {

@@ -207,6 +207,11 @@ impl Family {
 }
 
 impl Case {
+    /// Whether its documents have this placeholder.
+    pub(crate) fn names(&self, placeholder: &str) -> bool {
+        self.documents.contains(&format!("${{{placeholder}}}"))
+    }
+
     /// The documents with every placeholder filled in.
     pub(crate) fn documents(&self, placeholders: &Placeholders) -> String {
         fill_in(&self.documents, placeholders)

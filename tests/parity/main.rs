@@ -4,6 +4,7 @@
 //! Each case has its own gateway process and echo backends. What is different on purpose stands in [`deliberate`]; that
 //! list may neither miss a difference nor hold one that is gone.
 
+mod backends;
 mod certificates;
 mod compare;
 mod deliberate;
@@ -123,4 +124,29 @@ async fn namespaces_see_what_they_see_in_istio() {
 #[tokio::test]
 async fn weights_split_as_in_istio() {
     check_family("weights").await;
+}
+
+#[tokio::test]
+async fn backends_are_spoken_to_over_http2_as_in_istio() {
+    check_family("upstream-http2").await;
+}
+
+#[tokio::test]
+async fn backends_are_spoken_to_over_tls_as_in_istio() {
+    check_family("upstream-tls").await;
+}
+
+#[tokio::test]
+async fn grpc_is_forwarded_as_in_istio() {
+    check_family("grpc").await;
+}
+
+#[tokio::test]
+async fn nobody_waits_longer_for_a_connection_than_in_istio() {
+    check_family("connect-timeout").await;
+}
+
+#[tokio::test]
+async fn copies_have_the_headers_that_they_have_in_istio() {
+    check_family("mirror-headers").await;
 }

@@ -3,14 +3,14 @@
 use anyhow::Context as _;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use turnout_tests::echo::{Backends, NAMES};
 use turnout_tests::gateway::{Gateway, GatewayCommand, proxy_binary};
 use turnout_tests::mount::KubeletMount;
 
+use crate::backends::Scene;
 use crate::certificates;
 use crate::compare::{Difference, compare};
 use crate::deliberate::{DELIBERATE, Deliberate, REFUSED, Refused, UNSUPPORTED};
-use crate::family::{Case, Family, Placeholders};
+use crate::family::{Case, Family};
 use crate::observation::{Ports, perform};
 
 /// How many cases run at a time, over all families.
@@ -18,7 +18,7 @@ static RUNNING: Semaphore = Semaphore::const_new(4);
 
 /// The Gateway ports that documents and expectations name. No socket is bound to them: each stands for a listener on a
 /// free port, as the port of a Service stands for one in a cluster.
-const GATEWAY_PORTS: [(&str, u16); 3] = [("GATEWAY", 18_080), ("GATEWAY2", 18_081), ("GATEWAY_TLS", 18_443)];
+pub(crate) const GATEWAY_PORTS: [(&str, u16); 3] = [("GATEWAY", 18_080), ("GATEWAY2", 18_081), ("GATEWAY_TLS", 18_443)];
 
 /// As much of a request as tells it from others, in characters.
 const SHOWN: usize = 100;
@@ -76,15 +76,16 @@ async fn run(case: Case) -> Outcome {
 
 /// Asks the gateway everything that the case asks.
 async fn run_served(case: &Case) -> anyhow::Result<Vec<Found>> {
-    let (backends, certificates) = (Backends::start().await?, certificates::mount()?);
-    let placeholders = placeholders(&backends, &certificates);
-    let requests = case.requests(&placeholders)?;
-    let routes = KubeletMount::new(&[("routes.yaml", case.documents(&placeholders).as_bytes())])?;
-    let gateway = command(case, &routes).start().await?;
+    let scene = Scene::start(case).await?;
+    let requests = case.requests(&scene.placeholders)?;
+    let routes = KubeletMount::new(&[("routes.yaml", case.documents(&scene.placeholders).as_bytes())])?;
+    let secrets = certificates::secrets()?;
+    let credentials = ["--credentials".as_ref(), secrets.path().as_os_str()].map(|word| word.to_string_lossy());
+    let gateway = command(case, &routes).args(&credentials.each_ref().map(|word| &**word)).start().await?;
     let ports = ports(case, &gateway);
     let mut found = Vec::new();
     for (index, request) in requests.iter().enumerate() {
-        let seen = perform(request, &ports, &backends).await?;
+        let seen = perform(request, &ports, &scene.backends).await?;
         let sent = match &request.send.raw {
             Some(raw) => raw.lines().next().unwrap_or_default().to_owned(),
             None => format!("{} {}", request.send.method, request.send.path),
@@ -99,8 +100,7 @@ async fn run_served(case: &Case) -> anyhow::Result<Vec<Found>> {
 
 /// Sees the gateway refuse the documents and say which field it does not support.
 async fn run_refused(case: &Case, refused: &Refused) -> anyhow::Result<()> {
-    let (backends, certificates) = (Backends::start().await?, certificates::mount()?);
-    let documents = case.documents(&placeholders(&backends, &certificates));
+    let documents = case.documents(&Scene::start(case).await?.placeholders);
     let routes = KubeletMount::new(&[("routes.yaml", documents.as_bytes())])?;
     let gateway = command(case, &routes).spawn().await?;
     let rejected = gateway.wait_for_rejection().await;
@@ -110,25 +110,9 @@ async fn run_refused(case: &Case, refused: &Refused) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn placeholders(backends: &Backends, certificates: &KubeletMount) -> Placeholders {
-    let mut placeholders = Placeholders::from([
-        ("CERTS", certificates.path().display().to_string()),
-        ("DEAD", backends.refusing_address().port().to_string()),
-        ("CLIENT_IP", "127.0.0.1".to_owned()),
-    ]);
-    let upper = ["GREEN", "BLUE", "RED", "MIRROR", "MIRROR2"];
-    for (placeholder, name) in upper.into_iter().zip(NAMES) {
-        placeholders.insert(placeholder, backends.address(name).port().to_string());
-    }
-    for (placeholder, port) in GATEWAY_PORTS {
-        placeholders.insert(placeholder, port.to_string());
-    }
-    placeholders
-}
-
 /// The Gateway ports that the documents of a case name.
 fn named_ports(case: &Case) -> impl Iterator<Item = (&'static str, u16)> {
-    let named = |(name, _): &(&str, u16)| case.documents.contains(&format!("${{{name}}}"));
+    let named = |(name, _): &(&str, u16)| case.names(name);
     GATEWAY_PORTS.into_iter().filter(named)
 }
 

@@ -86,9 +86,9 @@ pub enum Speaks {
 }
 
 impl Received {
-    /// The Host header.
+    /// `:authority` of HTTP/2, or the Host header.
     pub fn authority(&self) -> Option<&str> {
-        self.headers.first("host")
+        self.headers.first(":authority").or_else(|| self.headers.first("host"))
     }
 
     /// The body, one character for each byte, or its length if it is long.

@@ -22,13 +22,16 @@ pub(super) fn client_config(
         .with_safe_default_protocol_versions()?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier));
-    Ok(match (&files.certificate, &files.key) {
+    let mut config = match (&files.certificate, &files.key) {
         (Some(certificate), Some(key)) => {
             let chain = certificates(&paths.certificate, certificate)?;
             builder.with_client_auth_cert(chain, private_key(&paths.key, key)?)?
         }
         _ => builder.with_no_client_auth(),
-    })
+    };
+    // Whoever speaks something else says so.
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
 }
 
 /// Which certificates of endpoints will do.

@@ -5,6 +5,7 @@ use super::affinity::affinity;
 use super::answer::Answer;
 use super::attempts::Failed;
 use super::deadline::{Deadline, deadline, within};
+use super::grpc;
 use super::headers::{self, EnvoyRequestHeaders, Forwarded};
 use super::request::Inbound;
 use super::response_body::Passing;
@@ -81,6 +82,9 @@ impl Gateway {
             replay_bytes: if keeps_head { self.settings.retry_buffer_bytes } else { 0 },
         };
         let request = RequestBody::read(&mut inbound.body, limits, &mut record.request_bytes).await?;
+        let patience = if record.grpc { grpc::timeout(&inbound.parts.headers) } else { None };
+        let timeout = [route.rule.timeout, patience].into_iter().flatten().min();
+        let mut limit = timeout.map(|timeout| deadline(&request, timeout));
         let mut outgoing = self
             .outgoing(route, target, inbound, request.clone(), keeps_head)
             .inspect_err(|_| inbound.body = request.take_unread())?;
@@ -88,7 +92,6 @@ impl Gateway {
             self.mirrors.send(snapshot, &route.rule, &outgoing, &self.random);
         }
         outgoing.hash = upstream.hash(|key| affinity(key, inbound, &outgoing));
-        let mut limit = route.rule.timeout.map(|timeout| deadline(&request, timeout));
         let tried = {
             let trying = pin!(self.attempts(upstream, &route.rule.retry, &mut outgoing, record));
             within(&mut limit, trying).await

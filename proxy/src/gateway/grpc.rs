@@ -5,9 +5,11 @@ use bytes::Bytes;
 use http::response::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
+use std::time::Duration;
 
 pub(super) const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 const CONTENT_TYPE: &str = "application/grpc";
 /// What a message must not hold as it is, beside what is not ASCII.
 const ENCODED: &AsciiSet = &CONTROLS.add(b'%');
@@ -19,13 +21,33 @@ pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
     kind.is_some_and(|rest| matches!(rest.first(), None | Some(b'+')))
 }
 
+/// For how long the client waits: at most eight digits and a unit.
+pub(super) fn timeout(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(TIMEOUT)?.to_str().ok()?;
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let is_number = (1..=8).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit());
+    let number: u64 = number.parse().ok().filter(|_| is_number)?;
+    Some(match unit {
+        "H" => Duration::from_secs(number * 3600),
+        "M" => Duration::from_secs(number * 60),
+        "S" => Duration::from_secs(number),
+        "m" => Duration::from_millis(number),
+        "u" => Duration::from_micros(number),
+        "n" => Duration::from_nanos(number),
+        _ => return None,
+    })
+}
+
 /// Makes an answer of the gateway's own one of gRPC: its body becomes the message, its status one of gRPC's, unless it has
 /// one already.
 pub(super) fn convert(parts: &mut Parts, body: &mut Bytes) {
     let message = std::mem::take(body);
     if !message.is_empty() {
         let message = percent_encode(&message, ENCODED).to_string();
-        parts.headers.extend(HeaderValue::try_from(message).map(|message| (MESSAGE, message)));
+        if let Ok(message) = HeaderValue::try_from(message) {
+            // A rule may have said another.
+            parts.headers.entry(MESSAGE).or_insert(message);
+        }
     }
     parts.headers.entry(STATUS).or_insert(HeaderValue::from(status(parts.status)));
     parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
@@ -49,6 +71,23 @@ fn status(http: StatusCode) -> u16 {
 mod tests {
     use super::*;
     use http::Response;
+
+    #[test]
+    fn a_clients_patience_has_digits_and_a_unit() {
+        let check = |text: &'static str, expected: Option<Duration>| {
+            let headers = HeaderMap::from_iter([(TIMEOUT, HeaderValue::from_static(text))]);
+            assert_eq!(timeout(&headers), expected, "{text}");
+        };
+        check("1H", Some(Duration::from_hours(1)));
+        check("2M", Some(Duration::from_mins(2)));
+        check("3S", Some(Duration::from_secs(3)));
+        check("00000250m", Some(Duration::from_millis(250)));
+        check("5u", Some(Duration::from_micros(5)));
+        check("0n", Some(Duration::ZERO));
+        for text in ["", "S", "1", "1s", "-1S", "1.5S", "123456789S", "1 S"] {
+            check(text, None);
+        }
+    }
 
     #[test]
     fn a_request_is_grpcs_by_its_content_type() {

@@ -48,6 +48,8 @@ pub(super) fn http2_request(
     let authority = Authority::try_from(outgoing.authority.as_bytes()).ok()?;
     let wants_trailers = headers.get(header::TE).is_some_and(|te| te == "trailers");
     remove_if(&mut headers, is_hop_by_hop);
+    // It is `:authority`.
+    headers.remove(header::HOST);
     if wants_trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }

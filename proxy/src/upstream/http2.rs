@@ -213,8 +213,8 @@ fn classify<T>(error: &TrySendError<T>) -> Failure {
         {
             Failure::Refused
         }
+        Some(error) if error.is_library() || error.reason() == Some(h2::Reason::PROTOCOL_ERROR) => Failure::Protocol,
         Some(error) if error.is_remote() && error.is_reset() => Failure::StreamReset,
-        Some(error) if error.is_library() => Failure::Protocol,
         _ => Failure::AfterRequest,
     }
 }

@@ -25,12 +25,13 @@ fn answer(status: u16, backend: &str) -> Exchange {
     };
     let handshake = Some(Handshake { certificate: Some("a"), version: Some("TLSv1.3".to_owned()) });
     let (elapsed, tunnel) = (Duration::from_millis(500), Some("ping".to_owned()));
-    Exchange { answer: Ok(answer), elapsed, closed: Some(false), tunnel, handshake }
+    Exchange { answer: Ok(answer), elapsed, closed: Some(false), tunnel, handshake, stream_error: None }
 }
 
 fn no_answer() -> Exchange {
     let answer = Err("no answer: reset".to_owned());
-    Exchange { answer, elapsed: Duration::ZERO, closed: None, tunnel: None, handshake: None }
+    let elapsed = Duration::ZERO;
+    Exchange { answer, elapsed, closed: None, tunnel: None, handshake: None, stream_error: None }
 }
 
 fn received(backend: &str, connection: usize, target: &str) -> Received {

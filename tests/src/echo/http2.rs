@@ -105,7 +105,8 @@ impl Exchange {
         }
         self.send(&received, &instruction, &mut respond).await?;
         if instruction.has(&Item::GoAwayAfter) {
-            tokio::time::sleep(BREAK_AFTER).await;
+            // The answer goes first.
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
             self.say_goaway(this_stream);
             return self.end(End::Close).await;
         }
@@ -156,7 +157,7 @@ impl Exchange {
     fn received(&self, head: &http::request::Parts) -> Received {
         let mut headers = lines(Some(&head.headers));
         if let Some(authority) = head.uri.authority() {
-            headers.0.insert(0, ("host".to_owned(), authority.to_string()));
+            headers.0.insert(0, (":authority".to_owned(), authority.to_string()));
         }
         Received {
             backend: self.peer.backend.clone(),

@@ -23,11 +23,19 @@ pub struct TlsSeen {
     pub version: Option<String>,
 }
 
+/// The type of a record with what a client says first.
+const HANDSHAKE: u8 = 22;
+
 /// Shakes hands. What is not TLS is an error.
 pub(super) async fn accept(
     stream: TcpStream,
     config: Arc<ServerConfig>,
 ) -> io::Result<(TlsStream<TcpStream>, TlsSeen)> {
+    let mut first = [0];
+    if stream.peek(&mut first).await? == 0 || first != [HANDSHAKE] {
+        // The library would answer it.
+        return Err(io::ErrorKind::InvalidData.into());
+    }
     let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let said = hello.client_hello();
