@@ -188,7 +188,7 @@ fn target(route: &Route, request: &RequestHead<'_>) -> String {
 
 fn shares(split: &Split) -> Vec<Share> {
     let share = |target: &Target| {
-        let warning = target.warning.as_ref();
+        let warning = target.warning.as_deref();
         let advice = |warning: &Warning| {
             let Warning { reason, advice, .. } = warning;
             if warning.gets_503 { advice.clone() } else { format!("{reason}; {advice}") }

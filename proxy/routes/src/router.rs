@@ -133,7 +133,7 @@ impl Router {
         let targets = self.splits().flat_map(|(_, split)| split.targets());
         let mirrors = self.rules.iter().flat_map(|rule| &rule.mirrors);
         let of_destinations = targets.map(|target| &target.warning).chain(mirrors.map(|mirror| &mirror.warning));
-        self.references.iter().chain(of_destinations.flatten())
+        self.references.iter().chain(of_destinations.flatten().map(Box::as_ref))
     }
 
     /// Why requests may find no rule.

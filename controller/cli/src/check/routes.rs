@@ -48,7 +48,7 @@ impl Routes<'_> {
         let targets = router.splits().flat_map(|(_, split)| split.targets());
         let without_service: Vec<&Warning> = targets
             .filter(|target| matches!(target.backend, Err(Missing::Service)))
-            .filter_map(|target| target.warning.as_ref())
+            .filter_map(|target| target.warning.as_deref())
             .collect();
         let serves_nothing = router.rules().is_empty();
         for warning in router.warnings().filter(|warning| !without_service.contains(warning)) {

@@ -12,7 +12,7 @@ pub struct MirrorTarget {
     /// What the backend is called, or would be.
     pub name: String,
     /// Why nothing is sent, or will hardly be.
-    pub warning: Option<Warning>,
+    pub warning: Option<Box<Warning>>,
     /// Of how many requests.
     pub percent: Percent,
 }

@@ -5,19 +5,19 @@ use crate::documents::PathRewrite;
 /// A rewrite together with how much of the path its route matches.
 #[derive(Debug)]
 pub(super) struct CompiledRewrite {
-    rewrite: Option<PathRewrite>,
+    rewrite: Option<Box<PathRewrite>>,
     prefix_len: usize,
 }
 
 impl CompiledRewrite {
     pub(super) fn new(rewrite: Option<PathRewrite>, prefix_len: usize) -> Self {
-        Self { rewrite, prefix_len }
+        Self { rewrite: rewrite.map(Box::new), prefix_len }
     }
 
     /// The new path and query; none if the rule rewrites no path. A regular expression that does not match counts as a
     /// rewrite all the same, as in Istio.
     pub(super) fn apply(&self, path: &str, query: Option<&str>) -> Option<String> {
-        let mut target = match self.rewrite.as_ref()? {
+        let mut target = match self.rewrite.as_deref()? {
             PathRewrite::Matched(replacement) => replace_prefix(path, self.prefix_len, replacement),
             PathRewrite::Regex(rewrite) => rewrite.replace_all(path).into_owned(),
         };

@@ -43,7 +43,7 @@ pub struct Rule {
     /// What is done to a request before it is forwarded, to see how clients take it.
     pub fault: Option<Fault>,
     /// Which pages of other origins may read what a backend answers.
-    pub cors: Option<CompiledCors>,
+    pub cors: Option<Box<CompiledCors>>,
     /// Where copies of the requests go that are forwarded.
     pub mirrors: Vec<MirrorTarget>,
     /// For answers that the gateway makes itself while it acts for this rule.

@@ -23,7 +23,7 @@ pub struct Target {
     /// What the backend is called, or would be: as much of `host:port/subset` as is known.
     pub name: String,
     /// Why its requests get 503, or probably will.
-    pub warning: Option<Warning>,
+    pub warning: Option<Box<Warning>>,
     /// The weight in effect: that of the document, but never 0, since a single destination gets everything.
     pub weight: u32,
     /// The Host to send, where it is not the client's.

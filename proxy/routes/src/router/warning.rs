@@ -35,9 +35,9 @@ pub struct Warning {
 
 impl Warning {
     /// `place` is the destination's below its rule, as `route[1].destination`.
-    pub(super) fn of_destination(origin: &Origin, place: &str, lack: Lack) -> Self {
+    pub(super) fn of_destination(origin: &Origin, place: &str, lack: Lack) -> Box<Self> {
         let Lack { field, gets_503, reason, advice } = lack;
-        Self {
+        Box::new(Self {
             kind: "VirtualService",
             namespace: origin.namespace.clone(),
             name: origin.virtual_service.clone(),
@@ -45,7 +45,7 @@ impl Warning {
             gets_503,
             reason,
             advice,
-        }
+        })
     }
 
     /// What is to be known, without where and without what to do.

@@ -123,7 +123,7 @@ impl<'d> RuleCompiler<'d> {
         };
         let (fault, cors, mirrors) = match &http.action {
             Action::Forward(forward) => {
-                let cors = http.cors.as_ref().map(CompiledCors::new);
+                let cors = http.cors.as_ref().map(|cors| Box::new(CompiledCors::new(cors)));
                 (forward.fault.clone(), cors, self.mirrors(http, &origin))
             }
             Action::Redirect(_) | Action::DirectResponse(_) => (None, None, Vec::new()),
