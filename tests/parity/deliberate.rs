@@ -31,7 +31,6 @@ pub(crate) struct Refused {
 
 /// Every case that is refused.
 pub(crate) const REFUSED: &[Refused] = &[
-    Refused { case: "match/delegate", field: "delegate" },
     Refused { case: "direct-response/header-operations", field: "content-length" },
     Refused { case: "headers/request-operations-on-hop-by-hop-names", field: "connection" },
     Refused { case: "headers/values-of-response-variables", field: "%REQ(:PATH)%" },

@@ -304,7 +304,8 @@ impl RolloutRules {
                     matches!(&rule.action, Action::Forward(forward) if forward.destinations.as_slice().len() > 1);
                 if splits {
                     let (namespace, virtual_service) = (namespace.to_owned(), name.to_owned());
-                    let origin = Origin { namespace, virtual_service, http, name: rule.name.clone() };
+                    let origin =
+                        Origin { namespace, virtual_service, http, name: rule.name.clone(), delegated_by: None };
                     rules.splits.push(origin.to_string());
                 }
             }

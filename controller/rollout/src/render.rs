@@ -246,7 +246,7 @@ fn split_of(rule: &HttpRule, service: &VirtualService, rollout: &ModelRollout) -
 fn destinations(rule: &HttpRule) -> &[WeightedDestination] {
     match &rule.action {
         Action::Forward(forward) => forward.destinations.as_slice(),
-        Action::Redirect(_) | Action::DirectResponse(_) => &[],
+        Action::Redirect(_) | Action::DirectResponse(_) | Action::Delegate(_) => &[],
     }
 }
 

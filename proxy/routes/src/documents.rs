@@ -37,7 +37,7 @@ pub use percent::Percent;
 pub use service_entry::{EndpointAddress, Protocol, Resolution, ServiceEndpoint, ServiceEntry, ServicePort};
 pub use string_match::{Pattern, StringMatch, ValueMatch};
 pub use virtual_service::{
-    Abort, AbortWith, Action, Cors, Delay, Destination, Destinations, DirectResponse, Fault, Forward, GatewayRef,
+    Abort, AbortWith, Action, Cors, Delay, Delegate, Destination, Destinations, DirectResponse, Fault, Forward, GatewayRef,
     HeaderSelector, HttpRule, Match, Mirror, PathRewrite, Redirect, RedirectPath, RedirectPort, RegexRewrite, Retries,
     RetryCondition, Rewrite, Scheme, UnmatchedPreflights, VirtualService, WeightError, WeightedDestination,
 };

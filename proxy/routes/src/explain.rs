@@ -44,7 +44,7 @@ pub enum InquiryError {
 pub enum Explanation {
     /// To one of these backends.
     Forward {
-        /// The rule, as `namespace/name spec.http[i]`.
+        /// The rule, as `namespace/name spec.http[i]`, with what delegates to it.
         route: String,
         /// The path and query that the backend gets.
         target: String,
@@ -146,14 +146,14 @@ pub fn explain(router: &Router, inquiry: &Inquiry) -> Explanation {
         }
         Decision::ToHttps(to) => redirect(None, to),
         Decision::Answer(answer) => {
-            let route = answer.route.rule.origin.to_string();
+            let route = answer.route.rule.origin.in_full();
             match answer.content {
                 LocalAnswer::Redirect(to) => redirect(Some(route), to),
                 LocalAnswer::Direct(direct) => Explanation::DirectResponse { route, status: direct.status.as_u16() },
             }
         }
         Decision::Forward(forward) => Explanation::Forward {
-            route: forward.route.rule.origin.to_string(),
+            route: forward.route.rule.origin.in_full(),
             target: target(forward.route, &request),
             backends: shares(forward.split),
             also: also(&forward.route.rule),

@@ -54,7 +54,7 @@ pub use warning::Warning;
 use crate::documents::Document;
 use compile::Compiled;
 use listeners::{Listeners, PortTable};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -133,7 +133,9 @@ impl Router {
         let targets = self.splits().flat_map(|(_, split)| split.targets());
         let mirrors = self.rules.iter().flat_map(|rule| &rule.mirrors);
         let of_destinations = targets.map(|target| &target.warning).chain(mirrors.map(|mirror| &mirror.warning));
-        self.references.iter().chain(of_destinations.flatten().map(Box::as_ref))
+        let of_destinations = of_destinations.flatten().map(Box::as_ref);
+        let mut told = HashSet::new();
+        self.references.iter().chain(of_destinations).filter(move |warning| told.insert(*warning))
     }
 
     /// Why requests may find no rule.
@@ -162,10 +164,15 @@ impl Router {
 
 fn weights(router: &Router) -> Vec<BackendWeight> {
     let (mut weights, mut route, mut targets) = (Vec::new(), String::new(), Vec::new());
+    // A rule that several delegate to is there as often, with the same weights.
+    let mut told = HashSet::new();
     for (origin, split) in router.splits() {
         route.clear();
         // Writing to a string does not fail.
         let _ = write!(route, "{origin}");
+        if !told.insert(route.clone()) {
+            continue;
+        }
         targets.clear();
         targets.extend(split.targets());
         targets.sort_by_key(|target| target.name.as_str());

@@ -34,7 +34,7 @@ async fn routes(State(control): State<Arc<Control>>) -> Response {
 fn table(snapshot: &Snapshot) -> Value {
     let routes = snapshot.router.splits().map(|(origin, split)| {
         let targets: Vec<Value> = split.targets().iter().map(|target| told(target, &snapshot.upstreams)).collect();
-        json!({ "route": origin.to_string(), "targets": targets })
+        json!({ "route": origin.in_full(), "targets": targets })
     });
     json!({ "revision": snapshot.revision, "routes": routes.collect::<Vec<_>>() })
 }

@@ -3,7 +3,7 @@
 use crate::hosts::{ServiceName, full_host};
 use std::collections::{BTreeMap, BTreeSet};
 use turnout_routes::documents::{
-    Action, Destination, Document, Gateway, GatewayRef, HeaderSelector, HttpRule, Subset, VirtualService,
+    Action, Destination, Document, Gateway, GatewayRef, HeaderSelector, HttpRule, Metadata, Subset, VirtualService,
 };
 
 /// A Service, or a subset of one, that requests may be sent to.
@@ -116,23 +116,28 @@ fn service_destinations(documents: &[Document]) -> impl Iterator<Item = (&Virtua
 
 fn destinations(documents: &[Document]) -> impl Iterator<Item = (&VirtualService, Place<'_>)> {
     let gateways: Vec<&Gateway> = documents.iter().filter_map(gateway).collect();
-    let services = documents.iter().filter_map(move |document| match document {
-        Document::VirtualService(service) if is_served(service, &gateways) => Some(service),
-        _ => None,
+    let services: Vec<&VirtualService> = documents.iter().filter_map(virtual_service).collect();
+    let hosted = services.iter().filter(|service| !service.hosts.is_empty() && is_served(service, &gateways));
+    let delegates: BTreeSet<(&str, &str)> =
+        hosted.flat_map(|service| service.http.iter().filter_map(delegate)).collect();
+    let services = services.into_iter().filter(move |service| {
+        let Metadata { namespace, name, .. } = &service.metadata;
+        is_served(service, &gateways) || delegates.contains(&(namespace.as_str(), name.as_str()))
     });
     let rules = services.flat_map(|service| service.http.iter().map(move |rule| (service, rule)));
     rules.flat_map(|(service, rule)| {
         let destinations = match &rule.action {
             Action::Forward(forward) => forward.destinations.as_slice(),
-            Action::Redirect(_) | Action::DirectResponse(_) => &[],
+            Action::Redirect(_) | Action::DirectResponse(_) | Action::Delegate(_) => &[],
         };
         let (is_alone, is_picked) = (destinations.len() == 1, is_picked_by_header(rule));
         let weighted = destinations.iter().map(move |weighted| {
             let has_weight = !is_picked && (is_alone || weighted.weight > 0);
             (service, Place { destination: &weighted.destination, has_weight })
         });
-        // A rule that answers itself sends no copies either.
-        let mirrors = if destinations.is_empty() { &[] } else { rule.mirrors.as_slice() };
+        // A rule that answers itself sends no copies either; one that delegates has them sent by those that it names.
+        let answers = matches!(rule.action, Action::Redirect(_) | Action::DirectResponse(_));
+        let mirrors = if answers { &[] } else { rule.mirrors.as_slice() };
         let copies = mirrors.iter().map(|mirror| &mirror.destination);
         weighted.chain(copies.map(move |destination| (service, Place { destination, has_weight: false })))
     })
@@ -142,6 +147,21 @@ fn destinations(documents: &[Document]) -> impl Iterator<Item = (&VirtualService
 fn is_picked_by_header(rule: &HttpRule) -> bool {
     let is_name = |(selector, _): &(HeaderSelector, _)| matches!(selector, HeaderSelector::Name(_));
     !rule.matches.is_empty() && rule.matches.iter().all(|one| one.headers.values().any(is_name))
+}
+
+/// Namespace and name of the VirtualService whose rules take the place of this one.
+fn delegate(rule: &HttpRule) -> Option<(&str, &str)> {
+    match &rule.action {
+        Action::Delegate(to) => Some((&to.namespace, &to.name)),
+        _ => None,
+    }
+}
+
+fn virtual_service(document: &Document) -> Option<&VirtualService> {
+    match document {
+        Document::VirtualService(service) => Some(service),
+        _ => None,
+    }
 }
 
 fn gateway(document: &Document) -> Option<&Gateway> {

@@ -174,6 +174,27 @@ fn what_only_sidecars_serve_names_nothing() {
 }
 
 #[test]
+fn what_is_delegated_to_is_named_where_what_delegates_to_it_is_served() {
+    let document = |kind: &str, name: &str, spec: &str| {
+        format!(
+            "---\napiVersion: networking.istio.io/v1\nkind: {kind}\nmetadata: {{name: {name}, namespace: ns}}\n\
+             spec: {{{spec}}}\n"
+        )
+    };
+    let gateway =
+        document("Gateway", "edge", "servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: [m.example]}]");
+    let inner = document("VirtualService", "inner", "http: [{route: [{destination: {host: model}}]}]");
+    let check = |gateways: &str, delegate: &str, expected: &[&str]| {
+        let rule = format!("http: [{{delegate: {{name: {delegate}}}, mirror: {{host: copies}}}}]");
+        let outer = document("VirtualService", "outer", &format!("hosts: [m.example], gateways: [{gateways}], {rule}"));
+        assert_eq!(named(&format!("{gateway}{inner}{outer}")), expected, "{gateways} {delegate}");
+    };
+    check("edge", "inner", &["ns/copies!", "ns/model"]);
+    check("edge", "other", &["ns/copies!"]);
+    check("mesh", "inner", &[]);
+}
+
+#[test]
 fn a_service_becomes_one_entry_and_one_twin() {
     let mut facts = service("model-svc-blue", "10.0.0.1", &[":5001:5001"], "app=model model_version=blue");
     facts.ports[0].name = None;

@@ -44,6 +44,11 @@ impl Metadata {
         (self.creation_timestamp.as_deref().unwrap_or_default(), &self.name, &self.namespace)
     }
 
+    /// `namespace/name`.
+    pub(crate) fn full_name(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
+    }
+
     pub(super) fn decode(item: &Item<'_>) -> Decoded<Self> {
         let mut object = item.object()?;
         let name = object.required("name").and_then(|item| name(&item));
@@ -86,7 +91,8 @@ pub(super) fn name(item: &Item<'_>) -> Decoded<String> {
         .advise(message, "write at most 253 lower-case letters, digits, - and ., and a letter or digit at both ends"))
 }
 
-fn namespace(item: &Item<'_>) -> Decoded<String> {
+/// A namespace as Kubernetes has it.
+pub(super) fn namespace(item: &Item<'_>) -> Decoded<String> {
     let text = item.string()?;
     if is_label(text) && text == text.to_ascii_lowercase() {
         return Ok(text.to_owned());

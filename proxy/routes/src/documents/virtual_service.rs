@@ -2,6 +2,7 @@
 //! it is decoded, and how it is encoded again.
 
 mod cors;
+mod delegate;
 mod direct_response;
 mod fault;
 mod forward;
@@ -19,9 +20,11 @@ use super::host::{DistinctHosts, HostPattern};
 use super::metadata::Metadata;
 use crate::decode::{Decoded, Item};
 use crate::encode::Fields;
+use gateway_ref::decode_gateways;
 use serde_json::Value;
 
 pub use cors::{Cors, UnmatchedPreflights};
+pub use delegate::Delegate;
 pub use direct_response::DirectResponse;
 pub use fault::{Abort, AbortWith, Delay, Fault};
 pub use forward::{Destination, Destinations, Forward, WeightError, WeightedDestination};
@@ -42,9 +45,10 @@ const UNSUPPORTED: [&str; 3] = ["exportTo", "tcp", "tls"];
 pub struct VirtualService {
     /// Of several for one host the older goes first, then the first by name.
     pub metadata: Metadata,
-    /// At least one; no two of them overlap.
+    /// No two of them overlap. None: its rules are served where those of other VirtualServices delegate to it.
     pub hosts: Vec<HostPattern>,
-    /// The Gateways that serve it. None: it is served only where no Gateway document exists at all.
+    /// The Gateways that serve it. None: it is served only where no Gateway document exists at all. Without hosts always
+    /// none.
     pub gateways: Vec<GatewayRef>,
     /// At least one; the first that matches wins.
     pub http: Vec<HttpRule>,
@@ -53,17 +57,18 @@ pub struct VirtualService {
 impl VirtualService {
     pub(super) fn decode(spec: &Item<'_>, metadata: Metadata) -> Decoded<Self> {
         let mut object = spec.object()?;
-        let gateways =
-            object.field_or_default("gateways", |item| gateway_ref::decode_gateways(item, &metadata.namespace));
+        let gateways_item = object.optional("gateways");
+        let gateways = gateways_item.as_ref().map_or(Ok(Vec::new()), |item| decode_gateways(item, &metadata.namespace));
         let serves_mesh = gateways.as_ref().is_ok_and(|names| names.is_empty() || names.contains(&GatewayRef::Mesh));
-        let hosts = match object.optional("hosts") {
-            Some(item) => decode_hosts(&item, serves_mesh),
-            None => Err(object.missing("hosts", NO_HOSTS)),
-        };
+        let hosts = object.field_or_default("hosts", |item| decode_hosts(item, serves_mesh));
+        let is_delegate = hosts.as_ref().is_ok_and(Vec::is_empty);
+        if let (true, Some(item)) = (is_delegate && gateways.as_ref().is_ok_and(|names| !names.is_empty()), gateways_item) {
+            item.advise("without hosts it is a delegate, which has no gateways", "write hosts, or leave gateways out");
+        }
         let has_other_routes = object.has("tcp") || object.has("tls");
         object.refuse(&UNSUPPORTED);
         let http = match object.optional("http") {
-            Some(item) => decode_rules(&item, &metadata.namespace),
+            Some(item) => decode_rules(&item, &metadata.namespace, is_delegate),
             // That it has only routes of other kinds has been said.
             None if has_other_routes => Ok(Vec::new()),
             None => Err(object.missing("http", "required: at least one rule")),
@@ -81,12 +86,10 @@ impl VirtualService {
     }
 }
 
-const NO_HOSTS: &str = "at least one host is required; a delegate, which has none, is not supported by the gateway";
-
 /// `serves_mesh`: whether it is also for sidecars, for which Istio does not allow `*`.
 fn decode_hosts(item: &Item<'_>, serves_mesh: bool) -> Decoded<Vec<HostPattern>> {
     let mut earlier = DistinctHosts::default();
-    let hosts = item.each(|item| {
+    item.each(|item| {
         let host = HostPattern::decode(item)?;
         if host == HostPattern::Any && serves_mesh {
             return Err(item.advise("every host (*) needs gateways, and none of them mesh", "write gateways"));
@@ -97,15 +100,20 @@ fn decode_hosts(item: &Item<'_>, serves_mesh: bool) -> Decoded<Vec<HostPattern>>
                 Err(item.advise(format!("{host} and {other} are for the same hosts"), "leave one of them out"))
             }
         }
-    })?;
-    if hosts.is_empty() { Err(item.error(NO_HOSTS)) } else { Ok(hosts) }
+    })
 }
 
-fn decode_rules(item: &Item<'_>, own_namespace: &str) -> Decoded<Vec<HttpRule>> {
+fn decode_rules(item: &Item<'_>, own_namespace: &str, is_delegate: bool) -> Decoded<Vec<HttpRule>> {
     let mut items = Vec::new();
     let rules = item.each(|item| {
         items.push(item.clone());
-        HttpRule::decode(item, own_namespace)
+        let rule = HttpRule::decode(item, own_namespace)?;
+        match item.object()?.optional("delegate") {
+            Some(delegate) if is_delegate => {
+                Err(delegate.advise("a VirtualService without hosts cannot delegate", "write the rules themselves"))
+            }
+            _ => Ok(rule),
+        }
     })?;
     if rules.is_empty() {
         return Err(item.error("at least one rule is required"));

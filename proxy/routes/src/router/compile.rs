@@ -2,6 +2,8 @@
 //! what is wrong was found by the parser, and what is missing around the documents becomes an answer to the requests that
 //! meet it.
 
+mod narrowed;
+mod placed;
 mod references;
 mod rules;
 
@@ -12,6 +14,7 @@ use super::listeners::{Listeners, PortTable, TlsServer};
 use super::rule::Rule;
 use super::warning::Warning;
 use crate::documents::{Document, Gateway, HostPattern, NamespaceScope, Server, ServerTransport, VirtualService};
+use placed::Hosted;
 use references::Told;
 use rules::{RuleCompiler, Served};
 use std::collections::BTreeMap;
@@ -40,9 +43,11 @@ pub(super) fn compile(documents: &[Document], identity: &Identity) -> Compiled {
     }
     gateways.sort_by_key(|gateway| gateway.metadata.age_order());
     virtual_services.sort_by_key(|virtual_service| virtual_service.metadata.age_order());
-    let Told { warnings, notices } = references::check(documents, &gateways, &virtual_services, identity);
+    let Told { mut warnings, notices } = references::check(documents, &gateways, &virtual_services, identity);
+    let (hosted, left_out) = placed::place(&virtual_services);
+    warnings.extend(left_out);
     let rules = RuleCompiler::new(documents, identity);
-    let mut compiler = Compiler { identity, virtual_services, rules };
+    let mut compiler = Compiler { identity, hosted: &hosted, rules };
     let listeners = if gateways.is_empty() { compiler.whole() } else { compiler.by_port(&gateways) };
     let (rules, backends) = compiler.rules.finish();
     Compiled { listeners, rules, backends, warnings, notices }
@@ -50,8 +55,8 @@ pub(super) fn compile(documents: &[Document], identity: &Identity) -> Compiled {
 
 struct Compiler<'d> {
     identity: &'d Identity,
-    /// Oldest first.
-    virtual_services: Vec<&'d VirtualService>,
+    /// The VirtualServices, oldest first.
+    hosted: &'d [Hosted<'d>],
     rules: RuleCompiler<'d>,
 }
 
@@ -69,9 +74,9 @@ impl<'d> Compiler<'d> {
     /// Without a Gateway document every VirtualService is served, whichever Gateways it names.
     fn whole(&mut self) -> Listeners {
         let mut plan = HostPlan::new();
-        for (number, document) in self.virtual_services.iter().enumerate() {
-            for host in &document.hosts {
-                plan.entry(host.clone()).or_default().served.push(Served { number, document, via: None });
+        for (number, service) in self.hosted.iter().enumerate() {
+            for host in &service.document.hosts {
+                plan.entry(host.clone()).or_default().served.push(Served { number, service, via: None });
             }
         }
         Listeners::Whole(self.host_table(plan, None))
@@ -121,7 +126,8 @@ impl<'d> Compiler<'d> {
         https_redirect: bool,
     ) {
         let gateway = via.1;
-        for (number, document) in self.virtual_services.iter().enumerate() {
+        for (number, service) in self.hosted.iter().enumerate() {
+            let document = service.document;
             if !gateway.is_among(&document.gateways) {
                 continue;
             }
@@ -129,7 +135,7 @@ impl<'d> Compiler<'d> {
                 for host in document.hosts.iter().filter_map(|host| server_host.host.intersect(host)) {
                     let planned = plan.entry(host.clone()).or_default();
                     planned.https_redirect |= https_redirect;
-                    let served = Served { number, document, via: Some(via) };
+                    let served = Served { number, service, via: Some(via) };
                     if !planned.served.iter().any(|known| known.key() == served.key()) {
                         planned.served.push(served);
                     }
@@ -147,7 +153,12 @@ impl<'d> Compiler<'d> {
     fn host_table(&mut self, plan: HostPlan<'d>, port: Option<u16>) -> HostTable {
         let mut table = HostTable::default();
         for (host, PlannedHost { https_redirect, served }) in plan {
-            let services = served.iter().map(|served| self.rules.routes(served, port)).collect();
+            let routes = served.iter().map(|served| self.rules.routes(served, port));
+            let services: Vec<_> = routes.filter(|routes| !routes.is_empty()).collect();
+            if services.is_empty() && !https_redirect {
+                // As in Istio, a wider host may take it.
+                continue;
+            }
             table.entry(host, || VirtualHost { https_redirect, services });
         }
         table

@@ -28,6 +28,12 @@ pub(super) struct Routes {
     pub(super) catch_all: Option<Route>,
 }
 
+impl Routes {
+    pub(super) fn is_empty(&self) -> bool {
+        self.specific.is_empty() && self.catch_all.is_none()
+    }
+}
+
 impl HostTable {
     pub(super) fn find(&self, authority: &str) -> Option<&VirtualHost> {
         if self.holds_any_alone() {

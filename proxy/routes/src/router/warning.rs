@@ -15,7 +15,7 @@ const TOLD: usize = 3;
 /// It is shown on one line: `VirtualService abtesting/scoring: spec.http[0].route[1].destination.subset: requests get 503:
 /// no DestinationRule for model.example.com has the subset "v2"; add it to spec.subsets of one`. With its file and line,
 /// it is a [`Problem`](crate::Problem): see [`locate`](crate::locate()).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Warning {
     /// The document's.
     pub kind: &'static str,

@@ -361,14 +361,17 @@ const FRAME_EDITS: [(&str, &str, &str, &str, &str); 19] = [
 fn own_documents() -> Vec<DamagedFile> {
     let reserved = "apiVersion: turnout.dev/v1alpha1\nkind: SplitPolicy\nmetadata: {name: a}\nspec: {}\n";
     let deployment = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\nspec: {}\n";
+    let twice_delegated = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: a}\n\
+                           spec: {http: [{delegate: {name: b}}]}\n";
     let newer = "apiVersion: networking.istio.io/v2\nkind: Gateway\nmetadata: {name: a}\nspec: {}\n";
     let twice = format!("{ROUTES}---\n{}", ROUTES.split("---\n").next().unwrap_or_default());
     let and_a_text = format!("{ROUTES}---\nhello\n");
     let and_a_field = format!("{ROUTES}data: {{}}\n");
     let below = ROUTES.lines().count() + 1;
-    let rows: [(&str, &'static str, &str, usize, &str); 10] = [
+    let rows: [(&str, &'static str, &str, usize, &str); 11] = [
         (reserved, "SplitPolicy default/a", "kind", 2, "SplitPolicy is reserved"),
         (deployment, "Deployment default/a", "kind", 2, "\"Deployment\" is not known"),
+        (twice_delegated, "VirtualService default/a", "spec.http[0].delegate", 4, "without hosts cannot delegate"),
         (newer, "Gateway default/a", "apiVersion", 1, "\"networking.istio.io/v2\" is not known"),
         ("hello\n", "document 1", "", 1, "\"hello\" is not a mapping"),
         ("5\n", "document 1", "", 1, "\"5\" is not a mapping"),
@@ -577,7 +580,12 @@ const GATEWAY_EDITS: &[Edit] = &[
 
 const MATCH_EDITS: &[Edit] = &[
     ("  hosts: [scoring.example.com]", "  hosts: a", "spec.hosts", "\"a\" is not a list"),
-    ("  hosts: [scoring.example.com]", "  hosts: []", "spec.hosts", "at least one host"),
+    (
+        "  hosts: [scoring.example.com]\n",
+        "  hosts: []\n<here>",
+        "spec.gateways",
+        "without hosts it is a delegate, which has no gateways",
+    ),
     ("  hosts: [scoring.example.com]", "  hosts: [a.com, '*.com']", "spec.hosts[1]", "for the same hosts"),
     ("  hosts: [scoring.example.com]", "  hosts: [A.com, a.com]", "spec.hosts[1]", "for the same hosts"),
     ("  hosts: [scoring.example.com]", "  hosts: [a..com]", "spec.hosts[0]", "\"\" is not a label"),
@@ -811,7 +819,42 @@ const ACTION_EDITS: &[Edit] = &[
         "spec.http[0].corsPolicy.unmatchedPreflights",
         "\"DROP\" is not known",
     ),
-    ("    timeout: 5s", "    delegate: {name: a}", "spec.http[0].delegate", "not supported by the gateway"),
+    (
+        "    route:\n    - destination:\n        host: model-svc-blue\n",
+        "    delegate: {name: a}\n<here>    route:\n    - destination:\n        host: model-svc-blue\n",
+        "spec.http[0].route",
+        "delegate excludes route",
+    ),
+    (
+        "    redirect:\n      uri: /score\n",
+        "    delegate: {name: a}\n<here>    redirect:\n      uri: /score\n",
+        "spec.http[2].redirect",
+        "delegate excludes redirect",
+    ),
+    (
+        "    redirect:\n      uri: /score\n      redirectCode: 302\n",
+        "    delegate: {}\n",
+        "spec.http[2].delegate.name",
+        "required",
+    ),
+    (
+        "    redirect:\n      uri: /score\n      redirectCode: 302\n",
+        "    delegate: {name: a b}\n",
+        "spec.http[2].delegate.name",
+        "is not a name of Kubernetes",
+    ),
+    (
+        "    redirect:\n      uri: /score\n      redirectCode: 302\n",
+        "    delegate: {name: a, namespace: a.b}\n",
+        "spec.http[2].delegate.namespace",
+        "is not a namespace of Kubernetes",
+    ),
+    (
+        "    redirect:\n      uri: /score\n      redirectCode: 302\n",
+        "    delegate: {name: a, subset: b}\n",
+        "spec.http[2].delegate.subset",
+        "unknown field",
+    ),
     ("    timeout: 5s", "    Timeout: 5s", "spec.http[0].Timeout", "unknown field"),
     (
         "      perTryTimeout: 1s",

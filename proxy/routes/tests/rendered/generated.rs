@@ -336,6 +336,10 @@ fn virtual_service() -> impl Strategy<Value = VirtualService> {
             } else {
                 gateways
             };
+            // What is delegated to has neither hosts nor what delegates.
+            if http.len() % 2 == 0 && http.iter().all(|rule| !matches!(rule.action, Action::Delegate(_))) {
+                return VirtualService { metadata, hosts: Vec::new(), gateways: Vec::new(), http };
+            }
             VirtualService { metadata, hosts, gateways, http }
         },
     )
@@ -356,6 +360,7 @@ fn rule() -> impl Strategy<Value = HttpRule> {
                     matches.retain(|entry| matches!(entry.uri, None | Some(StringMatch::Prefix(_))));
                 }
                 Action::Forward(forward) if forward.rewrite.authority.is_some() => headers.request.authority = None,
+                Action::Delegate(delegate) if delegate.rewrite.authority.is_some() => headers.request.authority = None,
                 _ => {}
             }
             HttpRule { name, matches, action, headers, timeout, retries, cors, mirrors }
@@ -419,13 +424,24 @@ fn request_match() -> impl Strategy<Value = Match> {
 }
 
 fn action() -> impl Strategy<Value = Action> {
+    let body = || prop_oneof![text().prop_map(Bytes::from), vec(any::<u8>(), 0..8).prop_map(Bytes::from)];
     let direct_response =
-        (200..=599u16, prop_oneof![text().prop_map(Bytes::from), vec(any::<u8>(), 0..8).prop_map(Bytes::from)]);
+        || (200..=599u16, body()).prop_map(|(code, body)| DirectResponse { status: status(code), body });
+    let delegate = (label(), label(), rewrite(), of(fault()), of(direct_response())).prop_map(
+        |(namespace, name, rewrite, fault, direct_response)| Delegate {
+            namespace,
+            name,
+            rewrite,
+            fault,
+            direct_response,
+        },
+    );
     prop_oneof![
         4 => (destinations(), rewrite(), of(fault()))
             .prop_map(|(destinations, rewrite, fault)| Action::Forward(Forward { destinations, rewrite, fault })),
         1 => redirect().prop_map(Action::Redirect),
-        1 => direct_response.prop_map(|(code, body)| Action::DirectResponse(DirectResponse { status: status(code), body })),
+        1 => direct_response().prop_map(Action::DirectResponse),
+        1 => delegate.prop_map(Action::Delegate),
     ]
 }
 

@@ -1,6 +1,7 @@
 //! One of the ordered rules: which requests it is for, what happens to them, and in which time.
 
 use super::cors::Cors;
+use super::delegate::Delegate;
 use super::direct_response::DirectResponse;
 use super::fault::Fault;
 use super::forward::{Forward, WeightedDestination, decode_destinations};
@@ -36,7 +37,7 @@ pub struct HttpRule {
     pub mirrors: Vec<Mirror>,
 }
 
-/// What a rule does: exactly one of `route`, `redirect` and `directResponse`.
+/// What a rule does: exactly one of `route`, `redirect` and `directResponse`, or `delegate`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     /// `route`, with `rewrite` and `fault`.
@@ -45,6 +46,8 @@ pub enum Action {
     Redirect(Redirect),
     /// `directResponse`.
     DirectResponse(DirectResponse),
+    /// `delegate`. Only in a VirtualService with hosts.
+    Delegate(Delegate),
 }
 
 impl HttpRule {
@@ -52,12 +55,8 @@ impl HttpRule {
         let mut object = item.object()?;
         let name = object.field_or_default("name", Item::filled);
         let matches = object.field_or_default("match", |item| item.each(|item| Match::decode(item, own_namespace)));
-        let action = match object.refuse(&["delegate"]) {
-            // It has no action of its own, and must not be asked for one.
-            Some(reported) => {
-                object.read_over(&["route", "redirect", "directResponse", "rewrite", "fault"]);
-                Err(reported)
-            }
+        let action = match object.optional("delegate") {
+            Some(item) => Delegate::decode(&item, &mut object, own_namespace).map(Action::Delegate),
             None => Action::decode(item, &mut object, matches.as_deref().unwrap_or_default()),
         };
         let headers = object.field_or_default("headers", HeaderOperations::decode);
@@ -88,15 +87,15 @@ impl HttpRule {
 
     /// Istio lets a rule change the authority in one place only.
     fn check_authority(&self, item: &Item<'_>) -> Result<(), Reported> {
-        match &self.action {
-            Action::Forward(forward)
-                if forward.rewrite.authority.is_some() && self.headers.request.authority.is_some() =>
-            {
-                Err(item
-                    .advise("rewrite.authority and headers.request both set the authority", "leave one of them out"))
-            }
-            Action::Forward(_) | Action::Redirect(_) | Action::DirectResponse(_) => Ok(()),
+        let rewrite = match &self.action {
+            Action::Forward(forward) => &forward.rewrite,
+            Action::Delegate(delegate) => &delegate.rewrite,
+            Action::Redirect(_) | Action::DirectResponse(_) => return Ok(()),
+        };
+        if rewrite.authority.is_none() || self.headers.request.authority.is_none() {
+            return Ok(());
         }
+        Err(item.advise("rewrite.authority and headers.request both set the authority", "leave one of them out"))
     }
 
     pub(super) fn encode(&self) -> Value {
@@ -161,6 +160,7 @@ impl Action {
                 .some("fault", forward.fault.as_ref().map(Fault::encode)),
             Self::Redirect(redirect) => fields.field("redirect", redirect.encode()),
             Self::DirectResponse(direct_response) => fields.field("directResponse", direct_response.encode()),
+            Self::Delegate(delegate) => delegate.encode(fields),
         }
     }
 }

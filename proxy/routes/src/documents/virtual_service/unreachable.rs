@@ -1,7 +1,7 @@
 //! Warnings of rules that no request can reach: those after a rule without `match`, those whose match an earlier rule
 //! has, and those below an earlier prefix. Istio warns of the same and accepts the document.
 
-use super::{HttpRule, Match};
+use super::{Action, HttpRule, Match};
 use crate::decode::Item;
 use crate::documents::StringMatch;
 use std::collections::{BTreeSet, HashMap};
@@ -26,11 +26,13 @@ pub(super) fn warn(rules: &[HttpRule], items: &[Item<'_>]) {
             item.warn(message, "put the rule without a match last");
             continue;
         }
-        if rule.matches.is_empty() {
+        let delegates = matches!(rule.action, Action::Delegate(_));
+        if rule.matches.is_empty() && !delegates {
             catch_all = Some(rule);
         }
         for (at, entry) in rule.matches.iter().enumerate() {
-            if let Some(earlier) = seen.entry(conditions(entry)).or_default().insert(entry.uri.as_ref(), index) {
+            let earlier = seen.entry(conditions(entry)).or_default().insert(entry.uri.as_ref(), index, delegates);
+            if let Some(earlier) = earlier {
                 let message = format!("match[{at}] is never used: http[{earlier}] takes all its requests");
                 item.warn(message, "put the narrower match first, or leave it out");
             }
@@ -60,16 +62,20 @@ fn conditions(entry: &Match) -> impl Eq + Hash {
 }
 
 impl<'m> Seen<'m> {
-    /// The earlier rule that takes all requests of this match, if there is one.
-    fn insert(&mut self, uri: Option<&'m StringMatch>, rule: usize) -> Option<usize> {
-        let earlier = *self.uris.entry(uri).or_insert(rule);
+    /// The earlier rule that takes all requests of this match, if there is one. What a rule delegates may be none of what it
+    /// matches, so it takes nothing from later ones.
+    fn insert(&mut self, uri: Option<&'m StringMatch>, rule: usize, delegates: bool) -> Option<usize> {
+        let earlier = self.uris.get(&uri).copied().unwrap_or(rule);
+        if !delegates {
+            self.uris.entry(uri).or_insert(rule);
+        }
         let (text, is_prefix) = match uri {
             Some(StringMatch::Prefix(text)) => (text, true),
             Some(StringMatch::Exact(text)) => (text, false),
             Some(StringMatch::Regex(_)) | None => return (earlier != rule).then_some(earlier),
         };
         let covering = self.covering(text).filter(|covering| *covering != rule);
-        if is_prefix {
+        if is_prefix && !delegates {
             self.prefixes.entry(text).or_insert(rule);
             self.lengths.insert(text.len());
         }

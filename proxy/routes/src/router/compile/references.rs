@@ -29,7 +29,7 @@ pub(super) fn check(
     virtual_services: &[&VirtualService],
     identity: &Identity,
 ) -> Told {
-    let names = gateways.iter().map(|gateway| full_name(&gateway.metadata)).collect();
+    let names = gateways.iter().map(|gateway| gateway.metadata.full_name()).collect();
     let mut checker = Checker { gateways, names, identity, slips: Slips::new(), told: Told::default() };
     // Without a Gateway document every VirtualService is served, whichever Gateways it names.
     if !gateways.is_empty() {
@@ -89,7 +89,9 @@ impl Checker<'_> {
     /// `idle`: a Gateway of this gateway is bound to by nothing.
     fn gateways(&mut self, virtual_service: &VirtualService, idle: bool) {
         let own = &virtual_service.gateways;
-        let is_bound = self.gateways.iter().any(|gateway| gateway.is_among(own));
+        // Without hosts it is bound by those that delegate to it.
+        let is_delegate = virtual_service.hosts.is_empty();
+        let is_bound = is_delegate || self.gateways.iter().any(|gateway| gateway.is_among(own));
         let mut said = false;
         for (position, reference) in own.iter().enumerate() {
             if let Some((reason, advice)) = self.misspelt_gateway(reference, virtual_service, is_bound) {
@@ -226,7 +228,7 @@ impl Checker<'_> {
 
     fn note(&mut self, document: &impl Named, what: &str) {
         let (kind, metadata) = document.named();
-        self.told.notices.push(format!("{kind} {}: {what}", full_name(metadata)));
+        self.told.notices.push(format!("{kind} {}: {what}", metadata.full_name()));
     }
 }
 
@@ -264,7 +266,7 @@ fn gateways_of_matches(virtual_service: &VirtualService) -> impl Iterator<Item =
 fn hosts_of_destinations(http: &HttpRule) -> impl Iterator<Item = &str> {
     let destinations = match &http.action {
         Action::Forward(forward) => forward.destinations.as_slice(),
-        Action::Redirect(_) | Action::DirectResponse(_) => &[],
+        Action::Redirect(_) | Action::DirectResponse(_) | Action::Delegate(_) => &[],
     };
     destinations.iter().map(|weighted| weighted.destination.host.as_str())
 }
@@ -281,10 +283,6 @@ fn exact(host: &HostPattern) -> Option<&str> {
         HostPattern::Exact(name) => Some(name),
         HostPattern::Suffix(_) | HostPattern::Any => None,
     }
-}
-
-fn full_name(metadata: &Metadata) -> String {
-    format!("{}/{}", metadata.namespace, metadata.name)
 }
 
 fn label((key, value): (&String, &String)) -> String {

@@ -1,9 +1,9 @@
 //! From the rules of VirtualServices to routes. Each rule is compiled once, and the routes of a VirtualService once for
 //! each server that serves it, however many hosts it has: all of them share what is made here.
 
+use super::placed::{Act, Hosted, Placed};
 use crate::documents::{
-    Action, Document, Forward, Gateway, GatewayRef, HeaderChanges, HttpRule, Match, PathRewrite, VirtualService,
-    WeightedDestination,
+    Destinations, Document, Gateway, GatewayRef, HeaderChanges, Match, PathRewrite, Rewrite, WeightedDestination,
 };
 use crate::router::backend::Backend;
 use crate::router::cors::CompiledCors;
@@ -12,7 +12,6 @@ use crate::router::hosts::Routes;
 use crate::router::identity::Identity;
 use crate::router::matcher::Matcher;
 use crate::router::mirror::MirrorTarget;
-use crate::router::origin::Origin;
 use crate::router::redirect::CompiledRedirect;
 use crate::router::retry::RetryPolicy;
 use crate::router::rewrite::CompiledRewrite;
@@ -29,7 +28,7 @@ use std::sync::Arc;
 pub(super) struct Served<'d> {
     /// Among the VirtualServices.
     pub(super) number: usize,
-    pub(super) document: &'d VirtualService,
+    pub(super) service: &'d Hosted<'d>,
     /// With its number among the Gateways.
     pub(super) via: Option<(usize, &'d Gateway)>,
 }
@@ -76,20 +75,20 @@ impl<'d> RuleCompiler<'d> {
     }
 
     fn make_routes(&mut self, served: &Served<'d>, port: Option<u16>) -> Routes {
-        let rules = &served.document.http;
+        let rules = &served.service.rules;
         let mut routes = Routes { specific: Vec::with_capacity(rules.len()), catch_all: None };
         let mut made = self.rules.remove(&served.number).unwrap_or_else(|| vec![None; rules.len()]);
         let everything = [Match::default()];
-        'rules: for (index, http) in rules.iter().enumerate() {
-            let entries = if http.matches.is_empty() { &everything[..] } else { &http.matches[..] };
+        'rules: for (index, placed) in rules.iter().enumerate() {
+            let entries = if placed.matches.is_empty() { &everything[..] } else { &placed.matches[..] };
             for entry in entries {
                 if !self.applies_here(entry, served.via.map(|(_, gateway)| gateway), port) {
                     continue;
                 }
                 let matcher = Matcher::compile(entry, port);
                 let is_catch_all = matcher.is_catch_all();
-                let rewrite = CompiledRewrite::new(path_rewrite(http), matcher.path_prefix_len());
-                let rule = made[index].get_or_insert_with(|| Arc::new(self.rule(served, index, http)));
+                let rewrite = CompiledRewrite::new(path_rewrite(placed), matcher.path_prefix_len());
+                let rule = made[index].get_or_insert_with(|| Arc::new(self.rule(placed)));
                 let route = Route { matcher, rewrite, rule: Arc::clone(rule) };
                 if is_catch_all {
                     routes.catch_all = Some(route);
@@ -104,48 +103,45 @@ impl<'d> RuleCompiler<'d> {
 
     /// Decides the conditions of a match that are about the gateway and not about the request.
     fn applies_here(&self, entry: &Match, via: Option<&Gateway>, port: Option<u16>) -> bool {
-        let here = port.is_none() || entry.port.is_none() || entry.port == port;
-        here && self.identity.carries(&entry.source_labels)
-            && entry.source_namespace.as_ref().is_none_or(|namespace| *namespace == self.identity.namespace)
-            && match via {
-                Some(gateway) => entry.gateways.is_empty() || gateway.is_among(&entry.gateways),
-                None => entry.gateways.is_empty() || entry.gateways.iter().any(|gateway| *gateway != GatewayRef::Mesh),
+        let is_port = port.is_none() || entry.port.is_none() || entry.port == port;
+        // As in Istio, what names gateways is not asked for anything else of them.
+        let is_source = if entry.gateways.is_empty() {
+            self.identity.carries(&entry.source_labels)
+                && entry.source_namespace.as_ref().is_none_or(|namespace| *namespace == self.identity.namespace)
+        } else {
+            match via {
+                Some(gateway) => gateway.is_among(&entry.gateways),
+                None => entry.gateways.iter().any(|gateway| *gateway != GatewayRef::Mesh),
             }
+        };
+        is_port && is_source
     }
 
-    fn rule(&mut self, served: &Served<'d>, index: usize, http: &HttpRule) -> Rule {
-        let metadata = &served.document.metadata;
-        let origin = Origin {
-            namespace: metadata.namespace.clone(),
-            virtual_service: metadata.name.clone(),
-            http: index,
-            name: http.name.clone(),
-        };
-        let (fault, cors, mirrors) = match &http.action {
-            Action::Forward(forward) => {
-                let cors = http.cors.as_ref().map(|cors| Box::new(CompiledCors::new(cors)));
-                (forward.fault.clone(), cors, self.mirrors(http, &origin))
+    fn rule(&mut self, placed: &Placed<'_>) -> Rule {
+        let (action, fault, cors, mirrors) = match placed.act {
+            Act::Forward { destinations, rewrite, fault } => {
+                let mirrors = self.mirrors(placed);
+                let cors = placed.cors.map(|cors| Box::new(CompiledCors::new(cors)));
+                (RuleAction::Forward(self.split(placed, destinations, rewrite)), fault.cloned(), cors, mirrors)
             }
-            Action::Redirect(_) | Action::DirectResponse(_) => (None, None, Vec::new()),
+            Act::Redirect(to) => (RuleAction::Redirect(CompiledRedirect::new(to.clone())), None, None, Vec::new()),
+            Act::DirectResponse(answer) => (RuleAction::DirectResponse(answer.clone()), None, None, Vec::new()),
         };
         Rule {
-            action: match &http.action {
-                Action::Forward(forward) => RuleAction::Forward(self.split(http, forward, &origin)),
-                Action::Redirect(redirect) => RuleAction::Redirect(CompiledRedirect::new(redirect.clone())),
-                Action::DirectResponse(response) => RuleAction::DirectResponse(response.clone()),
-            },
-            origin,
-            timeout: http.timeout,
+            origin: placed.origin.clone(),
+            action,
+            timeout: placed.timeout,
             fault,
             cors,
             mirrors,
-            retry: RetryPolicy::compile(http.retries.as_ref()),
-            local_response_headers: HeaderChangeList::merged(&http.headers.response, &HeaderChanges::default()),
+            retry: RetryPolicy::compile(placed.retries),
+            local_response_headers: HeaderChangeList::merged(&placed.headers.response, &HeaderChanges::default()),
         }
     }
 
-    fn split(&mut self, http: &HttpRule, forward: &Forward, origin: &Origin) -> Split {
-        let destinations = forward.destinations.as_slice();
+    fn split(&mut self, placed: &Placed<'_>, destinations: &Destinations, rewrite: &Rewrite) -> Split {
+        let Placed { origin, headers, .. } = placed;
+        let destinations = destinations.as_slice();
         let combine = if destinations.len() == 1 { HeaderChangeList::merged } else { HeaderChangeList::layered };
         let targets = destinations.iter().enumerate().map(|(position, weighted)| {
             let Resolved { name, backend, lack } = self.services.resolve(&weighted.destination, &origin.namespace);
@@ -155,16 +151,17 @@ impl<'d> RuleCompiler<'d> {
                 warning: lack
                     .map(|lack| Warning::of_destination(origin, &format!("route[{position}].destination"), lack)),
                 weight: weighted.weight,
-                authority: authority(http, forward, weighted),
-                request_headers: combine(&http.headers.request, &weighted.headers.request),
-                response_headers: combine(&http.headers.response, &weighted.headers.response),
+                authority: authority(placed, rewrite, weighted),
+                request_headers: combine(&headers.request, &weighted.headers.request),
+                response_headers: combine(&headers.response, &weighted.headers.response),
             }
         });
         Split::new(targets.collect())
     }
 
-    fn mirrors(&mut self, http: &HttpRule, origin: &Origin) -> Vec<MirrorTarget> {
-        let mirrors = http.mirrors.iter().enumerate().map(|(position, mirror)| {
+    fn mirrors(&mut self, placed: &Placed<'_>) -> Vec<MirrorTarget> {
+        let origin = &placed.mirrors_of;
+        let mirrors = placed.mirrors.iter().enumerate().map(|(position, mirror)| {
             let Resolved { name, backend, lack } = self.services.resolve(&mirror.destination, &origin.namespace);
             // Nobody waits for the answer.
             let lack = lack.map(|lack| Lack { gets_503: false, ..lack });
@@ -176,18 +173,18 @@ impl<'d> RuleCompiler<'d> {
     }
 }
 
-fn path_rewrite(http: &HttpRule) -> Option<PathRewrite> {
-    match &http.action {
-        Action::Forward(forward) => forward.rewrite.path.clone(),
-        Action::Redirect(_) | Action::DirectResponse(_) => None,
+fn path_rewrite(placed: &Placed<'_>) -> Option<PathRewrite> {
+    match placed.act {
+        Act::Forward { rewrite, .. } => rewrite.path.clone(),
+        Act::Redirect(_) | Act::DirectResponse(_) => None,
     }
 }
 
 /// The Host to send: the rule's rewrite, else what its header operations set, else what the destination's set. Sent as it
 /// is written: Istio expands no format in it.
-fn authority(http: &HttpRule, forward: &Forward, weighted: &WeightedDestination) -> Option<HeaderValue> {
-    let set = || http.headers.request.authority.as_ref().or(weighted.headers.request.authority.as_ref());
-    let authority = match &forward.rewrite.authority {
+fn authority(placed: &Placed<'_>, rewrite: &Rewrite, weighted: &WeightedDestination) -> Option<HeaderValue> {
+    let set = || placed.headers.request.authority.as_ref().or(weighted.headers.request.authority.as_ref());
+    let authority = match &rewrite.authority {
         Some(rewritten) => rewritten.as_str(),
         None => set()?.source(),
     };
