@@ -4,7 +4,9 @@
 use super::sample;
 use std::collections::BTreeSet;
 use std::fmt;
-use turnout_routes::documents::{Document, HeaderSelector, Match, ServerTransport, VirtualService};
+use turnout_routes::documents::{
+    Action, Delegate, Document, HeaderSelector, HttpRule, Match, ServerTransport, VirtualService,
+};
 use turnout_routes::explain::Inquiry;
 
 /// A port of a Gateway, and whether it is for TLS. Without Gateway documents all ports are alike.
@@ -41,29 +43,44 @@ impl Probes {
         for document in documents {
             if let Document::VirtualService(service) = document {
                 for port in ports(documents, service) {
-                    self.add_service(service, port);
+                    self.add_service(documents, service, port);
                 }
             }
         }
     }
 
-    fn add_service(&mut self, service: &VirtualService, port: Port) {
+    fn add_service(&mut self, documents: &[Document], service: &VirtualService, port: Port) {
         for host in service.hosts.iter().map(sample::host) {
             let root = Probe::root(port, host);
             for (rule, http) in service.http.iter().enumerate() {
-                for (index, condition) in http.matches.iter().enumerate() {
-                    let metadata = &service.metadata;
-                    let place = format!("{}/{} spec.http[{rule}].match[{index}]", metadata.namespace, metadata.name);
-                    self.add_match(condition, &root, &place);
+                let met = self.add_rule((service, rule, http), &root);
+                let Action::Delegate(delegate) = &http.action else { continue };
+                for target in delegated(documents, delegate) {
+                    let rules = target.http.iter().enumerate();
+                    for ((rule, http), root) in rules.flat_map(|rule| met.iter().map(move |root| (rule, root))) {
+                        self.add_rule((target, rule, http), root);
+                    }
                 }
             }
             self.probes.insert(root);
         }
     }
 
-    fn add_match(&mut self, condition: &Match, root: &Probe, place: &str) {
+    /// Gives the probes that meet the rule.
+    fn add_rule(&mut self, (service, rule, http): (&VirtualService, usize, &HttpRule), root: &Probe) -> Vec<Probe> {
+        let metadata = &service.metadata;
+        let mut met = Vec::new();
+        for (index, condition) in http.matches.iter().enumerate() {
+            let place = format!("{}/{} spec.http[{rule}].match[{index}]", metadata.namespace, metadata.name);
+            met.extend(self.add_match(condition, root, &place));
+        }
+        if http.matches.is_empty() { vec![root.clone()] } else { met }
+    }
+
+    /// Gives the probes that meet the whole of it.
+    fn add_match(&mut self, condition: &Match, root: &Probe, place: &str) -> Vec<Probe> {
         if condition.port.is_some_and(|port| port != root.port.number) {
-            return;
+            return Vec::new();
         }
         let mut probes = vec![root.clone()];
         if let Some(uri) = &condition.uri {
@@ -98,7 +115,8 @@ impl Probes {
             let set = |probe: &Probe, value: &str| probe.with_parameter(name, value);
             vary(sample::values(value), &format!("queryParams.{name}"), &set);
         }
-        self.probes.extend(probes);
+        self.probes.extend(probes.iter().cloned());
+        probes
     }
 
     /// The texts for a condition, remembering it if there is none.
@@ -109,6 +127,19 @@ impl Probes {
         }
         texts
     }
+}
+
+/// The VirtualService whose rules take the place of one that delegates to it.
+fn delegated<'d>(documents: &'d [Document], to: &Delegate) -> Option<&'d VirtualService> {
+    documents.iter().find_map(|document| match document {
+        Document::VirtualService(service)
+            if service.hosts.is_empty()
+                && (&service.metadata.namespace, &service.metadata.name) == (&to.namespace, &to.name) =>
+        {
+            Some(service)
+        }
+        _ => None,
+    })
 }
 
 /// The ports of the Gateways that serve it; without Gateway documents, any.

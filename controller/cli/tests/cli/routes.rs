@@ -182,3 +182,27 @@ fn diff_sees_a_prefix_that_becomes_exact_and_says_what_it_did_not_probe() {
     let not_probed = "not probed: default/model spec.http[0].match[0].headers.x-api-version";
     check(&turnout(&["diff", &old, &regex]), 1, &[not_probed]);
 }
+
+#[test]
+fn diff_asks_about_what_is_delegated() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, host: &str| {
+        let document = |name: &str, spec: &str| {
+            format!(
+                "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: {name}}}\nspec: {{{spec}}}\n"
+            )
+        };
+        let rule = "match: [{uri: {prefix: /team}}], delegate: {name: inner}";
+        let outer = document("outer", &format!("hosts: [m.example], http: [{{{rule}}}]"));
+        let route = format!(
+            "match: [{{method: {{exact: PUT}}}}], route: [{{destination: {{host: {host}, port: {{number: 80}}}}}}]"
+        );
+        let inner = document("inner", &format!("http: [{{{route}}}]"));
+        write(directory.path(), name, &format!("{outer}---\n{inner}"))
+    };
+    let (old, new) = (file("old.yaml", "green.example"), file("new.yaml", "blue.example"));
+    let ran = turnout(&["diff", &old, &new]);
+    check(&ran, 1, &["PUT http://m.example/team\n", "100 % green.example:80", "100 % blue.example:80"]);
+    let explained = turnout(&["explain", "--routes", &old, "PUT", "http://m.example/team"]);
+    check(&explained, 0, &["default/inner spec.http[0], delegated by default/outer spec.http[0]"]);
+}
