@@ -3,7 +3,7 @@
 
 use super::*;
 use serde_json::{Value, json};
-use turnout_routes::documents::{Document, Resolution};
+use turnout_routes::documents::Document;
 use turnout_routes::{Source, parse};
 
 /// The namespace `flagger` with a rule over these hosts.
@@ -45,9 +45,7 @@ fn add_deployment(view: &mut View, namespace: &str, name: &str, app: &str) {
 fn workloads(view: &View) -> Vec<String> {
     let entries = registry(view, RegistryKind::Twins).entries;
     let of = |entry: &Document| match entry {
-        Document::ServiceEntry(entry) => match &entry.resolution {
-            Resolution::Dns(endpoints) | Resolution::Static(endpoints) => endpoints[0].labels["workload"].clone(),
-        },
+        Document::ServiceEntry(entry) => entry.resolution.endpoints()[0].labels["workload"].clone(),
         other => panic!("{other:?} is no ServiceEntry"),
     };
     entries.iter().map(of).collect()

@@ -276,6 +276,11 @@ impl<'a> Item<'a> {
         }
     }
 
+    /// What is there, whatever it is.
+    pub(crate) fn raw(&self) -> serde_json::Value {
+        scalar::raw(self.node)
+    }
+
     /// Reports a field that Istio has and the gateway does not.
     pub(crate) fn unsupported(&self) -> Reported {
         self.advise("not supported by the gateway", "use Istio mode")
@@ -552,6 +557,16 @@ impl<'a> Object<'a> {
             reported = Some(item.unsupported());
         }
         reported
+    }
+
+    /// Warns of each of these fields that is there: it is for something that the gateway has not, and decides nothing.
+    pub(crate) fn pass_over(&mut self, fields: &[(&'static str, &str)]) {
+        for (name, why) in fields {
+            self.dealt_with.push(name);
+            if let Some(item) = self.find(name) {
+                item.warn(format!("decides nothing here: {why}"), "leave it out, or keep it for Istio");
+            }
+        }
     }
 
     /// Knows these fields and does nothing with them.

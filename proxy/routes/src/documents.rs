@@ -8,6 +8,7 @@
 
 mod base64;
 mod destination_rule;
+mod export_to;
 mod gateway;
 mod header_changes;
 mod host;
@@ -28,6 +29,7 @@ pub use destination_rule::{
     HashKey, HashTable, Http2KeepAlive, LoadBalancer, OutlierDetection, PortPolicy, RetryBudget, Subset, TcpKeepalive,
     TlsOrigination, TrafficPolicy, Warmup,
 };
+pub use export_to::ExportTo;
 pub use gateway::{ClientAuth, Credential, Gateway, NamespaceScope, Server, ServerHost, ServerTransport, TlsVersion};
 pub use header_changes::{FormatError, HeaderChanges, HeaderFormat, HeaderKey, HeaderOperations, Segment};
 pub use host::{HostError, HostPattern};
@@ -37,9 +39,10 @@ pub use percent::Percent;
 pub use service_entry::{EndpointAddress, Protocol, Resolution, ServiceEndpoint, ServiceEntry, ServicePort};
 pub use string_match::{Pattern, StringMatch, ValueMatch};
 pub use virtual_service::{
-    Abort, AbortWith, Action, Cors, Delay, Delegate, Destination, Destinations, DirectResponse, Fault, Forward, GatewayRef,
-    HeaderSelector, HttpRule, Match, Mirror, PathRewrite, Redirect, RedirectPath, RedirectPort, RegexRewrite, Retries,
-    RetryCondition, Rewrite, Scheme, UnmatchedPreflights, VirtualService, WeightError, WeightedDestination,
+    Abort, AbortWith, Action, Cors, Delay, Delegate, Destination, Destinations, DirectResponse, Fault, Forward,
+    GatewayRef, HeaderSelector, HttpRule, Match, Mirror, PathRewrite, Redirect, RedirectPath, RedirectPort,
+    RegexRewrite, Retries, RetryCondition, Rewrite, Scheme, UnmatchedPreflights, VirtualService, WeightError,
+    WeightedDestination,
 };
 
 /// One document of a routes file.
@@ -61,6 +64,12 @@ const API_VERSIONS: [&str; 3] =
 /// These and the kinds for people.
 const ACCEPTED: &str = "the gateway reads Gateway, VirtualService, DestinationRule and ServiceEntry \
                         of networking.istio.io/v1, v1beta1 and v1alpha3";
+/// The groups of APIs that say what a gateway is to do with requests: what is not known of them is refused. A document of
+/// any other is left out.
+const GROUPS: [&str; 5] =
+    ["extensions.istio.io", "gateway.networking.k8s.io", "networking.istio.io", "security.istio.io", "turnout.dev"];
+/// Of these, what is for sidecars alone.
+const OF_SIDECARS: [&str; 2] = ["PeerAuthentication", "Sidecar"];
 /// The document for what Istio cannot say: its name is taken, its fields are not settled.
 const RESERVED: (&str, &str) = ("turnout.dev/v1alpha1", "SplitPolicy");
 
@@ -109,6 +118,21 @@ impl Document {
             Self::VirtualService(document) => &document.metadata,
             Self::DestinationRule(document) => &document.metadata,
             Self::ServiceEntry(document) => &document.metadata,
+        }
+    }
+
+    /// Whether it is for something else than a gateway.
+    pub(crate) fn is_foreign(api_version: &str, kind: &str) -> bool {
+        let group = api_version.split_once('/').map_or("", |(group, _)| group);
+        let is_known = GROUPS.contains(&group) || Kind::of(kind).is_some() || kind == "List";
+        !is_known || OF_SIDECARS.contains(&kind)
+    }
+
+    /// Says of a foreign document that it is left out.
+    pub(crate) fn leave_out(item: &Item<'_>) {
+        if let Some(kind) = item.object().ok().and_then(|mut object| object.optional("kind")) {
+            let message = format!("left out: {} is not for the gateway", kind.text().unwrap_or_default());
+            kind.warn(message, ACCEPTED);
         }
     }
 

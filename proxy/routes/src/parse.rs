@@ -60,9 +60,11 @@ pub fn parse_up_to(sources: &[Source<'_>], max_bytes: usize) -> Result<Parsed, P
         reader.read(source);
         reader.problems[before..].sort_by_key(|problem| (problem.line, problem.column));
     }
-    if reader.is_empty {
+    let all_left_out = reader.documents.is_empty() && reader.problems.iter().all(Problem::is_warning);
+    if all_left_out {
         let name = sources.first().map_or("routes", |source| source.name);
-        let message = "holds no documents".to_owned();
+        let message =
+            if reader.is_empty { "holds no documents" } else { "holds no document for the gateway" }.to_owned();
         let advice = Some("write at least one VirtualService");
         reader.problems.push(unreadable(name, SyntaxError { position: START, message, advice }));
     }
@@ -71,7 +73,7 @@ pub fn parse_up_to(sources: &[Source<'_>], max_bytes: usize) -> Result<Parsed, P
     let mut seen = HashSet::new();
     problems
         .retain(|problem| seen.insert((problem.source.clone(), problem.line, problem.column, problem.message.clone())));
-    if problems.iter().all(|problem| problem.severity == Severity::Warning) {
+    if problems.iter().all(Problem::is_warning) {
         return Ok(Parsed { documents, warnings: problems });
     }
     match Problems::new(problems) {
@@ -133,8 +135,16 @@ impl<'a> Reader<'a> {
 
     fn read_document(&mut self, source: &'a str, index: usize, node: &Node) {
         let report = Report::new(source, name_of(node, index), node, &self.pattern_bytes);
-        report.check_keys();
         let root = report.root();
+        let text = |field| node.field(field).and_then(|node| node.text());
+        if let (Some(api_version), Some(kind)) = (text("apiVersion"), text("kind"))
+            && Document::is_foreign(api_version, kind)
+        {
+            Document::leave_out(&root);
+            self.problems.extend(report.into_problems());
+            return;
+        }
+        report.check_keys();
         if let Ok(document) = Document::decode(&root) {
             let metadata = document.metadata();
             let key = (document.kind(), metadata.namespace.clone(), metadata.name.clone());

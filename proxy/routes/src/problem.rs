@@ -81,6 +81,12 @@ impl fmt::Display for Problems {
     }
 }
 
+impl Problem {
+    pub(crate) fn is_warning(&self) -> bool {
+        self.severity == Severity::Warning
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}: ", self.source, self.line, self.column)?;

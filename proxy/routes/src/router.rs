@@ -112,9 +112,10 @@ impl Router {
         self.listeners.by_port().into_iter().flat_map(BTreeMap::values).flat_map(PortTable::tls_servers)
     }
 
-    /// The ports that Gateway documents name; none where no Gateway document exists.
+    /// The ports of Gateway documents that something is served on; none where no Gateway document exists.
     pub fn ports(&self) -> impl Iterator<Item = u16> {
-        self.listeners.by_port().into_iter().flat_map(BTreeMap::keys).copied()
+        let ports = self.listeners.by_port().into_iter().flatten();
+        ports.filter(|(_, table)| table.is_served()).map(|(port, _)| *port)
     }
 
     /// The backends that the splits name, by [`BackendId`].

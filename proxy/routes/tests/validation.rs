@@ -7,8 +7,7 @@ use turnout_routes::{Severity, Source, parse};
 const TABLE: &str = include_str!("../../../tests/parity/cases/validation.yaml");
 
 /// Documents that Istio accepts and the gateway refuses: the name of the document, the field, what the message says.
-const REFUSED_BY_NAME: [(&str, &str, &str); 2] = [
-    ("tcp-route-only", "spec.tcp", "not supported by the gateway"),
+const REFUSED_BY_NAME: [(&str, &str, &str); 1] = [
     // No backend would accept a request with such a header (RFC 9110, 5.1).
     ("headers-set-bad-name", "spec.http[0].headers.request.set[\"bad name\"]", "is not the name of a header"),
 ];

@@ -113,3 +113,96 @@ fn a_gateway_that_no_client_can_use_is_named() {
     );
     check("httpsRedirect: true", "spec.servers[0].tls.httpsRedirect: does nothing on a port with TLS");
 }
+
+/// What is said of a document of this kind.
+fn said(kind: &str, spec: &str) -> Vec<String> {
+    warnings_of(&format!("apiVersion: networking.istio.io/v1\nkind: {kind}\nmetadata: {{name: a}}\nspec: {{{spec}}}\n"))
+}
+
+#[test]
+fn what_is_left_to_others_is_named() {
+    let check = |kind: &str, spec: &str, expected: &str| assert_eq!(said(kind, spec), [expected], "{spec}");
+    let alone = "not served: the gateway has the http rules alone";
+    let route = "route: [{destination: {host: b, port: {number: 1}}}]";
+    for (field, routes) in [("tcp", format!("tcp: [{{{route}}}]")), ("tls", format!("tls: [{{match: [], {route}}}]"))] {
+        check("VirtualService", &format!("hosts: [a.com], {routes}"), &format!("spec.{field}: {alone}"));
+        let with_http = format!("hosts: [a.com], {routes}, http: [{{{route}}}]");
+        check("VirtualService", &with_http, &format!("spec.{field}: {alone}"));
+    }
+    let not_served = "not served: the gateway has HTTP, and TLS that it ends itself, with its own certificates";
+    let server = |protocol: &str, tls: &str| {
+        format!("servers: [{{port: {{number: 1, name: a, protocol: {protocol}}}, hosts: ['*']{tls}}}]")
+    };
+    for (protocol, tls) in [
+        ("TCP", ""),
+        ("mongo", ""),
+        ("MYSQL", ""),
+        ("REDIS", ""),
+        ("TLS", ", tls: {mode: SIMPLE, credentialName: a}"),
+        ("TLS", ", tls: {mode: PASSTHROUGH}"),
+        ("HTTPS", ", tls: {mode: PASSTHROUGH}"),
+        ("HTTPS", ", tls: {mode: AUTO_PASSTHROUGH}"),
+        ("HTTPS", ", tls: {mode: ISTIO_MUTUAL}"),
+        // Istio takes a missing mode for PASSTHROUGH.
+        ("HTTPS", ", tls: {credentialName: a}"),
+    ] {
+        check("Gateway", &server(protocol, tls), &format!("spec.servers[0]: {not_served}"));
+    }
+    let none = "spec: without endpoints, by resolution NONE: the gateway can send nothing there";
+    check("ServiceEntry", "hosts: [a.com], resolution: NONE", none);
+    check("ServiceEntry", "hosts: [a.com], ports: [{number: 443, name: tls, protocol: TLS}]", none);
+    let wildcard = "spec.hosts: no rule can send anything to a host with a wildcard";
+    check("ServiceEntry", "hosts: ['*.a.com'], resolution: STATIC", wildcard);
+}
+
+#[test]
+fn what_decides_nothing_is_named() {
+    let check = |kind: &str, spec: &str, expected: &str| {
+        let said = said(kind, spec);
+        let [said] = said.as_slice() else { panic!("{spec}: {said:?}") };
+        assert!(said.starts_with(&format!("{expected}: decides nothing here: ")), "{spec}: {said}");
+    };
+    let rule = |fields: &str| format!("hosts: [a.com], http: [{{{fields}, route: [{{destination: {{host: b}}}}]}}]");
+    check("VirtualService", &rule("match: [{statPrefix: a}]"), "spec.http[0].match[0].statPrefix");
+    let setting = "spec.trafficPolicy.loadBalancer.localityLbSetting";
+    for locality in
+        ["enabled: true", "enabled: false", "distribute: [{from: a, to: {b: 100}}]", "failover: [{from: a}]"]
+    {
+        let policy = format!("host: b, trafficPolicy: {{loadBalancer: {{localityLbSetting: {{{locality}}}}}}}");
+        check("DestinationRule", &policy, setting);
+    }
+    let server =
+        "servers: [{port: {number: 80, name: a, protocol: HTTP}, hosts: ['*'], defaultEndpoint: '127.0.0.1:1'}]";
+    check("Gateway", server, "spec.servers[0].defaultEndpoint");
+    check("ServiceEntry", "hosts: [a.com], resolution: DNS, addresses: [10.0.0.1]", "spec.addresses");
+    let endpoint = "hosts: [a.com], resolution: DNS, endpoints: [{address: b.com, serviceAccount: a}]";
+    check("ServiceEntry", endpoint, "spec.endpoints[0].serviceAccount");
+}
+
+/// Other documents of a file are left out, wherever they stand and whatever they hold; alone they are no routes.
+#[test]
+fn documents_of_others_are_left_out() {
+    let others = [
+        ("v1", "Service"),
+        ("v1", "ConfigMap"),
+        ("apps/v1", "Deployment"),
+        ("networking.k8s.io/v1", "Ingress"),
+        ("telemetry.istio.io/v1", "Telemetry"),
+        ("security.istio.io/v1", "PeerAuthentication"),
+        ("networking.istio.io/v1", "Sidecar"),
+    ];
+    let routes = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: a}\n\
+                  spec: {hosts: [a.com], resolution: DNS}\n";
+    for (api_version, kind) in others {
+        let other = format!(
+            "apiVersion: {api_version}\nkind: {kind}\nmetadata: {{name: yes}}\nspec: {{a: &a {{x: 1}}, b: {{<<: *a, x: 1, x: 2}}}}\n"
+        );
+        let expected = [format!("kind: left out: {kind} is not for the gateway")];
+        assert_eq!(warnings_of(&format!("{other}---\n{routes}")), expected);
+        assert_eq!(warnings_of(&format!("{routes}---\n{other}")), expected);
+        let problems = parse(&[Source { name: "routes.yaml", bytes: other.as_bytes() }]).expect_err("no routes");
+        let found: Vec<_> = problems.as_slice().iter().map(|it| (it.severity, it.path.as_str(), it.line)).collect();
+        assert_eq!(found, [(Severity::Warning, "kind", 2), (Severity::Error, "", 1)], "{kind}");
+        assert_eq!(problems.as_slice()[1].message, "holds no document for the gateway");
+    }
+}

@@ -13,7 +13,7 @@ use turnout_driver::{BackendView, Gateway, Inquiry};
 use turnout_rollout::{
     Backend, BackendObservation, BackendRef, GatewayReport, ModelRollout, REVISION_LABEL, full_host, subset_labels,
 };
-use turnout_routes::documents::{Document, EndpointAddress, Resolution, ServiceEndpoint, ServiceEntry, ServicePort};
+use turnout_routes::documents::{Document, EndpointAddress, ServiceEndpoint, ServiceEntry, ServicePort};
 
 /// Nobody listens there.
 const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -67,7 +67,6 @@ pub(crate) fn endpoints(documents: &[Document], rollout: &ModelRollout, backend:
         return Vec::new();
     };
     let labels = subset_labels(documents, &host, reference.subset.as_deref());
-    let (Resolution::Static(listed) | Resolution::Dns(listed)) = &entry.resolution;
     let is_selected = |endpoint: &&ServiceEndpoint| {
         labels.as_ref().is_some_and(|labels| labels.iter().all(|(key, value)| endpoint.labels.get(key) == Some(value)))
     };
@@ -79,7 +78,7 @@ pub(crate) fn endpoints(documents: &[Document], rollout: &ModelRollout, backend:
         };
         Endpoint { address, revision: endpoint.labels.get(REVISION_LABEL).cloned() }
     };
-    listed.iter().filter(is_selected).map(endpoint).collect()
+    entry.resolution.endpoints().iter().filter(is_selected).map(endpoint).collect()
 }
 
 fn port_of<'a>(entry: &'a ServiceEntry, reference: &BackendRef) -> Option<&'a ServicePort> {

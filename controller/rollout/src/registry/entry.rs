@@ -8,7 +8,7 @@ use crate::hosts::full_host;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use turnout_routes::documents::{
-    Document, EndpointAddress, Metadata, Resolution, ServiceEndpoint, ServiceEntry, ServicePort, Subset,
+    Document, EndpointAddress, ExportTo, Metadata, Resolution, ServiceEndpoint, ServiceEntry, ServicePort, Subset,
 };
 
 type Labels = BTreeMap<String, String>;
@@ -184,6 +184,8 @@ impl Draft<'_> {
             ports: self.ports,
             internal: !matches!(self.whole, Whole::ExternalName(_)),
             resolution: if is_static { Resolution::Static(self.endpoints) } else { Resolution::Dns(self.endpoints) },
+            subject_alt_names: Vec::new(),
+            export_to: ExportTo::Everywhere,
         };
         Description { entry: Some(entry), twins: self.twins, notices: self.notices }
     }

@@ -1,7 +1,24 @@
 //! What a scalar's text means: to readers of YAML 1.1 and 1.2, as a number, as a duration in Go's notation; and how texts
 //! are shown in messages.
 
-use crate::yaml::Scalar;
+use crate::yaml::{Node, Scalar, Value};
+
+/// What a node says, as JSON has it; a number that JSON has not is a text.
+pub(super) fn raw(node: &Node) -> serde_json::Value {
+    match &node.value {
+        Value::Sequence(items) => items.iter().map(|item| raw(item)).collect(),
+        Value::Mapping(entries) => entries
+            .iter()
+            .map(|entry| (entry.key.text.clone(), raw(&entry.value)))
+            .collect::<serde_json::Map<_, _>>()
+            .into(),
+        Value::Scalar(scalar) if is_null(scalar) => serde_json::Value::Null,
+        Value::Scalar(Scalar { text, plain: true }) if is_number(text) || matches!(text.as_str(), "true" | "false") => {
+            serde_json::from_str(text).unwrap_or_else(|_| text.as_str().into())
+        }
+        Value::Scalar(scalar) => scalar.text.as_str().into(),
+    }
+}
 
 /// Whether YAML takes the scalar for nothing.
 pub(super) fn is_null(scalar: &Scalar) -> bool {

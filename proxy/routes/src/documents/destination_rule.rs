@@ -11,6 +11,7 @@ pub use load_balancer::{Balancing, ConsistentHash, HashCookie, HashKey, HashTabl
 pub use outlier_detection::OutlierDetection;
 
 use super::Metadata;
+use super::export_to::ExportTo;
 use super::host::{check_wildcard_domain, is_label};
 use super::metadata::labels;
 use super::percent::Percent;
@@ -19,9 +20,7 @@ use crate::encode::Fields;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashSet};
 
-/// What Istio has and the gateway has not: in `spec`, ...
-const UNSUPPORTED: [&str; 2] = ["exportTo", "workloadSelector"];
-/// ... and in `trafficPolicy`.
+/// What Istio has and the gateway has not in `trafficPolicy`.
 const UNSUPPORTED_POLICY: [&str; 2] = ["proxyProtocol", "tunnel"];
 
 /// A `DestinationRule` document.
@@ -35,6 +34,11 @@ pub struct DestinationRule {
     pub policy: Box<TrafficPolicy>,
     /// Named parts of the service, by the labels of endpoints; names are unique.
     pub subsets: Vec<Subset>,
+    /// Which gateways it is for: those of these namespaces.
+    pub export_to: ExportTo,
+    /// `workloadSelector`: it is only for gateways of its own namespace with these labels, and counts there before those
+    /// that have none.
+    pub selector: Option<BTreeMap<String, String>>,
 }
 
 /// A named part of a service.
@@ -91,9 +95,26 @@ impl DestinationRule {
         });
         let policy = object.field_or_default("trafficPolicy", |item| TrafficPolicy::decode(item).map(Box::new));
         let subsets = object.field_or_default("subsets", decode_subsets);
-        object.refuse(&UNSUPPORTED);
+        let has_selector = object.has("workloadSelector");
+        let selector = object.field("workloadSelector", |item| {
+            let mut object = item.object()?;
+            let selected = object.field_or_default("matchLabels", labels);
+            object.finish();
+            selected
+        });
+        let export_to = object.field_or_default("exportTo", |item| {
+            let export_to = ExportTo::decode(item, &metadata.namespace, false)?;
+            let is_given = item.raw().as_array().is_some_and(|names| !names.is_empty());
+            if has_selector && is_given && !export_to.is_private(&metadata.namespace) {
+                return Err(
+                    item.advise("a rule with a workloadSelector is for its own namespace alone", "leave it out")
+                );
+            }
+            Ok(export_to)
+        });
         object.finish();
-        Ok(Self { metadata, host: host?, policy: policy?, subsets: subsets? })
+        let (policy, subsets) = (policy?, subsets?);
+        Ok(Self { metadata, host: host?, policy, subsets, export_to: export_to?, selector: selector? })
     }
 
     pub(super) fn encode(&self) -> Value {
@@ -101,6 +122,8 @@ impl DestinationRule {
             .field("host", self.host.as_str())
             .some("trafficPolicy", self.policy.encode())
             .list("subsets", self.subsets.iter().map(Subset::encode))
+            .list("exportTo", self.export_to.encode().into_iter())
+            .some("workloadSelector", self.selector.as_ref().map(|labels| Fields::new().map("matchLabels", labels)))
             .into()
     }
 }

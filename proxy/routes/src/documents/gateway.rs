@@ -10,7 +10,7 @@ use serde_json::Value;
 use std::collections::{BTreeMap, HashSet};
 
 /// What Istio has and the gateway has not: in a server, ...
-const UNSUPPORTED_SERVER: [&str; 2] = ["bind", "defaultEndpoint"];
+const UNSUPPORTED_SERVER: [&str; 1] = ["bind"];
 /// ... in its `tls`, ...
 const UNSUPPORTED_TLS: [&str; 9] = [
     "caCertCredentialName",
@@ -23,12 +23,14 @@ const UNSUPPORTED_TLS: [&str; 9] = [
     "verifyCertificateHash",
     "verifyCertificateSpki",
 ];
-/// ... of the modes of TLS, ...
-const UNSUPPORTED_MODES: [&str; 3] = ["PASSTHROUGH", "AUTO_PASSTHROUGH", "ISTIO_MUTUAL"];
 /// ... of its versions, ...
 const UNSUPPORTED_VERSIONS: [&str; 2] = ["TLSV1_0", "TLSV1_1"];
 /// ... and of the protocols.
-const UNSUPPORTED_PROTOCOLS: [&str; 7] = ["HTTP_PROXY", "MONGO", "MYSQL", "REDIS", "TCP", "TLS", "UDP"];
+const UNSUPPORTED_PROTOCOLS: [&str; 2] = ["HTTP_PROXY", "UDP"];
+/// The modes of TLS, and ...
+const UNSERVED_MODES: [&str; 3] = ["PASSTHROUGH", "AUTO_PASSTHROUGH", "ISTIO_MUTUAL"];
+/// ... the protocols whose servers are left to others.
+const UNSERVED_PROTOCOLS: [&str; 5] = ["MONGO", "MYSQL", "REDIS", "TCP", "TLS"];
 /// The protocols that the gateway has; only the last is TLS.
 const PROTOCOLS: [&str; 5] = ["HTTP", "HTTP2", "GRPC", "GRPC-WEB", "HTTPS"];
 
@@ -50,7 +52,7 @@ pub struct Server {
     pub port: u16,
     /// The port's name, unique in its Gateway.
     pub port_name: String,
-    /// `HTTP`, `HTTP2`, `GRPC`, `GRPC-WEB` or `HTTPS`, as written. All are served alike: HTTP/1.1 and HTTP/2.
+    /// As written. `HTTP`, `HTTP2`, `GRPC`, `GRPC-WEB` and `HTTPS` are served alike: HTTP/1.1 and HTTP/2.
     pub protocol: String,
     /// The hosts that may be asked for; at least one.
     pub hosts: Vec<ServerHost>,
@@ -96,6 +98,11 @@ pub enum ServerTransport {
         min_version: TlsVersion,
         /// The newest version that is offered.
         max_version: TlsVersion,
+    },
+    /// Another protocol, or TLS that is not the gateway's to end: clients of its hosts are turned away.
+    Unserved {
+        /// `tls` as it is written, if it is there.
+        tls: Option<Value>,
     },
 }
 
@@ -186,6 +193,16 @@ struct Port {
 }
 
 impl Server {
+    /// Whether it is one for the gateway.
+    pub fn is_served(&self) -> bool {
+        !matches!(self.transport, ServerTransport::Unserved { .. })
+    }
+
+    /// Whether its clients begin with TLS.
+    pub(crate) fn is_for_tls(&self) -> bool {
+        ["HTTPS", "TLS"].iter().any(|protocol| self.protocol.eq_ignore_ascii_case(protocol))
+    }
+
     fn decode(item: &Item<'_>) -> Decoded<Self> {
         let mut object = item.object()?;
         let port = object.required("port").and_then(|item| Port::decode(&item));
@@ -194,11 +211,16 @@ impl Server {
             if hosts.is_empty() { Err(item.error("at least one host is required")) } else { Ok(hosts) }
         });
         let tls = object.optional("tls");
+        object.pass_over(&[("defaultEndpoint", "nor anywhere in Istio")]);
         object.refuse(&UNSUPPORTED_SERVER);
         // A name for people; nothing refers to it.
         object.read_over(&["name"]);
         let transport = match (&port, tls) {
             (Err(reported), _) => Err(*reported),
+            (Ok(port), tls) if port.is_unserved(tls.as_ref()) => {
+                item.warn(NOT_SERVED, "leave the server out, or keep it for Istio");
+                Ok(ServerTransport::Unserved { tls: tls.as_ref().map(Item::raw) })
+            }
             (Ok(port), Some(tls)) if port.is_tls() => ServerTransport::decode_tls(&tls),
             (Ok(port), None) if port.is_tls() => Err(object.missing("tls", "required for the protocol HTTPS")),
             (Ok(_), Some(tls)) => ServerTransport::decode_plain(&tls),
@@ -250,7 +272,7 @@ impl Port {
     fn decode_protocol(item: &Item<'_>) -> Decoded<String> {
         let text = item.string()?;
         let name = text.to_ascii_uppercase();
-        if PROTOCOLS.contains(&name.as_str()) {
+        if PROTOCOLS.contains(&name.as_str()) || UNSERVED_PROTOCOLS.contains(&name.as_str()) {
             return Ok(text.to_owned());
         }
         if UNSUPPORTED_PROTOCOLS.contains(&name.as_str()) {
@@ -261,6 +283,16 @@ impl Port {
 
     fn is_tls(&self) -> bool {
         self.protocol.eq_ignore_ascii_case("HTTPS")
+    }
+
+    /// Istio takes a missing mode for `PASSTHROUGH`.
+    fn is_unserved(&self, tls: Option<&Item<'_>>) -> bool {
+        let is_unserved_mode = |tls: &Item<'_>| {
+            let mode = tls.object().ok().and_then(|mut object| object.optional("mode"));
+            mode.is_none_or(|mode| UNSERVED_MODES.iter().any(|unserved| mode.is_text(unserved)))
+        };
+        UNSERVED_PROTOCOLS.contains(&self.protocol.to_ascii_uppercase().as_str())
+            || self.is_tls() && tls.is_some_and(is_unserved_mode)
     }
 }
 
@@ -325,8 +357,8 @@ impl ServerTransport {
         let modes =
             [("SIMPLE", ClientAuth::None), ("MUTUAL", ClientAuth::Required), ("OPTIONAL_MUTUAL", ClientAuth::Optional)];
         let client_auth = match object.optional("mode") {
-            Some(item) => item.choice(&modes, &UNSUPPORTED_MODES),
-            None => Err(object.missing("mode", NO_MODE)),
+            Some(item) => item.choice(&modes, &[]),
+            None => Err(object.missing("mode", "required")),
         };
         let credential = Credential::decode(item, &mut object, client_auth.ok());
         let min_version = TlsVersion::decode(&mut object, "minProtocolVersion", TlsVersion::V1_2);
@@ -348,6 +380,7 @@ impl ServerTransport {
     /// None if there is nothing to say.
     fn encode(&self) -> Option<Value> {
         let (credential, client_auth, min_version, max_version) = match self {
+            Self::Unserved { tls } => return tls.clone(),
             Self::Plain { https_redirect: false } => return None,
             Self::Plain { https_redirect: true } => return Fields::new().field("httpsRedirect", true).into_filled(),
             Self::Tls { credential, client_auth, min_version, max_version } => {
@@ -374,7 +407,7 @@ impl ServerTransport {
     }
 }
 
-const NO_MODE: &str = "missing means PASSTHROUGH, which is not supported by the gateway; write SIMPLE or MUTUAL";
+const NOT_SERVED: &str = "not served: the gateway has HTTP, and TLS that it ends itself, with its own certificates";
 
 fn refuse_in_plain_text(object: &mut Object<'_>, name: &'static str) {
     if let Some(item) = object.optional(name) {

@@ -1,6 +1,7 @@
 //! `ServiceEntry`: the gateway's only registry of services, their ports and their endpoints.
 
 use super::Metadata;
+use super::export_to::ExportTo;
 use super::host::{check_domain, check_wildcard_domain, is_label};
 use super::metadata::labels;
 use crate::decode::{Decoded, Item, one_of, quoted};
@@ -11,20 +12,20 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 
 /// What Istio has and the gateway has not: in `spec`, ...
-const UNSUPPORTED: [&str; 4] = ["addresses", "exportTo", "subjectAltNames", "workloadSelector"];
+const UNSUPPORTED: [&str; 1] = ["workloadSelector"];
 /// ... in an endpoint, ...
-const UNSUPPORTED_ENDPOINT: [&str; 3] = ["locality", "network", "serviceAccount"];
+const UNSUPPORTED_ENDPOINT: [&str; 2] = ["locality", "network"];
 /// ... of the resolutions, ...
-const UNSUPPORTED_RESOLUTIONS: [&str; 3] = ["NONE", "DNS_ROUND_ROBIN", "DYNAMIC_DNS"];
+const UNSUPPORTED_RESOLUTIONS: [&str; 2] = ["DNS_ROUND_ROBIN", "DYNAMIC_DNS"];
 /// ... and of the protocols.
-const UNSUPPORTED_PROTOCOLS: [&str; 8] = ["HTTPS", "HTTP_PROXY", "MONGO", "MYSQL", "REDIS", "TCP", "TLS", "UDP"];
+const UNSUPPORTED_PROTOCOLS: [&str; 2] = ["HTTP_PROXY", "UDP"];
 
 /// A `ServiceEntry` document.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ServiceEntry {
     /// Name, namespace and labels.
     pub metadata: Metadata,
-    /// The services that it describes, in lower case; at least one, none of them with a wildcard.
+    /// The services that it describes, in lower case; at least one. One with a wildcard is no destination.
     pub hosts: Vec<String>,
     /// Ports; numbers and names are unique.
     pub ports: Vec<ServicePort>,
@@ -32,6 +33,11 @@ pub struct ServiceEntry {
     pub internal: bool,
     /// Where the endpoints come from.
     pub resolution: Resolution,
+    /// `subjectAltNames`: one of which the certificate of an endpoint must have, where a DestinationRule has the gateway
+    /// begin TLS and names none.
+    pub subject_alt_names: Vec<String>,
+    /// Which gateways it is for: those of these namespaces.
+    pub export_to: ExportTo,
 }
 
 /// A port of a service.
@@ -47,7 +53,8 @@ pub struct ServicePort {
     pub target_port: Option<u16>,
 }
 
-/// The protocol of a service's port.
+/// The protocol of a service's port. To those that are not HTTP a rule sends HTTP/1.1, as in Istio; by TLS to any of them only
+/// as a DestinationRule says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// `HTTP`: HTTP/1.1, unless a DestinationRule says otherwise.
@@ -58,6 +65,18 @@ pub enum Protocol {
     Grpc,
     /// `GRPC-WEB`, likewise.
     GrpcWeb,
+    /// `HTTPS`.
+    Https,
+    /// `TLS`.
+    Tls,
+    /// `TCP`.
+    Tcp,
+    /// `MONGO`.
+    Mongo,
+    /// `MYSQL`.
+    MySql,
+    /// `REDIS`.
+    Redis,
 }
 
 /// `resolution`, with the endpoints that go with it.
@@ -67,6 +86,18 @@ pub enum Resolution {
     Static(Vec<ServiceEndpoint>),
     /// `DNS`: every address of every endpoint's name; without endpoints, of the service's own name.
     Dns(Vec<ServiceEndpoint>),
+    /// `NONE`: the address that a connection was made to, which a gateway does not have.
+    None,
+}
+
+impl Resolution {
+    /// Those that are listed.
+    pub fn endpoints(&self) -> &[ServiceEndpoint] {
+        match self {
+            Self::Static(endpoints) | Self::Dns(endpoints) => endpoints,
+            Self::None => &[],
+        }
+    }
 }
 
 /// One endpoint of a service.
@@ -96,56 +127,94 @@ pub enum EndpointAddress {
 enum Source {
     Static,
     Dns,
+    None,
 }
 
 impl ServiceEntry {
     pub(super) fn decode(spec: &Item<'_>, metadata: Metadata) -> Decoded<Self> {
         let mut object = spec.object()?;
-        let hosts = object.required("hosts").and_then(|item| decode_hosts(&item));
+        let hosts_item = object.required("hosts");
+        let hosts = hosts_item.as_ref().map_err(|reported| *reported).and_then(decode_hosts);
         let ports = object.field_or_default("ports", decode_ports);
         let internal =
             object.field("location", |item| item.choice(&[("MESH_INTERNAL", true), ("MESH_EXTERNAL", false)], &[]));
         let source = match object.optional("resolution") {
-            Some(item) => item.choice(&[("STATIC", Source::Static), ("DNS", Source::Dns)], &UNSUPPORTED_RESOLUTIONS),
-            None => {
-                Err(object.missing("resolution", "missing means NONE, which is not supported; write STATIC or DNS"))
-            }
+            Some(item) => item.choice(&RESOLUTIONS, &UNSUPPORTED_RESOLUTIONS),
+            None => Ok(Source::None),
         };
-        let endpoints = object.field_or_default("endpoints", |item| {
+        let endpoints_item = object.optional("endpoints");
+        let endpoints = endpoints_item.as_ref().map_or(Ok(Vec::new()), |item| {
             item.each(|item| ServiceEndpoint::decode(item, source.ok(), ports.as_deref().ok()))
         });
+        let subject_alt_names =
+            object.field_or_default("subjectAltNames", |item| item.each(|item| Ok(item.string()?.to_owned())));
+        let export_to = object.field_or_default("exportTo", |item| ExportTo::decode(item, &metadata.namespace, true));
+        object.pass_over(&[("addresses", "a rule finds a service by its host")]);
         object.refuse(&UNSUPPORTED);
         object.finish();
-        let resolution = match source? {
-            Source::Static => Resolution::Static(endpoints?),
-            Source::Dns => Resolution::Dns(endpoints?),
+        let (hosts_item, hosts, endpoints) = (hosts_item?, hosts?, endpoints?);
+        let has_wildcard = hosts.iter().any(|host| host.starts_with('*'));
+        let resolution = match (source?, endpoints_item) {
+            (Source::Static, _) => Resolution::Static(endpoints),
+            (Source::Dns, _) if endpoints.is_empty() && has_wildcard => {
+                return Err(
+                    hosts_item.advise("a host with a wildcard has no address", "write endpoints, or whole hosts")
+                );
+            }
+            (Source::Dns, _) => Resolution::Dns(endpoints),
+            (Source::None, Some(item)) if !endpoints.is_empty() => {
+                return Err(item.advise("resolution NONE has no endpoints", "write resolution: STATIC or DNS"));
+            }
+            (Source::None, _) => {
+                spec.warn(
+                    "without endpoints, by resolution NONE: the gateway can send nothing there",
+                    "write STATIC or DNS",
+                );
+                Resolution::None
+            }
         };
-        Ok(Self { metadata, hosts: hosts?, ports: ports?, internal: internal?.unwrap_or(false), resolution })
+        if has_wildcard {
+            hosts_item.warn("no rule can send anything to a host with a wildcard", "write the hosts that rules name");
+        }
+        Ok(Self {
+            metadata,
+            hosts,
+            ports: ports?,
+            internal: internal?.unwrap_or(false),
+            resolution,
+            subject_alt_names: subject_alt_names?,
+            export_to: export_to?,
+        })
     }
 
     pub(super) fn encode(&self) -> Value {
-        let (resolution, endpoints) = match &self.resolution {
-            Resolution::Static(endpoints) => ("STATIC", endpoints),
-            Resolution::Dns(endpoints) => ("DNS", endpoints),
+        let resolution = match &self.resolution {
+            Resolution::Static(_) => "STATIC",
+            Resolution::Dns(_) => "DNS",
+            Resolution::None => "NONE",
         };
         Fields::new()
             .list("hosts", self.hosts.iter().map(String::as_str))
             .some("location", self.internal.then_some("MESH_INTERNAL"))
             .list("ports", self.ports.iter().map(ServicePort::encode))
             .field("resolution", resolution)
-            .list("endpoints", endpoints.iter().map(ServiceEndpoint::encode))
+            .list("endpoints", self.resolution.endpoints().iter().map(ServiceEndpoint::encode))
+            .list("exportTo", self.export_to.encode().into_iter())
+            .list("subjectAltNames", self.subject_alt_names.iter().map(String::as_str))
             .into()
     }
 }
+
+const RESOLUTIONS: [(&str, Source); 3] = [("STATIC", Source::Static), ("DNS", Source::Dns), ("NONE", Source::None)];
 
 fn decode_hosts(item: &Item<'_>) -> Decoded<Vec<String>> {
     let hosts = item.each(|item| {
         let host = item.string()?.to_ascii_lowercase();
         check_wildcard_domain(&host).map_err(|error| item.error(error.to_string()))?;
-        if host.starts_with('*') {
-            return Err(item.unsupported_value(&host));
+        match host.as_str() {
+            "*" => Err(item.advise("every host is no service", "write hosts of a service")),
+            _ => Ok(host),
         }
-        Ok(host)
     })?;
     if hosts.is_empty() {
         return Err(item.error("at least one host is required"));
@@ -200,11 +269,22 @@ fn port_name(item: &Item<'_>) -> Decoded<String> {
 }
 
 impl Protocol {
-    const EACH: [Self; 4] = [Self::Http, Self::Http2, Self::Grpc, Self::GrpcWeb];
+    const EACH: [Self; 10] = [
+        Self::Http,
+        Self::Http2,
+        Self::Grpc,
+        Self::GrpcWeb,
+        Self::Https,
+        Self::Tls,
+        Self::Tcp,
+        Self::Mongo,
+        Self::MySql,
+        Self::Redis,
+    ];
 
     /// Whether HTTP/2 is spoken there.
     pub fn is_http2(self) -> bool {
-        self != Self::Http
+        matches!(self, Self::Http2 | Self::Grpc | Self::GrpcWeb)
     }
 
     fn name(self) -> &'static str {
@@ -213,6 +293,12 @@ impl Protocol {
             Self::Http2 => "HTTP2",
             Self::Grpc => "GRPC",
             Self::GrpcWeb => "GRPC-WEB",
+            Self::Https => "HTTPS",
+            Self::Tls => "TLS",
+            Self::Tcp => "TCP",
+            Self::Mongo => "MONGO",
+            Self::MySql => "MYSQL",
+            Self::Redis => "REDIS",
         }
     }
 
@@ -249,6 +335,7 @@ impl ServiceEndpoint {
         });
         let labels = object.field_or_default("labels", labels);
         let weight = object.field("weight", |item| item.unsigned(0..=i64::from(u32::MAX)));
+        object.pass_over(&[("serviceAccount", "the gateway has no identity in a mesh")]);
         object.refuse(&UNSUPPORTED_ENDPOINT);
         object.finish();
         let weight = weight?.and_then(NonZeroU32::new);

@@ -16,6 +16,7 @@ mod rewrite;
 mod unreachable;
 mod url;
 
+use super::export_to::ExportTo;
 use super::host::{DistinctHosts, HostPattern};
 use super::metadata::Metadata;
 use crate::decode::{Decoded, Item};
@@ -37,9 +38,6 @@ pub use retries::{Retries, RetryCondition};
 pub use rewrite::{PathRewrite, RegexRewrite, Rewrite};
 pub use url::Scheme;
 
-/// What Istio has and the gateway has not in `spec`.
-const UNSUPPORTED: [&str; 3] = ["exportTo", "tcp", "tls"];
-
 /// A `VirtualService` document.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VirtualService {
@@ -50,8 +48,14 @@ pub struct VirtualService {
     /// The Gateways that serve it. None: it is served only where no Gateway document exists at all. Without hosts always
     /// none.
     pub gateways: Vec<GatewayRef>,
-    /// At least one; the first that matches wins.
+    /// The first that matches wins. At least one, but where there are routes of another kind.
     pub http: Vec<HttpRule>,
+    /// Which gateways it is for, and without hosts, whose rules may delegate to it: those of these namespaces.
+    pub export_to: ExportTo,
+    /// `tcp` as it is written: not served.
+    pub tcp: Option<Value>,
+    /// `tls` as it is written: not served.
+    pub tls: Option<Value>,
 }
 
 impl VirtualService {
@@ -62,19 +66,29 @@ impl VirtualService {
         let serves_mesh = gateways.as_ref().is_ok_and(|names| names.is_empty() || names.contains(&GatewayRef::Mesh));
         let hosts = object.field_or_default("hosts", |item| decode_hosts(item, serves_mesh));
         let is_delegate = hosts.as_ref().is_ok_and(Vec::is_empty);
-        if let (true, Some(item)) = (is_delegate && gateways.as_ref().is_ok_and(|names| !names.is_empty()), gateways_item) {
+        if let (true, Some(item)) =
+            (is_delegate && gateways.as_ref().is_ok_and(|names| !names.is_empty()), gateways_item)
+        {
             item.advise("without hosts it is a delegate, which has no gateways", "write hosts, or leave gateways out");
         }
-        let has_other_routes = object.has("tcp") || object.has("tls");
-        object.refuse(&UNSUPPORTED);
+        let [tcp, tls] = ["tcp", "tls"].map(|name| object.field_or_default(name, |item| unserved(item, is_delegate)));
+        let has_other_routes = [&tcp, &tls].iter().any(|routes| !matches!(routes, Ok(None)));
+        let export_to = object.field_or_default("exportTo", |item| ExportTo::decode(item, &metadata.namespace, false));
         let http = match object.optional("http") {
             Some(item) => decode_rules(&item, &metadata.namespace, is_delegate),
-            // That it has only routes of other kinds has been said.
             None if has_other_routes => Ok(Vec::new()),
             None => Err(object.missing("http", "required: at least one rule")),
         };
         object.finish();
-        Ok(Self { metadata, hosts: hosts?, gateways: gateways?, http: http? })
+        Ok(Self {
+            metadata,
+            hosts: hosts?,
+            gateways: gateways?,
+            http: http?,
+            export_to: export_to?,
+            tcp: tcp?,
+            tls: tls?,
+        })
     }
 
     pub(super) fn encode(&self) -> Value {
@@ -82,6 +96,9 @@ impl VirtualService {
             .list("hosts", self.hosts.iter().map(HostPattern::to_string))
             .list("gateways", self.gateways.iter().map(GatewayRef::encode))
             .list("http", self.http.iter().map(HttpRule::encode))
+            .list("exportTo", self.export_to.encode().into_iter())
+            .some("tcp", self.tcp.clone())
+            .some("tls", self.tls.clone())
             .into()
     }
 }
@@ -101,6 +118,18 @@ fn decode_hosts(item: &Item<'_>, serves_mesh: bool) -> Decoded<Vec<HostPattern>>
             }
         }
     })
+}
+
+/// Routes of a kind that is left to others.
+fn unserved(item: &Item<'_>, is_delegate: bool) -> Decoded<Option<Value>> {
+    let routes = item.each(|item| item.object().map(|_| item.raw()))?;
+    if is_delegate {
+        return Err(item.advise("without hosts it is a delegate, which has http rules alone", "leave it out"));
+    }
+    if !routes.is_empty() {
+        item.warn("not served: the gateway has the http rules alone", "leave it out, or keep it for Istio");
+    }
+    Ok((!routes.is_empty()).then(|| Value::from(routes)))
 }
 
 fn decode_rules(item: &Item<'_>, own_namespace: &str, is_delegate: bool) -> Decoded<Vec<HttpRule>> {

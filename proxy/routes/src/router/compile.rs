@@ -13,7 +13,9 @@ use super::identity::Identity;
 use super::listeners::{Listeners, PortTable, TlsServer};
 use super::rule::Rule;
 use super::warning::Warning;
-use crate::documents::{Document, Gateway, HostPattern, NamespaceScope, Server, ServerTransport, VirtualService};
+use crate::documents::{
+    Document, ExportTo, Gateway, HostPattern, NamespaceScope, Server, ServerTransport, VirtualService,
+};
 use placed::Hosted;
 use references::Told;
 use rules::{RuleCompiler, Served};
@@ -42,8 +44,15 @@ pub(super) fn compile(documents: &[Document], identity: &Identity) -> Compiled {
         }
     }
     gateways.sort_by_key(|gateway| gateway.metadata.age_order());
-    virtual_services.sort_by_key(|virtual_service| virtual_service.metadata.age_order());
-    let Told { mut warnings, notices } = references::check(documents, &gateways, &virtual_services, identity);
+    let own_namespace = identity.namespace.as_str();
+    virtual_services.sort_by_key(|it| (export_order(it, own_namespace), it.metadata.age_order()));
+    let hidden = |it: &&VirtualService| !it.hosts.is_empty() && !it.export_to.reaches(own_namespace);
+    let hidden: Vec<&VirtualService> = virtual_services.extract_if(.., |it| hidden(it)).collect();
+    let Told { mut warnings, mut notices } = references::check(documents, &gateways, &virtual_services, identity);
+    notices.extend(hidden.iter().map(|it| {
+        let name = it.metadata.full_name();
+        format!("VirtualService {name}: not served: it is not exported to this gateway's namespace, {own_namespace}")
+    }));
     let (hosted, left_out) = placed::place(&virtual_services);
     warnings.extend(left_out);
     let rules = RuleCompiler::new(documents, identity);
@@ -51,6 +60,15 @@ pub(super) fn compile(documents: &[Document], identity: &Identity) -> Compiled {
     let listeners = if gateways.is_empty() { compiler.whole() } else { compiler.by_port(&gateways) };
     let (rules, backends) = compiler.rules.finish();
     Compiled { listeners, rules, backends, warnings, notices }
+}
+
+/// As in Istio, what is for fewer namespaces goes first: for its own alone, then for some.
+fn export_order(document: &VirtualService, own_namespace: &str) -> u8 {
+    match &document.export_to {
+        ExportTo::Namespaces(_) if document.metadata.namespace == own_namespace => 0,
+        ExportTo::Namespaces(_) => 1,
+        ExportTo::Everywhere | ExportTo::Nowhere => 2,
+    }
 }
 
 struct Compiler<'d> {
@@ -95,6 +113,10 @@ impl<'d> Compiler<'d> {
                         let plan = plain.entry(server.port).or_default();
                         self.plan_server(plan, (number, gateway), server, *https_redirect);
                     }
+                    ServerTransport::Unserved { .. } if server.is_for_tls() => {
+                        ports.entry(server.port).or_default().turn_away(&server.hosts);
+                    }
+                    ServerTransport::Unserved { .. } => {}
                     ServerTransport::Tls { credential, client_auth, min_version, max_version } => {
                         let mut plan = HostPlan::new();
                         self.plan_server(&mut plan, (number, gateway), server, false);

@@ -2,6 +2,7 @@
 
 use super::backend::{BackendPolicy, Http2Policy, HttpVersion, Limits, Outliers, cluster_namespace};
 use super::host_map::HostMap;
+use super::identity::Identity;
 use super::known::complete;
 use crate::documents::{
     Balancing, ClientTls, DestinationRule, H2Upgrade, HostPattern, OutlierDetection, PortPolicy, Protocol, Subset,
@@ -14,33 +15,55 @@ use std::time::Duration;
 /// Longer than any process runs.
 const FOR_EVER: Duration = Duration::from_hours(24 * 365 * 10);
 
-/// Of each host the rules, oldest first.
+/// Of each host the rules in order, oldest first.
 type ByHost<'d> = HostMap<Vec<&'d DestinationRule>>;
 
-/// All DestinationRules.
+/// All DestinationRules that may count for the gateway.
 pub(super) struct DestinationRules<'d> {
-    by_namespace: HashMap<&'d str, ByHost<'d>>,
+    /// Those of its own namespace.
+    own: ByHost<'d>,
+    /// Those that are for gateways of other namespaces, too, by their own.
+    exported: HashMap<&'d str, ByHost<'d>>,
+    all_exported: ByHost<'d>,
     all: ByHost<'d>,
-    own_namespace: &'d str,
 }
 
 impl<'d> DestinationRules<'d> {
-    /// `rules` are in order, oldest first; `own_namespace` is the gateway's.
-    pub(super) fn new(rules: &[&'d DestinationRule], own_namespace: &'d str) -> Self {
-        let mut made = Self { by_namespace: HashMap::new(), all: HostMap::default(), own_namespace };
+    /// `rules` are in order, oldest first.
+    pub(super) fn new(rules: &[&'d DestinationRule], identity: &Identity) -> Self {
+        let mut made = Self {
+            own: HostMap::default(),
+            exported: HashMap::new(),
+            all_exported: HostMap::default(),
+            all: HostMap::default(),
+        };
         for rule in rules {
             let namespace = rule.metadata.namespace.as_str();
-            let host = complete(&rule.host, namespace);
-            let pattern = match host.strip_prefix('*') {
-                Some("") => HostPattern::Any,
-                Some(suffix) => HostPattern::Suffix(suffix.to_owned()),
-                None => HostPattern::Exact(host),
-            };
-            let own = made.by_namespace.entry(namespace).or_default();
-            own.entry(pattern.clone(), Vec::new).push(rule);
-            made.all.entry(pattern, Vec::new).push(rule);
+            let pattern = host_pattern(rule);
+            made.all.entry(pattern.clone(), Vec::new).push(rule);
+            let is_selected = rule.selector.as_ref().is_none_or(|labels| identity.carries(labels));
+            if namespace == identity.namespace && rule.export_to.reaches(namespace) && is_selected {
+                made.own.entry(pattern.clone(), Vec::new).push(rule);
+            }
+            if rule.selector.is_none() && !rule.export_to.is_private(namespace) {
+                let exported = made.exported.entry(namespace).or_default();
+                exported.entry(pattern.clone(), Vec::new).push(rule);
+                made.all_exported.entry(pattern, Vec::new).push(rule);
+            }
         }
+        made.narrow(&identity.namespace);
         made
+    }
+
+    /// Leaves of each host those that count. Done at the end: a rule for a host hides those for wider ones, whoever it is
+    /// exported to (as in Istio).
+    fn narrow(&mut self, own_namespace: &str) {
+        let exported = self.exported.values_mut().chain([&mut self.all_exported]);
+        for rules in exported.flat_map(HostMap::values_mut) {
+            rules.retain(|rule| rule.export_to.reaches(own_namespace));
+        }
+        let all = self.exported.values_mut().chain([&mut self.all_exported, &mut self.own]);
+        all.flat_map(HostMap::values_mut).for_each(merged);
     }
 
     /// The rules that name the host, in whichever namespace.
@@ -51,9 +74,35 @@ impl<'d> DestinationRules<'d> {
     /// The rules of a host: those in the gateway's own namespace, else those in the service's, else, for a host that is
     /// not the cluster's, any; those of the most specific pattern; oldest first.
     pub(super) fn of(&self, host: &str, namespace: &str) -> &[&'d DestinationRule] {
-        let of_namespace = |namespace: &str| self.by_namespace.get(namespace)?.get(host);
-        let foreign = || if cluster_namespace(host).is_none() { self.all.get(host) } else { None };
-        of_namespace(self.own_namespace).or_else(|| of_namespace(namespace)).or_else(foreign).map_or(&[], Vec::as_slice)
+        let of_service = || self.exported.get(namespace)?.get(host);
+        let foreign = || if cluster_namespace(host).is_none() { self.all_exported.get(host) } else { None };
+        self.own.get(host).or_else(of_service).or_else(foreign).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// Of the rules of one host in one namespace those that make one rule, as in Istio: of those that select this gateway the
+/// first and its like, else of the others those that are exported as the last is of which none before it was.
+fn merged(rules: &mut Vec<&DestinationRule>) {
+    if let Some(first) = rules.iter().copied().find(|rule| rule.selector.is_some()) {
+        rules.retain(|rule| rule.selector == first.selector);
+        return;
+    }
+    let is_new = |(at, rule): &(usize, &&DestinationRule)| rules[..*at].iter().all(|it| it.export_to != rule.export_to);
+    let last = rules.iter().enumerate().rfind(is_new).map(|(_, rule)| rule.export_to.clone());
+    rules.retain(|rule| Some(&rule.export_to) == last.as_ref());
+}
+
+/// The first policy that there is.
+pub(super) fn policy_of<'d>(rules: &[&'d DestinationRule]) -> Option<&'d TrafficPolicy> {
+    rules.iter().map(|rule| &*rule.policy).find(|policy| **policy != TrafficPolicy::default())
+}
+
+fn host_pattern(rule: &DestinationRule) -> HostPattern {
+    let host = complete(&rule.host, &rule.metadata.namespace);
+    match host.strip_prefix('*') {
+        Some("") => HostPattern::Any,
+        Some(suffix) => HostPattern::Suffix(suffix.to_owned()),
+        None => HostPattern::Exact(host),
     }
 }
 

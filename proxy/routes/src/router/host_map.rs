@@ -31,6 +31,10 @@ impl<T> HostMap<T> {
         lengths.find_map(|length| self.suffixes.get(host.get(host.len() - length..)?))
     }
 
+    pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.exact.values_mut().chain(self.suffixes.values_mut()).chain(self.any.as_mut())
+    }
+
     /// The value of `*`.
     pub(super) fn any(&self) -> Option<&T> {
         self.any.as_ref()

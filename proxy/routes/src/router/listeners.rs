@@ -3,7 +3,7 @@
 use super::host_map::HostMap;
 use super::hosts::HostTable;
 use super::request::Transport;
-use crate::documents::{ClientAuth, Credential, HostPattern, TlsVersion};
+use crate::documents::{ClientAuth, Credential, HostPattern, ServerHost, TlsVersion};
 use std::collections::BTreeMap;
 
 /// The host tables by port.
@@ -21,8 +21,8 @@ pub(super) enum Listeners {
 pub(super) struct PortTable {
     pub(super) plain: Option<HostTable>,
     tls: Vec<TlsServer>,
-    /// Indices into `tls`.
-    tls_by_name: HostMap<usize>,
+    /// Indices into `tls`; none for those that are turned away.
+    tls_by_name: HostMap<Option<usize>>,
 }
 
 /// A TLS server of a Gateway.
@@ -93,9 +93,21 @@ impl PortTable {
     /// Of two servers for one name the first keeps it.
     pub(super) fn add_tls(&mut self, server: TlsServer) {
         for host in &server.hosts {
-            self.tls_by_name.entry(host.clone(), || self.tls.len());
+            self.tls_by_name.entry(host.clone(), || Some(self.tls.len()));
         }
         self.tls.push(server);
+    }
+
+    /// Another server has these hosts, one that is not the gateway's: no wider one may answer for it.
+    pub(super) fn turn_away(&mut self, hosts: &[ServerHost]) {
+        for host in hosts {
+            self.tls_by_name.entry(host.host.clone(), || None);
+        }
+    }
+
+    /// Whether anything is served there.
+    pub(super) fn is_served(&self) -> bool {
+        self.plain.is_some() || !self.tls.is_empty()
     }
 
     pub(super) fn tls_server(&self, server_name: Option<&str>) -> Option<&TlsServer> {
@@ -103,7 +115,7 @@ impl PortTable {
             Some(name) => self.tls_by_name.get(name),
             None => self.tls_by_name.any(),
         };
-        self.tls.get(*index?)
+        self.tls.get((*index?)?)
     }
 
     pub(super) fn tls_servers(&self) -> &[TlsServer] {

@@ -3,7 +3,8 @@
 //! requests get 503, as in Istio.
 
 use super::backend::{Backend, BackendId, EndpointSource, Missing, ServiceName, UNKNOWN, cluster_namespace};
-use super::destination_rules::{DestinationRules, find_subset, merge_policies};
+use super::destination_rules::{DestinationRules, find_subset, merge_policies, policy_of};
+use super::identity::Identity;
 use super::known::{Known, Wanted, complete};
 use super::slip::Slips;
 use super::warning::Lack;
@@ -49,13 +50,13 @@ impl std::fmt::Display for Wanted {
 }
 
 impl<'d> Services<'d> {
-    pub(super) fn new(documents: &'d [Document], own_namespace: &'d str) -> Self {
+    pub(super) fn new(documents: &'d [Document], identity: &'d Identity) -> Self {
         let (mut entries, mut rules): (Vec<&ServiceEntry>, Vec<&DestinationRule>) = (Vec::new(), Vec::new());
         for document in documents {
             match document {
-                Document::ServiceEntry(entry) => entries.push(entry),
+                Document::ServiceEntry(entry) if entry.export_to.reaches(&identity.namespace) => entries.push(entry),
                 Document::DestinationRule(rule) => rules.push(rule),
-                Document::Gateway(_) | Document::VirtualService(_) => {}
+                Document::ServiceEntry(_) | Document::Gateway(_) | Document::VirtualService(_) => {}
             }
         }
         entries.sort_by_key(|entry| entry.metadata.age_order());
@@ -66,7 +67,7 @@ impl<'d> Services<'d> {
                 by_host.entry(host.as_str()).or_insert(entry);
             }
         }
-        let rules = DestinationRules::new(&rules, own_namespace);
+        let rules = DestinationRules::new(&rules, identity);
         Self {
             entries: by_host,
             rules,
@@ -163,8 +164,13 @@ impl<'d> Services<'d> {
             // DNS does not say what is spoken; a DestinationRule can.
             (port, Protocol::Http, selected.then(source).into_iter().collect())
         };
-        let rule = rules.first().map(|rule| &*rule.policy);
-        let policy = merge_policies(subset.map(|s| &s.policy), rule, (port, protocol));
+        let mut policy = merge_policies(subset.map(|s| &s.policy), policy_of(rules), (port, protocol));
+        if let (Some(tls), Some(entry)) = (&mut policy.tls, entry)
+            && tls.subject_alt_names.is_empty()
+            && !entry.subject_alt_names.is_empty()
+        {
+            Arc::make_mut(tls).subject_alt_names.clone_from(&entry.subject_alt_names);
+        }
         let workload = Arc::new(service.nobody());
         Ok(Backend { host: host.to_owned(), port, subset: wanted.subset.clone(), policy, endpoints, workload })
     }
@@ -197,8 +203,8 @@ fn entry_endpoints(
                 || EndpointSource::new(address(service.host), default_port, service.workload(&entry.metadata.labels));
             labels.is_none_or(BTreeMap::is_empty).then(source).into_iter().collect()
         }
-        Resolution::Static(endpoints) | Resolution::Dns(endpoints) => {
-            let sources = endpoints.iter().filter(selected).map(|endpoint| {
+        resolution => {
+            let sources = resolution.endpoints().iter().filter(selected).map(|endpoint| {
                 let port = endpoint.ports.get(&port.name).copied().unwrap_or(default_port);
                 let source = EndpointSource::new(endpoint.address.clone(), port, service.workload(&endpoint.labels));
                 EndpointSource { weight: endpoint.weight.map_or(1, NonZeroU32::get), ..source }

@@ -5,6 +5,7 @@ use super::backend::{Backend, Missing, cluster_namespace};
 use super::known::Known;
 use super::origin::Origin;
 use crate::decode::quoted;
+use crate::documents::{Protocol, Resolution, ServiceEntry};
 use std::fmt;
 
 /// Names of one list that are told.
@@ -80,6 +81,9 @@ impl Known<'_> {
             Err(Missing::PortNotGiven) => Some(self.no_port_given()),
             Err(Missing::Subset) => Some(self.no_subset()),
             Ok(backend) if backend.endpoints.is_empty() => Some(self.no_endpoint()),
+            Ok(backend) if backend.policy.tls.is_none() && self.expects_tls(backend.port) => {
+                Some(self.no_tls(backend.port))
+            }
             Ok(_) => None,
         };
         let Some(meant) = self.meant else { return lack };
@@ -92,6 +96,21 @@ impl Known<'_> {
             reason,
             advice,
         }))
+    }
+
+    fn expects_tls(&self, number: u16) -> bool {
+        let mut ports = self.entry.into_iter().flat_map(|entry| &entry.ports);
+        ports.any(|port| port.number == number && matches!(port.protocol, Protocol::Https | Protocol::Tls))
+    }
+
+    fn no_tls(&self, port: u16) -> Lack {
+        let host = &self.wanted.host;
+        Lack {
+            field: ".port",
+            gets_503: false,
+            reason: format!("port {port} of {host} is for TLS, and is sent plain text"),
+            advice: format!("add a DestinationRule for {host} with trafficPolicy.tls.mode: SIMPLE"),
+        }
     }
 
     fn no_service(&self) -> Lack {
@@ -156,6 +175,14 @@ impl Known<'_> {
                     "add a ServiceEntry with the host {host} and such endpoints; the controller adds it for a Service of \
                      its cluster"
                 ),
+            },
+            Some(ServiceEntry { resolution: Resolution::None, .. }) => Lack {
+                field: "",
+                gets_503: true,
+                reason: format!(
+                    "the ServiceEntry of {host} has the resolution NONE, which gives a gateway no endpoint"
+                ),
+                advice: "write resolution: DNS, or STATIC with endpoints".to_owned(),
             },
             Some(_) if labels.is_empty() => Lack {
                 field: "",

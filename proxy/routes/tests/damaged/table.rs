@@ -324,7 +324,7 @@ const FRAME: &str = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nm
 const NAME: &str = "  name: scoring\n";
 /// Changes of what the scoring document calls itself: how it is called then, what is replaced, by what, path, message.
 const FRAME_EDITS: [(&str, &str, &str, &str, &str); 19] = [
-    ("Sidecar default/a", KIND, "kind: Sidecar\nmetadata: {name: a}\n", "kind", "\"Sidecar\" is not known"),
+    ("EnvoyFilter default/a", KIND, "kind: EnvoyFilter\nmetadata: {name: a}\n", "kind", "\"EnvoyFilter\" is not known"),
     ("List default/a", KIND, "kind: List\nmetadata: {name: a}\n", "kind", "a List is not a document"),
     ("virtualservice default/a", KIND, "kind: virtualservice\nmetadata: {name: a}\n", "kind", "is not known"),
     ("document 2", KIND, "kind: [VirtualService]\nmetadata: {name: a}\n", "kind", "a list is not a text"),
@@ -360,18 +360,23 @@ const FRAME_EDITS: [(&str, &str, &str, &str, &str); 19] = [
 /// Documents that are not made from [`ROUTES`].
 fn own_documents() -> Vec<DamagedFile> {
     let reserved = "apiVersion: turnout.dev/v1alpha1\nkind: SplitPolicy\nmetadata: {name: a}\nspec: {}\n";
-    let deployment = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\nspec: {}\n";
+    let route = "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: a}\nspec: {}\n";
     let twice_delegated = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: a}\n\
                            spec: {http: [{delegate: {name: b}}]}\n";
+    let no_name = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: a}\n\
+                   spec: {resolution: DNS, hosts: ['*.a']}\n";
+    let other = "apiVersion: networking.istoi.io/v1\nkind: VirtualService\nmetadata: {name: a}\nspec: {}\n";
     let newer = "apiVersion: networking.istio.io/v2\nkind: Gateway\nmetadata: {name: a}\nspec: {}\n";
     let twice = format!("{ROUTES}---\n{}", ROUTES.split("---\n").next().unwrap_or_default());
     let and_a_text = format!("{ROUTES}---\nhello\n");
     let and_a_field = format!("{ROUTES}data: {{}}\n");
     let below = ROUTES.lines().count() + 1;
-    let rows: [(&str, &'static str, &str, usize, &str); 11] = [
+    let rows: [(&str, &'static str, &str, usize, &str); 13] = [
         (reserved, "SplitPolicy default/a", "kind", 2, "SplitPolicy is reserved"),
-        (deployment, "Deployment default/a", "kind", 2, "\"Deployment\" is not known"),
+        (route, "HTTPRoute default/a", "kind", 2, "\"HTTPRoute\" is not known"),
         (twice_delegated, "VirtualService default/a", "spec.http[0].delegate", 4, "without hosts cannot delegate"),
+        (no_name, "ServiceEntry default/a", "spec.hosts", 4, "a host with a wildcard has no address"),
+        (other, "VirtualService default/a", "apiVersion", 1, "\"networking.istoi.io/v1\" is not known"),
         (newer, "Gateway default/a", "apiVersion", 1, "\"networking.istio.io/v2\" is not known"),
         ("hello\n", "document 1", "", 1, "\"hello\" is not a mapping"),
         ("5\n", "document 1", "", 1, "\"5\" is not a mapping"),
@@ -522,7 +527,7 @@ const GATEWAY_EDITS: &[Edit] = &[
     ("    hosts: ['*']", "    hosts: [a b/c.com]", "spec.servers[0].hosts[0]", "\"a b\" is not a namespace"),
     ("    hosts: ['*']", "    hosts: ['a.com:80']", "spec.servers[0].hosts[0]", "\"com:80\" is not a label"),
     ("      protocol: HTTP\n", "      protocol: HTTPX\n", "spec.servers[0].port.protocol", "is not a protocol"),
-    ("      protocol: HTTP\n", "      protocol: TCP\n", "spec.servers[0].port.protocol", "\"TCP\" is not supported"),
+    ("      protocol: HTTP\n", "      protocol: UDP\n", "spec.servers[0].port.protocol", "\"UDP\" is not supported"),
     (
         "      protocol: HTTP\n",
         "      protocol: HTTP\n<here>      targetPort: 8080\n",
@@ -549,9 +554,6 @@ const GATEWAY_EDITS: &[Edit] = &[
         "there twice",
     ),
     ("      mode: SIMPLE", "      mode: STRICT", "spec.servers[1].tls.mode", "\"STRICT\" is not known"),
-    ("      mode: SIMPLE", "      mode: PASSTHROUGH", "spec.servers[1].tls.mode", "PASSTHROUGH is not supported"),
-    ("      mode: SIMPLE", "      mode: ISTIO_MUTUAL", "spec.servers[1].tls.mode", "ISTIO_MUTUAL is not supported"),
-    ("    tls:\n      mode: SIMPLE\n", "<here>    tls:\n", "spec.servers[1].tls.mode", "missing means PASSTHROUGH"),
     (
         "      credentialName: scoring-cert",
         "      credentialName: ../key",
@@ -600,8 +602,19 @@ const MATCH_EDITS: &[Edit] = &[
     ("  gateways: [abtest-gateway]", "  gateways: [a b]", "spec.gateways[0]", "is not the name of a Gateway"),
     ("  gateways: [abtest-gateway]", "  gateways: [a/b/c]", "spec.gateways[0]", "is not the name of a Gateway"),
     ("  gateways: [abtest-gateway]", "  gateways: {a: b}", "spec.gateways", "a mapping is not a list"),
-    ("  gateways: [abtest-gateway]", "  exportTo: ['*']", "spec.exportTo", "not supported by the gateway"),
-    ("  gateways: [abtest-gateway]", "  tcp: []", "spec.tcp", "not supported by the gateway"),
+    ("  gateways: [abtest-gateway]", "  exportTo: '*'", "spec.exportTo", "\"*\" is not a list"),
+    ("  gateways: [abtest-gateway]", "  exportTo: [a b]", "spec.exportTo[0]", "\"a b\" is not a namespace"),
+    ("  gateways: [abtest-gateway]", "  exportTo: ['~']", "spec.exportTo[0]", "\"~\" is not a namespace"),
+    ("  gateways: [abtest-gateway]", "  exportTo: [., abtesting]", "spec.exportTo[1]", "abtesting is there twice"),
+    ("  gateways: [abtest-gateway]", "  exportTo: [a, '*']", "spec.exportTo", "* leaves nothing to say to others"),
+    ("  gateways: [abtest-gateway]", "  tcp: {}", "spec.tcp", "a mapping is not a list"),
+    ("  gateways: [abtest-gateway]", "  tls: [a]", "spec.tls[0]", "\"a\" is not a mapping"),
+    (
+        "  hosts: [scoring.example.com]\n  gateways: [abtest-gateway]\n",
+        "  tcp: [{route: []}]\n",
+        "spec.tcp",
+        "without hosts it is a delegate, which has http rules alone",
+    ),
     (
         "    - uri:\n        prefix: /score",
         "    - <here>uri:\n        prefix: /score\n        exact: /a",
@@ -648,12 +661,6 @@ const MATCH_EDITS: &[Edit] = &[
         "      method: {regex: '('}",
         "spec.http[1].match[0].method.regex",
         "missing closing )",
-    ),
-    (
-        "      method: {exact: POST}",
-        "      statPrefix: a",
-        "spec.http[1].match[0].statPrefix",
-        "not supported by the gateway",
     ),
     (
         "      method: {exact: POST}",
@@ -1084,17 +1091,18 @@ const ACTION_EDITS: &[Edit] = &[
 const RULE_EDITS: &[Edit] = &[
     ("spec:\n  host: model-svc-green\n", "<here>spec:\n", "spec.host", "required"),
     ("  host: model-svc-green\n", "  host: a b\n", "spec.host", "is not a host name"),
+    ("  host: model-svc-green\n", "  host: a\n<here>  exportTo: ['~']\n", "spec.exportTo[0]", "is not a namespace"),
     (
         "  host: model-svc-green\n",
-        "  host: a\n<here>  exportTo: ['*']\n",
-        "spec.exportTo",
-        "not supported by the gateway",
+        "  host: a\n<here>  workloadSelector: {labels: {}}\n",
+        "spec.workloadSelector.labels",
+        "unknown field",
     ),
     (
         "  host: model-svc-green\n",
-        "  host: a\n<here>  workloadSelector: {}\n",
-        "spec.workloadSelector",
-        "not supported by the gateway",
+        "  host: a\n  workloadSelector: {matchLabels: {a: b}}\n<here>  exportTo: ['*']\n",
+        "spec.exportTo",
+        "is for its own namespace alone",
     ),
     (
         "    labels: {version: v1}\n---",
@@ -1149,7 +1157,11 @@ const POLICY_EDITS: &[(&str, &str, &str)] = &[
     ("loadBalancer: {simple: PASSTHROUGH}", "loadBalancer.simple", "PASSTHROUGH is not supported"),
     ("loadBalancer: {simple: BEST}", "loadBalancer.simple", "\"BEST\" is not known"),
     ("loadBalancer: {simple: RANDOM, consistentHash: {}}", "loadBalancer", "exclude each other"),
-    ("loadBalancer: {localityLbSetting: {enabled: true}}", "loadBalancer.localityLbSetting", "not supported"),
+    (
+        "loadBalancer: {localityLbSetting: {failoverPriority: [a]}}",
+        "loadBalancer.localityLbSetting.failoverPriority",
+        "not supported",
+    ),
     (
         "loadBalancer: {consistentHash: {httpHeaderName: a b}}",
         "loadBalancer.consistentHash.httpHeaderName",
@@ -1213,6 +1225,11 @@ const POLICY_EDITS: &[(&str, &str, &str)] = &[
         "outlierDetection",
         "without splitExternalLocalOriginErrors",
     ),
+    (
+        "outlierDetection: {outlierDetectionHttpErrorCodes: ['5xx']}",
+        "outlierDetection.outlierDetectionHttpErrorCodes",
+        "not supported",
+    ),
     ("tls: DISABLE", "tls", "is not a mapping"),
     ("tls: {mode: disable}", "tls.mode", "\"disable\" is not known"),
     ("tls: {mode: MUTUAL}", "tls", "requires a client certificate"),
@@ -1252,13 +1269,25 @@ fn bad_policies() -> Vec<DamagedFile> {
 
 const ENTRY_EDITS: &[Edit] = &[
     ("[model-svc-green.abtesting.svc.cluster.local]", "[]", "spec.hosts", "at least one host"),
-    ("[model-svc-green.abtesting.svc.cluster.local]", "['*.local']", "spec.hosts[0]", "\"*.local\" is not supported"),
+    ("[model-svc-green.abtesting.svc.cluster.local]", "['*']", "spec.hosts[0]", "every host is no service"),
     ("[model-svc-green.abtesting.svc.cluster.local]", "[10.0.0.1]", "spec.hosts[0]", "its last label is a number"),
     (
         "[model-svc-green.abtesting.svc.cluster.local]",
-        "[a.b]\n<here>  addresses: [10.0.0.1]",
-        "spec.addresses",
-        "not supported",
+        "[a.b]\n<here>  exportTo: ['~', a]",
+        "spec.exportTo",
+        "~ leaves nothing to say to others",
+    ),
+    (
+        "  resolution: STATIC\n  ports:\n  - number: 5001\n    name: http\n    protocol: HTTP\n  endpoints:\n",
+        "  resolution: NONE\n  ports:\n  - number: 5001\n    name: http\n    protocol: HTTP\n<here>  endpoints:\n",
+        "spec.endpoints",
+        "resolution NONE has no endpoints",
+    ),
+    (
+        "  - address: 10.0.0.1",
+        "  - address: 10.0.0.1\n<here>    locality: a",
+        "spec.endpoints[0].locality",
+        "not supported by the gateway",
     ),
     (
         "[model-svc-green.abtesting.svc.cluster.local]",
@@ -1267,7 +1296,6 @@ const ENTRY_EDITS: &[Edit] = &[
         "not supported",
     ),
     ("  location: MESH_INTERNAL", "  location: HERE", "spec.location", "\"HERE\" is not known"),
-    ("  resolution: STATIC", "  resolution: NONE", "spec.resolution", "NONE is not supported"),
     ("  resolution: STATIC", "  resolution: DNS_ROUND_ROBIN", "spec.resolution", "DNS_ROUND_ROBIN is not supported"),
     ("  resolution: STATIC", "  resolution: MAGIC", "spec.resolution", "\"MAGIC\" is not known"),
     ("  - number: 5001\n    name: http\n", "  - <here>number: 5001\n", "spec.ports[0].name", "required"),
@@ -1279,9 +1307,9 @@ const ENTRY_EDITS: &[Edit] = &[
     ),
     (
         "    protocol: HTTP\n  endpoints",
-        "    protocol: TCP\n  endpoints",
+        "    protocol: UDP\n  endpoints",
         "spec.ports[0].protocol",
-        "\"TCP\" is not supported",
+        "\"UDP\" is not supported",
     ),
     (
         "    protocol: HTTP\n  endpoints",

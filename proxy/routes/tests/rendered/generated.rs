@@ -123,7 +123,18 @@ fn transport() -> impl Strategy<Value = (String, ServerTransport)> {
             ServerTransport::Tls { credential, client_auth, min_version, max_version }
         },
     );
-    prop_oneof![(select(protocols), plain), (Just("HTTPS".to_owned()), tls)]
+    let settings =
+        [Some(serde_json::json!({"mode": "PASSTHROUGH"})), Some(serde_json::json!({"mode": "ISTIO_MUTUAL"}))];
+    let passed = select(settings.to_vec()).prop_map(|tls| ServerTransport::Unserved { tls });
+    let raw =
+        select(vec![None, Some(serde_json::json!({"mode": "SIMPLE", "credentialName": "1", "x": [1, true, "no"]}))])
+            .prop_map(|tls| ServerTransport::Unserved { tls });
+    prop_oneof![
+        4 => (select(protocols), plain),
+        4 => (Just("HTTPS".to_owned()), tls),
+        1 => (Just("https".to_owned()), passed),
+        1 => (select(vec!["TLS".to_owned(), "tcp".to_owned(), "Mongo".to_owned()]), raw),
+    ]
 }
 
 fn credential() -> impl Strategy<Value = Credential> {
@@ -137,10 +148,12 @@ fn credential() -> impl Strategy<Value = Credential> {
 fn destination_rule() -> impl Strategy<Value = DestinationRule> {
     let host = prop_oneof![host_name(), Just("*.example.com".to_owned())];
     let subset = (labels(), policy());
-    (metadata(), host, policy().prop_map(Box::new), btree_map(label(), subset, 0..3)).prop_map(
-        |(metadata, host, policy, subsets)| {
+    let selector = of(labels());
+    (metadata(), host, policy().prop_map(Box::new), btree_map(label(), subset, 0..3), export_to(), selector).prop_map(
+        |(metadata, host, policy, subsets, export_to, selector)| {
             let subsets = subsets.into_iter().map(|(name, (labels, policy))| Subset { name, labels, policy });
-            DestinationRule { metadata, host, policy, subsets: subsets.collect() }
+            let export_to = if selector.is_some() { ExportTo::Everywhere } else { export_to };
+            DestinationRule { metadata, host, policy, subsets: subsets.collect(), export_to, selector }
         },
     )
 }
@@ -275,8 +288,32 @@ fn client_tls() -> impl Strategy<Value = ClientTls> {
     prop_oneof![select(vec![ClientTls::Disable, ClientTls::IstioMutual]), origination]
 }
 
+fn export_to() -> impl Strategy<Value = ExportTo> {
+    prop_oneof![Just(ExportTo::Everywhere), btree_set(label(), 1..3).prop_map(ExportTo::Namespaces)]
+}
+
+/// What is kept as it is written.
+fn raw() -> impl Strategy<Value = serde_json::Value> {
+    let routes = [
+        serde_json::json!([{"match": [{"port": 443, "sniHosts": ["a.example.com"]}], "route": [{"destination": {"host": "y"}}]}]),
+        serde_json::json!([{"route": [{"destination": {"host": "1"}, "weight": 1.5}], "on": true, "no": null, "x": ["", -1, {}, []]}]),
+    ];
+    select(routes.to_vec())
+}
+
 fn service_entry() -> impl Strategy<Value = ServiceEntry> {
-    let protocol = select(vec![Protocol::Http, Protocol::Http2, Protocol::Grpc, Protocol::GrpcWeb]);
+    let protocol = select(vec![
+        Protocol::Http,
+        Protocol::Http2,
+        Protocol::Grpc,
+        Protocol::GrpcWeb,
+        Protocol::Https,
+        Protocol::Tls,
+        Protocol::Tcp,
+        Protocol::Mongo,
+        Protocol::MySql,
+        Protocol::Redis,
+    ]);
     let ports =
         btree_map(port(), (of(port()), protocol), 0..3).prop_map(|ports| {
             let port = |(index, (number, (target_port, protocol))): (usize, (u16, (Option<u16>, Protocol)))| {
@@ -286,13 +323,16 @@ fn service_entry() -> impl Strategy<Value = ServiceEntry> {
         });
     ports.prop_flat_map(|ports| {
         let names: Vec<String> = ports.iter().map(|port| port.name.clone()).collect();
-        (metadata(), vec(host_name(), 1..3), Just(ports), any::<bool>(), resolution(names)).prop_map(
-            |(metadata, hosts, ports, internal, resolution)| ServiceEntry {
+        let names_of_others = (vec(text(), 0..2), prop_oneof![4 => export_to(), 1 => Just(ExportTo::Nowhere)]);
+        (metadata(), vec(host_name(), 1..3), Just(ports), any::<bool>(), resolution(names), names_of_others).prop_map(
+            |(metadata, hosts, ports, internal, resolution, (subject_alt_names, export_to))| ServiceEntry {
                 metadata,
                 hosts,
                 ports,
                 internal,
                 resolution,
+                subject_alt_names,
+                export_to,
             },
         )
     })
@@ -320,6 +360,7 @@ fn resolution(port_names: Vec<String>) -> impl Strategy<Value = Resolution> {
     prop_oneof![
         endpoints(ip().boxed(), port_names.clone()).prop_map(Resolution::Static),
         endpoints(named.boxed(), port_names).prop_map(Resolution::Dns),
+        Just(Resolution::None),
     ]
 }
 
@@ -329,8 +370,9 @@ fn virtual_service() -> impl Strategy<Value = VirtualService> {
         Just(vec![HostPattern::Any]),
         Just(vec![HostPattern::Suffix("-x.example.com".to_owned()), HostPattern::Exact("::1".to_owned())]),
     ];
-    (metadata(), hosts, vec(gateway_ref(), 0..3), vec(rule(), 1..5)).prop_map(
-        |(metadata, hosts, gateways, http): (_, Vec<_>, Vec<_>, _)| {
+    let others = (export_to(), of(raw()), of(raw()), any::<bool>());
+    (metadata(), hosts, vec(gateway_ref(), 0..3), vec(rule(), 1..5), others).prop_map(
+        |(metadata, hosts, gateways, mut http, (export_to, tcp, tls, no_http)): (_, Vec<_>, Vec<_>, Vec<_>, _)| {
             let gateways = if hosts == [HostPattern::Any] {
                 vec![GatewayRef::Named { namespace: "a".to_owned(), name: "b".to_owned() }]
             } else {
@@ -338,9 +380,13 @@ fn virtual_service() -> impl Strategy<Value = VirtualService> {
             };
             // What is delegated to has neither hosts nor what delegates.
             if http.len() % 2 == 0 && http.iter().all(|rule| !matches!(rule.action, Action::Delegate(_))) {
-                return VirtualService { metadata, hosts: Vec::new(), gateways: Vec::new(), http };
+                let (hosts, gateways) = (Vec::new(), Vec::new());
+                return VirtualService { metadata, hosts, gateways, http, export_to, tcp: None, tls: None };
             }
-            VirtualService { metadata, hosts, gateways, http }
+            if no_http && (tcp.is_some() || tls.is_some()) {
+                http.clear();
+            }
+            VirtualService { metadata, hosts, gateways, http, export_to, tcp, tls }
         },
     )
 }

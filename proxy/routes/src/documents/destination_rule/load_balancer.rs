@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::time::Duration;
 
 /// What Istio has and the gateway has not: in `loadBalancer`, ...
-const UNSUPPORTED: [&str; 2] = ["localityLbSetting", "zoneAwareLbSetting"];
+const UNSUPPORTED: [&str; 1] = ["zoneAwareLbSetting"];
 /// ... and of `simple`.
 const UNSUPPORTED_SIMPLE: [&str; 1] = ["PASSTHROUGH"];
 
@@ -115,8 +115,10 @@ impl LoadBalancer {
         let hash = object.field("consistentHash", ConsistentHash::decode);
         let warmup = object.field("warmup", Warmup::decode);
         let older_warmup = object.field("warmupDurationSecs", Item::duration);
+        let by_label = object.field("localityLbSetting", decode_localities);
         object.refuse(&UNSUPPORTED);
         object.finish();
+        by_label?;
         let balancing = match (simple?, hash?) {
             (Some(_), Some(_)) => {
                 return Err(item.advise("simple and consistentHash exclude each other", "leave one of them out"));
@@ -148,6 +150,20 @@ impl LoadBalancer {
             .some("warmup", self.warmup.as_ref().map(Warmup::encode))
             .into()
     }
+}
+
+/// Endpoints have no localities here, so nothing is to be preferred by them. Labels, which they have, could be.
+fn decode_localities(item: &Item<'_>) -> Decoded<()> {
+    let mut object = item.object()?;
+    object.field_or_default("enabled", Item::boolean)?;
+    object.read_over(&["distribute", "failover"]);
+    let refused = object.refuse(&["failoverPriority"]);
+    object.finish();
+    if let Some(refused) = refused {
+        return Err(refused);
+    }
+    item.warn("decides nothing here: endpoints have no localities", "leave it out, or keep it for Istio");
+    Ok(())
 }
 
 // As functions, since what is chosen among must be `Copy`.

@@ -46,6 +46,7 @@ impl OutlierDetection {
             }
             Ok(())
         });
+        object.refuse(&["outlierDetectionHttpErrorCodes"]);
         object.finish();
         of_older_istio?;
         let (split_local_failures, local_failures) = (split_local_failures?, local_failures?);

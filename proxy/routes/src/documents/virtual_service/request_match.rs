@@ -12,9 +12,6 @@ use http::HeaderName;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// What Istio has and the gateway has not.
-const UNSUPPORTED: [&str; 1] = ["statPrefix"];
-
 /// A claim of a token as if it were a header, which Istio has and the gateway has not.
 const CLAIM_PREFIX: &str = "@request.auth.claims";
 
@@ -83,7 +80,7 @@ impl Match {
         let source_labels = object.field_or_default("sourceLabels", labels);
         let source_namespace = object.field_or_default("sourceNamespace", decode_namespace);
         let name = object.field_or_default("name", Item::filled);
-        object.refuse(&UNSUPPORTED);
+        object.pass_over(&[("statPrefix", "the gateway does not have the statistics that it names")]);
         object.finish();
         Ok(Self {
             name: name?.map(str::to_owned),

@@ -112,7 +112,14 @@ impl<'d> Placer<'d> {
         let target = self.documents.get(&name).copied();
         if let Some(target) = target.filter(|target| target.hosts.is_empty()) {
             self.named.insert(name);
-            return Some(target);
+            let own_namespace = &from.metadata.namespace;
+            if target.export_to.reaches(own_namespace) {
+                return Some(target);
+            }
+            let reason = format!("left out: VirtualService {full} is not exported to the namespace {own_namespace}");
+            let advice = format!("write {own_namespace} under its spec.exportTo, or leave exportTo out");
+            self.warn(from, format!("spec.http[{index}].delegate"), reason, advice);
+            return None;
         }
         let (reason, advice) = if target.is_some() {
             let advice = "leave its hosts and gateways out".to_owned();

@@ -6,8 +6,8 @@
 
 use super::in_scope;
 use crate::documents::{
-    Action, DestinationRule, Document, Gateway, GatewayRef, HostPattern, HttpRule, Metadata, NamespaceScope,
-    VirtualService,
+    Action, DestinationRule, Document, Gateway, GatewayRef, HostPattern, HttpRule, Metadata, NamespaceScope, Server,
+    ServerHost, VirtualService,
 };
 use crate::router::identity::Identity;
 use crate::router::known::complete;
@@ -38,9 +38,11 @@ pub(super) fn check(
             checker.selector(gateway, any_is_ours);
         }
         let idle = gateways.iter().any(|gateway| {
-            identity.carries(&gateway.selector) && !virtual_services.iter().any(|it| gateway.is_among(&it.gateways))
+            let is_own = identity.carries(&gateway.selector) && gateway.servers.iter().any(Server::is_served);
+            is_own && !virtual_services.iter().any(|it| gateway.is_among(&it.gateways))
         });
-        for virtual_service in virtual_services {
+        // Of one without rules for HTTP all has been said.
+        for virtual_service in virtual_services.iter().filter(|it| !it.http.is_empty()) {
             checker.gateways(virtual_service, idle);
             checker.hosts(virtual_service);
         }
@@ -152,8 +154,7 @@ impl Checker<'_> {
         let gateways = self.gateways;
         let bound = gateways.iter().filter(|gateway| gateway.is_among(&virtual_service.gateways));
         let own = bound.filter(|gateway| self.identity.carries(&gateway.selector));
-        let open =
-            own.flat_map(|gateway| gateway.servers.iter().flat_map(|server| &server.hosts).map(|it| (*gateway, it)));
+        let open = own.flat_map(|gateway| served_hosts(gateway).map(|it| (*gateway, it)));
         let open: Vec<_> = open.collect();
         let is_served = |host| {
             let mut here = open.iter().filter(|(gateway, open)| in_scope(&open.namespace, gateway, virtual_service));
@@ -253,6 +254,10 @@ impl Named for DestinationRule {
     fn named(&self) -> (&'static str, &Metadata) {
         ("DestinationRule", &self.metadata)
     }
+}
+
+fn served_hosts(gateway: &Gateway) -> impl Iterator<Item = &ServerHost> {
+    gateway.servers.iter().filter(|server| server.is_served()).flat_map(|server| &server.hosts)
 }
 
 /// Each with the positions of its rule and its match.

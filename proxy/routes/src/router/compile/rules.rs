@@ -54,7 +54,7 @@ pub(super) struct RuleCompiler<'d> {
 
 impl<'d> RuleCompiler<'d> {
     pub(super) fn new(documents: &'d [Document], identity: &'d Identity) -> Self {
-        let services = Services::new(documents, &identity.namespace);
+        let services = Services::new(documents, identity);
         Self { identity, services, rules: BTreeMap::new(), routes: HashMap::new() }
     }
 
