@@ -195,6 +195,55 @@ fn a_destination_rule_for_a_host_that_nothing_names_is_warned_of_beside_one_like
     );
 }
 
+/// What is said of a second DestinationRule with this spec.
+fn said_of_second(spec: &str) -> Vec<String> {
+    let rule = "spec: {host: model-svc-green, subsets: [{name: stable}]}";
+    let other =
+        "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: other, namespace: abtesting}";
+    said(&[(38, rule, &format!("{rule}\n---\n{other}\nspec: {{{spec}}}"))]).0
+}
+
+#[test]
+fn a_destination_rule_for_a_host_or_port_that_nothing_has_is_warned_of() {
+    let check = |spec: &str, expected: &[&str]| {
+        let whole = |text: &&str| format!("routes.yaml:43:{text}");
+        assert_eq!(said_of_second(spec), expected.iter().map(whole).collect::<Vec<_>>(), "{spec}");
+    };
+    // One that is called alike is a service of its own where that has its DestinationRule.
+    for (host, full) in [
+        ("modal-svc-green", "modal-svc-green.abtesting.svc.cluster.local"),
+        ("model-svc-red", "model-svc-red.abtesting.svc.cluster.local"),
+        ("model-svc-blue.other.svc.cluster.local", "model-svc-blue.other.svc.cluster.local"),
+        ("'*.example.com'", "*.example.com"),
+    ] {
+        let said = format!(
+            "14: warning: DestinationRule abtesting/other: spec.host: no destination and no ServiceEntry has {full}; correct \
+             the host, or leave the rule out"
+        );
+        check(&format!("host: {host}"), &[&said]);
+    }
+    for host in ["model-svc-green", "model-svc-blue", "'*.abtesting.svc.cluster.local'", "'*'"] {
+        check(&format!("host: {host}"), &[]);
+    }
+    let settings =
+        |port: u16| format!("trafficPolicy: {{portLevelSettings: [{{port: {{number: {port}}}, tls: {{}}}}]}}");
+    let said = |column: usize, host: &str, place: &str| {
+        format!(
+            "{column}: warning: DestinationRule abtesting/other: {place}.portLevelSettings[0].port.number: \
+             {host}.abtesting.svc.cluster.local has no port 80, only 5001; correct the port, or leave its settings out"
+        )
+    };
+    for host in ["model-svc-blue", "model-svc-green"] {
+        check(&format!("host: {host}, {}", settings(5001)), &[]);
+        let rule = format!("host: {host}, {}", settings(80));
+        let column = rule.find("80").expect("the port") + 8;
+        check(&rule, &[&said(column, host, "spec.trafficPolicy")]);
+        let rule = format!("host: {host}, subsets: [{{name: s, {}}}]", settings(80));
+        let column = rule.find("80").expect("the port") + 8;
+        check(&rule, &[&said(column, host, "spec.subsets[0].trafficPolicy")]);
+    }
+}
+
 #[test]
 fn a_gateway_that_no_document_selects_says_which_labels_it_has() {
     let (warnings, notices) = said(&[(5, "ingressgateway", "other"), (12, "ingressgateway", "other")]);
@@ -244,11 +293,6 @@ fn what_may_be_meant_as_it_stands_is_not_warned_of() {
         ],
         0,
     );
-    // Two services that are called alike, each with its DestinationRule.
-    let rule = "spec: {host: model-svc-green, subsets: [{name: stable}]}";
-    let other =
-        "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: other, namespace: abtesting}";
-    check(&[(38, rule, &format!("{rule}\n---\n{other}\nspec: {{host: modal-svc-green}}"))], 0);
     // Some hosts of the VirtualService are its Gateways', others the mesh's.
     check(&[(19, "[score.example.com]", "[score.example.com, model-svc.abtesting.svc.cluster.local]")], 0);
 }
