@@ -1,5 +1,5 @@
 //! Path normalisation before matching: what is matched is what is forwarded. The rules are those observed on Istio's
-//! gateway (`BASE`: RFC 3986 dot segments; `\` is `/`; escapes of unreserved characters are decoded; `//`, `%2F` and
+//! gateway (`BASE`: RFC 3986 dot segments, with what parameters they have; `\` is `/`; escapes of unreserved characters are decoded; `//`, `%2F` and
 //! path parameters stay), and stricter where a path looks like an attempt to hide: such a path is refused.
 
 use std::borrow::Cow;
@@ -93,7 +93,12 @@ fn escaped(path: &[u8], index: usize) -> Option<u8> {
 fn hides_dot_segment(path: &str) -> bool {
     let path = path.to_ascii_lowercase().replace("%5c", "%2f");
     let mut with_escaped_slash = path.split('/').filter(|segment| segment.contains("%2f"));
-    with_escaped_slash.any(|segment| segment.split("%2f").any(|part| part == "." || part == ".."))
+    with_escaped_slash.any(|segment| segment.split("%2f").any(|part| matches!(without_parameters(part), "." | "..")))
+}
+
+/// `..;x` is `..` to servers that know parameters, and to Envoy.
+fn without_parameters(segment: &str) -> &str {
+    segment.split_once(';').map_or(segment, |(name, _)| name)
 }
 
 /// RFC 3986, 5.2.4, on an absolute path; empty segments are segments.
@@ -102,13 +107,13 @@ fn remove_dot_segments(path: &str) -> String {
     let mut ends_in_dots = false;
     for segment in path.split('/').skip(1) {
         ends_in_dots = false;
-        match segment {
+        match without_parameters(segment) {
             "." => ends_in_dots = true,
             ".." => {
                 kept.pop();
                 ends_in_dots = true;
             }
-            segment => kept.push(segment),
+            _ => kept.push(segment),
         }
     }
     let mut out = String::with_capacity(path.len());
@@ -146,6 +151,12 @@ mod tests {
         check("/a\\b", "/a/b");
         check("/a\\..\\b", "/b");
         check("/a/b;x=1", "/a/b;x=1");
+        check("/a/..;x=1/b", "/b");
+        check("/a/b/..;", "/a/");
+        check("/a/.;x/b", "/a/b");
+        check("/a/%2e%2e;/b", "/b");
+        check("/a/...;x", "/a/...;x");
+        check("/a/b;/../c", "/a/c");
         check("/%", "/%");
         check("/%zz", "/%zz");
         check("/a|b^c", "/a%7Cb%5Ec");
@@ -168,6 +179,7 @@ mod tests {
         check("/..%2fa/b", PathRefusal::HiddenDotSegment);
         check("/a/%2e%2e%2Fb", PathRefusal::HiddenDotSegment);
         check("/a/.%5c.", PathRefusal::HiddenDotSegment);
+        check("/a%2f..;x", PathRefusal::HiddenDotSegment);
         check("/a/%%32%65%%32%65/b", PathRefusal::NestedEscape);
         check("/a/..%%32%66b", PathRefusal::HiddenDotSegment);
         check("/a%%30%30", PathRefusal::Nul);
@@ -175,7 +187,7 @@ mod tests {
 
     #[test]
     fn normalising_twice_changes_nothing_more() {
-        for path in ["/a/./b//c/../d", "/%2561", "/a\\b|c", "/x%2fy/../z", "/%2e%2e%2e"] {
+        for path in ["/a/./b//c/../d", "/%2561", "/a\\b|c", "/x%2fy/../z", "/%2e%2e%2e", "/a/..;x/..;y"] {
             let once = normalise_path(path).expect("a good path").into_owned();
             assert_eq!(normalise_path(&once).as_deref(), Ok(once.as_str()), "{path}");
         }
