@@ -42,39 +42,39 @@ impl CompiledRedirect {
         let mut location = String::from(scheme.as_str());
         location.push_str("://");
         self.push_authority(&mut location, request, from, scheme);
-        let path = match &self.redirect.path {
-            None => request.path.to_owned(),
-            Some(RedirectPath::Prefix(replacement)) => replace_prefix(request.path, prefix_len, replacement),
-            Some(RedirectPath::Whole(uri)) if uri.starts_with('/') => uri.clone(),
-            Some(RedirectPath::Whole(uri)) => format!("/{uri}"),
+        let (path, has_query) = match &self.redirect.path {
+            None => (request.path.to_owned(), false),
+            Some(RedirectPath::Prefix(replacement)) => (replace_prefix(request.path, prefix_len, replacement), false),
+            Some(RedirectPath::Whole(uri)) if uri.starts_with('/') => (uri.clone(), uri.contains('?')),
+            Some(RedirectPath::Whole(uri)) => (format!("/{uri}"), uri.contains('?')),
         };
         location.push_str(&path);
-        // A query in the new path takes the place of the request's.
-        if let Some(query) = request.query.filter(|_| !path.contains('?')) {
+        // A query in a new path takes the place of the request's; one in a new prefix stands before it, as in a rewrite.
+        if let Some(query) = request.query.filter(|_| !has_query) {
             location.push('?');
             location.push_str(query);
         }
         location
     }
 
-    /// The new authority, else the request's, of which the port is replaced if one is given, and dropped if the scheme
-    /// changes and it is the old scheme's default.
+    /// The new authority, else the request's, of which the port is replaced if one is given that is not the scheme's
+    /// default. That of the request is dropped if the scheme changes and it is the old scheme's default.
     fn push_authority(&self, location: &mut String, request: &RequestHead<'_>, from: Scheme, to: Scheme) {
         let authority = self.redirect.authority.as_deref().unwrap_or(request.authority);
         let host = without_port(authority);
         let own_port = authority.get(host.len() + 1..).unwrap_or("");
         location.push_str(host);
-        let port = match self.redirect.port {
-            Some(RedirectPort::Number(port)) if port != to.default_port() => Some(port.to_string()),
-            Some(RedirectPort::Listener) => Some(request.port.to_string()),
-            Some(RedirectPort::Number(_) | RedirectPort::ProtocolDefault) | None => {
-                let is_dropped = own_port.is_empty() || (from != to && own_port == from.default_port().to_string());
-                (!is_dropped).then(|| own_port.to_owned())
-            }
+        let given = match self.redirect.port {
+            Some(RedirectPort::Number(port)) => Some(port),
+            Some(RedirectPort::Listener) => Some(request.port),
+            Some(RedirectPort::ProtocolDefault) | None => None,
         };
-        if let Some(port) = port {
+        let given = given.filter(|port| *port != to.default_port()).map(|port| port.to_string());
+        let is_dropped = self.redirect.authority.is_none() && from != to && own_port == from.default_port().to_string();
+        let port = given.as_deref().unwrap_or(if is_dropped { "" } else { own_port });
+        if !port.is_empty() {
             location.push(':');
-            location.push_str(&port);
+            location.push_str(port);
         }
     }
 }
@@ -88,19 +88,22 @@ mod tests {
 
     #[test]
     fn a_redirect_changes_what_it_names_and_keeps_the_rest() {
-        let check = |fields: &str, request: &str, expected: &str| {
+        let check_on = |port: u16, fields: &str, request: &str, expected: &str| {
             let rule = rule(&format!("match: [{{uri: {{prefix: /a}}}}], redirect: {{{fields}}}"));
             let Action::Redirect(redirect) = rule.action else { panic!("{fields}: no redirect") };
-            let headers = HeaderMap::new();
-            let to = CompiledRedirect::new(redirect).apply(&head(&format!("GET {request}"), &headers), "/a".len());
+            let (headers, line) = (HeaderMap::new(), format!("GET {request}"));
+            let to = CompiledRedirect::new(redirect).apply(&RequestHead { port, ..head(&line, &headers) }, "/a".len());
             assert_eq!(format!("{} {}", to.status.as_u16(), to.location), expected, "{fields}: {request}");
         };
+        let check = |fields: &str, request: &str, expected: &str| check_on(8080, fields, request, expected);
         check("uri: /new", "http://h/a?x=1", "301 http://h/new?x=1");
         check("uri: new", "http://h/a", "301 http://h/new");
         check("uri: '/new?y=2'", "http://h/a?x=1", "301 http://h/new?y=2");
         check("prefixRewrite: /b", "http://h/a/c?x=1", "301 http://h/b/c?x=1");
+        check("prefixRewrite: '/b?y=2'", "http://h/a?x=1", "301 http://h/b?y=2?x=1");
         check("authority: n, redirectCode: 308", "http://h:81/a", "308 http://n/a");
         check("authority: 'n:82'", "https://h/a", "301 https://n:82/a");
+        check("authority: 'n:80', scheme: https", "http://h/a", "301 https://n:80/a");
         check("scheme: https", "http://h/a", "301 https://h/a");
         check("scheme: https", "http://h:80/a", "301 https://h/a");
         check("scheme: https", "http://h:8080/a", "301 https://h:8080/a");
@@ -110,6 +113,9 @@ mod tests {
         check("port: 80", "http://h:8080/a", "301 http://h:8080/a");
         check("port: 443, scheme: https", "http://h/a", "301 https://h/a");
         check("derivePort: FROM_REQUEST_PORT", "http://h/a", "301 http://h:8080/a");
+        check_on(80, "derivePort: FROM_REQUEST_PORT", "http://h/a", "301 http://h/a");
+        check_on(80, "derivePort: FROM_REQUEST_PORT", "http://h:8080/a", "301 http://h:8080/a");
+        check_on(80, "derivePort: FROM_REQUEST_PORT, scheme: https", "http://h/a", "301 https://h:80/a");
         check("derivePort: FROM_PROTOCOL_DEFAULT, scheme: https", "http://h:80/a", "301 https://h/a");
         check("port: 81", "http://[::1]:8080/a", "301 http://[::1]:81/a");
     }
