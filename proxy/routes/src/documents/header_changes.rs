@@ -45,7 +45,7 @@ impl PartialOrd for HeaderKey {
 }
 
 /// A header value that may name parts of the request: Envoy's substitution format, of which a closed set is known.
-/// An empty value does nothing, as observed on Istio.
+/// A value that is empty, or that becomes so, does nothing, as observed on Istio.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HeaderFormat {
     source: String,
@@ -57,7 +57,7 @@ pub struct HeaderFormat {
 pub enum Segment {
     /// Text as it is; `%%` has become `%`. Only bytes that a header value may hold.
     Literal(String),
-    /// `%REQ(name)%`: the first value of the request's header, as it came; `-` where there is none.
+    /// `%REQ(name)%`: the first value of the request's header; nothing where there is none.
     RequestHeader(HeaderName),
     /// `%PROTOCOL%`: the client's protocol, as `HTTP/1.1`.
     Protocol,

@@ -1,21 +1,29 @@
-//! Header operations, compiled to one list that is applied from front to back. The order depends on the number of
+//! Header operations, compiled to levels that are applied one after the other. How many depends on the number of
 //! destinations, as observed on Istio: one destination's operations are merged with the rule's, several keep two levels
 //! of which the rule's comes last.
 
 use crate::documents::{HeaderChanges, HeaderFormat, Segment};
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
-use std::fmt::Write;
+use std::fmt::Write as _;
 use std::net::IpAddr;
 
 /// Changes to one message's headers, in order.
 #[derive(Clone, Debug, Default)]
-pub struct HeaderChangeList(Vec<HeaderChange>);
+pub struct HeaderChangeList(Vec<Level>);
 
+/// What is carried out together, as Envoy does it: the removals come first, and values are of the headers that they leave,
+/// whatever else the level sets.
 #[derive(Clone, Debug)]
-enum HeaderChange {
-    Remove(HeaderName),
-    Set(HeaderName, HeaderValueSource),
-    Add(HeaderName, HeaderValueSource),
+struct Level {
+    removed: Vec<HeaderName>,
+    written: Vec<(Write, HeaderName, HeaderValueSource)>,
+    names_a_request_header: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Write {
+    Set,
+    Add,
 }
 
 /// A header value that is known, or that is put together for each request.
@@ -49,11 +57,13 @@ impl HeaderChangeList {
         }
         let mut set = rule.set.clone();
         set.extend(destination.set.iter().map(|(name, value)| (name.clone(), value.clone())));
-        let removed = rule.remove.iter().chain(&destination.remove).cloned().map(HeaderChange::Remove);
-        let set = set.iter().filter_map(|(name, value)| Some(HeaderChange::Set(name.0.clone(), source(value)?)));
+        let removed = rule.remove.iter().chain(&destination.remove).cloned().collect();
+        let set = set.iter().filter_map(|(name, value)| Some((Write::Set, name.0.clone(), source(value)?)));
         let add = rule.add.iter().chain(&destination.add);
-        let add = add.filter_map(|(name, value)| Some(HeaderChange::Add(name.0.clone(), source(value)?)));
-        Self(removed.chain(set).chain(add).collect())
+        let add = add.filter_map(|(name, value)| Some((Write::Add, name.0.clone(), source(value)?)));
+        let written: Vec<_> = set.chain(add).collect();
+        let names_a_request_header = written.iter().any(|(.., value)| value.names_a_request_header());
+        Self(vec![Level { removed, written, names_a_request_header }])
     }
 
     /// The operations of one of several destinations, then the rule's.
@@ -66,28 +76,22 @@ impl HeaderChangeList {
 
     /// Whether the request's headers must be kept for [`FormatContext::request_headers`].
     pub fn needs_request_headers(&self) -> bool {
-        self.0.iter().any(|change| match change {
-            HeaderChange::Set(_, value) | HeaderChange::Add(_, value) => value.names_a_request_header(),
-            HeaderChange::Remove(_) => false,
-        })
+        self.0.iter().any(|level| level.names_a_request_header)
     }
 
     /// Applies the changes to a message's headers.
     pub fn apply(&self, headers: &mut HeaderMap, context: &FormatContext<'_>) {
-        for change in &self.0 {
-            match change {
-                HeaderChange::Remove(name) => {
-                    headers.remove(name);
-                }
-                HeaderChange::Set(name, value) => {
-                    if let Some(value) = value.resolve(headers, context) {
-                        headers.insert(name, value);
-                    }
-                }
-                HeaderChange::Add(name, value) => {
-                    if let Some(value) = value.resolve(headers, context) {
-                        headers.append(name, value);
-                    }
+        for level in &self.0 {
+            for name in &level.removed {
+                headers.remove(name);
+            }
+            let is_its_own_source = level.names_a_request_header && context.request_headers.is_none();
+            let unwritten = is_its_own_source.then(|| headers.clone());
+            for (write, name, value) in &level.written {
+                let Some(value) = value.resolve(unwritten.as_ref().unwrap_or(headers), context) else { continue };
+                match write {
+                    Write::Set => drop(headers.insert(name, value)),
+                    Write::Add => drop(headers.append(name, value)),
                 }
             }
         }
@@ -115,7 +119,7 @@ impl HeaderValueSource {
     }
 
     /// The value for one request; `headers` are those of the message that is changed. None if what the request holds
-    /// makes no header value.
+    /// makes no header value, or an empty one.
     pub fn resolve(&self, headers: &HeaderMap, context: &FormatContext<'_>) -> Option<HeaderValue> {
         match self {
             Self::Fixed(value) => Some(value.clone()),
@@ -130,14 +134,14 @@ fn expand(format: &HeaderFormat, request_headers: &HeaderMap, context: &FormatCo
         match segment {
             Segment::Literal(text) => bytes.extend_from_slice(text.as_bytes()),
             Segment::RequestHeader(name) => {
-                bytes.extend_from_slice(request_headers.get(name).map_or(&b"-"[..], HeaderValue::as_bytes));
+                bytes.extend_from_slice(request_headers.get(name).map_or(&[], HeaderValue::as_bytes));
             }
             Segment::Protocol => bytes.extend_from_slice(protocol_name(context.protocol).as_bytes()),
             Segment::ResponseCode => append_display(&mut bytes, &context.response_code),
             Segment::ClientAddress => append_display(&mut bytes, &context.client),
         }
     }
-    HeaderValue::from_bytes(&bytes).ok()
+    if bytes.is_empty() { None } else { HeaderValue::from_bytes(&bytes).ok() }
 }
 
 fn append_display(bytes: &mut Vec<u8>, value: &dyn std::fmt::Display) {
@@ -199,6 +203,11 @@ mod tests {
         check("add: {x: r}", "remove: [x]", "r", "r");
         check("remove: [x], add: {x: r}", "", "r", "r");
         check("set: {x: ''}", "add: {x: ''}", "client", "client");
+        check("set: {a: n, x: '%REQ(a)%'}", "", "client", "client");
+        check("set: {x: '%REQ(y)%'}, add: {x: '%REQ(x)%'}", "", "1 client", "1 client");
+        check("set: {x: '%REQ(y)%'}, remove: ['y']", "", "client", "client");
+        check("set: {x: '%REQ(y)%'}", "set: {'y': t}", "1", "t");
+        check("set: {x: '%REQ(y)%'}", "remove: ['y']", "client", "client");
     }
 
     #[test]
@@ -207,7 +216,8 @@ mod tests {
             assert_eq!(applied(HeaderChangeList::merged, &format!("set: {{x: '{value}'}}"), ""), expected, "{value}");
         };
         check("a%%b", "a%b");
-        check("%REQ(y)%-%REQ(x)%-%REQ(z)%", "1-client--");
+        check("%REQ(y)%-%REQ(x)%-%REQ(z)%", "1-client-");
+        check("%REQ(z)%", "client");
         check("%PROTOCOL% %RESPONSE_CODE%", "HTTP/1.1 201");
         check("%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%", "127.0.0.1");
     }
