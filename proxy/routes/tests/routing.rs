@@ -126,6 +126,26 @@ fn the_gateway_is_matched_by_its_own_labels_and_namespace() {
     assert_eq!(ask(&router, "GET /"), "203");
 }
 
+/// In Istio it is no host of the listener at all.
+#[test]
+fn a_host_whose_rules_are_all_for_others_leaves_its_requests_to_a_wider_one() {
+    let document = |name: &str, host: &str, rules: &str| {
+        format!(
+            "---\n{{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {{name: {name}, namespace: default}},
+              spec: {{hosts: ['{host}'], gateways: [gw], http: [{rules}]}}}}\n"
+        )
+    };
+    let others = "{match: [{port: 81}, {gateways: [other]}, {sourceNamespace: other}], directResponse: {status: 201}}";
+    let check = |rules: &str, expected: &str| {
+        let narrow = document("narrow", "a.example.com", rules);
+        let wide = document("wide", "*.example.com", "{directResponse: {status: 202}}");
+        let router = routers(&format!("{GATEWAY}{narrow}{wide}"));
+        assert_eq!(ask(&router, "GET http://a.example.com/"), expected, "{rules}");
+    };
+    check(others, "202");
+    check(&format!("{others}, {{match: [{{uri: {{prefix: /a}}}}], directResponse: {{status: 203}}}}"), "none");
+}
+
 #[test]
 fn a_rule_for_another_port_neither_matches_nor_ends_the_list() {
     let router =

@@ -14,7 +14,7 @@ use super::listeners::{Listeners, PortTable, TlsServer};
 use super::rule::Rule;
 use super::warning::Warning;
 use crate::documents::{
-    Document, ExportTo, Gateway, HostPattern, NamespaceScope, Server, ServerTransport, VirtualService,
+    Document, ExportTo, Gateway, HostPattern, NamespaceScope, Server, ServerHost, ServerTransport, VirtualService,
 };
 use placed::Hosted;
 use references::Told;
@@ -138,10 +138,12 @@ impl<'d> Compiler<'d> {
         Listeners::ByPort(ports)
     }
 
-    /// Adds the hosts that a server and the VirtualServices bound to its Gateway have in common. A redirect to HTTPS is
-    /// for all hosts of its server, routes or none, and whatever another server says of them (observed on Istio).
+    /// Adds the hosts that a server and the VirtualServices bound to its Gateway have in common. A VirtualService whose
+    /// rules are all for other ports, Gateways or sources adds none, so that a wider host may serve the requests, as in
+    /// Istio. A redirect to HTTPS is for all hosts of its server, routes or none, and whatever another server says of them
+    /// (observed on Istio).
     fn plan_server(
-        &self,
+        &mut self,
         plan: &mut HostPlan<'d>,
         via: (usize, &'d Gateway),
         server: &'d Server,
@@ -153,14 +155,18 @@ impl<'d> Compiler<'d> {
             if !gateway.is_among(&document.gateways) {
                 continue;
             }
-            for server_host in server.hosts.iter().filter(|host| in_scope(&host.namespace, gateway, document)) {
-                for host in document.hosts.iter().filter_map(|host| server_host.host.intersect(host)) {
-                    let planned = plan.entry(host.clone()).or_default();
-                    planned.https_redirect |= https_redirect;
-                    let served = Served { number, service, via: Some(via) };
-                    if !planned.served.iter().any(|known| known.key() == served.key()) {
-                        planned.served.push(served);
-                    }
+            let own = server.hosts.iter().filter(|host| in_scope(&host.namespace, gateway, document));
+            let in_common = |own: &'d ServerHost| document.hosts.iter().filter_map(|host| own.host.intersect(host));
+            let hosts: Vec<&HostPattern> = own.flat_map(in_common).collect();
+            let served = Served { number, service, via: Some(via) };
+            if hosts.is_empty() || self.rules.routes(&served, Some(server.port)).is_empty() {
+                continue;
+            }
+            for host in hosts {
+                let planned = plan.entry(host.clone()).or_default();
+                planned.https_redirect |= https_redirect;
+                if !planned.served.iter().any(|known| known.key() == served.key()) {
+                    planned.served.push(served);
                 }
             }
         }
