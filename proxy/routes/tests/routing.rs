@@ -121,9 +121,14 @@ fn the_gateway_is_matched_by_its_own_labels_and_namespace() {
     let router = routers(&rules(
         "[{match: [{sourceLabels: {istio: other}}], directResponse: {status: 201}},
           {match: [{sourceNamespace: elsewhere}], directResponse: {status: 202}},
-          {match: [{sourceLabels: {istio: ingressgateway}, sourceNamespace: istio-system}], directResponse: {status: 203}}]",
+          {match: [{uri: {exact: /}, sourceLabels: {istio: ingressgateway}, sourceNamespace: istio-system}],
+           directResponse: {status: 203}},
+          {match: [{gateways: [other], sourceNamespace: istio-system}], directResponse: {status: 204}},
+          {match: [{gateways: [gw], sourceLabels: {istio: other}, sourceNamespace: elsewhere}], directResponse: {status: 205}}]",
     ));
     assert_eq!(ask(&router, "GET /"), "203");
+    // Where Gateways are named, nothing else is looked at.
+    assert_eq!(ask(&router, "GET /a"), "205");
 }
 
 /// In Istio it is no host of the listener at all.

@@ -101,20 +101,19 @@ impl<'d> RuleCompiler<'d> {
         routes
     }
 
-    /// Decides the conditions of a match that are about the gateway and not about the request.
+    /// Decides the conditions of a match that are about the gateway and not about the request. Where Gateways are named,
+    /// Istio looks at no labels and at no namespace.
     fn applies_here(&self, entry: &Match, via: Option<&Gateway>, port: Option<u16>) -> bool {
-        let is_port = port.is_none() || entry.port.is_none() || entry.port == port;
-        // As in Istio, what names gateways is not asked for anything else of them.
-        let is_source = if entry.gateways.is_empty() {
-            self.identity.carries(&entry.source_labels)
-                && entry.source_namespace.as_ref().is_none_or(|namespace| *namespace == self.identity.namespace)
-        } else {
-            match via {
-                Some(gateway) => gateway.is_among(&entry.gateways),
-                None => entry.gateways.iter().any(|gateway| *gateway != GatewayRef::Mesh),
+        let here = port.is_none() || entry.port.is_none() || entry.port == port;
+        here && match via {
+            _ if entry.gateways.is_empty() => {
+                let namespace = entry.source_namespace.as_ref();
+                self.identity.carries(&entry.source_labels)
+                    && namespace.is_none_or(|namespace| *namespace == self.identity.namespace)
             }
-        };
-        is_port && is_source
+            Some(gateway) => gateway.is_among(&entry.gateways),
+            None => entry.gateways.iter().any(|gateway| *gateway != GatewayRef::Mesh),
+        }
     }
 
     fn rule(&mut self, placed: &Placed<'_>) -> Rule {
