@@ -151,6 +151,20 @@ fn a_host_whose_rules_are_all_for_others_leaves_its_requests_to_a_wider_one() {
     check(&format!("{others}, {{match: [{{uri: {{prefix: /a}}}}], directResponse: {{status: 203}}}}"), "none");
 }
 
+/// It is no catch-all to Istio, and a rewrite replaces what it matches: nothing.
+#[test]
+fn an_empty_prefix_takes_every_path_and_stays_in_its_place() {
+    let documents = rules(
+        "[{match: [{uri: {prefix: ''}}], rewrite: {uri: /v2}, route: [{destination: {host: m, port: {number: 1}}}]}]",
+    );
+    let second =
+        rules("[{match: [{uri: {prefix: /a}}], directResponse: {status: 201}}]").replace("name: v,", "name: w,");
+    let router = routers(&format!("{documents}\n---\n{}", second.replace(GATEWAY, "")));
+    let inquiry = Inquiry::new("GET", "/a?x", []).expect("a request");
+    let Explanation::Forward { target, .. } = explain(&router, &inquiry) else { panic!("not forwarded") };
+    assert_eq!(target, "/v2/a?x");
+}
+
 #[test]
 fn a_rule_for_another_port_neither_matches_nor_ends_the_list() {
     let router =
