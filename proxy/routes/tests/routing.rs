@@ -165,6 +165,36 @@ fn an_empty_prefix_takes_every_path_and_stays_in_its_place() {
     assert_eq!(target, "/v2/a?x");
 }
 
+/// The rules of Istio's own namespace are for everybody; the gateway may be there, too.
+#[test]
+fn a_rule_of_the_root_namespace_counts_where_the_service_has_none() {
+    let documents = rules(
+        "[{match: [{uri: {prefix: /a}}], route: [{destination: {host: m, subset: own}}]},
+          {match: [{uri: {prefix: /b}}], route: [{destination: {host: m, subset: root}}]},
+          {match: [{uri: {prefix: /c}}], route: [{destination: {host: n, subset: root}}]}]",
+    );
+    let rule = |namespace: &str, host: &str, subset: &str| {
+        format!(
+            "\n---\n{{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {{name: r, namespace: {namespace}}},
+              spec: {{host: '{host}', subsets: [{{name: {subset}}}]}}}}"
+        )
+    };
+    let entry = |host: &str| {
+        format!(
+            "\n---\n{{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {{name: '{host}'}},
+              spec: {{hosts: [{host}.default.svc.cluster.local], resolution: STATIC, endpoints: [{{address: 127.0.0.1}}],
+                ports: [{{number: 1, name: http, protocol: HTTP}}]}}}}"
+        )
+    };
+    let (own, root) = (rule("default", "m", "own"), rule("istio-system", "*.svc.cluster.local", "root"));
+    let router = routers(&format!("{documents}{own}{root}{}{}", entry("m"), entry("n")));
+    let found = router.splits().map(|(_, split)| (split.targets()[0].name.as_str(), split.targets()[0].backend.err()));
+    let [m, n] = ["m", "n"].map(|name| format!("{name}.default.svc.cluster.local"));
+    let expected = [format!("{m}:1/own"), format!("{m}/root"), format!("{n}:1/root")];
+    let missing = [None, Some(Missing::Subset), None];
+    assert_eq!(found.collect::<Vec<_>>(), expected.iter().map(String::as_str).zip(missing).collect::<Vec<_>>());
+}
+
 #[test]
 fn a_rule_for_another_port_neither_matches_nor_ends_the_list() {
     let router =

@@ -12,6 +12,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Istio's own, of which the rules count in all of them (`rootNamespace`).
+const ROOT_NAMESPACE: &str = "istio-system";
+
 /// Longer than any process runs.
 const FOR_EVER: Duration = Duration::from_hours(24 * 365 * 10);
 
@@ -42,7 +45,9 @@ impl<'d> DestinationRules<'d> {
             let pattern = host_pattern(rule);
             made.all.entry(pattern.clone(), Vec::new).push(rule);
             let is_selected = rule.selector.as_ref().is_none_or(|labels| identity.carries(labels));
-            if namespace == identity.namespace && rule.export_to.reaches(namespace) && is_selected {
+            // In Istio's namespace what is for everybody is not the gateway's own.
+            let is_own = namespace != ROOT_NAMESPACE || rule.export_to.is_private(namespace) || rule.selector.is_some();
+            if namespace == identity.namespace && rule.export_to.reaches(namespace) && is_selected && is_own {
                 made.own.entry(pattern.clone(), Vec::new).push(rule);
             }
             if rule.selector.is_none() && !rule.export_to.is_private(namespace) {
@@ -71,12 +76,14 @@ impl<'d> DestinationRules<'d> {
         self.all.get(host).map_or(&[], Vec::as_slice)
     }
 
-    /// The rules of a host: those in the gateway's own namespace, else those in the service's, else, for a host that is
-    /// not the cluster's, any; those of the most specific pattern; oldest first.
+    /// The rules of a host: those in the gateway's own namespace, else those in the service's, else those in Istio's, which
+    /// are for everybody and so come last even if the gateway is there, too; else, for a host that is not the cluster's,
+    /// any. Of these, those of the most specific pattern; oldest first.
     pub(super) fn of(&self, host: &str, namespace: &str) -> &[&'d DestinationRule] {
-        let of_service = || self.exported.get(namespace)?.get(host);
+        let of_namespace = |namespace: &str| self.exported.get(namespace)?.get(host);
+        let of_others = || of_namespace(namespace).or_else(|| of_namespace(ROOT_NAMESPACE));
         let foreign = || if cluster_namespace(host).is_none() { self.all_exported.get(host) } else { None };
-        self.own.get(host).or_else(of_service).or_else(foreign).map_or(&[], Vec::as_slice)
+        self.own.get(host).or_else(of_others).or_else(foreign).map_or(&[], Vec::as_slice)
     }
 }
 
