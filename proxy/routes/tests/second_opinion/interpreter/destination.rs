@@ -1,0 +1,91 @@
+//! Where a destination is: Istio's clusters, by service, port and subset (`GetDestinationCluster`, `destinationRule`).
+
+use super::{Documents, NAMESPACE, has_labels, list, namespace, text};
+use serde_json::Value;
+
+/// A destination with what is there.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Place {
+    /// `host:port/subset`, the port that of the service where it has only one.
+    pub(crate) name: String,
+    pub(crate) reach: Reach,
+}
+
+/// What a cluster has.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Reach {
+    /// No document has the service.
+    UnknownService,
+    /// The service has no such port or no such subset: 503.
+    NoCluster,
+    /// Addresses and ports; none: 503.
+    Endpoints(Vec<(String, u64)>),
+}
+
+/// A name without a dot is one of a service in the document's own namespace (`ResolveShortnameToFQDN`).
+pub(crate) fn full_name(host: &str, own_namespace: &str) -> String {
+    if host == "*" || host.contains('.') {
+        host.to_owned()
+    } else {
+        format!("{host}.{own_namespace}.svc.cluster.local")
+    }
+}
+
+impl Documents {
+    pub(crate) fn place(&self, destination: &Value, own_namespace: &str, listener: u16) -> Place {
+        let host = full_name(text(&destination["host"]), own_namespace);
+        let subset = destination["subset"].as_str().map(str::to_owned);
+        let entry =
+            self.service_entries.iter().find(|entry| list(&entry["spec"]["hosts"]).iter().any(|one| text(one) == host));
+        let ports = entry.map_or(&[][..], |entry| list(&entry["spec"]["ports"]));
+        let only = if let [port] = ports { port["number"].as_u64() } else { None };
+        let port = destination["port"]["number"].as_u64().or(only);
+        let reach = entry.map_or(Reach::UnknownService, |entry| {
+            // Without a port, that of the listener stands in.
+            let number = port.unwrap_or(u64::from(listener));
+            let served = ports.iter().find(|port| port["number"] == number);
+            let labels = match &subset {
+                Some(subset) => self.subset(&host, namespace(entry), subset),
+                None => Some(&Value::Null),
+            };
+            match (served, labels) {
+                (Some(port), Some(labels)) => Reach::Endpoints(endpoints(entry, port, labels)),
+                _ => Reach::NoCluster,
+            }
+        });
+        let named = if matches!(reach, Reach::Endpoints(_)) { port } else { destination["port"]["number"].as_u64() };
+        let known_port = named.map_or(String::new(), |port| format!(":{port}"));
+        let known_subset = subset.map_or(String::new(), |subset| format!("/{subset}"));
+        Place { name: format!("{host}{known_port}{known_subset}"), reach }
+    }
+
+    /// The labels of a subset. The rules of the service's own namespace count, else those of the root namespace; in each
+    /// only those for the most specific host, whose subsets are merged. istiod looks no further; the gateway does, for a
+    /// host that is not the cluster's.
+    fn subset(&self, host: &str, of_service: &str, subset: &str) -> Option<&Value> {
+        let anywhere = (!host.ends_with(".svc.cluster.local")).then_some(None);
+        let rules = [Some(of_service), Some(NAMESPACE)].into_iter().chain(anywhere).find_map(|searched| {
+            let named = |rule: &Value| full_name(text(&rule["spec"]["host"]), namespace(rule));
+            let own = self.destination_rules.iter().filter(|rule| searched.is_none_or(|one| namespace(rule) == one));
+            let fitting: Vec<&Value> = own
+                .filter(|rule| {
+                    named(rule).strip_prefix('*').map_or(named(rule) == host, |suffix| host.ends_with(suffix))
+                })
+                .collect();
+            let best =
+                fitting.iter().map(|rule| named(rule)).max_by_key(|name| (!name.starts_with('*'), name.len()))?;
+            Some(fitting.into_iter().filter(move |rule| named(rule) == best).collect::<Vec<_>>())
+        })?;
+        let mut subsets = rules.into_iter().flat_map(|rule| list(&rule["spec"]["subsets"]));
+        subsets.find(|one| text(&one["name"]) == subset).map(|one| &one["labels"])
+    }
+}
+
+fn endpoints(entry: &Value, port: &Value, labels: &Value) -> Vec<(String, u64)> {
+    let endpoints = list(&entry["spec"]["endpoints"]).iter();
+    let chosen =
+        endpoints.filter(|endpoint| has_labels(labels, |name, value| text(&endpoint["labels"][name]) == value));
+    let own_port = |endpoint: &Value| endpoint["ports"][text(&port["name"])].as_u64();
+    let number = port["targetPort"].as_u64().or(port["number"].as_u64());
+    chosen.map(|one| (text(&one["address"]).to_owned(), own_port(one).or(number).expect("a port"))).collect()
+}
