@@ -97,8 +97,7 @@ const UNDERSCORES: &str = "WSGI servers take a name with _ for the one with -";
 const READ_WHOLE: &[&str] = &["request header content-length", "request header transfer-encoding"];
 const MESSAGE: &[&str] = &["response header grpc-message"];
 const OF_COPIES: &[&str] = &["mirror header x-envoy-internal", "mirror header x-forwarded-for"];
-const OPERATION: &[&str] =
-    &["request header x-envoy-decorator-operation", "mirror header x-envoy-decorator-operation"];
+const OPERATION: &[&str] = &["request header x-envoy-decorator-operation", "mirror header x-envoy-decorator-operation"];
 const COPY_IS_THE_SAME: &str = "a copy says of its client what the request says";
 const SCHEME: &str = "over TLS the scheme is https (RFC 9113, 8.3.1)";
 const NO_PROTOCOL: &str = "a backend that shares no protocol ends the handshake";
