@@ -3,7 +3,9 @@
 //! and written, so no clock has to be wound for a request.
 
 use crate::drain::Phase;
+use crate::io::Socket;
 use crate::raw_target::{RawBytes, RequestLine};
+use bytes::Bytes;
 use http::HeaderValue;
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -46,9 +48,14 @@ pub(crate) struct Client {
     /// Whether something that is to be written waits for the client to take what was written before.
     writes_wait: Cell<bool>,
     end: Cell<Option<End>>,
+    /// In place of what would follow the answer that is being sent.
+    successor: RefCell<Option<Successor>>,
     /// Of the task that serves the connection.
     waker: RefCell<Option<Waker>>,
 }
+
+/// What a connection is used for once HTTP is over on it: it is given the socket, and what was read of it and not used.
+pub(crate) type Successor = Box<dyn FnOnce(Box<dyn Socket>, Bytes) -> Pin<Box<dyn Future<Output = ()>>>>;
 
 /// What is known of a client's TLS.
 pub(crate) struct TlsInfo {
@@ -109,6 +116,7 @@ impl Client {
             line: RefCell::default(),
             writes_wait: Cell::new(false),
             end: Cell::new(None),
+            successor: RefCell::default(),
             waker: RefCell::default(),
         }
     }
@@ -165,6 +173,16 @@ impl Client {
 
     pub(crate) fn set_writes_wait(&self, wait: bool) {
         self.writes_wait.set(wait);
+    }
+
+    /// HTTP ends with the answer that is about to be sent. To be taken by whoever serves the connection, however it ends:
+    /// what follows may hold on to the client.
+    pub(crate) fn set_successor(&self, successor: Successor) {
+        *self.successor.borrow_mut() = Some(successor);
+    }
+
+    pub(crate) fn take_successor(&self) -> Option<Successor> {
+        self.successor.take()
     }
 
     /// The length of the first line of the head that is coming, as far as it has, in bytes.

@@ -63,8 +63,8 @@ pub(crate) enum GatewayError {
     /// A transfer coding other than `chunked`.
     #[error("the transfer coding is not supported")]
     TransferCoding,
-    /// A protocol that needs a tunnel, as WebSocket.
-    #[error("tunnels to other protocols are not supported")]
+    /// An upgrade to another protocol than WebSocket.
+    #[error("of other protocols only WebSocket passes")]
     Upgrade,
     /// No host or no rule matches.
     #[error("no route matches the request")]
@@ -150,7 +150,7 @@ impl GatewayError {
     pub(crate) fn status(self) -> StatusCode {
         match self {
             Self::Path(_) | Self::Host | Self::BadRequest(_) | Self::BodyAborted => StatusCode::BAD_REQUEST,
-            Self::HttpsTargetOnPlain => StatusCode::FORBIDDEN,
+            Self::HttpsTargetOnPlain | Self::Upgrade => StatusCode::FORBIDDEN,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::HeadTimeout | Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -158,7 +158,7 @@ impl GatewayError {
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::TooManyFields | Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Expectation => StatusCode::EXPECTATION_FAILED,
-            Self::TransferCoding | Self::Upgrade => StatusCode::NOT_IMPLEMENTED,
+            Self::TransferCoding => StatusCode::NOT_IMPLEMENTED,
             Self::UpstreamProtocol => StatusCode::BAD_GATEWAY,
             Self::NoRoutes
             | Self::BackendMissing(_)
@@ -181,7 +181,7 @@ impl GatewayError {
             Self::Method => "method_not_allowed",
             Self::HeadTooLarge => "head_too_large",
             Self::HeadTimeout => "head_timeout",
-            Self::Upgrade => "upgrade_unsupported",
+            Self::Upgrade => "upgrade_failed",
             Self::TargetTooLong => "target_too_long",
             Self::TooManyFields => "too_many_fields",
             Self::BodyTooLarge => "body_too_large",
@@ -214,6 +214,8 @@ impl GatewayError {
             Self::UpstreamProtocol => Flag::UpstreamProtocol,
             Self::Timeout => Flag::Timeout,
             Self::BodyAborted => Flag::DownstreamGone,
+            // As Envoy has it.
+            Self::Upgrade => Flag::None,
             Self::Path(_)
             | Self::Host
             | Self::BadRequest(_)
@@ -226,8 +228,7 @@ impl GatewayError {
             | Self::BodyTooLarge
             | Self::BodyTimeout
             | Self::Expectation
-            | Self::TransferCoding
-            | Self::Upgrade => Flag::DownstreamProtocol,
+            | Self::TransferCoding => Flag::DownstreamProtocol,
         }
     }
 
@@ -417,6 +418,7 @@ mod tests {
         check(GatewayError::Timeout, 504, "UT", Fault::Upstream);
         check(GatewayError::Host, 400, "DPE", Fault::Downstream);
         check(GatewayError::BodyTooLarge, 413, "DPE", Fault::Downstream);
+        check(GatewayError::Upgrade, 403, "-", Fault::Downstream);
         check(GatewayError::HeadTimeout, 408, "DPE", Fault::Downstream);
         check(GatewayError::BodyAborted, 400, "DC", Fault::Downstream);
     }

@@ -17,6 +17,7 @@ mod mirror;
 mod refusal;
 mod request;
 mod response_body;
+mod tunnel;
 mod watch;
 
 pub(crate) use response_body::ResponseBody;

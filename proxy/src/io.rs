@@ -18,6 +18,11 @@ thread_local! {
     static JOINED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
+/// A socket, whatever is beneath it.
+pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Socket for T {}
+
 pin_project_lite::pin_project! {
     /// See the module.
     pub(crate) struct StallLimited<T> {

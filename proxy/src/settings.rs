@@ -187,9 +187,14 @@ struct TimeoutArguments {
     #[arg(long, value_name = "MS", env = "TURNOUT_REQUEST_BODY_IDLE_TIMEOUT_MS", default_value = "60000")]
     request_body_idle_timeout_ms: String,
 
-    /// While a client takes nothing of its response, or a backend nothing of a request.
+    /// While a client takes nothing of its response, or a backend nothing of a request; and while nothing goes through
+    /// a tunnel that one side has ended.
     #[arg(long, value_name = "MS", env = "TURNOUT_RESPONSE_STALL_TIMEOUT_MS", default_value = "60000")]
     response_stall_timeout_ms: String,
+
+    /// A tunnel (WebSocket) through which nothing goes.
+    #[arg(long, value_name = "MS", env = "TURNOUT_TUNNEL_IDLE_TIMEOUT_MS", default_value = "3600000")]
+    tunnel_idle_timeout_ms: String,
 
     /// A connection to a backend without a request, unless a DestinationRule says otherwise. Keep it below the
     /// backend's own keep-alive time (uvicorn and Node: 5 s).
@@ -285,6 +290,8 @@ pub struct RequestSettings {
     pub upstream_idle_timeout: Duration,
     /// Without progress of a response, or of what is sent to a backend.
     pub stall_timeout: Duration,
+    /// Without anything that goes through a tunnel.
+    pub tunnel_idle_timeout: Duration,
 }
 
 /// How headers are treated.
@@ -389,6 +396,7 @@ impl Arguments {
             body_idle_timeout: conversion
                 .timeout("--request-body-idle-timeout-ms", &timeouts.request_body_idle_timeout_ms),
             stall_timeout: conversion.timeout("--response-stall-timeout-ms", &timeouts.response_stall_timeout_ms),
+            tunnel_idle_timeout: conversion.timeout("--tunnel-idle-timeout-ms", &timeouts.tunnel_idle_timeout_ms),
             upstream_idle_timeout: conversion.timeout("--upstream-idle-timeout-ms", &timeouts.upstream_idle_timeout_ms),
         }
     }

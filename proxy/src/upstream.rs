@@ -34,7 +34,7 @@ pub(crate) use dns::Resolver;
 pub(crate) use endpoint::{Endpoint, EndpointSet};
 pub(crate) use hash_table::{hash, hash_of_all};
 pub(crate) use limits::Place;
-pub(crate) use outgoing::{Outgoing, OutgoingHead};
+pub(crate) use outgoing::{Asked, Outgoing, OutgoingHead};
 pub(crate) use pool::{InFlight, SendError, WorkerUpstream, WorkerUpstreams};
 pub(crate) use registry::Registry;
 

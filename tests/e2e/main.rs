@@ -35,4 +35,5 @@ mod targets;
 mod tls;
 mod trailers;
 mod trusted_scheme;
+mod tunnels;
 mod upgrades;

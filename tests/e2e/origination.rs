@@ -1,6 +1,7 @@
 //! TLS towards endpoints: what they are asked for and shown, what of them is believed, and what becomes of requests to those
 //! that are not.
 
+use crate::tunnels::scene::handshake;
 use anyhow::ensure;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -244,6 +245,20 @@ async fn a_connection_is_kept_for_the_name_it_was_made_for() -> anyhow::Result<(
     }
     let expected = ["a.example", "b.example", "c.example", "d.example", "c.example"];
     ensure!(names(&scene) == expected, "{:?}", names(&scene));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_tunnel_goes_over_tls_too() -> anyhow::Result<()> {
+    let mut scene = Scene::new().await?;
+    let bed = scene.gateway("mode: SIMPLE, insecureSkipVerify: true", KEPT).await?;
+    let mut connection = bed.open().await?;
+    let answer = connection.exchange(&handshake("/chat")).await?;
+    ensure!((answer.status, answer.backend()) == (101, Some("green")), "{answer:?}");
+    for said in [&b"ping"[..], &vec![7; 200_000]] {
+        connection.send(said).await?;
+        ensure!(connection.exactly(said.len()).await? == said);
+    }
     Ok(())
 }
 

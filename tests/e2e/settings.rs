@@ -108,9 +108,15 @@ async fn every_bad_setting_is_named_in_one_line() -> anyhow::Result<()> {
     ] {
         rows.extend(["-1", "1.5", "x", "", "1k"].map(|value| format!("--{count}={value}")));
     }
-    for timeout in
-        ["tls-handshake", "request-head", "keep-alive-idle", "request-body-idle", "response-stall", "upstream-idle"]
-    {
+    for timeout in [
+        "tls-handshake",
+        "request-head",
+        "keep-alive-idle",
+        "request-body-idle",
+        "response-stall",
+        "tunnel-idle",
+        "upstream-idle",
+    ] {
         rows.extend(["0", "-1", "1s", "", "86400001"].map(|value| format!("--{timeout}-timeout-ms={value}")));
     }
     for time in ["--shutdown-delay-ms", "--drain-timeout-ms"] {

@@ -4,6 +4,7 @@
 use std::os::unix::fs::symlink;
 use std::time::Duration;
 
+use crate::tunnels::scene::handshake;
 use anyhow::{Context as _, ensure};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
@@ -112,6 +113,19 @@ async fn both_versions_of_tls_are_served_and_backends_hear_of_https() -> anyhow:
     }
     for received in bed.backends.received() {
         assert_eq!(received.headers.values("x-forwarded-proto"), ["https"]);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_tunnel_goes_over_tls_too() -> anyhow::Result<()> {
+    let (bed, authority, _secrets) = simple("").await?;
+    let client = TlsClient::trusting(&authority)?;
+    let mut connection = RawConnection::over(connect(&bed, &client, "a.example.com").await?);
+    assert_eq!(connection.exchange(&handshake("/chat")).await?.status, 101);
+    for said in [&b"ping"[..], &vec![7; 200_000]] {
+        connection.send(said).await?;
+        assert!(connection.exactly(said.len()).await? == said);
     }
     Ok(())
 }

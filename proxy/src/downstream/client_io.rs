@@ -35,6 +35,12 @@ impl<T> ClientIo<T> {
         self.ahead = ahead;
     }
 
+    /// The socket alone, and what was read of it: `read` before what is to be read again.
+    pub(super) fn into_parts(self, read: Bytes) -> (StallLimited<T>, Bytes) {
+        let ahead = if read.is_empty() { self.ahead } else { [read, self.ahead].concat().into() };
+        (self.inner, ahead)
+    }
+
     pub(super) fn new(inner: T, stall_timeout: Duration, client: &Rc<Client>, gateway: &Rc<Gateway>) -> Self {
         let inner = StallLimited::new(inner, stall_timeout);
         Self { inner, client: Rc::clone(client), gateway: Rc::clone(gateway), refusal: None, ahead: Bytes::new() }

@@ -113,7 +113,16 @@ impl Server {
         loop {
             let mut connection = http1(io, (&*self.settings, self.requests.max_headers), &self.gateway, &client);
             match run(Pin::new(&mut connection), &client, limits).await {
-                Ok(Ran::Ended) => return Ok(()),
+                Ok(Ran::Ended) => {
+                    // hyper is over with an answer that the client has not taken yet, and would lose it.
+                    let successor = client.take_successor().filter(|_| !client.writes_wait());
+                    if let Some(successor) = successor {
+                        let parts = connection.into_parts();
+                        let (socket, ahead) = parts.io.into_inner().into_parts(parts.read_buf);
+                        successor(Box::new(socket), ahead).await;
+                    }
+                    return Ok(());
+                }
                 Err(ConnectionError::Head) => {
                     Box::pin(connection.into_parts().io.inner_mut().refuse_late_head()).await?;
                     return Err(ConnectionError::Head);
@@ -220,7 +229,8 @@ impl<'s> Known<'s> {
 
 impl Drop for Known<'_> {
     fn drop(&mut self) {
-        self.server.clients.borrow_mut().remove(self.key);
+        let client = self.server.clients.borrow_mut().remove(self.key);
+        drop(client.take_successor());
     }
 }
 

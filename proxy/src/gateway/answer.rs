@@ -2,6 +2,7 @@
 
 use super::request::Inbound;
 use super::response_body::{Closing, Passing, ResponseBody};
+use super::tunnel::Tunnel;
 use super::{Gateway, grpc, headers};
 use crate::body::client::ClientBody;
 use crate::error::{ErrorFormat, Flag, Flags, GatewayError};
@@ -29,6 +30,8 @@ pub(super) enum Content {
     Local { body: Bytes, unread: Option<ClientBody> },
     /// A backend's.
     Passing(Box<Passing>),
+    /// There is none: what follows is a tunnel's.
+    Tunnel(Box<Tunnel>),
 }
 
 impl<'s> Answer<'s> {
@@ -94,6 +97,12 @@ impl<'s> Answer<'s> {
         Self { parts, content, changes: None, flags: Flags::NONE, is_convertible: false }
     }
 
+    pub(super) fn tunnel(response: Response<UpstreamBody>, tunnel: impl FnOnce(UpstreamBody) -> Tunnel) -> Self {
+        let (parts, body) = response.into_parts();
+        let content = Content::Tunnel(Box::new(tunnel(body)));
+        Self { parts, content, changes: None, flags: Flags::NONE, is_convertible: false }
+    }
+
     /// What a rule, or the destination that it chose, does to responses is done to it, too.
     pub(super) fn governed_by(self, changes: &'s HeaderChangeList) -> Self {
         Self { changes: Some(changes), ..self }
@@ -122,14 +131,16 @@ impl Gateway {
             changes.apply(&mut parts.headers, &context);
         }
         if let Some(intervention) = &inbound.intervention {
-            intervention.finish(&mut parts.headers, matches!(content, Content::Passing(_)));
+            intervention.finish(&mut parts.headers, !matches!(content, Content::Local { .. }));
         }
         if !inbound.takes_trailers {
             parts.headers.remove(header::TRAILER);
         }
         let version = inbound.parts.version;
+        let is_tunnel = matches!(content, Content::Tunnel(_));
         let is_last = self.drain.is_leaving() || inbound.client.is_used_up();
-        headers::finish_response(&mut parts.headers, self.settings.headers, is_last && version != Version::HTTP_2);
+        let says_close = is_last && version != Version::HTTP_2 && !is_tunnel;
+        headers::finish_response(&mut parts.headers, self.settings.headers, says_close);
         // HTTP/1 is written as the client's connection has it; hyper takes HTTP/1.0 here for a wish to close.
         parts.version = if version == Version::HTTP_2 { Version::HTTP_2 } else { Version::HTTP_11 };
         closing.open.answered = true;
@@ -152,6 +163,11 @@ impl Gateway {
             Content::Passing(passing) => {
                 closing.record.answer(parts.status, flags);
                 ResponseBody::passing(*passing, closing)
+            }
+            Content::Tunnel(tunnel) => {
+                closing.record.answer(parts.status, flags);
+                inbound.client.set_successor(tunnel.successor(closing.record));
+                ResponseBody::nothing(closing.open)
             }
         };
         Response::from_parts(parts, body)

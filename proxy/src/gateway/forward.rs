@@ -9,14 +9,15 @@ use super::grpc;
 use super::headers::{self, EnvoyRequestHeaders, Forwarded};
 use super::request::Inbound;
 use super::response_body::Passing;
+use super::tunnel::Tunnel;
 use super::{Gateway, WorkerSnapshot};
 use crate::body::replay::RequestBody;
 use crate::body::stream::BodyLimits;
 use crate::error::{Flags, GatewayError};
 use crate::raw_target::WireTarget;
 use crate::telemetry::record::Record;
-use crate::upstream::{InFlight, Outgoing, OutgoingHead, UpstreamBody};
-use http::{Response, header};
+use crate::upstream::{Asked, InFlight, Outgoing, OutgoingHead, UpstreamBody};
+use http::{Response, StatusCode, header};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,8 +47,11 @@ impl Gateway {
                     headers::set_service_time(response.headers_mut(), record.elapsed().as_millis());
                 }
                 let stall_timeout = self.settings.stall_timeout;
-                let answer =
-                    Answer::passing(response, |body| Passing::new(body, in_flight, request, deadline, stall_timeout));
+                let answer = if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                    Answer::tunnel(response, |body| Tunnel::new(body, in_flight, &self.settings))
+                } else {
+                    Answer::passing(response, |body| Passing::new(body, in_flight, request, deadline, stall_timeout))
+                };
                 Answer { changes: Some(&forward.target.response_headers), flags, ..answer }
             }
             Err(Failed { error, retries_exhausted }) => {
@@ -88,7 +92,8 @@ impl Gateway {
         let mut outgoing = self
             .outgoing(route, target, inbound, request.clone(), keeps_head)
             .inspect_err(|_| inbound.body = request.take_unread())?;
-        if !route.rule.mirrors.is_empty() && upstream.has_endpoints() {
+        // A mirror could say nothing in the tunnel, and would wait in it.
+        if !route.rule.mirrors.is_empty() && !outgoing.asks_tunnel() && upstream.has_endpoints() {
             self.mirrors.send(snapshot, &route.rule, &outgoing, &self.random);
         }
         outgoing.hash = upstream.hash(|key| affinity(key, inbound, &outgoing));
@@ -158,6 +163,9 @@ impl Gateway {
         let head = OutgoingHead { method: inbound.parts.method.clone(), target, headers };
         let mut outgoing = Outgoing::new(head, authority, body, says_empty, keeps_head).with_raw(raw);
         outgoing.client_version = inbound.parts.version;
+        if inbound.asks_tunnel {
+            outgoing.asks_for = Asked::Tunnel;
+        }
         Ok(outgoing)
     }
 }

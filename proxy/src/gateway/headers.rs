@@ -5,7 +5,7 @@
 use crate::error::GatewayError;
 use crate::hop_by_hop::{is_hop_by_hop, remove_if};
 use crate::settings::HeaderSettings;
-use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 use turnout_routes::documents::Scheme;
 
 /// Besides what is hop-by-hop: `te`, of which only `trailers` goes on; `expect`, which the gateway has answered; `proxy`,
@@ -44,12 +44,14 @@ const MAX_REQUEST_ID_BYTES: usize = 128;
 
 /// Takes off the request what must not reach matching or the backend, and refuses what cannot be done. Names with `_`
 /// become those with `-` in WSGI servers, so a client could say in them what it may not say otherwise.
+///
+/// Says whether a tunnel is asked for: then `connection` and `upgrade` stay, for rules to match and for the backend.
 pub(super) fn sanitise_request(
     headers: &mut HeaderMap,
-    version: Version,
+    (method, version): (&Method, Version),
     trusted: bool,
     settings: HeaderSettings,
-) -> Result<(), GatewayError> {
+) -> Result<bool, GatewayError> {
     let goes = |name: &str| {
         is_hop_by_hop(name)
             || is_not_for_backends(name)
@@ -58,19 +60,22 @@ pub(super) fn sanitise_request(
     };
     // One look at each name: of most requests nothing has to go.
     if !headers.keys().any(|name| goes(name.as_str())) {
-        return Ok(());
+        return Ok(false);
     }
     // Of HTTP/1.0 it must be passed over (RFC 9110, 7.8), and HTTP/2 has none.
-    if version == Version::HTTP_11 {
-        refuse_upgrade(headers)?;
-    }
+    let protocol = if version == Version::HTTP_11 { upgrade(headers, method)? } else { None };
     remove_nominated(headers)?;
     let takes_trailers = list(headers, &header::TE).any(|token| token.eq_ignore_ascii_case(b"trailers"));
     remove_if(headers, goes);
     if takes_trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
-    Ok(())
+    let is_tunnel = protocol.is_some();
+    if let Some(protocol) = protocol {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(header::UPGRADE, protocol);
+    }
+    Ok(is_tunnel)
 }
 
 /// The members of a header that holds a list.
@@ -98,17 +103,28 @@ fn remove_nominated(headers: &mut HeaderMap) -> Result<(), GatewayError> {
     Ok(())
 }
 
-/// There are no tunnels: a client that wants one is told so, rather than answered as if it had asked for a page. An
-/// offer of HTTP/2 may be passed over (RFC 9113, 3.1).
-fn refuse_upgrade(headers: &HeaderMap) -> Result<(), GatewayError> {
+/// The protocol that the connection is to go on with, as the client writes it: WebSocket, or none. A client that wants
+/// another is told so, rather than answered as if it had asked for a page; an offer of HTTP/2 may be passed over
+/// (RFC 9113, 3.1).
+fn upgrade(headers: &HeaderMap, method: &Method) -> Result<Option<HeaderValue>, GatewayError> {
+    let Some(protocol) = headers.get(header::UPGRADE) else { return Ok(None) };
     let wants = |token: &[u8]| !token.is_empty() && !token.eq_ignore_ascii_case(b"h2c");
-    if headers.contains_key(header::UPGRADE)
-        && list(headers, &header::CONNECTION).any(|token| token.eq_ignore_ascii_case(b"upgrade"))
-        && list(headers, &header::UPGRADE).any(wants)
+    if !list(headers, &header::CONNECTION).any(|token| token.eq_ignore_ascii_case(b"upgrade"))
+        || !list(headers, &header::UPGRADE).any(wants)
     {
+        return Ok(None);
+    }
+    // As in Envoy, a list of protocols is not one of them.
+    if headers.get_all(header::UPGRADE).iter().count() > 1 || !protocol.as_bytes().eq_ignore_ascii_case(b"websocket") {
         return Err(GatewayError::Upgrade);
     }
-    Ok(())
+    // RFC 6455, 4.1. What would follow such a head is the tunnel's to one and a body to another.
+    let has_body = headers.contains_key(header::TRANSFER_ENCODING)
+        || headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0");
+    if *method != Method::GET || has_body {
+        return Err(GatewayError::BadRequest(&"a WebSocket handshake is a GET request without a body"));
+    }
+    Ok(Some(protocol.clone()))
 }
 
 /// The scheme by which a trusted proxy was asked.
@@ -303,7 +319,8 @@ mod tests {
 
     fn sanitised(lines: &[(&str, &str)], trusted: bool) -> Result<HeaderMap, GatewayError> {
         let mut headers = map(lines);
-        sanitise_request(&mut headers, Version::HTTP_11, trusted, HeaderSettings::default()).map(|()| headers)
+        let request = (&Method::GET, Version::HTTP_11);
+        sanitise_request(&mut headers, request, trusted, HeaderSettings::default()).map(|_| headers)
     }
 
     #[test]

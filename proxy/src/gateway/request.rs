@@ -31,6 +31,8 @@ pub(super) struct Inbound {
     pub(super) trusted: bool,
     /// Whether the client takes trailers, and so may be promised some.
     pub(super) takes_trailers: bool,
+    /// Whether the connection is to go on as a tunnel.
+    pub(super) asks_tunnel: bool,
     pub(super) intervention: Option<Box<Intervention>>,
     /// By which the client asked: of the first proxy, if that is trusted.
     scheme: Scheme,
@@ -47,6 +49,7 @@ impl Inbound {
             scheme: Some(&parts.headers).filter(|_| trusted).and_then(headers::told_scheme).unwrap_or(client.scheme()),
             head: Head::default(),
             takes_trailers: false,
+            asks_tunnel: false,
             intervention: None,
             client: Rc::clone(client),
             parts,
@@ -66,7 +69,8 @@ impl Inbound {
         }
         let limits = HeadLimits { max_target_bytes: settings.max_target_bytes, max_fields: settings.max_headers };
         self.head = Head::read(&self.parts, &self.raw, self.client.is_tls(), limits)?;
-        headers::sanitise_request(&mut self.parts.headers, self.parts.version, self.trusted, settings.headers)?;
+        let request = (&self.parts.method, self.parts.version);
+        self.asks_tunnel = headers::sanitise_request(&mut self.parts.headers, request, self.trusted, settings.headers)?;
         self.takes_trailers = self.is_http2() || self.parts.headers.contains_key(header::TE);
         if self.is_http2() {
             headers::join_cookies(&mut self.parts.headers);

@@ -26,7 +26,8 @@ use tokio::time::Instant;
 /// See the module.
 pub(crate) struct ResponseBody {
     source: Source,
-    record: Record,
+    /// None where something else follows, which has it.
+    record: Option<Record>,
     /// None once it is handed on.
     open: Option<OpenRequest>,
     /// What is left of the request.
@@ -83,12 +84,17 @@ impl Passing {
 
 impl ResponseBody {
     pub(super) fn local(body: Bytes, unread: Option<ClientBody>, closing: Closing) -> Self {
-        Self { source: Source::Local(body), record: closing.record, open: Some(closing.open), unread }
+        Self { source: Source::Local(body), record: Some(closing.record), open: Some(closing.open), unread }
     }
 
     pub(super) fn passing(passing: Passing, closing: Closing) -> Self {
         let source = Source::Passing { passing, stream: closing.stream };
-        Self { source, record: closing.record, open: Some(closing.open), unread: None }
+        Self { source, record: Some(closing.record), open: Some(closing.open), unread: None }
+    }
+
+    /// Of an answer that something else follows.
+    pub(super) fn nothing(open: OpenRequest) -> Self {
+        Self { source: Source::Local(Bytes::new()), record: None, open: Some(open), unread: None }
     }
 
     fn poll_source(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Flag>>> {
@@ -155,11 +161,15 @@ impl Body for ResponseBody {
         this.poll_source(context).map(|frame| {
             frame.map(|frame| match frame {
                 Ok(frame) => {
-                    this.record.response_bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+                    if let (Some(record), Some(data)) = (&mut this.record, frame.data_ref()) {
+                        record.response_bytes += data.len() as u64;
+                    }
                     Ok(frame)
                 }
                 Err(flag) => {
-                    this.record.fail(flag);
+                    if let Some(record) = &mut this.record {
+                        record.fail(flag);
+                    }
                     Err(CutOff)
                 }
             })
@@ -191,9 +201,12 @@ impl Drop for ResponseBody {
             Source::Watched { held, request, .. } => (held.borrow().ending(), request.take_unread()),
         };
         match ending {
-            // The client is told that it is answered with no more than a head, or has been cut off before.
-            Some(flag) if !self.record.is_head() => self.record.fail(flag),
-            Some(_) => {}
+            Some(flag) => {
+                // Where no more than a head is meant, the client is told all of it.
+                if let Some(record) = self.record.as_mut().filter(|record| !record.is_head()) {
+                    record.fail(flag);
+                }
+            }
             None => {
                 if let (Some(unread), Some(open)) = (unread, self.open.take()) {
                     linger(unread, open);

@@ -1,6 +1,7 @@
 //! A backend's answer as it comes, with the connection that it comes over. Read to its end, it gives the connection back;
 //! dropped before, it closes it. Whether a connection is one request's own or shared is nobody's affair outside.
 
+use super::http1::UpstreamSocket;
 use super::lease::Lease;
 use crate::body::replay::RequestBody;
 use bytes::Bytes;
@@ -16,6 +17,15 @@ pub(crate) struct UpstreamBody {
     lease: Option<Lease>,
     /// The connection is kept only if all of the request was sent, too.
     request: RequestBody,
+}
+
+/// What a backend that has agreed to a tunnel leaves to it.
+pub(crate) struct UpstreamTunnel {
+    pub(crate) socket: UpstreamSocket,
+    /// What has come on it behind the answer.
+    pub(crate) ahead: Bytes,
+    /// Has the connection, and the request, counted until it is dropped.
+    _lease: Lease,
 }
 
 /// The backend broke its answer off, or sent what is none.
@@ -35,6 +45,13 @@ impl UpstreamBody {
     /// Nobody wants the rest: frees the backend.
     pub(crate) fn abandon(&mut self) {
         self.end(false);
+    }
+
+    /// If this is the answer that agrees to a tunnel.
+    pub(crate) fn into_tunnel(mut self) -> Option<UpstreamTunnel> {
+        let mut lease = self.lease.take()?;
+        let (socket, ahead) = lease.connection.take_socket()?;
+        Some(UpstreamTunnel { socket, ahead, _lease: lease })
     }
 
     fn finish(&mut self) {

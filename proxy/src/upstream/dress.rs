@@ -90,7 +90,7 @@ pub(super) fn undressed(request: Request<TryBody>) -> Option<OutgoingHead> {
 /// connection may be used again: not where two things were said of the length, whichever holds.
 pub(super) fn answer(mut response: Response<Incoming>, to_head: bool) -> Option<(Response<Incoming>, bool)> {
     let status = response.status();
-    // Nobody asked for an upgrade.
+    // Nobody asked for it.
     if status == StatusCode::SWITCHING_PROTOCOLS {
         return None;
     }
@@ -133,6 +133,20 @@ pub(super) fn answer(mut response: Response<Incoming>, to_head: bool) -> Option<
     }
     remove_if(headers, is_hop_by_hop);
     Some((response, !(is_coded && lengths > 0)))
+}
+
+/// The same of an answer that agrees to a tunnel; none if it names another protocol than was asked for.
+pub(super) fn agreement(mut response: Response<Incoming>) -> Option<Response<Incoming>> {
+    let headers = response.headers_mut();
+    let mut protocols = headers.get_all(header::UPGRADE).iter();
+    let protocol = protocols.next().filter(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket"))?.clone();
+    if protocols.next().is_some() {
+        return None;
+    }
+    remove_if(headers, |name| is_hop_by_hop(name) || matches!(name, "content-length" | "trailer"));
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(header::UPGRADE, protocol);
+    Some(response)
 }
 
 /// The only transfer coding that is undone here.

@@ -1,6 +1,7 @@
 //! One HTTP/1 connection to an endpoint. It is driven by the request that uses it, within that request's own task, so
 //! nothing has to be handed to another task and back. Only a request whose body is still coming gives it a task of its
 //! own: its backend may answer before it has taken the body, and a client that sends before it reads would wait for ever.
+//! A request that asks for a tunnel has no body, so the socket of its connection is there to be taken.
 
 use super::dress;
 use super::gate::Gate;
@@ -13,7 +14,7 @@ use crate::body::replay::TryBody;
 use crate::io::StallLimited;
 use crate::raw_target::PutBack;
 use bytes::Bytes;
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use http_body::{Body, Frame};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
@@ -33,7 +34,9 @@ use turnout_routes::router::Failure;
 /// to be told the same number costs it a loop for each head.
 const MAX_RESPONSE_HEADER_BYTES: usize = 60 << 10;
 
-type Io = TokioIo<TargetIo<StallLimited<Stream>>>;
+type Io = TokioIo<TargetIo<UpstreamSocket>>;
+/// What a connection is made over.
+pub(crate) type UpstreamSocket = StallLimited<Stream>;
 /// What comes of a request; one that was not sent comes back.
 type Sent = Result<Response<Incoming>, TrySendError<Request<TryBody>>>;
 
@@ -58,6 +61,8 @@ pub(super) struct Http1 {
     pub(super) peer: Option<Box<TlsPeer>>,
     /// Whether it is not to be used for another.
     is_spent: bool,
+    /// Whether its request asks for a tunnel.
+    asks_tunnel: bool,
 }
 
 /// Who makes the connection read and write.
@@ -67,6 +72,8 @@ enum Driver {
     Request(Connection<Io, TryBody>),
     /// A task of its own.
     Task(AbortHandle),
+    /// Nobody: HTTP is over, and may go on as something else.
+    Left(Box<Connection<Io, TryBody>>),
     /// Nobody: it is over.
     Ended,
 }
@@ -101,6 +108,7 @@ impl Http1 {
             leave: None,
             peer: None,
             is_spent: false,
+            asks_tunnel: false,
         })
     }
 
@@ -126,6 +134,10 @@ impl Http1 {
             self.gate.shut_during(|| answered.as_mut().poll(&mut Context::from_waker(Waker::noop())))
         });
         match answered.await {
+            Ok(response) if self.asks_tunnel && response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                let agreement = dress::agreement(response).filter(|_| self.has_socket());
+                agreement.ok_or(SendFailure::Failed(Failure::Protocol))
+            }
             Ok(response) => {
                 let answer = dress::answer(response, to_head).ok_or(SendFailure::Failed(Failure::Protocol));
                 answer.map(|(response, may_be_used_again)| {
@@ -145,6 +157,7 @@ impl Http1 {
     fn begin(&mut self, outgoing: &mut Outgoing) -> Option<(impl Future<Output = Sent> + use<>, bool)> {
         let (head, body) = outgoing.next_try()?;
         self.requests += 1;
+        self.asks_tunnel = outgoing.asks_tunnel();
         let to_head = head.method == Method::HEAD;
         if let Some(put_back) = PutBack::new(&outgoing.raw, head.method.as_str()) {
             self.target.expect(put_back);
@@ -185,8 +198,31 @@ impl Http1 {
             && Pin::new(connection).poll(&mut Context::from_waker(&self.waker)).is_ready()
         {
             // How it ends is told to the request that it ends under; an idle one just ends.
-            self.driver = Driver::Ended;
+            self.driver = match std::mem::replace(&mut self.driver, Driver::Ended) {
+                Driver::Request(connection) if self.asks_tunnel => Driver::Left(Box::new(connection)),
+                _ => Driver::Ended,
+            };
         }
+    }
+
+    /// Whether HTTP is over and all of it was sent, so that the socket can be taken.
+    fn has_socket(&self) -> bool {
+        matches!(self.driver, Driver::Left(_)) && !self.target.is_writing()
+    }
+
+    /// What a tunnel goes over, and what has come on it behind the answer that agrees to it.
+    pub(super) fn take_socket(&mut self) -> Option<(UpstreamSocket, Bytes)> {
+        match std::mem::replace(&mut self.driver, Driver::Ended) {
+            Driver::Left(connection) => {
+                let parts = connection.into_parts();
+                Some((parts.io.into_inner().into_inner(), parts.read_buf))
+            }
+            _ => None,
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        matches!(self.driver, Driver::Left(_) | Driver::Ended)
     }
 
     fn drive_in_a_task(&mut self) {
@@ -197,7 +233,7 @@ impl Http1 {
                 });
                 Driver::Task(task.abort_handle())
             }
-            driver @ (Driver::Task(_) | Driver::Ended) => driver,
+            driver @ (Driver::Task(_) | Driver::Left(_) | Driver::Ended) => driver,
         };
     }
 
@@ -221,13 +257,13 @@ impl Http1 {
 
     /// Whether it has ended with the last answer.
     pub(super) fn has_ended(&mut self) -> bool {
-        self.is_spent || !self.is_ready() && (matches!(self.driver, Driver::Ended) || self.sender.is_closed())
+        self.is_spent || !self.is_ready() && (self.is_over() || self.sender.is_closed())
     }
 
     /// Whether the endpoint has closed it meanwhile, which one without a task only sees when it looks.
     pub(super) fn is_closed(&mut self) -> bool {
         self.poll();
-        matches!(self.driver, Driver::Ended) || self.sender.is_closed()
+        self.is_over() || self.sender.is_closed()
     }
 }
 

@@ -2,7 +2,7 @@
 //! time; those of HTTP/2 are shared.
 
 use super::Endpoint;
-use super::http1::Http1;
+use super::http1::{Http1, UpstreamSocket};
 use super::http2::{Http2, Http2Stream};
 use super::keep::Keep;
 use super::limits::{Connections, Place};
@@ -130,12 +130,19 @@ pub(super) struct AtEndpoint {
     pub(super) endpoint: Rc<WorkerEndpoint>,
     /// Among the requests in flight, where they are limited and it has a connection.
     pub(super) place: Option<Place>,
+    /// Whether it needs a new connection of HTTP/1, which it will keep to itself.
+    pub(super) needs_new: bool,
 }
 
 impl AtEndpoint {
     pub(super) fn new(endpoint: &Rc<WorkerEndpoint>) -> Self {
         endpoint.load.set(endpoint.load.get() + 1);
-        Self { endpoint: Rc::clone(endpoint), place: None }
+        Self { endpoint: Rc::clone(endpoint), place: None, needs_new: false }
+    }
+
+    /// A connection of HTTP/1 that is kept, if there is one for it.
+    pub(super) fn take_idle(&self, peer: Option<&TlsPeer>) -> Option<Connection> {
+        if self.needs_new { None } else { self.endpoint.take_idle(peer) }
     }
 }
 
@@ -176,6 +183,14 @@ impl Connection {
         match self {
             Self::Own(http1) => http1.was_kept,
             Self::Stream(stream) => stream.is_reused(),
+        }
+    }
+
+    /// What a tunnel goes over, where it has been agreed on, and what has come behind the agreement.
+    pub(super) fn take_socket(&mut self) -> Option<(UpstreamSocket, Bytes)> {
+        match self {
+            Self::Own(http1) => http1.take_socket(),
+            Self::Stream(_) => None,
         }
     }
 

@@ -14,6 +14,7 @@ pub(crate) struct Outgoing {
     pub(super) raw: RawBytes,
     /// Whether its sender said of an empty body that it is one.
     pub(crate) says_empty: bool,
+    pub(crate) asks_for: Asked,
     /// Whether an endpoint has it, or some of it, and has not answered yet.
     pub(super) is_under_way: bool,
     pub(crate) body: RequestBody,
@@ -25,6 +26,14 @@ pub(crate) struct Outgoing {
     head: Option<OutgoingHead>,
     /// Whether a try may follow one that was sent: only then is the head copied for it.
     keeps_head: bool,
+}
+
+/// What a request is sent for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    Answer,
+    /// The connection is to go on as one.
+    Tunnel,
 }
 
 /// What a try takes with it.
@@ -47,6 +56,7 @@ impl Outgoing {
             authority,
             raw: RawBytes::default(),
             says_empty,
+            asks_for: Asked::Answer,
             is_under_way: false,
             body,
             hash: None,
@@ -64,6 +74,7 @@ impl Outgoing {
             authority,
             raw,
             says_empty: self.says_empty,
+            asks_for: Asked::Answer,
             is_under_way: false,
             body,
             hash: None,
@@ -76,6 +87,10 @@ impl Outgoing {
     /// The target is sent with these bytes in place of their stand-ins.
     pub(crate) fn with_raw(self, raw: RawBytes) -> Self {
         Self { raw, ..self }
+    }
+
+    pub(crate) fn asks_tunnel(&self) -> bool {
+        self.asks_for == Asked::Tunnel
     }
 
     /// Escapes what only HTTP/1 can carry of the target as it is.

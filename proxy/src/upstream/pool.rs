@@ -258,14 +258,15 @@ impl WorkerUpstream {
         let context = PickContext { tried, hash: outgoing.hash };
         let picked = current.pick(&self.common.random, &context).ok_or(SendError::NoEndpoints)?;
         let policy = &current.state.policy;
-        let at = AtEndpoint::new(picked);
+        let mut at = AtEndpoint::new(picked);
+        at.needs_new = outgoing.asks_tunnel();
         destination.endpoint = Some(picked.shared.address);
         let peer = policy.tls.as_ref().map(|tls| TlsPeer::new(tls, &outgoing.authority, &picked.shared));
         let is_http2 = speaks_http2(policy, outgoing.client_version);
         let kept = match picked.connections.are_awaited() {
             true => None,
             false if is_http2 => picked.take_stream(peer.as_ref(), &policy.http2),
-            false => picked.take_idle(peer.as_ref()),
+            false => at.take_idle(peer.as_ref()),
         };
         Ok(match kept {
             Some(connection) => Chosen::Kept(self.lease(connection, at, policy)?),
@@ -369,7 +370,7 @@ impl WorkerUpstream {
         let (endpoint, connections) = (&at.endpoint, &at.endpoint.connections);
         let peer = wanted.peer.as_deref();
         let kept = || {
-            if wanted.is_http2 { endpoint.take_stream(peer, &policy.http2) } else { endpoint.take_idle(peer) }
+            if wanted.is_http2 { endpoint.take_stream(peer, &policy.http2) } else { at.take_idle(peer) }
         };
         let leave = || match policy.limits.connections {
             None => Some(None),

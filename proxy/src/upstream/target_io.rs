@@ -42,6 +42,10 @@ impl<T> TargetIo<T> {
         let state = Rc::new(TargetState::default());
         (Self { inner, state: Rc::clone(&state) }, state)
     }
+
+    pub(super) fn into_inner(self) -> T {
+        self.inner
+    }
 }
 
 impl<T: AsyncRead> AsyncRead for TargetIo<T> {
