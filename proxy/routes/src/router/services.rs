@@ -12,6 +12,7 @@ use crate::documents::{
     Destination, DestinationRule, Document, EndpointAddress, Protocol, Resolution, ServiceEndpoint, ServiceEntry,
     ServicePort,
 };
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
 use std::num::NonZeroU32;
@@ -20,6 +21,8 @@ use std::sync::Arc;
 /// Resolves destinations, and remembers the backends that they come to.
 pub(super) struct Services<'d> {
     entries: HashMap<&'d str, &'d ServiceEntry>,
+    /// Of a host further ones of the same namespace: their endpoints are its, too.
+    more: HashMap<&'d str, Vec<&'d ServiceEntry>>,
     rules: DestinationRules<'d>,
     backends: Vec<Backend>,
     backend_of: HashMap<Wanted, Result<BackendId, Missing>>,
@@ -61,15 +64,23 @@ impl<'d> Services<'d> {
         }
         entries.sort_by_key(|entry| entry.metadata.age_order());
         rules.sort_by_key(|rule| rule.metadata.age_order());
-        let mut by_host = HashMap::new();
+        let mut by_host: HashMap<&str, &ServiceEntry> = HashMap::new();
+        let mut more: HashMap<&str, Vec<&ServiceEntry>> = HashMap::new();
         for entry in entries {
             for host in &entry.hosts {
-                by_host.entry(host.as_str()).or_insert(entry);
+                match by_host.entry(host.as_str()) {
+                    Entry::Vacant(first) => _ = first.insert(entry),
+                    Entry::Occupied(first) if first.get().metadata.namespace == entry.metadata.namespace => {
+                        more.entry(host.as_str()).or_default().push(entry);
+                    }
+                    Entry::Occupied(_) => {}
+                }
             }
         }
         let rules = DestinationRules::new(&rules, identity);
         Self {
             entries: by_host,
+            more,
             rules,
             backends: Vec::new(),
             backend_of: HashMap::new(),
@@ -155,7 +166,12 @@ impl<'d> Services<'d> {
         let service = ServiceName { host, namespace };
         let (port, protocol, endpoints) = if let Some(entry) = entry {
             let port = find_port(&entry.ports, wanted.port)?;
-            (port.number, port.protocol, entry_endpoints(entry, port, labels, &service))
+            let mut endpoints = entry_endpoints(entry, port, labels, &service);
+            for entry in self.more.get(host).into_iter().flatten() {
+                let same = entry.ports.iter().find(|other| other.number == port.number);
+                endpoints.extend(same.into_iter().flat_map(|port| entry_endpoints(entry, port, labels, &service)));
+            }
+            (port.number, port.protocol, endpoints)
         } else {
             let port = wanted.port.ok_or(Missing::Service)?;
             // Without a ServiceEntry there are no labels: only a subset that asks for none has endpoints.
