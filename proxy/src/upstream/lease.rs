@@ -130,19 +130,12 @@ pub(super) struct AtEndpoint {
     pub(super) endpoint: Rc<WorkerEndpoint>,
     /// Among the requests in flight, where they are limited and it has a connection.
     pub(super) place: Option<Place>,
-    /// Whether it needs a new connection of HTTP/1, which it will keep to itself.
-    pub(super) needs_new: bool,
 }
 
 impl AtEndpoint {
     pub(super) fn new(endpoint: &Rc<WorkerEndpoint>) -> Self {
         endpoint.load.set(endpoint.load.get() + 1);
-        Self { endpoint: Rc::clone(endpoint), place: None, needs_new: false }
-    }
-
-    /// A connection of HTTP/1 that is kept, if there is one for it.
-    pub(super) fn take_idle(&self, peer: Option<&TlsPeer>) -> Option<Connection> {
-        if self.needs_new { None } else { self.endpoint.take_idle(peer) }
+        Self { endpoint: Rc::clone(endpoint), place: None }
     }
 }
 

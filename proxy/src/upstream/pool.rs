@@ -72,6 +72,8 @@ enum Chosen {
 /// What a connection is to be.
 struct Wanted {
     is_http2: bool,
+    /// One of HTTP/1 that the request will keep to itself.
+    needs_new: bool,
     peer: Option<Box<TlsPeer>>,
 }
 
@@ -258,19 +260,20 @@ impl WorkerUpstream {
         let context = PickContext { tried, hash: outgoing.hash };
         let picked = current.pick(&self.common.random, &context).ok_or(SendError::NoEndpoints)?;
         let policy = &current.state.policy;
-        let mut at = AtEndpoint::new(picked);
-        at.needs_new = outgoing.asks_tunnel();
+        let at = AtEndpoint::new(picked);
         destination.endpoint = Some(picked.shared.address);
         let peer = policy.tls.as_ref().map(|tls| TlsPeer::new(tls, &outgoing.authority, &picked.shared));
         let is_http2 = speaks_http2(policy, outgoing.client_version);
+        let needs_new = outgoing.asks_tunnel();
         let kept = match picked.connections.are_awaited() {
             true => None,
             false if is_http2 => picked.take_stream(peer.as_ref(), &policy.http2),
-            false => at.take_idle(peer.as_ref()),
+            false if needs_new => None,
+            false => picked.take_idle(peer.as_ref()),
         };
         Ok(match kept {
             Some(connection) => Chosen::Kept(self.lease(connection, at, policy)?),
-            None => Chosen::ToConnect(at, Box::new(Wanted { is_http2, peer: peer.map(Box::new) })),
+            None => Chosen::ToConnect(at, Box::new(Wanted { is_http2, needs_new, peer: peer.map(Box::new) })),
         })
     }
 
@@ -369,8 +372,10 @@ impl WorkerUpstream {
     ) -> Result<Found, SendError> {
         let (endpoint, connections) = (&at.endpoint, &at.endpoint.connections);
         let peer = wanted.peer.as_deref();
-        let kept = || {
-            if wanted.is_http2 { endpoint.take_stream(peer, &policy.http2) } else { at.take_idle(peer) }
+        let kept = || match wanted {
+            Wanted { is_http2: true, .. } => endpoint.take_stream(peer, &policy.http2),
+            Wanted { needs_new: true, .. } => None,
+            Wanted { .. } => endpoint.take_idle(peer),
         };
         let leave = || match policy.limits.connections {
             None => Some(None),

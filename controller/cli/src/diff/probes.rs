@@ -55,7 +55,7 @@ impl Probes {
             for (rule, http) in service.http.iter().enumerate() {
                 let met = self.add_rule((service, rule, http), &root);
                 let Action::Delegate(delegate) = &http.action else { continue };
-                for target in delegated(documents, delegate) {
+                if let Some(target) = delegated(documents, delegate) {
                     let rules = target.http.iter().enumerate();
                     for ((rule, http), root) in rules.flat_map(|rule| met.iter().map(move |root| (rule, root))) {
                         self.add_rule((target, rule, http), root);

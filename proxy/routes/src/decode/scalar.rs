@@ -6,7 +6,7 @@ use crate::yaml::{Node, Scalar, Value};
 /// What a node says, as JSON has it; a number that JSON has not is a text.
 pub(super) fn raw(node: &Node) -> serde_json::Value {
     match &node.value {
-        Value::Sequence(items) => items.iter().map(|item| raw(item)).collect(),
+        Value::Sequence(items) => items.iter().map(raw).collect(),
         Value::Mapping(entries) => entries
             .iter()
             .map(|entry| (entry.key.text.clone(), raw(&entry.value)))

@@ -1,6 +1,7 @@
 //! Path normalisation before matching: what is matched is what is forwarded. The rules are those observed on Istio's
-//! gateway (`BASE`: RFC 3986 dot segments, with what parameters they have; `\` is `/`; escapes of unreserved characters are decoded; `//`, `%2F` and
-//! path parameters stay), and stricter where a path looks like an attempt to hide: such a path is refused.
+//! gateway (`BASE`: RFC 3986 dot segments, with what parameters they have; `\` is `/`; escapes of unreserved characters
+//! are decoded; `//`, `%2F` and other path parameters stay), and stricter where a path looks like an attempt to hide: such
+//! a path is refused.
 
 use std::borrow::Cow;
 
