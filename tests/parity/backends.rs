@@ -14,19 +14,23 @@ use crate::runner::GATEWAY_PORTS;
 pub(crate) struct Scene {
     pub(crate) backends: Backends,
     pub(crate) placeholders: Placeholders,
-    certificates: KubeletMount,
-    silent: Option<Silent>,
+    /// What must live as long.
+    _held: (KubeletMount, Option<Silent>),
 }
 
 impl Scene {
     pub(crate) async fn start(case: &Case) -> anyhow::Result<Self> {
         let (backends, certificates) = (Backends::start().await?, certificates::mount()?);
-        let placeholders = Placeholders::from([
+        let mut placeholders = Placeholders::from([
             ("CERTS", certificates.path().display().to_string()),
             ("DEAD", backends.refusing_address().port().to_string()),
             ("CLIENT_IP", "127.0.0.1".to_owned()),
         ]);
-        let mut scene = Self { backends, placeholders, certificates, silent: None };
+        let silent = if case.names("SILENT") { Some(Silent::start().await?) } else { None };
+        if let Some(silent) = &silent {
+            placeholders.insert("SILENT", silent.address.port().to_string());
+        }
+        let mut scene = Self { backends, placeholders, _held: (certificates, silent) };
         for (placeholder, name) in ["GREEN", "BLUE", "RED", "MIRROR", "MIRROR2"].into_iter().zip(NAMES) {
             scene.placeholders.insert(placeholder, scene.backends.address(name).port().to_string());
         }
@@ -38,11 +42,6 @@ impl Scene {
                 let address = scene.backends.listen(name, speaks(placeholder)?).await?;
                 scene.placeholders.insert(placeholder, address.port().to_string());
             }
-        }
-        if case.names("SILENT") {
-            let silent = Silent::start().await?;
-            scene.placeholders.insert("SILENT", silent.address.port().to_string());
-            scene.silent = Some(silent);
         }
         Ok(scene)
     }

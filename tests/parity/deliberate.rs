@@ -38,10 +38,6 @@ pub(crate) const REFUSED: &[Refused] = &[
     Refused { case: "retry/retry-remote-localities", field: "retryRemoteLocalities" },
 ];
 
-/// Cases about what the gateway does not do yet, and says so: tunnels. Any difference in them is known.
-pub(crate) const UNSUPPORTED: &[&str] =
-    &["protocol/other-upgrades", "protocol/websocket-upgrade", "protocol/websocket-with-timeout"];
-
 /// What a request that is refused lacks of one that is forwarded.
 const REFUSAL: &[&str] = &["status", "backend", "path"];
 
@@ -102,6 +98,8 @@ const COPY_IS_THE_SAME: &str = "a copy says of its client what the request says"
 const SCHEME: &str = "over TLS the scheme is https (RFC 9113, 8.3.1)";
 const NO_PROTOCOL: &str = "a backend that shares no protocol ends the handshake";
 const WHOLE_TRY: &str = "the time of a try is that of its connection, too";
+const ONE_FIELD: &str = "mirror and mirrors of a delegate are one field: it has them from one document";
+const HIDES_NONE: &str = "a DestinationRule for other pods hides none that is for these";
 const NO_BODY: &str = "what has no body says nothing of one";
 const NO_REDIRECT: &str = "304 sends nobody elsewhere";
 const LINES: &str = "several lines of one header stay several";
@@ -145,6 +143,8 @@ pub(crate) const DELIBERATE: &[Deliberate] = &[
     differs("grpc/http1-backend", &[1], READ_WHOLE, READ_AHEAD),
     differs("grpc/http1-backend", &[2], &["trailers"], TRAILERS),
     differs("connect-timeout/is-not-shortened-by-per-try-timeout", &[1], &["status", "time_ms"], WHOLE_TRY),
+    differs("delegate/mirror-of-root-and-child", &[3, 4], &["mirrors"], ONE_FIELD),
+    differs("visibility/destination-rule-with-another-workload-selector", &[1], &["backend_connections"], HIDES_NONE),
     differs("headers/response-operations-on-local-answers", &[3, 6], TYPE, OWN_ANSWER),
     differs("fault/abort-with-a-status-below-400", &[2], BODY, NO_BODY),
     differs("direct-response/statuses-that-have-no-body", &[1, 2], LENGTH, NO_BODY),

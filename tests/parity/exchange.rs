@@ -98,12 +98,11 @@ async fn try_exchange(
         let (answer, elapsed) = (Ok(answer), start.elapsed());
         return Ok((Exchange { answer, elapsed, closed: None, tunnel: None, handshake, stream_error }, None));
     }
-    let mut connection = match connection {
-        Some(connection) => connection,
-        None => {
-            let (stream, handshake) = connect(address, send).await?;
-            Connection { wire: RawConnection::over(stream), handshake }
-        }
+    let mut connection = if let Some(connection) = connection {
+        connection
+    } else {
+        let (stream, handshake) = connect(address, send).await?;
+        Connection { wire: RawConnection::over(stream), handshake }
     };
     let Connection { wire, handshake } = &mut connection;
     let answer = ask(wire, send).await?;

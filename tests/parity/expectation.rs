@@ -35,7 +35,7 @@ pub(crate) struct Expectation {
     pub(crate) tls_version: Option<String>,
     /// The code with which the stream was reset, over HTTP/2; null is none.
     #[serde(default, deserialize_with = "even_null")]
-    pub(crate) stream_error: Option<Option<String>>,
+    pub(crate) stream_error: Option<Nullable>,
     /// Least and most milliseconds; only the least is compared.
     pub(crate) time_ms: Option<(u64, u64)>,
 
@@ -53,7 +53,7 @@ pub(crate) struct Expectation {
     pub(crate) backend_alpn: Option<Vec<String>>,
     /// The name of the gateway's certificate; null is none.
     #[serde(default, deserialize_with = "even_null")]
-    pub(crate) backend_client_cert: Option<Option<String>>,
+    pub(crate) backend_client_cert: Option<Nullable>,
     pub(crate) backend_tls_version: Option<String>,
     /// Of HTTP/2.
     pub(crate) backend_scheme: Option<String>,
@@ -106,6 +106,11 @@ impl Expectation {
         self.mirrors.is_some() || self.mirror_bytes.is_some() || self.mirror_share.is_some()
     }
 }
+
+/// A text, or that there is none.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(transparent)]
+pub(crate) struct Nullable(pub(crate) Option<String>);
 
 fn even_null<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)

@@ -9,7 +9,7 @@ use turnout_tests::mount::KubeletMount;
 use crate::backends::Scene;
 use crate::certificates;
 use crate::compare::{Difference, compare};
-use crate::deliberate::{DELIBERATE, Deliberate, REFUSED, Refused, UNSUPPORTED};
+use crate::deliberate::{DELIBERATE, Deliberate, REFUSED, Refused};
 use crate::family::{Case, Family};
 use crate::observation::{Ports, perform};
 
@@ -43,7 +43,7 @@ pub(crate) async fn check_family(name: &str) {
     let mut outcomes = running.join_all().await;
     outcomes.sort_by_key(|(index, _)| *index);
     let outcomes: Vec<_> = outcomes.into_iter().map(|(_, outcome)| outcome).collect();
-    let problems = judge(&outcomes, DELIBERATE, UNSUPPORTED);
+    let problems = judge(&outcomes, DELIBERATE);
     assert!(problems.is_empty(), "{} problems in {} cases:\n{}", problems.len(), outcomes.len(), problems.join("\n"));
 }
 
@@ -126,9 +126,9 @@ fn ports(case: &Case, gateway: &Gateway) -> Ports {
     named_ports(case).map(|(name, port)| (name, gateway.address(port))).collect()
 }
 
-/// Everything that is wrong: cases that could not be run, differences that are neither deliberate nor of an unsupported
-/// case, and what is listed (of the cases that ran) and does not differ.
-fn judge(outcomes: &[Outcome], deliberate: &[Deliberate], unsupported: &[&str]) -> Vec<String> {
+/// Everything that is wrong: cases that could not be run, differences that are not deliberate, and what is listed (of the
+/// cases that ran) and does not differ.
+fn judge(outcomes: &[Outcome], deliberate: &[Deliberate]) -> Vec<String> {
     let mut problems = Vec::new();
     for Outcome { case, found } in outcomes {
         let found = match found {
@@ -138,12 +138,6 @@ fn judge(outcomes: &[Outcome], deliberate: &[Deliberate], unsupported: &[&str]) 
                 continue;
             }
         };
-        if unsupported.contains(&case.as_str()) {
-            if found.is_empty() {
-                problems.push(format!("{case} no longer differs: take it off the list of what is unsupported"));
-            }
-            continue;
-        }
         for Found { request, sent, difference } in found {
             if !deliberate.iter().any(|entry| entry.covers(case, *request, &difference.field)) {
                 problems.push(format!("{case} request {request} ({sent}): {difference}"));

@@ -103,14 +103,12 @@ impl Exchange {
                 return self.end(end).await;
             }
         }
-        self.send(&received, &instruction, &mut respond).await?;
         if instruction.has(&Item::GoAwayAfter) {
-            // The answer goes first.
-            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+            // Said before the answer, or the next request might be quicker.
             self.say_goaway(this_stream);
-            return self.end(End::Close).await;
         }
-        Ok(())
+        self.send(&received, &instruction, &mut respond).await?;
+        if instruction.has(&Item::GoAwayAfter) { self.end(End::Close).await } else { Ok(()) }
     }
 
     async fn send(
