@@ -1,8 +1,8 @@
 //! Echo backends: servers that answer with what they received, and misbehave when asked to.
 //!
-//! They speak raw HTTP/1.1 over TCP, and on other ports what [`Speaks`] says, since no HTTP library closes, resets or lies on demand. Every request is recorded when
-//! its head has arrived, before anything is answered. The request header `x-echo: item; item=value` (see
-//! [`instruction`]) says how one request is to be answered.
+//! Over HTTP/1.1 they write the bytes themselves, since no library closes, resets or lies on demand; other ports speak what
+//! [`Speaks`] says. Every request is recorded when its head has arrived, before anything is answered. The request header
+//! `x-echo: item; item=value` (see [`instruction`]) says how one request is to be answered.
 
 mod answer;
 mod http2;
