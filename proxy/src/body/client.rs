@@ -21,6 +21,7 @@ pub(crate) struct ClientBody {
     /// Whether the timer counts: only while the client is waited for, not while the backend is.
     waiting: bool,
     can_linger: bool,
+    is_http2: bool,
 }
 
 /// hyper's body, or a stand-in of a test.
@@ -35,8 +36,9 @@ impl ClientBody {
     /// `awaits_continue`: the client sends nothing of it until it is told to.
     pub(crate) fn new(incoming: Incoming, idle_timeout: Duration, version: Version, awaits_continue: bool) -> Self {
         // HTTP/2 can end one request's body without the others', and asking for one is what tells a client to go on.
-        let can_linger = version != Version::HTTP_2 && !awaits_continue;
-        Self { incoming: Source::Hyper(incoming), idle_timeout, timer: None, waiting: false, can_linger }
+        let is_http2 = version == Version::HTTP_2;
+        let can_linger = !is_http2 && !awaits_continue;
+        Self { incoming: Source::Hyper(incoming), idle_timeout, timer: None, waiting: false, can_linger, is_http2 }
     }
 
     #[cfg(test)]
@@ -45,7 +47,7 @@ impl ClientBody {
         B: Body<Data = Bytes, Error = GatewayError> + Send + 'static,
     {
         let incoming = Source::Test(http_body_util::combinators::UnsyncBoxBody::new(body));
-        Self { incoming, idle_timeout, timer: None, waiting: false, can_linger: true }
+        Self { incoming, idle_timeout, timer: None, waiting: false, can_linger: true, is_http2: false }
     }
 
     /// Whether what is left of it should be read although nobody wants it.
@@ -86,6 +88,10 @@ impl Body for ClientBody {
         // First the body, then the timer: what has come in time is not late because nobody took it.
         if let Poll::Ready(mut frame) = self.incoming.poll_frame(context) {
             self.waiting = false;
+            if frame.is_none() && self.is_http2 && !self.is_end_stream() {
+                // hyper takes a reset without an error for an end, which this is only if the client has said so.
+                return Poll::Ready(Some(Err(GatewayError::BodyAborted)));
+            }
             if let Some(trailers) = frame.as_mut().and_then(|frame| frame.as_mut().ok()?.trailers_mut()) {
                 remove_if(trailers, |name| !may_trail(name));
             }

@@ -94,6 +94,11 @@ impl Body for UpstreamBody {
                 this.abandon();
                 Poll::Ready(Some(Err(BrokenAnswer)))
             }
+            // Over HTTP/2 hyper takes a reset without an error for an end, which this is only if the backend has said so.
+            None if this.lease.as_ref().is_some_and(Lease::is_stream) && !this.incoming.is_end_stream() => {
+                this.abandon();
+                Poll::Ready(Some(Err(BrokenAnswer)))
+            }
             None => {
                 this.finish();
                 Poll::Ready(None)

@@ -212,6 +212,11 @@ impl Lease {
         &self.at.endpoint.shared
     }
 
+    /// Whether it is one of several uses of a connection.
+    pub(super) fn is_stream(&self) -> bool {
+        matches!(self.connection, Connection::Stream(_))
+    }
+
     pub(super) fn poll_body(
         &mut self,
         body: &mut Incoming,
