@@ -15,7 +15,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use turnout_tests::bed::{Bed, PORT, service, virtual_service};
-use turnout_tests::client::{Http2Connection, RawRequest};
+use turnout_tests::client::{Http2Connection, RawConnection, RawRequest};
 use turnout_tests::echo::{Backends, Received, Speaks};
 use turnout_tests::eventually;
 use turnout_tests::scripted::{Answer, ScriptedBackend};
@@ -153,15 +153,46 @@ async fn what_ends_a_stream_or_a_connection_is_told_and_retried_by_its_kind() ->
             for body in [0, 5, 200_000] {
                 bed.backends.clear();
                 let request = RawRequest::post("/", &vec![b'x'; body]).header("x-echo", echo);
-                let answer = bed.send(&request).await?;
+                let answer = bed.send(&request).await.with_context(|| format!("{echo}, {body} bytes"))?;
                 let seen = (answer.status, answer.header("x-turnout-reason"), bed.received());
                 ensure!(seen == expected, "{echo}, {body} bytes: {seen:?} instead of {expected:?}");
             }
         }
     }
-    // One that broke off in its middle breaks off at the client.
-    let broken = beds[0].send(&RawRequest::get("/").header("x-echo", "rst-mid-body=INTERNAL_ERROR; body=abc")).await?;
-    ensure!(broken.status == 200 && !broken.complete, "{broken:?}");
+    // One that broke off in its middle breaks off at the client, whatever reason is given and whoever counts its bytes.
+    for reason in ["INTERNAL_ERROR", "CANCEL", "NO_ERROR"] {
+        for length in ["", "; no-length"] {
+            let echo = format!("rst-mid-body={reason}; body=abc{length}");
+            let broken = beds[0].send(&RawRequest::get("/").header("x-echo", &echo)).await.context(echo.clone())?;
+            ensure!(broken.status == 200 && !broken.complete, "{echo}: {broken:?}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_upload_ends_with_the_answer_that_came_before_it() -> anyhow::Result<()> {
+    // So many at a time: an upload that went on would take the place of another's stream.
+    let bed = start("HTTP2", "http: {maxConcurrentStreams: 2}, tcp: {maxConnections: 1}", TO_MODEL).await?;
+    for round in 0..5 {
+        let mut client = TcpStream::connect(bed.address()).await?;
+        let head = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999\r\nx-echo: early; body=abc\r\n\r\nab";
+        client.write_all(head.as_bytes()).await?;
+        let answer = RawConnection::over(client).response("POST").await?;
+        ensure!(answer.status == 200 && answer.text() == "abc", "{round}: {answer:?}");
+    }
+    let after = post(&bed, false, 5).await?;
+    ensure!(after.connection == 1, "connection {}", after.connection);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_request_without_a_host_is_for_the_endpoint_and_hurts_nobody() -> anyhow::Result<()> {
+    let bed = start("HTTP2", "http: {maxRequestsPerConnection: 100}", TO_MODEL).await?;
+    let answer = bed.send(&RawRequest::new("GET", "/").version("1.0")).await?;
+    ensure!(answer.status == 200, "{answer:?}");
+    let received = bed.backends.received().pop().context("nothing was received")?;
+    ensure!(received.authority().is_some_and(|authority| authority.starts_with("127.0.0.1:")), "{received:?}");
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use http_body::{Body, Frame};
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use tokio::sync::Notify;
 
 /// How much of a body is taken, and how much of it is held.
@@ -65,6 +65,8 @@ struct State {
     touched: bool,
     /// The try that may read; older ones are cut off.
     current_try: u32,
+    /// Who waits for more, to be told that it gets none.
+    waiting: Option<Waker>,
     outcome: Option<Result<(), GatewayError>>,
     /// Told of everything that comes, until it has.
     copies: Vec<CopyWriter>,
@@ -144,6 +146,7 @@ impl SharedStream {
             complete_from_start: bytes <= limits.replay_bytes.max(limits.read_ahead_bytes),
             touched: false,
             current_try: 0,
+            waiting: None,
             outcome: None,
             copies: Vec::new(),
             limits,
@@ -159,6 +162,7 @@ impl SharedStream {
     pub(super) fn next_reader(stream: &Rc<Self>) -> Reader {
         let mut state = stream.state.borrow_mut();
         state.current_try += 1;
+        state.waiting.take().into_iter().for_each(Waker::wake);
         Reader { number: state.current_try, stream: Rc::clone(stream), given: 0, trailers_given: false }
     }
 
@@ -208,6 +212,7 @@ impl SharedStream {
         let mut state = self.state.borrow_mut();
         // One that was refused for its length or its slowness may still be coming.
         state.copies.clear();
+        state.waiting.take().into_iter().for_each(Waker::wake);
         let has_ended = matches!(state.outcome, Some(Ok(()) | Err(GatewayError::BodyAborted)));
         match state.source.take() {
             Some(Source::Client(body)) if !has_ended => Some(body),
@@ -228,7 +233,15 @@ impl SharedStream {
             return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
         let polled = match state.outcome {
-            None => ready!(state.poll_source(context, &self.received, self.length)),
+            None => match state.poll_source(context, &self.received, self.length) {
+                Poll::Ready(read) => read,
+                Poll::Pending => {
+                    if !state.waiting.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+                        state.waiting = Some(context.waker().clone());
+                    }
+                    return Poll::Pending;
+                }
+            },
             Some(Err(error)) => Some(Err(error)),
             Some(Ok(())) => None,
         };

@@ -10,6 +10,7 @@ use http::uri::{Authority, Scheme};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body;
 use hyper::body::Incoming;
+use std::net::SocketAddr;
 
 /// The request of a try.
 pub(super) fn request(outgoing: &Outgoing, head: OutgoingHead, body: TryBody) -> Request<TryBody> {
@@ -37,15 +38,20 @@ pub(super) fn request(outgoing: &Outgoing, head: OutgoingHead, body: TryBody) ->
     request
 }
 
-/// The request of a try over HTTP/2, in which framing and coding have no header; none if there is no such host.
+/// The request of a try over HTTP/2, in which framing and coding have no header; none if its host is none. One that has none,
+/// which HTTP/1.0 allows, is for the endpoint itself.
 pub(super) fn http2_request(
     outgoing: &Outgoing,
     head: OutgoingHead,
     body: TryBody,
-    scheme: Scheme,
+    (scheme, endpoint): (Scheme, SocketAddr),
 ) -> Option<Request<TryBody>> {
     let OutgoingHead { method, target, mut headers } = head;
-    let authority = Authority::try_from(outgoing.authority.as_bytes()).ok()?;
+    let authority = match outgoing.authority.as_bytes() {
+        b"" => Authority::try_from(endpoint.to_string()),
+        authority => Authority::try_from(authority),
+    };
+    let authority = authority.ok()?;
     let wants_trailers = headers.get(header::TE).is_some_and(|te| te == "trailers");
     remove_if(&mut headers, is_hop_by_hop);
     // It is `:authority`.
@@ -79,7 +85,7 @@ fn may_have_content(method: &Method) -> bool {
 }
 
 /// What a request that was not sent leaves for another try.
-pub(super) fn undressed(request: Request<TryBody>) -> Option<OutgoingHead> {
+pub(super) fn undressed<B>(request: Request<B>) -> Option<OutgoingHead> {
     let (parts, _) = request.into_parts();
     let target = parts.uri.into_parts().path_and_query?;
     Some(OutgoingHead { method: parts.method, target, headers: parts.headers })

@@ -8,16 +8,21 @@ use super::limits::{Connections, Leave};
 use super::outgoing::Outgoing;
 use super::stream::{Stream, TlsPeer};
 use crate::body::replay::TryBody;
+use crate::body::stream::TryBodyError;
 use crate::io::StallLimited;
+use bytes::Bytes;
 use http::Response;
+use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http2::{Builder, Connection, SendRequest};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::Instant;
 use turnout_routes::router::{Failure, Http2Policy};
@@ -34,12 +39,14 @@ const MAX_RESPONSE_HEADER_BYTES: u32 = 60 << 10;
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
 type Io = TokioIo<StallLimited<Stream>>;
+/// None once it has ended: it is let go then, which ends whatever was asked of it and not sent.
+type Driven = Rc<RefCell<Option<Connection<Io, Counted, OnThisThread>>>>;
 
 /// See the module. Dropped, it is closed once its last stream has ended.
 pub(super) struct Http2 {
-    sender: SendRequest<TryBody>,
-    /// As many at a time the endpoint takes.
-    max_streams: Rc<Cell<usize>>,
+    sender: SendRequest<Counted>,
+    /// Says how many streams at a time the endpoint takes.
+    driven: Driven,
     streams: Cell<u32>,
     /// That it was used for.
     requests: Cell<u32>,
@@ -54,9 +61,41 @@ pub(super) struct Http2 {
 
 /// One request's use of a connection.
 pub(super) struct Http2Stream {
+    place: Rc<StreamPlace>,
+}
+
+/// A stream among its connection's. The request's body has it as well as the answer: what is still sent when nobody waits
+/// for the answer any more takes the room of a stream.
+struct StreamPlace {
     connection: Rc<Http2>,
     /// Of the connection's requests, from 1.
     number: u32,
+}
+
+pin_project_lite::pin_project! {
+    /// A request's body on its way out.
+    struct Counted {
+        #[pin]
+        body: TryBody,
+        place: Rc<StreamPlace>,
+    }
+}
+
+impl Body for Counted {
+    type Data = Bytes;
+    type Error = TryBodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, TryBodyError>>> {
+        self.project().body.poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// Runs hyper's tasks on the worker's own thread.
@@ -96,11 +135,11 @@ impl Http2 {
                 .keep_alive_while_idle(true);
         }
         let (sender, connection) = builder.handshake(TokioIo::new(StallLimited::new(stream, stall_timeout))).await?;
-        let max_streams = Rc::new(Cell::new(connection.current_max_send_streams()));
-        tokio::task::spawn_local(drive(connection, Rc::clone(&max_streams)));
+        let driven = Rc::new(RefCell::new(Some(connection)));
+        tokio::task::spawn_local(drive(Rc::clone(&driven)));
         let made = Self {
             sender,
-            max_streams,
+            driven,
             streams: Cell::new(0),
             requests: Cell::new(0),
             made: Instant::now(),
@@ -137,52 +176,60 @@ impl Http2 {
     pub(super) fn first(self: &Rc<Self>) -> Http2Stream {
         self.streams.set(self.streams.get() + 1);
         self.requests.set(self.requests.get() + 1);
-        Http2Stream { connection: Rc::clone(self), number: self.requests.get() }
+        Http2Stream { place: Rc::new(StreamPlace { connection: Rc::clone(self), number: self.requests.get() }) }
     }
 
     /// A stream, if it may have one more.
     pub(super) fn begin(self: &Rc<Self>, policy: &Http2Policy) -> Option<Http2Stream> {
         let most = policy.max_streams.unwrap_or(MAX_STREAMS);
         let streams = self.streams.get();
-        if streams >= most || streams as usize >= self.max_streams.get() {
+        let taken = self.driven.borrow().as_ref().map_or(0, Connection::current_max_send_streams);
+        if streams >= most || streams as usize >= taken {
             return None;
         }
         Some(self.first())
     }
 }
 
-async fn drive(mut connection: Connection<Io, TryBody, OnThisThread>, max_streams: Rc<Cell<usize>>) {
-    // How it ends is told to the requests that it ends under.
-    let _ = poll_fn(|context| {
-        let polled = Pin::new(&mut connection).poll(context);
-        max_streams.set(connection.current_max_send_streams());
-        polled
+async fn drive(driven: Driven) {
+    poll_fn(|context| match driven.borrow_mut().as_mut() {
+        // How it ends is told to the requests that it ends under.
+        Some(connection) => Pin::new(connection).poll(context).map(drop),
+        None => Poll::Ready(()),
     })
     .await;
+    let ended = driven.borrow_mut().take();
+    drop(ended);
 }
 
 impl Http2Stream {
     /// Whether the connection had served another request before, so that its end is nobody's failure.
     pub(super) fn is_reused(&self) -> bool {
-        self.number > 1
+        self.place.number > 1
     }
 
     /// For how long the connection is kept without a request.
     pub(super) fn keep(&self, keep: Keep) {
-        self.connection.keep.set(keep);
+        self.place.connection.keep.set(keep);
     }
 
-    /// Sends the next try of a request.
-    pub(super) async fn send(&self, outgoing: &mut Outgoing) -> Result<Response<Incoming>, SendFailure> {
+    /// Sends the next try of a request to the endpoint at that address, which is its host if it names none.
+    pub(super) async fn send(
+        &self,
+        outgoing: &mut Outgoing,
+        address: SocketAddr,
+    ) -> Result<Response<Incoming>, SendFailure> {
+        let connection = &self.place.connection;
         outgoing.encode_raw();
         let Some((head, body)) = outgoing.next_try() else {
             return Err(SendFailure::Failed(Failure::AfterRequest));
         };
-        let scheme = if self.connection.peer.is_some() { http::uri::Scheme::HTTPS } else { http::uri::Scheme::HTTP };
-        let Some(request) = dress::http2_request(outgoing, head, body, scheme) else {
+        let scheme = if connection.peer.is_some() { http::uri::Scheme::HTTPS } else { http::uri::Scheme::HTTP };
+        let Some(request) = dress::http2_request(outgoing, head, body, (scheme, address)) else {
             return Err(SendFailure::Failed(Failure::Protocol));
         };
-        let mut sender = self.connection.sender.clone();
+        let request = request.map(|body| Counted { body, place: Rc::clone(&self.place) });
+        let mut sender = connection.sender.clone();
         let answered = pin!(sender.try_send_request(request));
         match answered.await {
             Ok(response) => dress::http2_answer(response).ok_or(SendFailure::Failed(Failure::Protocol)),
@@ -195,7 +242,7 @@ impl Http2Stream {
     }
 }
 
-impl Drop for Http2Stream {
+impl Drop for StreamPlace {
     fn drop(&mut self) {
         let connection = &self.connection;
         connection.streams.set(connection.streams.get() - 1);

@@ -223,7 +223,7 @@ impl WorkerUpstream {
             let sent = match &mut lease.connection {
                 Connection::Own(http1) => http1.send(outgoing).await,
                 // Boxed, since every request would carry the room for it.
-                Connection::Stream(stream) => Box::pin(stream.send(outgoing)).await,
+                Connection::Stream(stream) => Box::pin(stream.send(outgoing, lease.at.endpoint.shared.address)).await,
             };
             outgoing.is_under_way = false;
             match sent {
@@ -265,7 +265,9 @@ impl WorkerUpstream {
         let peer = policy.tls.as_ref().map(|tls| TlsPeer::new(tls, &outgoing.authority, &picked.shared));
         let is_http2 = speaks_http2(policy, outgoing.client_version);
         let needs_new = outgoing.asks_tunnel();
-        let kept = match picked.connections.are_awaited() {
+        // Where connections are limited, whoever waits was here first.
+        let is_awaited = policy.limits.connections.is_some() && picked.connections.are_awaited();
+        let kept = match is_awaited {
             true => None,
             false if is_http2 => picked.take_stream(peer.as_ref(), &policy.http2),
             false if needs_new => None,
@@ -385,15 +387,16 @@ impl WorkerUpstream {
             if let Some(connection) = kept() {
                 return Some(Found::Kept(connection));
             }
-            // All who wait share what one of them makes.
-            if wanted.is_http2 && endpoint.is_making() {
+            // All who wait share what one of them makes, unless it is for one request only.
+            let is_shared = wanted.is_http2 && policy.max_requests_per_connection != 1;
+            if is_shared && endpoint.is_making() {
                 return None;
             }
             // One that is idle and not for this request makes room for one that is.
             let leave = leave().or_else(|| endpoint.close_an_idle().then(leave).flatten())?;
-            Some(Found::Leave(leave, wanted.is_http2.then(|| Making::new(endpoint))))
+            Some(Found::Leave(leave, is_shared.then(|| Making::new(endpoint))))
         };
-        if connections.are_awaited() {
+        if policy.limits.connections.is_some() && connections.are_awaited() {
             // Who was here first may have one now: places that other workers have freed are told to nobody.
             connections.tell_freed();
         } else if let Some(found) = found() {

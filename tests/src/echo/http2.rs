@@ -76,6 +76,13 @@ impl Exchange {
         received.attempt = self.peer.log.record(received.clone());
         let header = received.headers.first("x-echo").unwrap_or_default();
         let instruction = Instruction::parse(header, &self.peer.backend, received.attempt);
+        if let Ok(early) = &instruction
+            && early.has(&Item::Early)
+        {
+            self.send(&received, early, &mut respond).await?;
+            // To let go of the body would reset the stream.
+            return std::future::pending().await;
+        }
         while let Some(data) = body.data().await {
             let data = data?;
             body.flow_control().release_capacity(data.len())?;

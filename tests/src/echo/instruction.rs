@@ -32,6 +32,8 @@ pub enum Item {
     GoAway,
     /// `goaway-after`, over HTTP/2: GOAWAY after the answer
     GoAwayAfter,
+    /// `early`, over HTTP/2: the answer does not wait for the body
+    Early,
     /// `no-body`, over HTTP/2: the head ends the stream
     NoBody,
     /// `no-length`, over HTTP/2
@@ -81,6 +83,7 @@ impl Item {
             "rst-mid-body" => Self::RstMidBody(parse_reason(value)?),
             "goaway" => Self::GoAway,
             "goaway-after" => Self::GoAwayAfter,
+            "early" => Self::Early,
             "no-body" => Self::NoBody,
             "no-length" => Self::NoLength,
             "garbage" => Self::Garbage,
