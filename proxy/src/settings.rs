@@ -56,7 +56,7 @@ pub struct Arguments {
     #[arg(long, value_name = "KEY=VALUE,...", env = "TURNOUT_LABELS", default_value = "istio=ingressgateway")]
     pub labels: String,
 
-    /// The gateway's own namespace, which sourceNamespace is compared with; also its name in metrics.
+    /// The gateway's own namespace, which exportTo and sourceNamespace are compared with; also its name in metrics.
     #[arg(long, value_name = "NAME", env = "TURNOUT_NAMESPACE", default_value = "default")]
     pub namespace: String,
 

@@ -23,7 +23,7 @@ pub(crate) struct GatewayArguments {
           value_delimiter = ',', value_parser = parse_label)]
     labels: Vec<(String, String)>,
 
-    /// The gateway's own namespace, which sourceNamespace is compared with.
+    /// The gateway's own namespace, which exportTo and sourceNamespace are compared with.
     #[arg(long, value_name = "NAME", env = "TURNOUT_NAMESPACE", default_value = "default")]
     namespace: String,
 

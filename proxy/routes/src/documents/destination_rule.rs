@@ -26,7 +26,8 @@ const UNSUPPORTED_POLICY: [&str; 2] = ["proxyProtocol", "tunnel"];
 /// A `DestinationRule` document.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DestinationRule {
-    /// Of two rules for one host the older one's policy counts, then the first by name; subsets are merged.
+    /// Of two rules for one host that are exported alike the older one's policy counts, if it has one, then the first by
+    /// name; their subsets are merged.
     pub metadata: Metadata,
     /// The service, in lower case as written: a short name counts in the document's own namespace.
     pub host: String,

@@ -73,7 +73,7 @@ fn export_order(document: &VirtualService, own_namespace: &str) -> u8 {
 
 struct Compiler<'d> {
     identity: &'d Identity,
-    /// The VirtualServices, oldest first.
+    /// The VirtualServices in the order in which they count: for fewer namespaces first, then older.
     hosted: &'d [Hosted<'d>],
     rules: RuleCompiler<'d>,
 }
@@ -84,7 +84,7 @@ type HostPlan<'d> = BTreeMap<HostPattern, PlannedHost<'d>>;
 #[derive(Default)]
 struct PlannedHost<'d> {
     https_redirect: bool,
-    /// Oldest first.
+    /// In the order in which they count.
     served: Vec<Served<'d>>,
 }
 

@@ -15,7 +15,7 @@ pub(super) type HostTable = HostMap<VirtualHost>;
 pub(super) struct VirtualHost {
     /// Clear text is sent to HTTPS.
     pub(super) https_redirect: bool,
-    /// Of each VirtualService that names the host, the oldest first.
+    /// Of each VirtualService that names the host, in the order in which they count.
     pub(super) services: Vec<Arc<Routes>>,
 }
 

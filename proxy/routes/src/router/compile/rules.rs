@@ -58,7 +58,7 @@ impl<'d> RuleCompiler<'d> {
         Self { identity, services, rules: BTreeMap::new(), routes: HashMap::new() }
     }
 
-    /// The rules that some route leads to, in the order of their documents' age, and the backends that they name.
+    /// The rules that some route leads to, in the order of their documents, and the backends that they name.
     pub(super) fn finish(self) -> (Vec<Arc<Rule>>, Vec<Backend>) {
         (self.rules.into_values().flatten().flatten().collect(), self.services.into_backends())
     }
