@@ -147,14 +147,15 @@ impl Gateway {
         local.leaving(inbound.body.take())
     }
 
-    /// Whom the weights chose, or, where DNS has no address of it at this moment, one of the others by their weights. A
-    /// server of DNS may go on for half a minute to say that there is nobody, while pods are ready and somebody who
-    /// looks at them alone gives them weight.
+    /// Whom the weights chose, or, where it has them newly and DNS has no address of it yet, one of the others by their
+    /// weights. After that while its requests get 503, as in Istio.
     fn present<'s>(&self, snapshot: &WorkerSnapshot, forward: &Forward<'s>) -> &'s Target {
         let chosen = forward.target;
-        let is_present = |target: &Target| target.backend.is_ok_and(|id| snapshot.upstreams[id.0].has_endpoints());
-        // What the documents leave without an endpoint stays so, as in Istio.
-        if !forward.split.is_by_weight() || chosen.gets_503() || is_present(chosen) {
+        let upstream = |target: &Target| target.backend.ok().map(|id| &snapshot.upstreams[id.0]);
+        let is_present = |target: &Target| upstream(target).is_some_and(|upstream| upstream.has_endpoints());
+        let is_awaited = upstream(chosen).is_some_and(|upstream| upstream.shared.is_awaited());
+        // What the documents leave without an endpoint stays so.
+        if !is_awaited || !forward.split.is_by_weight() || chosen.gets_503() || is_present(chosen) {
             return chosen;
         }
         forward.split.draw_among(self.random.next_u64(), is_present).unwrap_or(chosen)

@@ -39,6 +39,7 @@ pub(crate) use pool::{InFlight, SendError, WorkerUpstream, WorkerUpstreams};
 pub(crate) use registry::Registry;
 
 use arc_swap::ArcSwap;
+use clock::clock_ms;
 use hash_table::HashTable;
 use in_flight::Counters;
 use limits::Usage;
@@ -47,6 +48,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 use turnout_routes::address_digest;
 use turnout_routes::documents::Balancing;
 use turnout_routes::router::{BackendPolicy, EndpointSource};
@@ -64,7 +66,13 @@ pub(crate) struct Upstream {
     /// Held while it is decided whether one endpoint more is ejected.
     ejecting: Mutex<()>,
     in_flight: Counters,
+    /// Until then it is not held against it that DNS has no address of it; on [`clock_ms`], 0 is never.
+    awaited_until_ms: AtomicU64,
 }
+
+/// A cluster's DNS server goes on for up to half a minute to say that a name has no address, and is asked every second.
+/// Meanwhile pods are ready, and somebody who looks at them alone gives them weight.
+const AWAITED_FOR: Duration = Duration::from_secs(32);
 
 /// What a request needs to know of an upstream. Stored anew only when something in it has changed, so a worker that
 /// sees the same one has nothing to do.
@@ -96,6 +104,7 @@ impl Upstream {
             plan: Mutex::new(Plan { sources: Vec::new(), names: HashMap::new(), policy }),
             ejecting: Mutex::default(),
             in_flight: Counters::default(),
+            awaited_until_ms: AtomicU64::new(0),
         })
     }
 
@@ -111,6 +120,17 @@ impl Upstream {
 
     pub(crate) fn state(&self) -> arc_swap::Guard<Arc<UpstreamState>> {
         self.state.load()
+    }
+
+    /// It has weight that it had not before.
+    pub(crate) fn await_addresses(&self) {
+        let until = clock_ms() + u64::try_from(AWAITED_FOR.as_millis()).unwrap_or(u64::MAX / 2);
+        self.awaited_until_ms.store(until, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_awaited(&self) -> bool {
+        let until = self.awaited_until_ms.load(Ordering::Relaxed);
+        until != 0 && clock_ms() < until
     }
 
     /// Requests that were given to this backend and whose exchange with it has not ended: sent, or yet to be.

@@ -105,7 +105,6 @@ const NO_REDIRECT: &str = "304 sends nobody elsewhere";
 const LINES: &str = "several lines of one header stay several";
 const FRAGMENT: &str = "a fragment is no part of a target (RFC 9112, 3.2)";
 const GRPC_ALONE: &str = "by default only answers to gRPC requests are looked at for a status of gRPC";
-const NO_ADDRESS: &str = "who has no address in DNS leaves its share to the others";
 
 /// Every deliberate difference.
 pub(crate) const DELIBERATE: &[Deliberate] = &[
@@ -152,7 +151,6 @@ pub(crate) const DELIBERATE: &[Deliberate] = &[
     differs("headers/request-operations-on-the-gateways-own-names", &[1], FORWARDED_FOR, LINES),
     differs("rewrite/target-with-percent-signs", &[3], &["path"], FRAGMENT),
     differs("retry/default-policy-grpc-status-header", &[1, 2, 3, 8], &["attempts"], GRPC_ALONE),
-    differs("weights/weight-and-subset-and-missing", &[1], &["share of status 200", "share of status 503"], NO_ADDRESS),
     differs("match/path-normalisation", &[13], REFUSAL, HIDDEN_DOT_SEGMENT),
     differs("retry/attempts-0-disables", &[1], &["share of status 200", "share of status 503"], AVOIDED),
     differs("protocol/http-1.0", &[1, 2, 3], STATUS, HTTP_1_0),

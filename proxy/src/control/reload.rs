@@ -7,14 +7,14 @@ mod watch;
 use crate::credentials::Credentials;
 use crate::snapshot::{Rejected, Snapshot, Snapshots};
 use crate::telemetry::metrics::Metrics;
-use crate::upstream::Registry;
+use crate::upstream::{Registry, Upstream};
 use source::{Sources, read_sources};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
-use turnout_routes::router::{Identity, Router, compile};
+use turnout_routes::router::{Identity, Router, Split, compile};
 use turnout_routes::{locate, parse_up_to, revision};
 use watch::Watch;
 
@@ -141,6 +141,7 @@ impl Reloader {
         self.load_credentials(&router, watch);
         self.count_splits_from_zero(&router);
         let upstreams = prepared.commit();
+        self.await_new_weight(&router, &upstreams);
         tracing::info!(revision, backends = upstreams.len(), "routes in effect");
         self.snapshots.publish(Snapshot { revision, router, upstreams, warnings, unserved_ports });
         self.metrics.rejected.set(0);
@@ -194,9 +195,25 @@ impl Reloader {
         }
     }
 
+    /// Who had no weight and gets some may be ahead of what DNS says of it. A table without a predecessor says nothing of
+    /// when it got it.
+    fn await_new_weight(&self, router: &Router, upstreams: &[Arc<Upstream>]) {
+        let Some(current) = self.snapshots.current() else { return };
+        let before: HashSet<u64> = weighted(&current.router, &current.upstreams).map(|upstream| upstream.id).collect();
+        let new = weighted(router, upstreams).filter(|upstream| !before.contains(&upstream.id));
+        new.for_each(|upstream| upstream.await_addresses());
+    }
+
     fn count(&self, result: &str) {
         self.metrics.reloads.with_label_values(&[result]).inc();
     }
+}
+
+/// To whom weights give requests.
+fn weighted<'a>(router: &'a Router, upstreams: &'a [Arc<Upstream>]) -> impl Iterator<Item = &'a Arc<Upstream>> {
+    let splits = router.splits().map(|(_, split)| split).filter(|split| split.is_by_weight());
+    let backends = splits.flat_map(Split::targets).filter_map(|target| target.backend.ok());
+    backends.map(|backend| &upstreams[backend.0])
 }
 
 #[cfg(test)]

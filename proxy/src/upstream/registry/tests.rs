@@ -7,6 +7,7 @@ use crate::upstream::in_flight::WorkerCounters;
 use crate::upstream::{Resolver, Upstream};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::Duration;
 use turnout_routes::documents::EndpointAddress;
 use turnout_routes::router::{Backend, BackendPolicy, EndpointSource};
 
@@ -182,4 +183,16 @@ async fn a_name_that_no_upstream_needs_is_looked_up_no_more() {
     server.was_asked("third", 4).await;
     assert_eq!((server.asked(NAME).len(), server.asked(other).len()), asked);
     assert_eq!(endpoints(&blue), [1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_newly_has_weight_is_awaited_for_a_while() {
+    let registry = registry();
+    let upstream = &registry.prepare(&[at("blue", &[])]).commit()[0];
+    assert!(!upstream.is_awaited(), "nobody gave it weight");
+    upstream.await_addresses();
+    tokio::time::advance(Duration::from_secs(31)).await;
+    assert!(upstream.is_awaited());
+    tokio::time::advance(Duration::from_secs(2)).await;
+    assert!(!upstream.is_awaited(), "a name that does not exist loses its share in the end");
 }
