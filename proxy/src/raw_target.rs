@@ -137,10 +137,8 @@ impl TryFrom<String> for WireTarget {
         let mut text = text.into_bytes();
         let mut raw = RawBytes::default();
         for (offset, byte) in (0..u16::MAX).zip(&mut text) {
-            if *byte == b'#' {
-                break;
-            }
-            if is_raw(*byte) {
+            // A rewrite can put a `#` there, which a URI cuts off with what follows; Envoy sends it.
+            if is_raw(*byte) || *byte == b'#' {
                 raw.0.push((offset, std::mem::replace(byte, STAND_IN)));
             }
         }
@@ -262,7 +260,7 @@ mod tests {
 
     #[test]
     fn a_head_goes_out_as_it_was_meant_in_whatever_pieces() {
-        for target in ["/\"<>`|?\"<>`|", "/a?\"", "/\"", "/score"] {
+        for target in ["/\"<>`|?\"<>`|", "/a?\"", "/\"", "/a#b?c#d", "/score"] {
             let wire = WireTarget::try_from(target.to_owned()).expect("a target");
             let head = format!("POST {} HTTP/1.1\r\nX: |\r\n\r\n", wire.uri);
             for (first, size) in (0..head.len()).flat_map(|first| [(first, 1), (first, 3), (first, head.len())]) {
@@ -296,7 +294,7 @@ mod tests {
             let wire = WireTarget::try_from(text.clone());
             assert_eq!(wire.is_ok(), byte.is_ascii_graphic(), "{text}");
             if let Ok(WireTarget { uri, raw }) = wire {
-                assert_eq!(raw.restore(&Uri::from(uri)).as_deref(), Some(text.split('#').next().unwrap_or_default()));
+                assert_eq!(raw.restore(&Uri::from(uri)), Some(text));
             }
         }
     }
