@@ -62,6 +62,19 @@ fn a_rule_that_some_request_reaches_is_not() {
 }
 
 #[test]
+fn what_a_gateway_makes_of_it_is_said() {
+    let hosts = |hosts: &str, gateways: &str| {
+        warnings_of(&format!(
+            "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: a}}\nspec: {{hosts: [{hosts}], \
+             gateways: [{gateways}], http: [{{directResponse: {{status: 200}}}}]}}\n"
+        ))
+    };
+    let short = "spec.hosts: at a Gateway a stands for a.default.svc.cluster.local, as in Istio";
+    assert_eq!(hosts("a, a.b, localhost, '*.c'", "gw"), [short]);
+    assert_eq!(hosts("a", "mesh"), [""; 0]);
+}
+
+#[test]
 fn what_is_doubtful_about_a_field_is_said() {
     let check = |spec: &str, expected: &str| {
         let rule = if spec.contains("http:") { "" } else { "  http: [{route: [{destination: {host: b}}]}]\n" };

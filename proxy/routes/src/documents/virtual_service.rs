@@ -64,7 +64,14 @@ impl VirtualService {
         let gateways_item = object.optional("gateways");
         let gateways = gateways_item.as_ref().map_or(Ok(Vec::new()), |item| decode_gateways(item, &metadata.namespace));
         let serves_mesh = gateways.as_ref().is_ok_and(|names| names.is_empty() || names.contains(&GatewayRef::Mesh));
-        let hosts = object.field_or_default("hosts", |item| decode_hosts(item, serves_mesh));
+        let at_gateway = gateways.as_ref().is_ok_and(|names| names.iter().any(|name| *name != GatewayRef::Mesh));
+        let hosts = object.field_or_default("hosts", |item| {
+            let hosts = decode_hosts(item, serves_mesh)?;
+            if at_gateway {
+                warn_of_short(item, &hosts, &metadata.namespace);
+            }
+            Ok(hosts)
+        });
         let is_delegate = hosts.as_ref().is_ok_and(Vec::is_empty);
         if let (true, Some(item)) =
             (is_delegate && gateways.as_ref().is_ok_and(|names| !names.is_empty()), gateways_item)
@@ -118,6 +125,18 @@ fn decode_hosts(item: &Item<'_>, serves_mesh: bool) -> Decoded<Vec<HostPattern>>
             }
         }
     })
+}
+
+/// Clients hardly ask for what Istio makes of a short name.
+fn warn_of_short(item: &Item<'_>, hosts: &[HostPattern], own_namespace: &str) {
+    let names = hosts.iter().filter_map(|host| match host {
+        HostPattern::Exact(name) if !name.contains(['.', ':']) && name != "localhost" => Some(name),
+        HostPattern::Any | HostPattern::Suffix(_) | HostPattern::Exact(_) => None,
+    });
+    for name in names {
+        let message = format!("at a Gateway {name} stands for {name}.{own_namespace}.svc.cluster.local, as in Istio");
+        item.warn(message, "write the host that clients ask for");
+    }
 }
 
 /// Routes of a kind that is left to others.

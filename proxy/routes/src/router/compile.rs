@@ -19,7 +19,7 @@ use crate::documents::{
 use placed::Hosted;
 use references::Told;
 use rules::{RuleCompiler, Served};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What a router is made of.
@@ -89,11 +89,13 @@ struct PlannedHost<'d> {
 }
 
 impl<'d> Compiler<'d> {
-    /// Without a Gateway document every VirtualService is served, whichever Gateways it names.
+    /// Without a Gateway document every VirtualService is served, whichever Gateways it names, and a short host as it is
+    /// written, too.
     fn whole(&mut self) -> Listeners {
         let mut plan = HostPlan::new();
         for (number, service) in self.hosted.iter().enumerate() {
-            for host in &service.document.hosts {
+            let hosts: BTreeSet<&HostPattern> = service.document.hosts.iter().chain(&service.hosts).collect();
+            for host in hosts {
                 plan.entry(host.clone()).or_default().served.push(Served { number, service, via: None });
             }
         }
@@ -156,7 +158,7 @@ impl<'d> Compiler<'d> {
                 continue;
             }
             let own = server.hosts.iter().filter(|host| in_scope(&host.namespace, gateway, document));
-            let in_common = |own: &'d ServerHost| document.hosts.iter().filter_map(|host| own.host.intersect(host));
+            let in_common = |own: &'d ServerHost| service.hosts.iter().filter_map(|host| own.host.intersect(host));
             let hosts: Vec<&HostPattern> = own.flat_map(in_common).collect();
             let served = Served { number, service, via: Some(via) };
             if hosts.is_empty() || self.rules.routes(&served, Some(server.port)).is_empty() {

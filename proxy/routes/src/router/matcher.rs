@@ -13,9 +13,9 @@ use std::borrow::Cow;
 pub(super) struct Matcher {
     path: PathMatcher,
     port: Option<u16>,
-    method: Option<StringMatch>,
-    scheme: Option<StringMatch>,
-    authority: Option<StringMatch>,
+    method: Option<ValueMatch>,
+    scheme: Option<ValueMatch>,
+    authority: Option<ValueMatch>,
     headers: Vec<HeaderMatcher>,
     query: Vec<(String, ValueMatch)>,
 }
@@ -69,9 +69,9 @@ impl Matcher {
     pub(super) fn matches(&self, request: &RequestHead<'_>) -> bool {
         self.path.matches(request.path)
             && self.port.is_none_or(|port| port == request.port)
-            && self.method.as_ref().is_none_or(|method| matches_text(method, request.method.as_bytes()))
-            && self.scheme.as_ref().is_none_or(|scheme| matches_text(scheme, request.scheme.as_str().as_bytes()))
-            && self.authority.as_ref().is_none_or(|authority| matches_text(authority, request.authority.as_bytes()))
+            && self.method.as_ref().is_none_or(|method| matches_present(method, request.method))
+            && self.scheme.as_ref().is_none_or(|scheme| matches_present(scheme, request.scheme.as_str()))
+            && self.authority.as_ref().is_none_or(|authority| matches_present(authority, request.authority))
             && self.headers.iter().all(|header| header.matches(request))
             && self.query.iter().all(|(key, value)| matches_query(request.query, key, value))
     }
@@ -190,6 +190,13 @@ fn matches_query(query: Option<&str>, key: &str, expected: &ValueMatch) -> bool 
         (None, _) => false,
         (Some(_), ValueMatch::Present) => true,
         (Some((_, value)), ValueMatch::Value(expected)) => matches_text(expected, value.as_bytes()),
+    }
+}
+
+fn matches_present(expected: &ValueMatch, text: &str) -> bool {
+    match expected {
+        ValueMatch::Present => !text.is_empty(),
+        ValueMatch::Value(value) => matches_text(value, text.as_bytes()),
     }
 }
 

@@ -444,7 +444,7 @@ fn header_matches() -> impl Strategy<Value = BTreeMap<String, (HeaderSelector, V
 
 fn request_match() -> impl Strategy<Value = Match> {
     let name = of(text().prop_filter("an empty name is none", |name| !name.is_empty()));
-    let texts = (of(string_match()), of(string_match()), of(string_match()), of(string_match()));
+    let texts = (of(string_match()), of(value_match()), of(value_match()), of(value_match()));
     let maps = (header_matches(), header_matches(), btree_map(text(), value_match(), 0..3));
     let others = (of(port()), vec(gateway_ref(), 0..2), labels(), of(label()), any::<bool>());
     (name, texts, maps, others).prop_map(

@@ -33,11 +33,11 @@ pub struct Match {
     /// `exact` and `prefix` of `uri` are compared without case.
     pub ignore_uri_case: bool,
     /// `http` or `https`.
-    pub scheme: Option<StringMatch>,
+    pub scheme: Option<ValueMatch>,
     /// The method; case counts.
-    pub method: Option<StringMatch>,
+    pub method: Option<ValueMatch>,
     /// The Host or `:authority` as it came, port included; case counts.
-    pub authority: Option<StringMatch>,
+    pub authority: Option<ValueMatch>,
     /// Each must hold; any one of repeated lines may match.
     pub headers: BTreeMap<String, (HeaderSelector, ValueMatch)>,
     /// None may hold.
@@ -69,7 +69,7 @@ impl Match {
     pub(super) fn decode(item: &Item<'_>, own_namespace: &str) -> Decoded<Self> {
         let mut object = item.object()?;
         let uri = object.field_or_default("uri", |item| StringMatch::decode(item, EmptyPrefix::Allowed));
-        let mut text = |field| object.field_or_default(field, |item| StringMatch::decode(item, EmptyPrefix::Refused));
+        let mut text = |field| object.field(field, ValueMatch::decode);
         let (scheme, method, authority) = (text("scheme"), text("method"), text("authority"));
         let ignore_uri_case = object.field_or_default("ignoreUriCase", Item::boolean);
         let headers = object.field_or_default("headers", |item| decode_headers(item, ValueMatch::decode));
@@ -111,9 +111,9 @@ impl Match {
             .some("name", self.name.as_deref())
             .some("uri", self.uri.as_ref().map(StringMatch::encode))
             .some("ignoreUriCase", self.ignore_uri_case.then_some(true))
-            .some("scheme", self.scheme.as_ref().map(StringMatch::encode))
-            .some("method", self.method.as_ref().map(StringMatch::encode))
-            .some("authority", self.authority.as_ref().map(StringMatch::encode))
+            .some("scheme", self.scheme.as_ref().map(ValueMatch::encode))
+            .some("method", self.method.as_ref().map(ValueMatch::encode))
+            .some("authority", self.authority.as_ref().map(ValueMatch::encode))
             .some("headers", headers(&self.headers))
             .some("withoutHeaders", headers(&self.without_headers))
             .some("queryParams", query_params.into_filled())

@@ -28,20 +28,21 @@ pub(super) fn narrowed<'d>(outer: &'d [Match], own: &'d [Match]) -> Result<Cow<'
 
 /// Whether the inner match asks for something that the outer one does not allow (Istio's `hasConflict`).
 fn conflicts(outer: &Match, own: &Match) -> bool {
-    let texts = [
-        (&outer.uri, &own.uri),
-        (&outer.scheme, &own.scheme),
-        (&outer.method, &own.method),
-        (&outer.authority, &own.authority),
-    ];
-    let is_outside = |(outer, own): (&Option<StringMatch>, &Option<StringMatch>)| match (outer, own) {
+    let texts = [(&outer.scheme, &own.scheme), (&outer.method, &own.method), (&outer.authority, &own.authority)];
+    let is_outside = |(outer, own): (&Option<ValueMatch>, &Option<ValueMatch>)| match (outer, own) {
+        (Some(ValueMatch::Value(outer)), Some(ValueMatch::Value(own))) => !is_within(own, outer),
+        // Presence goes together with nothing, not even with itself.
+        (outer, own) => outer.is_some() && own.is_some(),
+    };
+    let is_elsewhere = match (&outer.uri, &own.uri) {
         (Some(outer), Some(own)) => !is_within(own, outer),
         _ => false,
     };
     let differs = |(key, value): (&String, &String)| outer.source_labels.get(key).is_some_and(|outer| outer != value);
     let names_other_gateways =
         || own.gateways.len() > outer.gateways.len() || own.gateways.iter().any(|name| !outer.gateways.contains(name));
-    texts.into_iter().any(is_outside)
+    is_elsewhere
+        || texts.into_iter().any(is_outside)
         || any_outside(&outer.headers, &own.headers, |(_, value)| value)
         || any_outside(&outer.without_headers, &own.without_headers, |(_, value)| value)
         || any_outside(&outer.query_params, &own.query_params, |value| value)

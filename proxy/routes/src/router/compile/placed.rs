@@ -4,9 +4,10 @@
 
 use super::narrowed::narrowed;
 use crate::documents::{
-    Action, Cors, Delegate, Destinations, DirectResponse, Fault, HeaderOperations, HttpRule, Match, Mirror, Redirect,
-    Retries, Rewrite, VirtualService,
+    Action, Cors, Delegate, Destinations, DirectResponse, Fault, HeaderOperations, HostPattern, HttpRule, Match,
+    Mirror, Redirect, Retries, Rewrite, VirtualService,
 };
+use crate::router::known::complete;
 use crate::router::origin::Origin;
 use crate::router::slip::Slips;
 use crate::router::warning::Warning;
@@ -17,6 +18,8 @@ use std::time::Duration;
 /// A VirtualService with hosts.
 pub(super) struct Hosted<'d> {
     pub(super) document: &'d VirtualService,
+    /// Its hosts in full.
+    pub(super) hosts: Vec<HostPattern>,
     pub(super) rules: Vec<Placed<'d>>,
 }
 
@@ -52,7 +55,9 @@ pub(super) fn place<'d>(documents: &[&'d VirtualService]) -> (Vec<Hosted<'d>>, V
         warnings: Vec::new(),
     };
     let hosted = documents.iter().copied().filter(|document| !document.hosts.is_empty());
-    let hosted = hosted.map(|document| Hosted { document, rules: placer.rules(document) }).collect();
+    let hosted = hosted
+        .map(|document| Hosted { document, hosts: full_hosts(document), rules: placer.rules(document) })
+        .collect();
     for document in documents.iter().filter(|document| document.hosts.is_empty()) {
         if !placer.named.contains(&name(document)) {
             let reason = "not served: it has no hosts, and no rule delegates to it".to_owned();
@@ -65,6 +70,15 @@ pub(super) fn place<'d>(documents: &[&'d VirtualService]) -> (Vec<Hosted<'d>>, V
         }
     }
     (hosted, placer.warnings)
+}
+
+/// As at Istio's gateways a short name is one of the namespace's services.
+pub(super) fn full_hosts(document: &VirtualService) -> Vec<HostPattern> {
+    let full = |host: &HostPattern| match host {
+        HostPattern::Exact(name) => HostPattern::Exact(complete(name, &document.metadata.namespace)),
+        HostPattern::Any | HostPattern::Suffix(_) => host.clone(),
+    };
+    document.hosts.iter().map(full).collect()
 }
 
 struct Placer<'d> {

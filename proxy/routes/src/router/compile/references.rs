@@ -5,6 +5,7 @@
 //! resolved.
 
 use super::in_scope;
+use super::placed::full_hosts;
 use crate::documents::{
     Action, Destination, DestinationRule, Document, Gateway, GatewayRef, HostPattern, HttpRule, Metadata,
     NamespaceScope, Server, ServerHost, VirtualService,
@@ -161,7 +162,8 @@ impl Checker<'_> {
             let mut here = open.iter().filter(|(gateway, open)| in_scope(&open.namespace, gateway, virtual_service));
             here.any(|(_, open)| open.host.intersect(host).is_some())
         };
-        let unserved = virtual_service.hosts.iter().enumerate().filter(|(_, host)| !is_served(host));
+        let hosts = full_hosts(virtual_service);
+        let unserved = hosts.iter().enumerate().filter(|(_, host)| !is_served(host));
         let unserved: Vec<_> = unserved.collect();
         if open.is_empty() || unserved.is_empty() {
             return;
