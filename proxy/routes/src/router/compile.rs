@@ -142,8 +142,8 @@ impl<'d> Compiler<'d> {
 
     /// Adds the hosts that a server and the VirtualServices bound to its Gateway have in common. A VirtualService whose
     /// rules are all for other ports, Gateways or sources adds none, so that a wider host may serve the requests, as in
-    /// Istio. A redirect to HTTPS is for all hosts of its server, routes or none, and whatever another server says of them
-    /// (observed on Istio).
+    /// Istio. A redirect to HTTPS is for all hosts of its server, whatever another server says of them, and without a
+    /// namespace before them routes or none (observed on Istio).
     fn plan_server(
         &mut self,
         plan: &mut HostPlan<'d>,
@@ -172,10 +172,9 @@ impl<'d> Compiler<'d> {
                 }
             }
         }
-        if https_redirect {
-            for host in &server.hosts {
-                plan.entry(host.host.clone()).or_default().https_redirect = true;
-            }
+        // Istio takes a host with a namespace as it is written there, and so no request for it.
+        for host in server.hosts.iter().filter(|host| https_redirect && host.namespace == NamespaceScope::Any) {
+            plan.entry(host.host.clone()).or_default().https_redirect = true;
         }
     }
 

@@ -1,6 +1,6 @@
 //! Which DestinationRules are for a service, and what they say of it together.
 
-use super::backend::{BackendPolicy, Http2Policy, HttpVersion, Limits, Outliers, cluster_namespace};
+use super::backend::{BackendPolicy, Http2Policy, HttpVersion, Limits, Outliers, UNKNOWN};
 use super::host_map::HostMap;
 use super::identity::Identity;
 use super::known::complete;
@@ -77,12 +77,12 @@ impl<'d> DestinationRules<'d> {
     }
 
     /// The rules of a host: those in the gateway's own namespace, else those in the service's, else those in Istio's, which
-    /// are for everybody and so come last even if the gateway is there, too; else, for a host that is not the cluster's,
+    /// are for everybody and so come last even if the gateway is there, too; else, for a host of which no namespace is known,
     /// any. Of these, those of the most specific pattern; oldest first.
     pub(super) fn of(&self, host: &str, namespace: &str) -> &[&'d DestinationRule] {
         let of_namespace = |namespace: &str| self.exported.get(namespace)?.get(host);
         let of_others = || of_namespace(namespace).or_else(|| of_namespace(ROOT_NAMESPACE));
-        let foreign = || if cluster_namespace(host).is_none() { self.all_exported.get(host) } else { None };
+        let foreign = || if namespace == UNKNOWN { self.all_exported.get(host) } else { None };
         self.own.get(host).or_else(of_others).or_else(foreign).map_or(&[], Vec::as_slice)
     }
 }

@@ -146,10 +146,9 @@ impl Documents {
                     host.https_only |= redirects;
                 }
             }
-            // istiod leaves the namespace in the names of such hosts, and then no request has them. The gateway does not.
+            // The namespace stays in the names of such hosts, and then no request has them.
             for host in hosts.iter().filter(|_| redirects) {
-                let host = host.split_once('/').map_or(host.as_str(), |(_, host)| host);
-                found.entry(host.to_owned()).or_default().https_only = true;
+                found.entry(host.clone()).or_default().https_only = true;
             }
         }
         found

@@ -63,10 +63,9 @@ impl Documents {
     /// only those for the most specific host, whose subsets are merged. istiod looks no further; the gateway does, for a
     /// host that is not the cluster's.
     fn subset(&self, host: &str, of_service: &str, subset: &str) -> Option<&Value> {
-        let anywhere = (!host.ends_with(".svc.cluster.local")).then_some(None);
-        let rules = [Some(of_service), Some(NAMESPACE)].into_iter().chain(anywhere).find_map(|searched| {
+        let rules = [of_service, NAMESPACE].into_iter().find_map(|searched| {
             let named = |rule: &Value| full_name(text(&rule["spec"]["host"]), namespace(rule));
-            let own = self.destination_rules.iter().filter(|rule| searched.is_none_or(|one| namespace(rule) == one));
+            let own = self.destination_rules.iter().filter(|rule| namespace(rule) == searched);
             let fitting: Vec<&Value> = own
                 .filter(|rule| {
                     named(rule).strip_prefix('*').map_or(named(rule) == host, |suffix| host.ends_with(suffix))
