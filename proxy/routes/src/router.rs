@@ -165,18 +165,16 @@ impl Router {
 
 fn weights(router: &Router) -> Vec<BackendWeight> {
     let (mut weights, mut route, mut targets) = (Vec::new(), String::new(), Vec::new());
-    // A rule that several delegate to is there as often, with the same weights.
+    // A rule that several delegate to is there as often, with the same weights, and so is one that a port makes another.
     let mut told = HashSet::new();
     for (origin, split) in router.splits() {
         route.clear();
         // Writing to a string does not fail.
         let _ = write!(route, "{origin}");
-        if !told.insert(route.clone()) {
-            continue;
-        }
         targets.clear();
-        targets.extend(split.targets());
+        targets.extend(split.targets().iter().filter(|target| !told.contains(&(route.clone(), target.name.as_str()))));
         targets.sort_by_key(|target| target.name.as_str());
+        told.extend(targets.iter().map(|target| (route.clone(), target.name.as_str())));
         weights.extend(targets.chunk_by(|one, other| one.name == other.name).map(|same| BackendWeight {
             route: route.clone(),
             backend: same[0].name.clone(),

@@ -12,6 +12,7 @@ use crate::documents::{
     Destination, DestinationRule, Document, EndpointAddress, Protocol, Resolution, ServiceEndpoint, ServiceEntry,
     ServicePort,
 };
+use std::borrow::Cow;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
@@ -99,6 +100,18 @@ impl<'d> Services<'d> {
         if let Some(known) = self.resolved.get(namespace).and_then(|of_namespace| of_namespace.get(to)) {
             return known.clone();
         }
+    /// The destination where requests come in by a port of a Gateway. One that names no port of a service with several has
+    /// that of the same number, as in Istio.
+    pub(super) fn at<'t>(&self, listener: Option<u16>, to: &'t Destination, namespace: &str) -> Cow<'t, Destination> {
+        let Some(listener) = listener.filter(|_| to.port.is_none()) else { return Cow::Borrowed(to) };
+        let entry = self.entries.get(complete(&to.host, namespace).as_str());
+        let ports = entry.map_or(&[][..], |entry| &entry.ports);
+        if ports.len() < 2 || ports.iter().all(|port| port.number != listener) {
+            return Cow::Borrowed(to);
+        }
+        Cow::Owned(Destination { port: Some(listener), ..to.clone() })
+    }
+
         let resolved = self.look_up(to, namespace);
         self.resolved.entry(namespace.to_owned()).or_default().insert(to.clone(), resolved.clone());
         resolved

@@ -3,7 +3,8 @@
 
 use super::placed::{Act, Hosted, Placed};
 use crate::documents::{
-    Destinations, Document, Gateway, GatewayRef, HeaderChanges, Match, PathRewrite, Rewrite, WeightedDestination,
+    Destination, Destinations, Document, Gateway, GatewayRef, HeaderChanges, Match, PathRewrite, Rewrite,
+    WeightedDestination,
 };
 use crate::router::backend::Backend;
 use crate::router::cors::CompiledCors;
@@ -12,6 +13,7 @@ use crate::router::hosts::Routes;
 use crate::router::identity::Identity;
 use crate::router::matcher::Matcher;
 use crate::router::mirror::MirrorTarget;
+use crate::router::origin::Origin;
 use crate::router::redirect::CompiledRedirect;
 use crate::router::retry::RetryPolicy;
 use crate::router::rewrite::CompiledRewrite;
@@ -20,6 +22,7 @@ use crate::router::services::{Resolved, Services};
 use crate::router::split::{Split, Target};
 use crate::router::warning::{Lack, Warning};
 use http::HeaderValue;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -46,8 +49,8 @@ impl Served<'_> {
 pub(super) struct RuleCompiler<'d> {
     identity: &'d Identity,
     services: Services<'d>,
-    /// By VirtualService and position in it; none where no route leads to it.
-    rules: BTreeMap<usize, Vec<Option<Arc<Rule>>>>,
+    /// By VirtualService, position in it, and the port where that makes a difference.
+    rules: BTreeMap<(usize, usize, Option<u16>), Arc<Rule>>,
     /// By VirtualService, Gateway and port.
     routes: HashMap<(ServedKey, Option<u16>), Arc<Routes>>,
 }
@@ -60,7 +63,7 @@ impl<'d> RuleCompiler<'d> {
 
     /// The rules that some route leads to, in the order of their documents, and the backends that they name.
     pub(super) fn finish(self) -> (Vec<Arc<Rule>>, Vec<Backend>) {
-        (self.rules.into_values().flatten().flatten().collect(), self.services.into_backends())
+        (self.rules.into_values().collect(), self.services.into_backends())
     }
 
     /// The routes of one VirtualService; what comes after a catch-all can never match and is left out, as in Istio.
@@ -77,7 +80,6 @@ impl<'d> RuleCompiler<'d> {
     fn make_routes(&mut self, served: &Served<'d>, port: Option<u16>) -> Routes {
         let rules = &served.service.rules;
         let mut routes = Routes { specific: Vec::with_capacity(rules.len()), catch_all: None };
-        let mut made = self.rules.remove(&served.number).unwrap_or_else(|| vec![None; rules.len()]);
         let everything = [Match::default()];
         'rules: for (index, placed) in rules.iter().enumerate() {
             let entries = if placed.matches.is_empty() { &everything[..] } else { &placed.matches[..] };
@@ -88,8 +90,7 @@ impl<'d> RuleCompiler<'d> {
                 let matcher = Matcher::compile(entry, port);
                 let is_catch_all = matcher.is_catch_all();
                 let rewrite = CompiledRewrite::new(path_rewrite(placed), matcher.path_prefix_len());
-                let rule = made[index].get_or_insert_with(|| Arc::new(self.rule(placed)));
-                let route = Route { matcher, rewrite, rule: Arc::clone(rule) };
+                let route = Route { matcher, rewrite, rule: self.rule_at((served.number, index), placed, port) };
                 if is_catch_all {
                     routes.catch_all = Some(route);
                     break 'rules;
@@ -97,8 +98,32 @@ impl<'d> RuleCompiler<'d> {
                 routes.specific.push(route);
             }
         }
-        self.rules.insert(served.number, made);
         routes
+    }
+
+    /// The rule, made once, but where it depends on the port.
+    fn rule_at(&mut self, (number, index): (usize, usize), placed: &Placed<'_>, port: Option<u16>) -> Arc<Rule> {
+        let port = port.filter(|port| self.depends_on(*port, placed));
+        if let Some(known) = self.rules.get(&(number, index, port)) {
+            return Arc::clone(known);
+        }
+        let made = Arc::new(self.rule(placed, port));
+        self.rules.insert((number, index, port), Arc::clone(&made));
+        made
+    }
+
+    /// Whether a destination of the rule is another one because of the port.
+    fn depends_on(&self, port: u16, placed: &Placed<'_>) -> bool {
+        let Act::Forward { destinations, .. } = placed.act else { return false };
+        let is_other =
+            |to, origin: &Origin| matches!(self.services.at(Some(port), to, &origin.namespace), Cow::Owned(_));
+        destinations.as_slice().iter().any(|weighted| is_other(&weighted.destination, &placed.origin))
+            || placed.mirrors.iter().any(|mirror| is_other(&mirror.destination, &placed.mirrors_of))
+    }
+
+    fn resolve(&mut self, to: &Destination, origin: &Origin, port: Option<u16>) -> Resolved {
+        let to = self.services.at(port, to, &origin.namespace);
+        self.services.resolve(&to, &origin.namespace)
     }
 
     /// Decides the conditions of a match that are about the gateway and not about the request. Where Gateways are named,
@@ -116,12 +141,12 @@ impl<'d> RuleCompiler<'d> {
         }
     }
 
-    fn rule(&mut self, placed: &Placed<'_>) -> Rule {
+    fn rule(&mut self, placed: &Placed<'_>, port: Option<u16>) -> Rule {
         let (action, fault, cors, mirrors) = match placed.act {
             Act::Forward { destinations, rewrite, fault } => {
-                let mirrors = self.mirrors(placed);
+                let mirrors = self.mirrors(placed, port);
                 let cors = placed.cors.map(|cors| Box::new(CompiledCors::new(cors)));
-                (RuleAction::Forward(self.split(placed, destinations, rewrite)), fault.cloned(), cors, mirrors)
+                (RuleAction::Forward(self.split(placed, port, destinations, rewrite)), fault.cloned(), cors, mirrors)
             }
             Act::Redirect(to) => (RuleAction::Redirect(CompiledRedirect::new(to.clone())), None, None, Vec::new()),
             Act::DirectResponse(answer) => (RuleAction::DirectResponse(answer.clone()), None, None, Vec::new()),
@@ -138,12 +163,18 @@ impl<'d> RuleCompiler<'d> {
         }
     }
 
-    fn split(&mut self, placed: &Placed<'_>, destinations: &Destinations, rewrite: &Rewrite) -> Split {
+    fn split(
+        &mut self,
+        placed: &Placed<'_>,
+        port: Option<u16>,
+        destinations: &Destinations,
+        rewrite: &Rewrite,
+    ) -> Split {
         let Placed { origin, headers, .. } = placed;
         let destinations = destinations.as_slice();
         let combine = if destinations.len() == 1 { HeaderChangeList::merged } else { HeaderChangeList::layered };
         let targets = destinations.iter().enumerate().map(|(position, weighted)| {
-            let Resolved { name, backend, lack } = self.services.resolve(&weighted.destination, &origin.namespace);
+            let Resolved { name, backend, lack } = self.resolve(&weighted.destination, origin, port);
             Target {
                 backend,
                 name,
@@ -158,10 +189,10 @@ impl<'d> RuleCompiler<'d> {
         Split::new(targets.collect())
     }
 
-    fn mirrors(&mut self, placed: &Placed<'_>) -> Vec<MirrorTarget> {
+    fn mirrors(&mut self, placed: &Placed<'_>, port: Option<u16>) -> Vec<MirrorTarget> {
         let origin = &placed.mirrors_of;
         let mirrors = placed.mirrors.iter().enumerate().map(|(position, mirror)| {
-            let Resolved { name, backend, lack } = self.services.resolve(&mirror.destination, &origin.namespace);
+            let Resolved { name, backend, lack } = self.resolve(&mirror.destination, origin, port);
             // Nobody waits for the answer.
             let lack = lack.map(|lack| Lack { gets_503: false, ..lack });
             let place = format!("mirrors[{position}].destination");

@@ -6,7 +6,7 @@ use serde_json::Value;
 /// A destination with what is there.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Place {
-    /// `host:port/subset`, the port that of the service where it has only one.
+    /// `host:port/subset`, the port that of the service where it has only one, or has the listener's.
     pub(crate) name: String,
     pub(crate) reach: Reach,
 }
@@ -53,15 +53,20 @@ impl Documents {
                 _ => Reach::NoCluster,
             }
         });
-        let named = if matches!(reach, Reach::Endpoints(_)) { port } else { destination["port"]["number"].as_u64() };
+        let number = port.or(entry.map(|_| u64::from(listener)));
+        let is_one = |number: &u64| ports.len() > 1 && ports.iter().any(|port| port["number"] == *number);
+        let of_listener = Some(u64::from(listener)).filter(is_one);
+        let named = match reach {
+            Reach::Endpoints(_) => number,
+            Reach::UnknownService | Reach::NoCluster => destination["port"]["number"].as_u64().or(of_listener),
+        };
         let known_port = named.map_or(String::new(), |port| format!(":{port}"));
         let known_subset = subset.map_or(String::new(), |subset| format!("/{subset}"));
         Place { name: format!("{host}{known_port}{known_subset}"), reach }
     }
 
     /// The labels of a subset. The rules of the service's own namespace count, else those of the root namespace; in each
-    /// only those for the most specific host, whose subsets are merged. istiod looks no further; the gateway does, for a
-    /// host that is not the cluster's.
+    /// only those for the most specific host, whose subsets are merged.
     fn subset(&self, host: &str, of_service: &str, subset: &str) -> Option<&Value> {
         let rules = [of_service, NAMESPACE].into_iter().find_map(|searched| {
             let named = |rule: &Value| full_name(text(&rule["spec"]["host"]), namespace(rule));
