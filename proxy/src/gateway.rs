@@ -6,6 +6,7 @@ mod affinity;
 mod answer;
 mod attempts;
 mod deadline;
+mod format;
 mod forward;
 mod grpc;
 mod head;

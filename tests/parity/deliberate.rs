@@ -33,7 +33,6 @@ pub(crate) struct Refused {
 pub(crate) const REFUSED: &[Refused] = &[
     Refused { case: "direct-response/header-operations", field: "content-length" },
     Refused { case: "headers/request-operations-on-hop-by-hop-names", field: "connection" },
-    Refused { case: "headers/values-of-response-variables", field: "%REQ(:PATH)%" },
     Refused { case: "redirect/targets-with-odd-characters", field: "/x y" },
     Refused { case: "retry/retry-remote-localities", field: "retryRemoteLocalities" },
 ];

@@ -31,7 +31,9 @@ pub use destination_rule::{
 };
 pub use export_to::ExportTo;
 pub use gateway::{ClientAuth, Credential, Gateway, NamespaceScope, Server, ServerHost, ServerTransport, TlsVersion};
-pub use header_changes::{FormatError, HeaderChanges, HeaderFormat, HeaderKey, HeaderOperations, Segment};
+pub use header_changes::{
+    Field, FormatError, HeaderChanges, HeaderFormat, HeaderKey, HeaderOperations, Segment, Variable,
+};
 pub use host::{HostError, HostPattern};
 pub(crate) use metadata::DEFAULT_NAMESPACE;
 pub use metadata::Metadata;

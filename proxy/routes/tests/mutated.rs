@@ -7,13 +7,12 @@
 #[expect(dead_code, reason = "only the documents are asked for")]
 mod cases;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Version};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
-use std::net::{IpAddr, Ipv4Addr};
-use turnout_routes::documents::Scheme;
+use turnout_routes::documents::{Scheme, Variable};
 use turnout_routes::router::{
     Decision, Draws, FormatContext, Identity, RequestHead, Router, Transport, compile, normalise_path,
 };
@@ -110,6 +109,17 @@ fn head() -> impl Strategy<Value = AnyHead> {
         .prop_map(|(words, headers, draw)| AnyHead { words, headers, draw })
 }
 
+/// No value for any variable.
+struct Nothing;
+
+impl FormatContext for Nothing {
+    fn request_headers(&self) -> Option<&HeaderMap> {
+        None
+    }
+
+    fn append(&self, _: Variable, _: &mut Vec<u8>) {}
+}
+
 fn decide(router: &Router, head: &AnyHead) {
     let [method, authority, path, query] = &head.words;
     let names = ["x-a", "accept", "host"].map(HeaderName::from_static);
@@ -122,9 +132,7 @@ fn decide(router: &Router, head: &AnyHead) {
     let decision = router.decide(&asked, Draws { split: head.draw });
     if let Decision::Forward(forward) = &decision {
         forward.route.rewrite(path, query);
-        let client = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let context = FormatContext { protocol: Version::HTTP_2, response_code: 0, client, request_headers: None };
-        forward.target.request_headers.apply(&mut headers, &context);
+        forward.target.request_headers.apply(&mut headers, &Nothing);
     }
 }
 

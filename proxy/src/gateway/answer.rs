@@ -1,5 +1,6 @@
 //! Answers, and the one way by which all of them leave: the gateway's own, a rule's, a backend's.
 
+use super::format::OfAnswer;
 use super::request::Inbound;
 use super::response_body::{Closing, Passing, ResponseBody};
 use super::tunnel::Tunnel;
@@ -127,7 +128,8 @@ impl Gateway {
     pub(super) fn finish(&self, answer: Answer<'_>, inbound: &Inbound, mut closing: Closing) -> Response<ResponseBody> {
         let Answer { mut parts, content, changes, flags, is_convertible } = answer;
         if let Some(changes) = changes {
-            let context = inbound.format_context(parts.status.as_u16(), Some(&inbound.parts.headers));
+            let (status, is_local) = (parts.status, matches!(content, Content::Local { .. }));
+            let context = OfAnswer { inbound, record: &closing.record, status, flags, is_local };
             changes.apply(&mut parts.headers, &context);
         }
         if let Some(intervention) = &inbound.intervention {

@@ -5,8 +5,10 @@ use super::affinity::affinity;
 use super::answer::Answer;
 use super::attempts::Failed;
 use super::deadline::{Deadline, deadline, within};
+use super::format::OfRequest;
 use super::grpc;
 use super::headers::{self, EnvoyRequestHeaders, Forwarded};
+use super::intervention::Sent;
 use super::request::Inbound;
 use super::response_body::Passing;
 use super::tunnel::Tunnel;
@@ -125,10 +127,7 @@ impl Gateway {
         keeps_head: bool,
     ) -> Result<Outgoing, GatewayError> {
         let settings = &self.settings.headers;
-        let keeps_headers = target.response_headers.needs_request_headers()
-            || route.rule.local_response_headers.needs_request_headers();
-        let mut headers =
-            if keeps_headers { inbound.parts.headers.clone() } else { std::mem::take(&mut inbound.parts.headers) };
+        let mut headers = std::mem::take(&mut inbound.parts.headers);
         let (head, uri) = (&inbound.head, &inbound.parts.uri);
         let rewritten = route.rewrite(head.path(uri), head.query(uri));
 
@@ -154,12 +153,18 @@ impl Gateway {
             headers::add_envoy_request_headers(&mut headers, &envoy);
             headers::set_attempt_count(&mut headers, 1);
         }
-        target.request_headers.apply(&mut headers, &inbound.format_context(0, None));
+        target.request_headers.apply(&mut headers, &OfRequest(inbound));
         let authority = target.authority.as_ref().unwrap_or(&head.authority).clone();
-        let WireTarget { uri: target, raw } = match rewritten {
-            Some(target) => rewritten_target(target)?,
-            None => head.wire_target(uri)?,
-        };
+        let is_named = target.response_headers.reads_request();
+        let sent = is_named.then(|| {
+            let target = rewritten.as_deref().unwrap_or_else(|| head.target(uri)).to_owned();
+            Sent { target, authority: authority.clone(), headers: headers.clone() }
+        });
+        let wire_target = rewritten.map_or_else(|| head.wire_target(uri), rewritten_target);
+        if sent.is_some() {
+            inbound.intervention.get_or_insert_default().sent = sent;
+        }
+        let WireTarget { uri: target, raw } = wire_target?;
         let head = OutgoingHead { method: inbound.parts.method.clone(), target, headers };
         let mut outgoing = Outgoing::new(head, authority, body, says_empty, keeps_head).with_raw(raw);
         outgoing.client_version = inbound.parts.version;

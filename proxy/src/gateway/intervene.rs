@@ -49,7 +49,7 @@ impl Gateway {
                 CorsAnswer::Preflight(headers) => return Answer::preflight(headers).leaving(inbound.body.take()),
             }
         }
-        inbound.intervention = Some(Box::new(Intervention { in_flight, page, set_cookie: None }));
+        inbound.intervention = Some(Box::new(Intervention { in_flight, page, ..Intervention::default() }));
         self.forward(snapshot, forward, inbound, record).await
     }
 }

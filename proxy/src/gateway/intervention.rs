@@ -1,5 +1,5 @@
-//! What few requests carry with them while they are forwarded: what is left of a rule's intervention (`intervene.rs`), and
-//! a cookie that their clients are given (`affinity.rs`).
+//! What few requests carry with them while they are forwarded: what is left of a rule's intervention (`intervene.rs`), a
+//! cookie that their clients are given (`affinity.rs`), and what their answers name of them (`format.rs`).
 
 use crate::upstream::InFlight;
 use http::{HeaderMap, HeaderValue, header};
@@ -13,8 +13,17 @@ pub(super) struct Intervention {
     pub(super) in_flight: Option<InFlight>,
     /// The origin whose pages may read the answer, by the rule's policy.
     pub(super) page: Option<(Arc<Rule>, HeaderValue)>,
+    /// The request as it was sent, where the answer's headers name something of it.
+    pub(super) sent: Option<Sent>,
     /// By which the client goes to the same endpoint the next time.
     pub(super) set_cookie: Option<HeaderValue>,
+}
+
+/// A request as it was sent.
+pub(super) struct Sent {
+    pub(super) target: String,
+    pub(super) authority: HeaderValue,
+    pub(super) headers: HeaderMap,
 }
 
 impl Intervention {

@@ -11,11 +11,11 @@ use crate::error::GatewayError;
 use crate::raw_target::RawBytes;
 use crate::telemetry::record::Record;
 use http::request::Parts;
-use http::{HeaderMap, Version, header};
+use http::{Version, header};
 use hyper::body::Incoming;
 use std::rc::Rc;
 use turnout_routes::documents::Scheme;
-use turnout_routes::router::{FormatContext, RequestHead};
+use turnout_routes::router::RequestHead;
 
 /// See the module.
 pub(super) struct Inbound {
@@ -35,7 +35,7 @@ pub(super) struct Inbound {
     pub(super) asks_tunnel: bool,
     pub(super) intervention: Option<Box<Intervention>>,
     /// By which the client asked: of the first proxy, if that is trusted.
-    scheme: Scheme,
+    pub(super) scheme: Scheme,
 }
 
 impl Inbound {
@@ -97,14 +97,5 @@ impl Inbound {
             query: self.head.query(&self.parts.uri),
             headers: &self.parts.headers,
         }
-    }
-
-    pub(super) fn format_context<'h>(
-        &self,
-        response_code: u16,
-        request_headers: Option<&'h HeaderMap>,
-    ) -> FormatContext<'h> {
-        let (protocol, client) = (self.parts.version, self.client.peer.ip());
-        FormatContext { protocol, response_code, client, request_headers }
     }
 }

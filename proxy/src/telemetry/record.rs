@@ -123,10 +123,15 @@ impl Record {
         self.flags.delayed = true;
     }
 
+    /// What is said of it where its answer has these flags.
+    pub(crate) fn flags(&self, flags: Flags) -> Flags {
+        Flags { delayed: self.flags.delayed, ..flags }
+    }
+
     /// The answer that the client gets.
     pub(crate) fn answer(&mut self, status: StatusCode, flags: Flags) {
         self.status = status;
-        self.flags = Flags { delayed: self.flags.delayed, ..flags };
+        self.flags = self.flags(flags);
     }
 
     /// The answer was not finished.

@@ -57,19 +57,76 @@ pub struct HeaderFormat {
 pub enum Segment {
     /// Text as it is; `%%` has become `%`. Only bytes that a header value may hold.
     Literal(String),
-    /// `%REQ(name)%`: the first value of the request's header; nothing where there is none.
-    RequestHeader(HeaderName),
-    /// `%PROTOCOL%`: the client's protocol, as `HTTP/1.1`.
-    Protocol,
-    /// `%RESPONSE_CODE%`: the status that the client gets; `0` in a request.
-    ResponseCode,
-    /// `%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%`: the client's address.
-    ClientAddress,
+    /// `%REQ(name)%`, `%REQ(name?other)%`: of the request's fields the first that is there; nothing where none is.
+    Request(Vec<Field>),
+    /// `%RESP(name)%`, `%RESP(name?other)%`: likewise of the response's; nothing in a request.
+    Response(Vec<Field>),
+    /// Any other command.
+    Variable(Variable),
 }
 
-/// The commands of a format, as messages show them.
-const COMMANDS: [&str; 4] =
-    ["%REQ(name)%", "%PROTOCOL%", "%RESPONSE_CODE%", "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"];
+/// A field of a message's head.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// The first value of a header.
+    Header(HeaderName),
+    /// A pseudo-header.
+    Pseudo(Variable),
+}
+
+/// What is known of a request and its answer besides their headers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Variable {
+    /// `:authority`, or `host`: as it came, or in a response as it was sent.
+    Authority,
+    /// `:method`.
+    Method,
+    /// `:path`, with the query: as it came, or in a response as it was sent.
+    Path,
+    /// `:scheme`: by which the client asked.
+    Scheme,
+    /// `:status` of the response.
+    Status,
+    /// The client's protocol, as `HTTP/1.1`.
+    Protocol,
+    /// The status that the client gets; `0` in a request, and in an answer of the gateway's own.
+    ResponseCode,
+    /// What went wrong, as the access log has it; `-` for nothing.
+    ResponseFlags,
+    /// The backend, as Istio calls it: `outbound|5001|v1|model.default.svc.cluster.local;`.
+    UpstreamCluster,
+    /// Address and port of the endpoint that was asked; nothing in a request.
+    UpstreamHost,
+    /// The client's address and port.
+    Client,
+    /// The client's address.
+    ClientAddress,
+    /// The client's port.
+    ClientPort,
+    /// The Gateway's port.
+    LocalPort,
+    /// The name that the client asked for in its TLS handshake.
+    ServerName,
+}
+
+/// The commands but `%REQ(name)%` and `%RESP(name)%`. Who the client is says the gateway alone, so it is the one that is
+/// connected.
+const VARIABLES: [(&str, Variable); 14] = [
+    ("PROTOCOL", Variable::Protocol),
+    ("RESPONSE_CODE", Variable::ResponseCode),
+    ("RESPONSE_FLAGS", Variable::ResponseFlags),
+    ("UPSTREAM_CLUSTER", Variable::UpstreamCluster),
+    ("UPSTREAM_HOST", Variable::UpstreamHost),
+    ("DOWNSTREAM_REMOTE_ADDRESS", Variable::Client),
+    ("DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", Variable::ClientAddress),
+    ("DOWNSTREAM_REMOTE_PORT", Variable::ClientPort),
+    ("DOWNSTREAM_DIRECT_REMOTE_ADDRESS", Variable::Client),
+    ("DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT", Variable::ClientAddress),
+    ("DOWNSTREAM_DIRECT_REMOTE_PORT", Variable::ClientPort),
+    ("DOWNSTREAM_LOCAL_PORT", Variable::LocalPort),
+    ("REQUESTED_SERVER_NAME", Variable::ServerName),
+    ("UPSTREAM_REMOTE_ADDRESS", Variable::UpstreamHost),
+];
 
 /// Why a text is not the value of a header.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -81,11 +138,11 @@ pub enum FormatError {
     #[error("a lone % in {}; write %% for a percent sign", quoted(.0))]
     LonePercent(String),
     /// A command that Envoy may know and the gateway does not.
-    #[error("{} is not supported by the gateway; it knows {}, and %% for a percent sign", quoted(.0), one_of(COMMANDS))]
+    #[error("{} is not supported by the gateway; it knows {}, and %% for a percent sign", quoted(.0), known_commands())]
     UnknownCommand(String),
-    /// `%REQ(...)%` with something else than one header's name.
-    #[error("{} is not supported by the gateway; write the name of one header, as in %REQ(x-request-id)%", quoted(.0))]
-    NotOneHeader(String),
+    /// `%REQ(...)%` with something else than the names of one or two fields.
+    #[error("{} is not supported by the gateway; write the name of a header, or of two as in %REQ(x-a?x-b)%", quoted(.0))]
+    NoHeader(String),
 }
 
 impl HeaderFormat {
@@ -124,6 +181,15 @@ impl HeaderFormat {
     pub fn segments(&self) -> &[Segment] {
         &self.segments
     }
+
+    /// The same with the name of the backend in its place.
+    pub(crate) fn for_cluster(&self, name: &str) -> Self {
+        let segments = self.segments.iter().map(|segment| match segment {
+            Segment::Variable(Variable::UpstreamCluster) => Segment::Literal(name.to_owned()),
+            other => other.clone(),
+        });
+        Self { source: self.source.clone(), segments: segments.collect() }
+    }
 }
 
 fn push_literal(segments: &mut Vec<Segment>, literal: &mut String) {
@@ -132,21 +198,43 @@ fn push_literal(segments: &mut Vec<Segment>, literal: &mut String) {
     }
 }
 
+fn known_commands() -> String {
+    let variables = VARIABLES.iter().map(|(name, _)| format!("%{name}%"));
+    let commands: Vec<String> =
+        ["%REQ(name)%", "%RESP(name)%"].map(str::to_owned).into_iter().chain(variables).collect();
+    one_of(commands.iter().map(String::as_str))
+}
+
 impl Segment {
     /// What stands between two `%`.
     fn parse(command: &str) -> Result<Self, FormatError> {
-        match command {
-            "PROTOCOL" => return Ok(Self::Protocol),
-            "RESPONSE_CODE" => return Ok(Self::ResponseCode),
-            "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT" => return Ok(Self::ClientAddress),
-            _ => {}
+        if let Some((_, variable)) = VARIABLES.iter().find(|(name, _)| *name == command) {
+            return Ok(Self::Variable(*variable));
         }
-        let Some(name) = command.strip_prefix("REQ(").and_then(|rest| rest.strip_suffix(')')) else {
-            return Err(FormatError::UnknownCommand(format!("%{command}%")));
+        let arguments = |name| command.strip_prefix(name).and_then(|rest| rest.strip_prefix('(')?.strip_suffix(')'));
+        let fields = |text: &str, message| {
+            let fields: Option<Vec<Field>> = text.split('?').map(|name| Field::parse(name, message)).collect();
+            fields.filter(|fields| fields.len() <= 2).ok_or_else(|| FormatError::NoHeader(format!("%{command}%")))
         };
-        HeaderName::from_bytes(name.as_bytes())
-            .map(Self::RequestHeader)
-            .map_err(|_| FormatError::NotOneHeader(format!("%{command}%")))
+        match (arguments("REQ"), arguments("RESP")) {
+            (Some(names), _) => fields(names, Message::Request).map(Self::Request),
+            (None, Some(names)) => fields(names, Message::Response).map(Self::Response),
+            (None, None) => Err(FormatError::UnknownCommand(format!("%{command}%"))),
+        }
+    }
+}
+
+impl Field {
+    fn parse(name: &str, message: Message) -> Option<Self> {
+        let pseudo = match (name.to_ascii_lowercase().as_str(), message) {
+            (":authority" | "host", Message::Request) => Variable::Authority,
+            (":method", Message::Request) => Variable::Method,
+            (":path", Message::Request) => Variable::Path,
+            (":scheme", Message::Request) => Variable::Scheme,
+            (":status", Message::Response) => Variable::Status,
+            _ => return HeaderName::from_bytes(name.as_bytes()).ok().map(Self::Header),
+        };
+        Some(Self::Pseudo(pseudo))
     }
 }
 
@@ -287,14 +375,25 @@ mod tests {
             assert_eq!((format.source(), format.segments()), (source, expected));
         };
         let literal = |text: &str| Segment::Literal(text.to_owned());
-        let header = |name: &'static str| Segment::RequestHeader(HeaderName::from_static(name));
+        let field = |name: &'static str| Field::Header(HeaderName::from_static(name));
+        let header = |name: &'static str| Segment::Request(vec![field(name)]);
+        let (code, path) = (Segment::Variable(Variable::ResponseCode), Field::Pseudo(Variable::Path));
+        let client = Segment::Variable(Variable::ClientAddress);
         check("", &[]);
         check("blue", &[literal("blue")]);
         check("100%%", &[literal("100%")]);
         check("%%REQ(a)%%", &[literal("%REQ(a)%")]);
         check("%REQ(X-C)%", &[header("x-c")]);
-        check("a %PROTOCOL%/%RESPONSE_CODE%", &[literal("a "), Segment::Protocol, literal("/"), Segment::ResponseCode]);
-        check("%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%%%", &[Segment::ClientAddress, literal("%")]);
+        check("%REQ(a?B)%", &[Segment::Request(vec![field("a"), field("b")])]);
+        check("%REQ(X-Envoy-Original-Path?:PATH)%", &[Segment::Request(vec![field("x-envoy-original-path"), path])]);
+        check("%REQ(Host)%", &[Segment::Request(vec![Field::Pseudo(Variable::Authority)])]);
+        check("%RESP(:status)%", &[Segment::Response(vec![Field::Pseudo(Variable::Status)])]);
+        check("%RESP(host)%", &[Segment::Response(vec![field("host")])]);
+        check(
+            "a %PROTOCOL%/%RESPONSE_CODE%",
+            &[literal("a "), Segment::Variable(Variable::Protocol), literal("/"), code],
+        );
+        check("%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%%%", &[client, literal("%")]);
         check("ä\t", &[literal("ä\t")]);
     }
 
@@ -310,9 +409,10 @@ mod tests {
         check("50% of 100%", "\"% of 100%\" is not supported");
         check("%START_TIME%", "\"%START_TIME%\" is not supported by the gateway; it knows %REQ(name)%");
         check("%REQ%", "\"%REQ%\" is not supported");
-        check("%REQ()%", "the name of one header");
-        check("%REQ(:path)%", "the name of one header");
-        check("%REQ(a?b)%", "the name of one header");
+        check("%REQ()%", "the name of a header");
+        check("%REQ(:status)%", "the name of a header");
+        check("%RESP(:path)%", "the name of a header");
+        check("%REQ(a?b?c)%", "the name of a header");
         check("%REQ(a):5%", "\"%REQ(a):5%\" is not supported");
         check("a\nb", "control character");
         check("a\u{7f}b", "control character");

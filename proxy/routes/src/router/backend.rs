@@ -27,6 +27,14 @@ pub struct Backend {
     pub workload: Arc<Workload>,
 }
 
+impl Backend {
+    /// As Istio calls it where headers name it.
+    pub(super) fn cluster(&self) -> String {
+        let subset = self.subset.as_deref().unwrap_or_default();
+        format!("outbound|{}|{subset}|{};", self.port, self.host)
+    }
+}
+
 impl std::fmt::Display for Backend {
     /// As Envoy names clusters, shorter: `host:port` or `host:port/subset`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

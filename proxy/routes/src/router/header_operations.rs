@@ -2,10 +2,9 @@
 //! destinations, as observed on Istio: one destination's operations are merged with the rule's, several keep two levels
 //! of which the rule's comes last.
 
-use crate::documents::{HeaderChanges, HeaderFormat, Segment};
-use http::{HeaderMap, HeaderName, HeaderValue, Version};
-use std::fmt::Write as _;
-use std::net::IpAddr;
+use super::backend::Backend;
+use crate::documents::{Field, HeaderChanges, HeaderFormat, Segment, Variable};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// Changes to one message's headers, in order.
 #[derive(Clone, Debug, Default)]
@@ -17,7 +16,8 @@ pub struct HeaderChangeList(Vec<Level>);
 struct Level {
     removed: Vec<HeaderName>,
     written: Vec<(Write, HeaderName, HeaderValueSource)>,
-    names_a_request_header: bool,
+    reads_request: bool,
+    reads_response: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -35,17 +35,13 @@ pub enum HeaderValueSource {
     Format(HeaderFormat),
 }
 
-/// What a [`HeaderFormat`] may name.
-#[derive(Clone, Copy, Debug)]
-pub struct FormatContext<'a> {
-    /// The client's protocol.
-    pub protocol: Version,
-    /// The status of the response; 0 while there is none.
-    pub response_code: u16,
-    /// The client's address.
-    pub client: IpAddr,
+/// What a [`HeaderFormat`] may name besides the headers of the message that is changed.
+pub trait FormatContext {
     /// The request's headers, where the message that is changed is the response.
-    pub request_headers: Option<&'a HeaderMap>,
+    fn request_headers(&self) -> Option<&HeaderMap>;
+
+    /// Writes a value; nothing where there is none.
+    fn append(&self, variable: Variable, to: &mut Vec<u8>);
 }
 
 impl HeaderChangeList {
@@ -62,8 +58,10 @@ impl HeaderChangeList {
         let add = rule.add.iter().chain(&destination.add);
         let add = add.filter_map(|(name, value)| Some((Write::Add, name.0.clone(), source(value)?)));
         let written: Vec<_> = set.chain(add).collect();
-        let names_a_request_header = written.iter().any(|(.., value)| value.names_a_request_header());
-        Self(vec![Level { removed, written, names_a_request_header }])
+        let reads = |reads: fn(&Segment) -> bool| written.iter().any(|(.., value)| value.segments().iter().any(reads));
+        let reads_request = reads(|segment| matches!(segment, Segment::Request(_)));
+        let reads_response = reads(|segment| matches!(segment, Segment::Response(_)));
+        Self(vec![Level { removed, written, reads_request, reads_response }])
     }
 
     /// The operations of one of several destinations, then the rule's.
@@ -74,18 +72,32 @@ impl HeaderChangeList {
         list
     }
 
-    /// Whether the request's headers must be kept for [`FormatContext::request_headers`].
-    pub fn needs_request_headers(&self) -> bool {
-        self.0.iter().any(|level| level.names_a_request_header)
+    /// The same where this is the backend; none where there is none.
+    pub(super) fn for_backend(mut self, backend: Option<&Backend>) -> Self {
+        let mut name = None;
+        let formats = self.0.iter_mut().flat_map(|level| &mut level.written).filter_map(|(.., value)| match value {
+            HeaderValueSource::Fixed(_) => None,
+            HeaderValueSource::Format(format) => Some(format),
+        });
+        for format in formats {
+            *format = format.for_cluster(name.get_or_insert_with(|| backend.map_or(String::new(), Backend::cluster)));
+        }
+        self
+    }
+
+    /// Whether the request must be kept as it was sent, for what a response's headers name of it.
+    pub fn reads_request(&self) -> bool {
+        self.0.iter().any(|level| level.reads_request)
     }
 
     /// Applies the changes to a message's headers.
-    pub fn apply(&self, headers: &mut HeaderMap, context: &FormatContext<'_>) {
+    pub fn apply(&self, headers: &mut HeaderMap, context: &impl FormatContext) {
         for level in &self.0 {
             for name in &level.removed {
                 headers.remove(name);
             }
-            let is_its_own_source = level.names_a_request_header && context.request_headers.is_none();
+            let is_request = context.request_headers().is_none();
+            let is_its_own_source = if is_request { level.reads_request } else { level.reads_response };
             let unwritten = is_its_own_source.then(|| headers.clone());
             for (write, name, value) in &level.written {
                 let Some(value) = value.resolve(unwritten.as_ref().unwrap_or(headers), context) else { continue };
@@ -108,55 +120,53 @@ fn source(format: &HeaderFormat) -> Option<HeaderValueSource> {
 }
 
 impl HeaderValueSource {
-    fn names_a_request_header(&self) -> bool {
+    fn segments(&self) -> &[Segment] {
         match self {
-            Self::Fixed(_) => false,
-            Self::Format(format) => format.segments().iter().any(|segment| match segment {
-                Segment::RequestHeader(_) => true,
-                Segment::Literal(_) | Segment::Protocol | Segment::ResponseCode | Segment::ClientAddress => false,
-            }),
+            Self::Fixed(_) => &[],
+            Self::Format(format) => format.segments(),
         }
     }
 
     /// The value for one request; `headers` are those of the message that is changed. None if what the request holds
     /// makes no header value, or an empty one.
-    pub fn resolve(&self, headers: &HeaderMap, context: &FormatContext<'_>) -> Option<HeaderValue> {
+    pub fn resolve(&self, headers: &HeaderMap, context: &impl FormatContext) -> Option<HeaderValue> {
         match self {
             Self::Fixed(value) => Some(value.clone()),
-            Self::Format(format) => expand(format, context.request_headers.unwrap_or(headers), context),
+            Self::Format(format) => expand(format, headers, context),
         }
     }
 }
 
-fn expand(format: &HeaderFormat, request_headers: &HeaderMap, context: &FormatContext<'_>) -> Option<HeaderValue> {
+fn expand(format: &HeaderFormat, headers: &HeaderMap, context: &impl FormatContext) -> Option<HeaderValue> {
     let mut bytes = Vec::new();
     for segment in format.segments() {
         match segment {
             Segment::Literal(text) => bytes.extend_from_slice(text.as_bytes()),
-            Segment::RequestHeader(name) => {
-                bytes.extend_from_slice(request_headers.get(name).map_or(&[], HeaderValue::as_bytes));
+            Segment::Request(fields) => {
+                append_first(fields, context.request_headers().unwrap_or(headers), context, &mut bytes);
             }
-            Segment::Protocol => bytes.extend_from_slice(protocol_name(context.protocol).as_bytes()),
-            Segment::ResponseCode => append_display(&mut bytes, &context.response_code),
-            Segment::ClientAddress => append_display(&mut bytes, &context.client),
+            Segment::Response(fields) if context.request_headers().is_some() => {
+                append_first(fields, headers, context, &mut bytes);
+            }
+            Segment::Response(_) => {}
+            Segment::Variable(variable) => context.append(*variable, &mut bytes),
         }
     }
     if bytes.is_empty() { None } else { HeaderValue::from_bytes(&bytes).ok() }
 }
 
-fn append_display(bytes: &mut Vec<u8>, value: &dyn std::fmt::Display) {
-    let mut text = String::new();
-    if write!(text, "{value}").is_ok() {
-        bytes.extend_from_slice(text.as_bytes());
-    }
-}
-
-/// As Envoy's `%PROTOCOL%` writes it.
-fn protocol_name(version: Version) -> &'static str {
-    match version {
-        Version::HTTP_10 => "HTTP/1.0",
-        Version::HTTP_2 => "HTTP/2",
-        _ => "HTTP/1.1",
+/// The first of the fields that is there.
+fn append_first(fields: &[Field], headers: &HeaderMap, context: &impl FormatContext, to: &mut Vec<u8>) {
+    for field in fields {
+        match field {
+            Field::Header(name) => {
+                if let Some(value) = headers.get(name) {
+                    return to.extend_from_slice(value.as_bytes());
+                }
+            }
+            // A message has all of them.
+            Field::Pseudo(variable) => return context.append(*variable, to),
+        }
     }
 }
 
@@ -164,7 +174,19 @@ fn protocol_name(version: Version) -> &'static str {
 mod tests {
     use super::*;
     use crate::router::testing::{headers, rule};
-    use std::net::Ipv4Addr;
+
+    /// A value for each variable: its own name.
+    struct Named(Option<HeaderMap>);
+
+    impl FormatContext for Named {
+        fn request_headers(&self) -> Option<&HeaderMap> {
+            self.0.as_ref()
+        }
+
+        fn append(&self, variable: Variable, to: &mut Vec<u8>) {
+            to.extend_from_slice(format!("{variable:?}").as_bytes());
+        }
+    }
 
     /// What an operation on the rule and one on a destination make of the headers, by how they are put together.
     fn applied(
@@ -176,9 +198,7 @@ mod tests {
         let other = format!("headers: {{request: {{{on_target}}}}}, directResponse: {{status: 200}}");
         let list = combine(&rule(&fields).headers.request, &rule(&other).headers.request);
         let mut message = headers(&["x: client", "y: 1"]);
-        let client = Ipv4Addr::LOCALHOST.into();
-        let context = FormatContext { protocol: Version::HTTP_11, response_code: 201, client, request_headers: None };
-        list.apply(&mut message, &context);
+        list.apply(&mut message, &Named(None));
         let lines = message.get_all("x").iter().map(|value| value.to_str().expect("text"));
         lines.collect::<Vec<_>>().join(" ")
     }
@@ -218,22 +238,40 @@ mod tests {
         check("a%%b", "a%b");
         check("%REQ(y)%-%REQ(x)%-%REQ(z)%", "1-client-");
         check("%REQ(z)%", "client");
-        check("%PROTOCOL% %RESPONSE_CODE%", "HTTP/1.1 201");
-        check("%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%", "127.0.0.1");
+        check("%REQ(z?y)%-%REQ(y?x)%-%REQ(z?:path)%-%REQ(:method)%", "1-1-Path-Method");
+        check("%RESP(y)%-%RESP(:status)%", "-");
+        check("%PROTOCOL% %RESPONSE_CODE%", "Protocol ResponseCode");
+        check("%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%", "ClientAddress");
     }
 
     #[test]
     fn a_response_takes_what_it_names_of_the_request() {
         let rule = rule("headers: {response: {set: {x: '%REQ(y)%'}, remove: [z]}}, directResponse: {status: 200}");
         let list = HeaderChangeList::merged(&rule.headers.response, &HeaderChanges::default());
-        assert!(list.needs_request_headers());
-        let (request, client) = (headers(&["y: of the request"]), Ipv4Addr::LOCALHOST.into());
-        let context =
-            FormatContext { protocol: Version::HTTP_2, response_code: 200, client, request_headers: Some(&request) };
+        assert!(list.reads_request());
         let mut response = headers(&["y: of the response", "z: 1"]);
-        list.apply(&mut response, &context);
+        list.apply(&mut response, &Named(Some(headers(&["y: of the request"]))));
         assert_eq!(response, headers(&["y: of the response", "x: of the request"]));
         let fixed = HeaderChangeList::merged(&HeaderChanges::default(), &rule.headers.request);
-        assert!(!fixed.needs_request_headers());
+        assert!(!fixed.reads_request());
+    }
+
+    #[test]
+    fn a_response_takes_what_it_names_of_itself_as_it_was() {
+        let fields = "set: {x: '%RESP(b)%', b: '%RESP(x?:status)%', v: '%RESP(w?v)%'}, remove: [w]";
+        let rule = rule(&format!("headers: {{response: {{{fields}}}}}, directResponse: {{status: 200}}"));
+        let list = HeaderChangeList::merged(&rule.headers.response, &HeaderChanges::default());
+        let mut response = headers(&["x: 1", "b: 2", "w: 3", "v: 4"]);
+        list.apply(&mut response, &Named(Some(headers(&["b: of the request"]))));
+        assert_eq!(response, headers(&["x: 2", "b: 1", "v: 4"]));
+    }
+
+    #[test]
+    fn the_name_of_a_backend_is_known_beforehand() {
+        let rule = rule("headers: {request: {set: {x: 'to %UPSTREAM_CLUSTER%!'}}}, directResponse: {status: 200}");
+        let list = HeaderChangeList::merged(&rule.headers.request, &HeaderChanges::default());
+        let mut message = HeaderMap::new();
+        list.for_backend(None).apply(&mut message, &Named(None));
+        assert_eq!(message, headers(&["x: to !"]));
     }
 }

@@ -91,15 +91,15 @@ impl<'d> Services<'d> {
         }
     }
 
+    /// The backend that a destination came to.
+    pub(super) fn found(&self, backend: Result<BackendId, Missing>) -> Option<&Backend> {
+        backend.ok().map(|id| &self.backends[id.0])
+    }
+
     pub(super) fn into_backends(self) -> Vec<Backend> {
         self.backends
     }
 
-    /// What a destination in a document of `namespace` comes to.
-    pub(super) fn resolve(&mut self, to: &Destination, namespace: &str) -> Resolved {
-        if let Some(known) = self.resolved.get(namespace).and_then(|of_namespace| of_namespace.get(to)) {
-            return known.clone();
-        }
     /// The destination where requests come in by a port of a Gateway. One that names no port of a service with several has
     /// that of the same number, as in Istio.
     pub(super) fn at<'t>(&self, listener: Option<u16>, to: &'t Destination, namespace: &str) -> Cow<'t, Destination> {
@@ -112,6 +112,11 @@ impl<'d> Services<'d> {
         Cow::Owned(Destination { port: Some(listener), ..to.clone() })
     }
 
+    /// What a destination in a document of `namespace` comes to.
+    pub(super) fn resolve(&mut self, to: &Destination, namespace: &str) -> Resolved {
+        if let Some(known) = self.resolved.get(namespace).and_then(|of_namespace| of_namespace.get(to)) {
+            return known.clone();
+        }
         let resolved = self.look_up(to, namespace);
         self.resolved.entry(namespace.to_owned()).or_default().insert(to.clone(), resolved.clone());
         resolved

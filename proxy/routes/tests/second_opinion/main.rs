@@ -8,14 +8,13 @@ mod cases;
 mod interpreter;
 
 use cases::{Case, Request};
-use http::{HeaderMap, HeaderName, HeaderValue, Version};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use interpreter::{ANSWERED, Choice, Documents, LABELS, Lines, NAMESPACE, Place, Reach, Verdict};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
-use turnout_routes::documents::{EndpointAddress, Scheme};
+use turnout_routes::documents::{EndpointAddress, Scheme, Variable};
 use turnout_routes::router::{
     Decision, Draws, FormatContext, Forward, HeaderChangeList, Identity, LocalAnswer, RequestHead, Router, Target,
     Transport, compile, normalise_path,
@@ -207,10 +206,27 @@ fn choice(router: &Router, target: &Target, headers: &HeaderMap, request: &Reque
 }
 
 fn changed(list: &HeaderChangeList, mut headers: HeaderMap, status: u16, asked: Option<&HeaderMap>) -> HeaderMap {
-    let client = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let context = FormatContext { protocol: Version::HTTP_11, response_code: status, client, request_headers: asked };
-    list.apply(&mut headers, &context);
+    list.apply(&mut headers, &Context { status, asked });
     headers
+}
+
+struct Context<'h> {
+    status: u16,
+    asked: Option<&'h HeaderMap>,
+}
+
+impl FormatContext for Context<'_> {
+    fn request_headers(&self) -> Option<&HeaderMap> {
+        self.asked
+    }
+
+    fn append(&self, variable: Variable, to: &mut Vec<u8>) {
+        match variable {
+            Variable::Protocol => to.extend_from_slice(b"HTTP/1.1"),
+            Variable::ResponseCode => to.extend_from_slice(self.status.to_string().as_bytes()),
+            other => panic!("no case has {other:?}"),
+        }
+    }
 }
 
 /// Each target owns as many tickets as its weight says, in the document's order, and a draw finds its ticket's owner.

@@ -159,7 +159,8 @@ impl<'d> RuleCompiler<'d> {
             cors,
             mirrors,
             retry: RetryPolicy::compile(placed.retries),
-            local_response_headers: HeaderChangeList::merged(&placed.headers.response, &HeaderChanges::default()),
+            local_response_headers: HeaderChangeList::merged(&placed.headers.response, &HeaderChanges::default())
+                .for_backend(None),
         }
     }
 
@@ -175,6 +176,7 @@ impl<'d> RuleCompiler<'d> {
         let combine = if destinations.len() == 1 { HeaderChangeList::merged } else { HeaderChangeList::layered };
         let targets = destinations.iter().enumerate().map(|(position, weighted)| {
             let Resolved { name, backend, lack } = self.resolve(&weighted.destination, origin, port);
+            let found = self.services.found(backend);
             Target {
                 backend,
                 name,
@@ -182,8 +184,8 @@ impl<'d> RuleCompiler<'d> {
                     .map(|lack| Warning::of_destination(origin, &format!("route[{position}].destination"), lack)),
                 weight: weighted.weight,
                 authority: authority(placed, rewrite, weighted),
-                request_headers: combine(&headers.request, &weighted.headers.request),
-                response_headers: combine(&headers.response, &weighted.headers.response),
+                request_headers: combine(&headers.request, &weighted.headers.request).for_backend(found),
+                response_headers: combine(&headers.response, &weighted.headers.response).for_backend(found),
             }
         });
         Split::new(targets.collect())
