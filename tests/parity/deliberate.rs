@@ -31,9 +31,7 @@ pub(crate) struct Refused {
 
 /// Every case that is refused.
 pub(crate) const REFUSED: &[Refused] = &[
-    Refused { case: "direct-response/header-operations", field: "content-length" },
     Refused { case: "headers/request-operations-on-hop-by-hop-names", field: "connection" },
-    Refused { case: "redirect/targets-with-odd-characters", field: "/x y" },
     Refused { case: "retry/retry-remote-localities", field: "retryRemoteLocalities" },
 ];
 

@@ -63,6 +63,10 @@ fn a_rule_that_some_request_reaches_is_not() {
 
 #[test]
 fn what_a_gateway_makes_of_it_is_said() {
+    let direct = "  http: [{directResponse: {status: 200}, headers: {response: {set: {Content-Length: '1'}}}}]\n";
+    let field = "spec.http[0].headers.response.set.Content-Length";
+    let length = format!("{field}: does nothing: an answer of the gateway has the length of its body");
+    assert_eq!(warnings(direct), [length]);
     let hosts = |hosts: &str, gateways: &str| {
         warnings_of(&format!(
             "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: a}}\nspec: {{hosts: [{hosts}], \

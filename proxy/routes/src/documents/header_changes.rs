@@ -243,13 +243,24 @@ impl Field {
 enum Message {
     Request,
     Response,
+    /// Of a rule that answers itself.
+    OwnResponse,
 }
 
 impl HeaderOperations {
     pub(super) fn decode(item: &Item<'_>) -> Decoded<Self> {
+        Self::decode_with(item, Message::Response)
+    }
+
+    /// Those of a rule that answers itself.
+    pub(super) fn decode_of_answer(item: &Item<'_>) -> Decoded<Self> {
+        Self::decode_with(item, Message::OwnResponse)
+    }
+
+    fn decode_with(item: &Item<'_>, response: Message) -> Decoded<Self> {
         let mut object = item.object()?;
         let request = object.field_or_default("request", |item| HeaderChanges::decode(item, Message::Request));
-        let response = object.field_or_default("response", |item| HeaderChanges::decode(item, Message::Response));
+        let response = object.field_or_default("response", |item| HeaderChanges::decode(item, response));
         object.finish();
         Ok(Self { request: request?, response: response? })
     }
@@ -306,12 +317,16 @@ struct Values {
 impl Values {
     fn decode(item: &Item<'_>, message: Message) -> Decoded<Self> {
         let decoded = item.each_entry(|name, item| {
-            let key = changed(name, item, message);
             let format = HeaderFormat::parse(item.string()?).map_err(|error| item.error(error.to_string()));
-            Ok((key?, format?, item.clone()))
+            if message == Message::OwnResponse && name.eq_ignore_ascii_case("content-length") {
+                item.warn("does nothing: an answer of the gateway has the length of its body", "leave it out");
+                return Ok(None);
+            }
+            let key = changed(name, item, message);
+            Ok(Some((key?, format?, item.clone())))
         })?;
         let mut values = Self::default();
-        for (key, format, item) in decoded {
+        for (key, format, item) in decoded.into_iter().flatten() {
             let earlier = match key {
                 Some(name) => values.headers.insert(HeaderKey(name), format),
                 // An empty value does nothing, so it is no authority either.
@@ -333,7 +348,9 @@ fn changed(name: &str, item: &Item<'_>, message: Message) -> Decoded<Option<Head
     let is_authority = name.eq_ignore_ascii_case("host") || name.eq_ignore_ascii_case(":authority");
     match message {
         Message::Request if is_authority => Ok(None),
-        Message::Response if is_authority => Err(item.error("a response has no authority to set")),
+        Message::Response | Message::OwnResponse if is_authority => {
+            Err(item.error("a response has no authority to set"))
+        }
         _ if FRAMING.iter().any(|framing| name.eq_ignore_ascii_case(framing)) => Err(item
             .advise(format!("{} says how a message is framed, which is the gateway's", quoted(name)), "leave it out")),
         _ => header_name(name, item).map(Some),

@@ -59,10 +59,11 @@ impl HttpRule {
             Some(item) => Delegate::decode(&item, &mut object, own_namespace).map(Action::Delegate),
             None => Action::decode(item, &mut object, matches.as_deref().unwrap_or_default()),
         };
-        let headers = object.field_or_default("headers", HeaderOperations::decode);
+        let answers = matches!(action, Ok(Action::Redirect(_) | Action::DirectResponse(_)));
+        let headers = if answers { HeaderOperations::decode_of_answer } else { HeaderOperations::decode };
+        let headers = object.field_or_default("headers", headers);
         let timeout = object.field("timeout", Item::duration);
         let retries = object.field("retries", Retries::decode);
-        let answers = matches!(action, Ok(Action::Redirect(_) | Action::DirectResponse(_)));
         for name in ["corsPolicy", "mirror", "mirrors"].into_iter().filter(|_| answers) {
             if let Some(item) = object.optional(name) {
                 item.warn("does nothing where a rule answers itself", "leave it out, or let a backend answer");

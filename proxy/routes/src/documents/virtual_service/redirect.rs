@@ -1,7 +1,7 @@
 //! `redirect`: another URL as the answer.
 
 use super::request_match::Match;
-use super::url::{Scheme, status, url_part};
+use super::url::{Scheme, status, told_path, url_part};
 use crate::decode::{Decoded, Item, both};
 use crate::documents::string_match::StringMatch;
 use crate::encode::Fields;
@@ -46,7 +46,7 @@ pub enum RedirectPort {
 impl Redirect {
     pub(super) fn decode(item: &Item<'_>, matches: &[Match]) -> Decoded<Self> {
         let mut object = item.object()?;
-        let uri = object.field_or_default("uri", url_part);
+        let uri = object.field_or_default("uri", told_path);
         let prefix = object.field_or_default("prefixRewrite", |item| decode_prefix(item, matches));
         let authority = object.field_or_default("authority", url_part);
         let scheme = object.field_or_default("scheme", Scheme::decode);
@@ -99,7 +99,7 @@ impl Redirect {
 }
 
 fn decode_prefix(item: &Item<'_>, matches: &[Match]) -> Decoded<Option<String>> {
-    let prefix = url_part(item)?;
+    let prefix = told_path(item)?;
     let is_by_prefix = |entry: &Match| matches!(entry.uri, None | Some(StringMatch::Prefix(_)));
     if prefix.is_some() && !matches.iter().all(is_by_prefix) {
         return Err(item.advise("every match of the rule must have its uri by prefix", "write uri instead"));

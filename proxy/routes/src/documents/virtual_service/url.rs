@@ -43,10 +43,19 @@ impl Scheme {
 
 /// A part of a URL that is sent as it is; an empty one is none.
 pub(super) fn url_part(item: &Item<'_>) -> Decoded<Option<String>> {
+    of_characters(item, |b| b.is_ascii_graphic())
+}
+
+/// A path that clients are told: as in Istio it may hold spaces, which browsers escape.
+pub(super) fn told_path(item: &Item<'_>) -> Decoded<Option<String>> {
+    of_characters(item, |b| b == b' ' || b.is_ascii_graphic())
+}
+
+fn of_characters(item: &Item<'_>, may_be: fn(u8) -> bool) -> Decoded<Option<String>> {
     let Some(text) = item.filled()? else {
         return Ok(None);
     };
-    if text.bytes().all(|b| b.is_ascii_graphic()) {
+    if text.bytes().all(may_be) {
         return Ok(Some(text.to_owned()));
     }
     let message = format!("{} holds a character that a URL must not hold", quoted(text));
