@@ -219,6 +219,7 @@ impl Server {
             client_auth: server.client_auth,
             min_version: server.min_version,
             max_version: server.max_version,
+            cipher_suites: server.cipher_suites.clone(),
         };
         Self { credential: server.credential.clone(), handshakes }
     }
@@ -248,7 +249,7 @@ impl Credentialed for Server {
     }
 
     fn config(&self, paths: &Paths, files: &Files) -> Result<ServerConfig, CredentialError> {
-        server_config(self.handshakes, paths, files)
+        server_config(&self.handshakes, paths, files)
     }
 }
 

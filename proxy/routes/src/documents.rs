@@ -30,7 +30,9 @@ pub use destination_rule::{
     TlsOrigination, TrafficPolicy, Warmup,
 };
 pub use export_to::ExportTo;
-pub use gateway::{ClientAuth, Credential, Gateway, NamespaceScope, Server, ServerHost, ServerTransport, TlsVersion};
+pub use gateway::{
+    CipherSuite, ClientAuth, Credential, Gateway, NamespaceScope, Server, ServerHost, ServerTransport, TlsVersion,
+};
 pub use header_changes::{
     Field, FormatError, HeaderChanges, HeaderFormat, HeaderKey, HeaderOperations, Segment, Variable,
 };

@@ -79,6 +79,33 @@ fn what_a_gateway_makes_of_it_is_said() {
 }
 
 #[test]
+fn what_is_not_offered_of_tls_is_said() {
+    let check = |fields: &str, expected: &[&str]| {
+        let seen = warnings_of(&format!(
+            "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: a}}\nspec:\n  servers:\n  \
+             - {{port: {{number: 1, name: a, protocol: HTTPS}}, hosts: ['*'], tls: {{mode: SIMPLE, credentialName: a, {fields}}}}}\n"
+        ));
+        let expected: Vec<String> = expected.iter().map(|it| format!("spec.servers[0].tls.{it}")).collect();
+        assert_eq!(seen, expected, "{fields}");
+    };
+    let old = "minProtocolVersion: clients of TLS 1.0 and 1.1 cannot connect: the gateway has TLS 1.2 and 1.3";
+    check("minProtocolVersion: TLSV1_0", &[old]);
+    check("minProtocolVersion: TLSV1_1", &[old]);
+    check("minProtocolVersion: TLSV1_2, maxProtocolVersion: TLSV1_3", &[]);
+    let good = "ECDHE-RSA-AES128-GCM-SHA256";
+    check(&format!("cipherSuites: [{good}, ECDHE-ECDSA-CHACHA20-POLY1305]"), &[]);
+    check(
+        &format!("cipherSuites: [{good}, AES128-SHA, {good}, nonsense]"),
+        &[
+            "cipherSuites[1]: AES128-SHA is not offered: the gateway does not have it",
+            "cipherSuites[2]: this cipher suite is there twice",
+            "cipherSuites[3]: \"nonsense\" is no cipher suite that Istio knows",
+        ],
+    );
+    check("cipherSuites: [nonsense]", &["cipherSuites[0]: \"nonsense\" is no cipher suite that Istio knows"]);
+}
+
+#[test]
 fn what_is_doubtful_about_a_field_is_said() {
     let check = |spec: &str, expected: &str| {
         let rule = if spec.contains("http:") { "" } else { "  http: [{route: [{destination: {host: b}}]}]\n" };

@@ -1,33 +1,34 @@
 //! From a Gateway's `tls` to how hands are shaken with its clients.
 
 use super::files::{CredentialError, Files, Paths, certificates, private_key};
-use rustls::crypto::aws_lc_rs;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 use std::sync::Arc;
-use turnout_routes::documents::{ClientAuth, TlsVersion};
+use turnout_routes::documents::{CipherSuite, ClientAuth, TlsVersion};
 
 /// Protocols offered, the better first.
 pub(crate) const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 /// What a server's handshakes are to be like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Handshakes {
     pub(super) client_auth: ClientAuth,
     pub(super) min_version: TlsVersion,
     pub(super) max_version: TlsVersion,
+    pub(super) cipher_suites: Vec<CipherSuite>,
 }
 
 pub(super) fn server_config(
-    handshakes: Handshakes,
+    handshakes: &Handshakes,
     paths: &Paths,
     files: &Files,
 ) -> Result<ServerConfig, CredentialError> {
     let chain = certificates(&paths.certificate, files.certificate.as_deref().unwrap_or_default())?;
     let private_key = private_key(&paths.key, files.key.as_deref().unwrap_or_default())?;
-    let builder = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+    let builder = ServerConfig::builder_with_provider(Arc::new(provider(&handshakes.cipher_suites)))
         .with_protocol_versions(versions(handshakes.min_version, handshakes.max_version))?;
     let builder = match client_verifier(handshakes.client_auth, paths, files)? {
         Some(verifier) => builder.with_client_cert_verifier(verifier),
@@ -37,6 +38,27 @@ pub(super) fn server_config(
     config.alpn_protocols = ALPN.iter().map(|protocol| protocol.to_vec()).collect();
     config.ticketer = aws_lc_rs::Ticketer::new()?;
     Ok(config)
+}
+
+/// With these cipher suites of TLS 1.2, or all; and with those of TLS 1.3.
+fn provider(chosen: &[CipherSuite]) -> CryptoProvider {
+    let mut provider = aws_lc_rs::default_provider();
+    if !chosen.is_empty() {
+        let chosen: Vec<rustls::CipherSuite> = chosen.iter().map(|suite| in_rustls(*suite)).collect();
+        provider.cipher_suites.retain(|suite| suite.tls13().is_some() || chosen.contains(&suite.suite()));
+    }
+    provider
+}
+
+fn in_rustls(suite: CipherSuite) -> rustls::CipherSuite {
+    match suite {
+        CipherSuite::EcdsaAes128Gcm => rustls::CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+        CipherSuite::RsaAes128Gcm => rustls::CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+        CipherSuite::EcdsaAes256Gcm => rustls::CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+        CipherSuite::RsaAes256Gcm => rustls::CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+        CipherSuite::EcdsaChaCha20 => rustls::CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+        CipherSuite::RsaChaCha20 => rustls::CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+    }
 }
 
 fn versions(min: TlsVersion, max: TlsVersion) -> &'static [&'static SupportedProtocolVersion] {

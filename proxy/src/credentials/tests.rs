@@ -194,6 +194,26 @@ fn mutual_asks_clients_for_a_certificate_of_the_authority() {
     }
 }
 
+#[test]
+fn tls_1_2_has_the_cipher_suites_that_are_chosen() {
+    let folder = TempDir::new().expect("a folder");
+    // Its key is one of ECDSA.
+    write(folder.path(), "one", &pair(2031));
+    let credentials = Credentials::new(Some(folder.path().to_owned()));
+    for (fields, gets_through) in [
+        ("maxProtocolVersion: TLSV1_2", true),
+        ("maxProtocolVersion: TLSV1_2, cipherSuites: [ECDHE-ECDSA-AES256-GCM-SHA384]", true),
+        ("maxProtocolVersion: TLSV1_2, cipherSuites: [ECDHE-RSA-AES256-GCM-SHA384]", false),
+        // Those of TLS 1.3 are not chosen.
+        ("cipherSuites: [ECDHE-RSA-AES256-GCM-SHA384]", true),
+    ] {
+        let table = router(&format!("SIMPLE, {fields}"), &["one"]);
+        credentials.load(&table);
+        let config = config(&credentials, &table, "one.example.com").expect("it is good");
+        assert_eq!(shake_hands(&config, None), gets_through, "{fields}");
+    }
+}
+
 /// Whether a client with this certificate gets through, over no wire at all.
 fn shake_hands(config: &Arc<ServerConfig>, client: Option<&Pair>) -> bool {
     let provider = Arc::new(aws_lc_rs::default_provider());

@@ -12,10 +12,9 @@ use std::collections::{BTreeMap, HashSet};
 /// What Istio has and the gateway has not: in a server, ...
 const UNSUPPORTED_SERVER: [&str; 1] = ["bind"];
 /// ... in its `tls`, ...
-const UNSUPPORTED_TLS: [&str; 9] = [
+const UNSUPPORTED_TLS: [&str; 8] = [
     "caCertCredentialName",
     "caCrl",
-    "cipherSuites",
     "credentialNames",
     "insecureSkipVerify",
     "subjectAltNames",
@@ -27,6 +26,27 @@ const UNSUPPORTED_TLS: [&str; 9] = [
 const UNSUPPORTED_VERSIONS: [&str; 2] = ["TLSV1_0", "TLSV1_1"];
 /// ... and of the protocols.
 const UNSUPPORTED_PROTOCOLS: [&str; 2] = ["HTTP_PROXY", "UDP"];
+/// The cipher suites of TLS 1.2 that the gateway has, and ...
+const CIPHER_SUITES: [(&str, CipherSuite); 6] = [
+    ("ECDHE-ECDSA-AES128-GCM-SHA256", CipherSuite::EcdsaAes128Gcm),
+    ("ECDHE-RSA-AES128-GCM-SHA256", CipherSuite::RsaAes128Gcm),
+    ("ECDHE-ECDSA-AES256-GCM-SHA384", CipherSuite::EcdsaAes256Gcm),
+    ("ECDHE-RSA-AES256-GCM-SHA384", CipherSuite::RsaAes256Gcm),
+    ("ECDHE-ECDSA-CHACHA20-POLY1305", CipherSuite::EcdsaChaCha20),
+    ("ECDHE-RSA-CHACHA20-POLY1305", CipherSuite::RsaChaCha20),
+];
+/// ... those that Istio has besides: without forward secrecy, or in CBC mode.
+const UNSERVED_CIPHER_SUITES: [&str; 9] = [
+    "ECDHE-ECDSA-AES128-SHA",
+    "ECDHE-RSA-AES128-SHA",
+    "ECDHE-ECDSA-AES256-SHA",
+    "ECDHE-RSA-AES256-SHA",
+    "AES128-GCM-SHA256",
+    "AES256-GCM-SHA384",
+    "AES128-SHA",
+    "AES256-SHA",
+    "DES-CBC3-SHA",
+];
 /// The modes of TLS, and ...
 const UNSERVED_MODES: [&str; 3] = ["PASSTHROUGH", "AUTO_PASSTHROUGH", "ISTIO_MUTUAL"];
 /// ... the protocols whose servers are left to others.
@@ -98,6 +118,8 @@ pub enum ServerTransport {
         min_version: TlsVersion,
         /// The newest version that is offered.
         max_version: TlsVersion,
+        /// Those that TLS 1.2 may use; none stands for all.
+        cipher_suites: Vec<CipherSuite>,
     },
     /// Another protocol, or TLS that is not the gateway's to end: clients of its hosts are turned away.
     Unserved {
@@ -141,6 +163,23 @@ pub enum TlsVersion {
     V1_2,
     /// TLS 1.3 (RFC 8446).
     V1_3,
+}
+
+/// A cipher suite of TLS 1.2, all of them with ECDHE. Those of TLS 1.3 are not to be chosen, as in Istio.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum CipherSuite {
+    /// `ECDHE-ECDSA-AES128-GCM-SHA256`
+    EcdsaAes128Gcm,
+    /// `ECDHE-RSA-AES128-GCM-SHA256`
+    RsaAes128Gcm,
+    /// `ECDHE-ECDSA-AES256-GCM-SHA384`
+    EcdsaAes256Gcm,
+    /// `ECDHE-RSA-AES256-GCM-SHA384`
+    RsaAes256Gcm,
+    /// `ECDHE-ECDSA-CHACHA20-POLY1305`
+    EcdsaChaCha20,
+    /// `ECDHE-RSA-CHACHA20-POLY1305`
+    RsaChaCha20,
 }
 
 impl Gateway {
@@ -341,7 +380,7 @@ impl ServerTransport {
             "PASSTHROUGH" => Ok(()),
             _ => Err(item.advise("a port in clear text has no TLS settings", "write the protocol HTTPS")),
         });
-        for name in ["caCertificates", "credentialName", "maxProtocolVersion", "minProtocolVersion"] {
+        for name in ["caCertificates", "cipherSuites", "credentialName", "maxProtocolVersion", "minProtocolVersion"] {
             refuse_in_plain_text(&mut object, name);
         }
         refuse_in_plain_text(&mut object, "privateKey");
@@ -361,8 +400,9 @@ impl ServerTransport {
             None => Err(object.missing("mode", "required")),
         };
         let credential = Credential::decode(item, &mut object, client_auth.ok());
-        let min_version = TlsVersion::decode(&mut object, "minProtocolVersion", TlsVersion::V1_2);
-        let max_version = TlsVersion::decode(&mut object, "maxProtocolVersion", TlsVersion::V1_3);
+        let min_version = TlsVersion::decode_min(&mut object);
+        let max_version = TlsVersion::decode_max(&mut object);
+        let cipher_suites = object.field_or_default("cipherSuites", decode_cipher_suites);
         if let Some(redirect) = object.optional("httpsRedirect")
             && redirect.boolean().is_ok_and(|redirects| redirects)
         {
@@ -374,17 +414,18 @@ impl ServerTransport {
         if min_version > max_version {
             item.warn("no version of TLS is left between the oldest and the newest", "no client can connect");
         }
-        Ok(Self::Tls { credential: credential?, client_auth: client_auth?, min_version, max_version })
+        let cipher_suites = cipher_suites?;
+        Ok(Self::Tls { credential: credential?, client_auth: client_auth?, min_version, max_version, cipher_suites })
     }
 
     /// None if there is nothing to say.
     fn encode(&self) -> Option<Value> {
-        let (credential, client_auth, min_version, max_version) = match self {
+        let (credential, client_auth, min_version, max_version, cipher_suites) = match self {
             Self::Unserved { tls } => return tls.clone(),
             Self::Plain { https_redirect: false } => return None,
             Self::Plain { https_redirect: true } => return Fields::new().field("httpsRedirect", true).into_filled(),
-            Self::Tls { credential, client_auth, min_version, max_version } => {
-                (credential, client_auth, *min_version, *max_version)
+            Self::Tls { credential, client_auth, min_version, max_version, cipher_suites } => {
+                (credential, client_auth, *min_version, *max_version, cipher_suites)
             }
         };
         let mode = match client_auth {
@@ -403,6 +444,7 @@ impl ServerTransport {
         fields
             .some("minProtocolVersion", (min_version != TlsVersion::V1_2).then(|| min_version.name()))
             .some("maxProtocolVersion", (max_version != TlsVersion::V1_3).then(|| max_version.name()))
+            .list("cipherSuites", cipher_suites.iter().map(|suite| suite.name()))
             .into_filled()
     }
 }
@@ -447,9 +489,26 @@ impl Credential {
 }
 
 impl TlsVersion {
-    fn decode(object: &mut Object<'_>, field: &'static str, default: Self) -> Decoded<Self> {
-        let known = [("TLS_AUTO", default), ("TLSV1_2", Self::V1_2), ("TLSV1_3", Self::V1_3)];
-        Ok(object.field(field, |item| item.choice(&known, &UNSUPPORTED_VERSIONS))?.unwrap_or(default))
+    /// Whoever takes clients of an older version as well takes those of TLS 1.2.
+    fn decode_min(object: &mut Object<'_>) -> Decoded<Self> {
+        let known = [("TLS_AUTO", Self::V1_2), ("TLSV1_2", Self::V1_2), ("TLSV1_3", Self::V1_3)];
+        let version = object.field("minProtocolVersion", |item| {
+            if UNSUPPORTED_VERSIONS.iter().any(|version| item.is_text(version)) {
+                item.warn(
+                    "clients of TLS 1.0 and 1.1 cannot connect: the gateway has TLS 1.2 and 1.3",
+                    "write TLSV1_2",
+                );
+                return Ok(Self::V1_2);
+            }
+            item.choice(&known, &[])
+        });
+        Ok(version?.unwrap_or(Self::V1_2))
+    }
+
+    fn decode_max(object: &mut Object<'_>) -> Decoded<Self> {
+        let known = [("TLS_AUTO", Self::V1_3), ("TLSV1_2", Self::V1_2), ("TLSV1_3", Self::V1_3)];
+        let version = object.field("maxProtocolVersion", |item| item.choice(&known, &UNSUPPORTED_VERSIONS));
+        Ok(version?.unwrap_or(Self::V1_3))
     }
 
     fn name(self) -> &'static str {
@@ -458,4 +517,40 @@ impl TlsVersion {
             Self::V1_3 => "TLSV1_3",
         }
     }
+}
+
+impl CipherSuite {
+    fn name(self) -> &'static str {
+        CIPHER_SUITES.iter().find(|(_, suite)| *suite == self).map_or("", |(name, _)| name)
+    }
+}
+
+/// Each once, in the document's order. What is no suite is passed over, as Istio does it.
+fn decode_cipher_suites(item: &Item<'_>) -> Decoded<Vec<CipherSuite>> {
+    let served = |text: &str| CIPHER_SUITES.iter().find(|(name, _)| *name == text).map(|(_, suite)| *suite);
+    let any_is_served = item.each(|item| Ok(served(item.string()?).is_some()))?.contains(&true);
+    let (mut suites, mut any_is_unserved) = (Vec::new(), false);
+    item.each(|item| {
+        let text = item.string()?;
+        match served(text) {
+            Some(suite) if suites.contains(&suite) => item.warn("this cipher suite is there twice", "leave it out"),
+            Some(suite) => suites.push(suite),
+            None if UNSERVED_CIPHER_SUITES.contains(&text) => {
+                any_is_unserved = true;
+                if any_is_served {
+                    item.warn(format!("{text} is not offered: the gateway does not have it"), "leave it out");
+                }
+            }
+            None if text == "ALL" || !text.starts_with(|c: char| c.is_ascii_alphanumeric()) => {
+                return Err(item.unsupported_value(text));
+            }
+            None => item.warn(format!("{} is no cipher suite that Istio knows", quoted(text)), "leave it out"),
+        }
+        Ok(())
+    })?;
+    if any_is_unserved && !any_is_served {
+        let advice = format!("write {}", one_of(CIPHER_SUITES.map(|(name, _)| name)));
+        return Err(item.advise("not supported by the gateway: it has none of these", advice));
+    }
+    Ok(suites)
 }

@@ -119,7 +119,7 @@ impl<'d> Compiler<'d> {
                         ports.entry(server.port).or_default().turn_away(&server.hosts);
                     }
                     ServerTransport::Unserved { .. } => {}
-                    ServerTransport::Tls { credential, client_auth, min_version, max_version } => {
+                    ServerTransport::Tls { credential, client_auth, min_version, max_version, cipher_suites } => {
                         let mut plan = HostPlan::new();
                         self.plan_server(&mut plan, (number, gateway), server, false);
                         ports.entry(server.port).or_default().add_tls(TlsServer {
@@ -128,6 +128,7 @@ impl<'d> Compiler<'d> {
                             client_auth: *client_auth,
                             min_version: *min_version,
                             max_version: *max_version,
+                            cipher_suites: cipher_suites.clone(),
                             table: self.host_table(plan, Some(server.port)),
                         });
                     }

@@ -3,7 +3,7 @@
 use super::host_map::HostMap;
 use super::hosts::HostTable;
 use super::request::Transport;
-use crate::documents::{ClientAuth, Credential, HostPattern, ServerHost, TlsVersion};
+use crate::documents::{CipherSuite, ClientAuth, Credential, HostPattern, ServerHost, TlsVersion};
 use std::collections::BTreeMap;
 
 /// The host tables by port.
@@ -38,6 +38,8 @@ pub struct TlsServer {
     pub min_version: TlsVersion,
     /// The newest version offered.
     pub max_version: TlsVersion,
+    /// Those that TLS 1.2 may use; none stands for all.
+    pub cipher_suites: Vec<CipherSuite>,
     pub(super) table: HostTable,
 }
 

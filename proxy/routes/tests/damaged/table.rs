@@ -562,13 +562,13 @@ const GATEWAY_EDITS: &[Edit] = &[
     ),
     (
         "      mode: SIMPLE\n",
-        "      mode: SIMPLE\n<here>      minProtocolVersion: TLSV1_0\n",
-        "spec.servers[1].tls.minProtocolVersion",
+        "      mode: SIMPLE\n<here>      maxProtocolVersion: TLSV1_0\n",
+        "spec.servers[1].tls.maxProtocolVersion",
         "TLSV1_0 is not supported",
     ),
     (
         "      mode: SIMPLE\n",
-        "      mode: SIMPLE\n<here>      cipherSuites: [a]\n",
+        "      mode: SIMPLE\n<here>      cipherSuites: [AES128-SHA]\n",
         "spec.servers[1].tls.cipherSuites",
         "not supported",
     ),

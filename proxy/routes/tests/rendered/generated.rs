@@ -114,13 +114,14 @@ fn transport() -> impl Strategy<Value = (String, ServerTransport)> {
     let plain = any::<bool>().prop_map(|https_redirect| ServerTransport::Plain { https_redirect });
     let client_auth = select(vec![ClientAuth::None, ClientAuth::Optional, ClientAuth::Required]);
     let version = || select(vec![TlsVersion::V1_2, TlsVersion::V1_3]);
-    let tls = (credential(), client_auth, version(), version()).prop_map(
-        |(credential, client_auth, min_version, max_version)| {
+    let suites = vec(select(vec![CipherSuite::RsaAes128Gcm, CipherSuite::EcdsaChaCha20]), 0..2);
+    let tls = (credential(), client_auth, version(), version(), suites).prop_map(
+        |(credential, client_auth, min_version, max_version, cipher_suites)| {
             let client_auth = match credential {
                 Credential::Files { ca: None, .. } => ClientAuth::None,
                 _ => client_auth,
             };
-            ServerTransport::Tls { credential, client_auth, min_version, max_version }
+            ServerTransport::Tls { credential, client_auth, min_version, max_version, cipher_suites }
         },
     );
     let settings =
