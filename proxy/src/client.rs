@@ -33,7 +33,7 @@ pub(crate) struct Client {
     /// None where the client speaks clear text.
     tls: Option<TlsInfo>,
     /// HTTP/2 frames come in between requests, so bytes there begin no head.
-    http2: bool,
+    http2: Cell<bool>,
     max_requests: Option<usize>,
     requests: Cell<usize>,
     resets: Cell<usize>,
@@ -106,7 +106,7 @@ impl Client {
                 .unwrap_or_else(|_| HeaderValue::from_static("unknown")),
             gateway_port,
             tls,
-            http2,
+            http2: Cell::new(http2),
             max_requests,
             requests: Cell::new(0),
             resets: Cell::new(0),
@@ -151,14 +151,25 @@ impl Client {
         self.max_requests.is_some_and(|max| self.requests.get() >= max)
     }
 
-    /// These bytes have come in. What no URI can hold of a target is taken out of them, for the request that they begin.
-    pub(crate) fn bytes_came(&self, bytes: &mut [u8]) {
-        if self.http2 || self.open.get() > 0 || bytes.is_empty() {
-            return;
-        }
+    /// The first bytes say that the client speaks HTTP/2.
+    pub(crate) fn speaks_http2(&self) {
+        self.http2.set(true);
+        self.head_since.set(None);
+    }
+
+    /// Some of a head has come, if not before.
+    pub(crate) fn head_begins(&self) {
         if self.head_since.get().is_none() {
             self.head_since.set(Some(Instant::now()));
         }
+    }
+
+    /// These bytes have come in. What no URI can hold of a target is taken out of them, for the request that they begin.
+    pub(crate) fn bytes_came(&self, bytes: &mut [u8]) {
+        if self.http2.get() || self.open.get() > 0 || bytes.is_empty() {
+            return;
+        }
+        self.head_begins();
         self.line.borrow_mut().take_out(bytes);
     }
 
@@ -192,7 +203,7 @@ impl Client {
 
     /// The gateway's own end has come so far. GOAWAY loses no request, so HTTP/2 need not wait until it is idle.
     pub(crate) fn drain(&self, phase: Phase) {
-        if phase >= Phase::ClosingIdle || (self.http2 && phase >= Phase::Draining) {
+        if phase >= Phase::ClosingIdle || (self.http2.get() && phase >= Phase::Draining) {
             self.set_end(End::Politely);
         }
     }
@@ -300,7 +311,7 @@ impl Drop for OpenRequest {
             client.set_end(End::Abused);
         } else if client.is_used_up() {
             client.set_end(End::Politely);
-        } else if client.http2 && client.open.get() == 0 {
+        } else if client.http2.get() && client.open.get() == 0 {
             // It ended in a task of its own: the connection's has to look at the clock.
             client.wake();
         }

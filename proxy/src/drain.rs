@@ -60,15 +60,7 @@ impl Drain {
     }
 
     pub(crate) async fn draining(&self) {
-        self.reached(Phase::Draining).await;
-    }
-
-    pub(crate) async fn idle_connections_close(&self) {
-        self.reached(Phase::ClosingIdle).await;
-    }
-
-    async fn reached(&self, phase: Phase) {
         // The sender lives as long as `self`, so this does not fail.
-        let _ = self.phase.subscribe().wait_for(|now| *now >= phase).await;
+        let _ = self.phase.subscribe().wait_for(|now| *now >= Phase::Draining).await;
     }
 }

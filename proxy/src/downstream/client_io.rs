@@ -2,11 +2,12 @@
 //! parser does not take in a target; and what that parser says to a head that it refuses, which is a bare status, is put
 //! into the gateway's words.
 
+use super::opening::{Opening, opening};
 use crate::client::Client;
 use crate::error::GatewayError;
 use crate::gateway::Gateway;
 use crate::io::StallLimited;
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use http::StatusCode;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -24,26 +25,26 @@ pin_project_lite::pin_project! {
         gateway: Rc<Gateway>,
         // Said in place of what hyper is writing.
         refusal: Option<Bytes>,
-        // To be read again.
-        ahead: Bytes,
+        // Was read, and is to be read again.
+        ahead: BytesMut,
     }
 }
 
 impl<T> ClientIo<T> {
     /// What was read, and not used, is to be read again.
     pub(super) fn read_again(&mut self, ahead: Bytes) {
-        self.ahead = ahead;
+        self.ahead = ahead.into();
     }
 
     /// The socket alone, and what was read of it: `read` before what is to be read again.
-    pub(super) fn into_parts(self, read: Bytes) -> (StallLimited<T>, Bytes) {
-        let ahead = if read.is_empty() { self.ahead } else { [read, self.ahead].concat().into() };
+    pub(super) fn into_parts(self, read: &[u8]) -> (StallLimited<T>, Bytes) {
+        let ahead = if read.is_empty() { self.ahead.freeze() } else { [read, &self.ahead].concat().into() };
         (self.inner, ahead)
     }
 
     pub(super) fn new(inner: T, stall_timeout: Duration, client: &Rc<Client>, gateway: &Rc<Gateway>) -> Self {
         let inner = StallLimited::new(inner, stall_timeout);
-        Self { inner, client: Rc::clone(client), gateway: Rc::clone(gateway), refusal: None, ahead: Bytes::new() }
+        Self { inner, client: Rc::clone(client), gateway: Rc::clone(gateway), refusal: None, ahead: BytesMut::new() }
     }
 }
 
@@ -69,6 +70,9 @@ impl<T: AsyncRead> AsyncRead for ClientIo<T> {
         } else {
             let again = this.ahead.split_to(this.ahead.len().min(buffer.remaining()));
             buffer.put_slice(&again);
+            if this.ahead.is_empty() {
+                *this.ahead = BytesMut::new();
+            }
         }
         this.client.bytes_came(&mut buffer.filled_mut()[before..]);
         Poll::Ready(Ok(()))
@@ -76,15 +80,26 @@ impl<T: AsyncRead> AsyncRead for ClientIo<T> {
 }
 
 impl<T: AsyncRead + Unpin> ClientIo<T> {
-    /// Ready when something has come, which is then still to be read: false at the end of what comes.
-    pub(super) fn poll_wake(&mut self, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        if self.ahead.is_empty() {
-            let mut first = [0];
-            let mut buffer = ReadBuf::new(&mut first);
+    /// Ready when enough has come to tell what begins, all of it still to be read; with none if nothing comes any more.
+    pub(super) fn poll_opening(
+        &mut self,
+        may_be_http2: bool,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<Option<Opening>>> {
+        loop {
+            if let Some(opening) = opening(&self.ahead, may_be_http2) {
+                return Poll::Ready(Ok(Some(opening)));
+            }
+            let mut some = [0; 1024];
+            let mut buffer = ReadBuf::new(&mut some);
             ready!(Pin::new(&mut self.inner).poll_read(context, &mut buffer))?;
-            self.ahead = Bytes::copy_from_slice(buffer.filled());
+            if buffer.filled().is_empty() {
+                // What lacks its end is for hyper to refuse.
+                return Poll::Ready(Ok((!self.ahead.is_empty()).then_some(Opening::Http1)));
+            }
+            self.client.head_begins();
+            self.ahead.extend_from_slice(buffer.filled());
         }
-        Poll::Ready(Ok(!self.ahead.is_empty()))
     }
 }
 

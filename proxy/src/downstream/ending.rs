@@ -9,8 +9,6 @@ pub(super) enum ConnectionError {
     Tls(#[from] HandshakeError),
     #[error("most requests were reset by the client")]
     Abuse,
-    #[error("the first bytes took too long")]
-    FirstBytes,
     #[error("a request's head took too long")]
     Head,
     #[error("HTTP: {0}")]
@@ -24,7 +22,7 @@ impl ConnectionError {
         match self {
             Self::Tls(error) => error.kind(),
             Self::Abuse => "abuse",
-            Self::FirstBytes | Self::Head => "head_timeout",
+            Self::Head => "head_timeout",
             Self::Http(error) if error.is_parse() || error.is_parse_too_large() => "http_parse",
             Self::Http(_) => "http",
             Self::Io(_) => "io",

@@ -3,7 +3,7 @@
 
 use super::client_io::ClientIo;
 use super::ending::ConnectionError;
-use super::preface::begins_with_preface;
+use super::opening::Opening;
 use super::protocols::{Protocol, http1, http2};
 use super::tls::{Handshake, TlsAcceptor};
 use crate::client::{Client, ClientLimits, End, TlsInfo};
@@ -55,17 +55,16 @@ impl Server {
         let kind = self.snapshots.current().map_or(PortKind::Unknown, |snapshot| snapshot.router.port_kind(port));
         match kind {
             PortKind::Plain | PortKind::Unknown => {
-                let is_http2 = if self.settings.cleartext_http2 {
-                    let Some(is_http2) = self.is_http2(&stream).await? else { return Ok(()) };
-                    is_http2
-                } else {
-                    false
-                };
-                let client = self.client(peer, port, None, is_http2);
-                if is_http2 {
-                    Box::pin(self.serve_http2(stream, client)).await
-                } else {
-                    self.serve_http1(stream, client).await
+                let (client, _known) = self.client(peer, port, None, false);
+                let mut io = self.io(stream, &client);
+                match self.opening(io.inner_mut(), &client, self.settings.cleartext_http2).await? {
+                    Some(Opening::Http1) => self.serve_http1(io, &client).await,
+                    Some(Opening::Http2) => {
+                        client.speaks_http2();
+                        client.drain(self.drain.phase());
+                        Box::pin(self.serve_http2(io, &client)).await
+                    }
+                    None => Ok(()),
                 }
             }
             PortKind::Tls => Box::pin(self.serve_tls(stream, peer, port)).await,
@@ -75,16 +74,14 @@ impl Server {
     async fn serve_tls(&self, stream: TcpStream, peer: SocketAddr, port: u16) -> Result<(), ConnectionError> {
         let Handshake { stream, client, is_http2 } =
             self.tls.accept(stream, &self.snapshots, port, self.settings.tls_handshake_timeout).await?;
-        let client = self.client(peer, port, Some(client), is_http2);
-        if is_http2 { self.serve_http2(stream, client).await } else { self.serve_http1(stream, client).await }
-    }
-
-    /// By the first bytes. None where they do not tell before idle connections are closed: this one is then.
-    async fn is_http2(&self, stream: &TcpStream) -> Result<Option<bool>, ConnectionError> {
-        tokio::select! {
-            biased;
-            is_http2 = begins_with_preface(stream, self.limits(None)) => is_http2.map(Some),
-            () = self.drain.idle_connections_close() => Ok(None),
+        let (client, _known) = self.client(peer, port, Some(client), is_http2);
+        let mut io = self.io(stream, &client);
+        if is_http2 {
+            return self.serve_http2(io, &client).await;
+        }
+        match self.opening(io.inner_mut(), &client, false).await? {
+            Some(_) => self.serve_http1(io, &client).await,
+            None => Ok(()),
         }
     }
 
@@ -92,9 +89,12 @@ impl Server {
         ClientLimits { idle: self.settings.idle_timeout, rest, head: self.settings.head_timeout }
     }
 
-    fn client(&self, peer: SocketAddr, port: u16, tls: Option<TlsInfo>, is_http2: bool) -> Rc<Client> {
+    /// A client, which is told of the gateway's end while it is known.
+    fn client(&self, peer: SocketAddr, port: u16, tls: Option<TlsInfo>, is_http2: bool) -> (Rc<Client>, Known<'_>) {
         let max_requests = self.settings.max_requests.map(NonZeroUsize::get);
-        Rc::new(Client::new(peer, port, tls, is_http2, max_requests))
+        let client = Rc::new(Client::new(peer, port, tls, is_http2, max_requests));
+        let known = Known::new(self, &client);
+        (client, known)
     }
 
     fn io<T>(&self, stream: T, client: &Rc<Client>) -> TokioIo<ClientIo<T>> {
@@ -102,23 +102,21 @@ impl Server {
     }
 
     /// Serves HTTP/1 until it ends. hyper holds two buffers for a connection that may be written and read at any moment;
-    /// one that has had no request for a while does without them, and is taken up again with the first byte.
-    async fn serve_http1<T>(&self, stream: T, client: Rc<Client>) -> Result<(), ConnectionError>
+    /// one that has had no request for a while does without them, and is taken up again with the next head.
+    async fn serve_http1<T>(&self, mut io: TokioIo<ClientIo<T>>, client: &Rc<Client>) -> Result<(), ConnectionError>
     where
         T: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        let _known = Known::new(self, &client);
-        let mut io = self.io(stream, &client);
         let limits = self.limits(Some(REST_AFTER));
         loop {
-            let mut connection = http1(io, (&*self.settings, self.requests.max_headers), &self.gateway, &client);
-            match run(Pin::new(&mut connection), &client, limits).await {
+            let mut connection = http1(io, (&*self.settings, self.requests.max_headers), &self.gateway, client);
+            match run(Pin::new(&mut connection), client, limits).await {
                 Ok(Ran::Ended) => {
                     // hyper is over with an answer that the client has not taken yet, and would lose it.
                     let successor = client.take_successor().filter(|_| !client.writes_wait());
                     if let Some(successor) = successor {
                         let parts = connection.into_parts();
-                        let (socket, ahead) = parts.io.into_inner().into_parts(parts.read_buf);
+                        let (socket, ahead) = parts.io.into_inner().into_parts(&parts.read_buf);
                         successor(Box::new(socket), ahead).await;
                     }
                     return Ok(());
@@ -134,38 +132,59 @@ impl Server {
                     io.inner_mut().read_again(parts.read_buf);
                 }
             }
-            if !self.rest(io.inner_mut(), &client).await? {
+            if self.opening(io.inner_mut(), client, false).await?.is_none() {
                 return Ok(());
             }
         }
     }
 
-    /// Waits for the first byte of a request. False if the connection ends before.
-    async fn rest<T>(&self, io: &mut ClientIo<T>, client: &Client) -> Result<bool, ConnectionError>
+    /// Waits for what the client begins with. None if the connection ends before.
+    async fn opening<T>(
+        &self,
+        io: &mut ClientIo<T>,
+        client: &Client,
+        may_be_http2: bool,
+    ) -> Result<Option<Opening>, ConnectionError>
     where
         T: AsyncRead + AsyncWrite + Unpin,
     {
         let limits = self.limits(None);
-        let mut timer = pin!(tokio::time::sleep(limits.idle));
-        let woken = poll_fn(|context| match io.poll_wake(context) {
-            Poll::Ready(woken) => Poll::Ready(woken),
-            Poll::Pending => client.poll_end(&limits, timer.as_mut(), context).map(|_| Ok(false)),
+        let mut timer = pin!(tokio::time::sleep(limits.idle.min(limits.head)));
+        let opening = poll_fn(|context| {
+            loop {
+                if let Poll::Ready(opening) = io.poll_opening(may_be_http2, context) {
+                    return Poll::Ready(opening.map(Ok));
+                }
+                match client.poll_end(&limits, timer.as_mut(), context) {
+                    Poll::Pending => return Poll::Pending,
+                    // With the request that is on its way.
+                    Poll::Ready(End::Politely) if client.is_sending_head() => {}
+                    Poll::Ready(end) => return Poll::Ready(Ok(Err(end))),
+                }
+            }
         });
-        if woken.await? {
-            return Ok(true);
+        match opening.await? {
+            Ok(Some(opening)) => {
+                client.drain(self.drain.phase());
+                return Ok(Some(opening));
+            }
+            Err(End::HeadTimeout) => {
+                Box::pin(io.refuse_late_head()).await?;
+                return Err(ConnectionError::Head);
+            }
+            Ok(None) | Err(_) => {}
         }
         // What says farewell says it now, as TLS does.
         io.shutdown().await?;
-        Ok(false)
+        Ok(None)
     }
 
-    async fn serve_http2<T>(&self, stream: T, client: Rc<Client>) -> Result<(), ConnectionError>
+    async fn serve_http2<T>(&self, io: TokioIo<ClientIo<T>>, client: &Rc<Client>) -> Result<(), ConnectionError>
     where
         T: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        let _known = Known::new(self, &client);
-        let mut connection = pin!(http2(self.io(stream, &client), &self.settings, &self.gateway, &client));
-        run(connection.as_mut(), &client, self.limits(None)).await.map(drop)
+        let mut connection = pin!(http2(io, &self.settings, &self.gateway, client));
+        run(connection.as_mut(), client, self.limits(None)).await.map(drop)
     }
 
     /// Tells every connection how far the end of the gateway has come.
