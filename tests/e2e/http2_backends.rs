@@ -25,14 +25,20 @@ const TO_MODEL: &str = "- route: [{destination: {host: model}}]";
 
 /// Serves the backend green as `model`, on a port of this protocol, with this connection pool's `http` and these rules.
 async fn start(protocol: &str, pool: &str, rules: &str) -> anyhow::Result<Bed> {
+    let policy = if pool.is_empty() { String::new() } else { format!("connectionPool: {{{pool}}}") };
+    start_at(Speaks::Either, protocol, &policy, rules).await
+}
+
+/// The same where the backend speaks this, with this traffic policy.
+async fn start_at(speaks: Speaks, protocol: &str, policy: &str, rules: &str) -> anyhow::Result<Bed> {
     let mut backends = Backends::start().await?;
-    let model = service("model", &[backends.listen("green", Speaks::Either).await?]);
-    let policy = format!(
+    let model = service("model", &[backends.listen("green", speaks).await?]);
+    let rule = format!(
         "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: model, namespace: default}}\n\
-         spec: {{host: model, trafficPolicy: {{connectionPool: {{{pool}}}}}}}\n---\n"
+         spec: {{host: model, trafficPolicy: {{{policy}}}}}\n---\n"
     );
     let documents = model.replace("protocol: HTTP}", &format!("protocol: {protocol}}}"))
-        + if pool.is_empty() { "" } else { &policy }
+        + if policy.is_empty() { "" } else { &rule }
         + &virtual_service(rules);
     Bed::over(backends, &documents, &[PORT], &["--workers", "1"]).await
 }
@@ -126,6 +132,34 @@ async fn requests_share_connections_as_far_as_the_policy_lets_them() -> anyhow::
         let bed = start("HTTP2", pool, TO_MODEL).await?;
         let seen = connections_of(&bed, count).await?;
         ensure!(seen == expected, "{pool}: {count} requests over {seen} connections");
+    }
+    Ok(())
+}
+
+/// Its answers are not to depend on what is tried again.
+const ONE_TRY: &str = "- retries: {attempts: 0}\n  route: [{destination: {host: model}}]";
+
+#[tokio::test]
+async fn a_grpc_status_in_the_head_of_an_answer_counts_against_its_endpoint() -> anyhow::Result<()> {
+    let policy = "outlierDetection: {consecutive5xxErrors: 2, baseEjectionTime: 60s, maxEjectionPercent: 100}";
+    // What is asked, what is answered, and whether that ejects.
+    let table = [
+        ("application/grpc", "header=grpc-status:14; no-body", true),
+        ("application/grpc", "header=grpc-status:13; no-body", true),
+        ("application/grpc", "header=grpc-status:5; no-body", false),
+        ("application/grpc", "header=grpc-status:0; status=503; no-body", false),
+        ("application/grpc", "trailer=grpc-status:14", false),
+        ("application/json", "header=grpc-status:14; no-body", false),
+        ("application/json", "status=503", true),
+    ];
+    for (content_type, echo, ejects) in table {
+        let bed = start_at(Speaks::Either, "GRPC", policy, ONE_TRY).await?;
+        let request = RawRequest::post("/", b"x").header("content-type", content_type).header("x-echo", echo);
+        for _ in 0..2 {
+            bed.send(&request).await?;
+        }
+        let ejections = bed.count("turnout_outlier_ejections_total", &[]).await?;
+        ensure!((ejections > 0.0) == ejects, "{content_type}, {echo}: {ejections}");
     }
     Ok(())
 }

@@ -94,6 +94,9 @@ impl Gateway {
         let mut outgoing = self
             .outgoing(route, target, inbound, request.clone(), keeps_head)
             .inspect_err(|_| inbound.body = request.take_unread())?;
+        if record.grpc && !outgoing.asks_tunnel() {
+            outgoing.asks_for = Asked::GrpcAnswer;
+        }
         // A mirror could say nothing in the tunnel, and would wait in it.
         if !route.rule.mirrors.is_empty() && !outgoing.asks_tunnel() && upstream.has_endpoints() {
             self.mirrors.send(snapshot, &route.rule, &outgoing, &self.random);

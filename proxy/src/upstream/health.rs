@@ -1,7 +1,8 @@
 //! What is known of one endpoint's failures: counted in a row, by their kind, and shared by all workers.
 
 use super::clock::clock_ms;
-use http::StatusCode;
+use super::outgoing::Asked;
+use http::{Response, StatusCode};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 use turnout_routes::router::Outliers;
@@ -31,6 +32,35 @@ pub(crate) enum TryOutcome {
     Answer(StatusCode),
     /// No answer: it could not be connected to, it broke off, it took too long.
     NoAnswer,
+}
+
+impl TryOutcome {
+    /// Of an answer to gRPC what its head says of that, as a status of HTTP; what trailers say is not waited for (both as
+    /// Envoy has it).
+    pub(super) fn of<B>(answer: &Response<B>, asked: Asked) -> Self {
+        let said = || answer.headers().get("grpc-status")?.to_str().ok()?.parse().ok();
+        let of_grpc: Option<u32> = if asked == Asked::GrpcAnswer { said() } else { None };
+        Self::Answer(of_grpc.map_or(answer.status(), http_status))
+    }
+}
+
+/// Envoy's mapping.
+fn http_status(grpc: u32) -> StatusCode {
+    let code = match grpc {
+        0 => 200,
+        1 => 499,
+        3 | 9 | 11 => 400,
+        4 => 504,
+        5 => 404,
+        6 | 10 => 409,
+        7 => 403,
+        8 => 429,
+        12 => 501,
+        14 => 503,
+        16 => 401,
+        _ => 500,
+    };
+    StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 impl Health {
@@ -131,6 +161,28 @@ pub(super) mod tests {
         assert_eq!(verdicts(&split, &[503, 0, 503]), [None, None, Some("gateway_errors")]);
         assert_eq!(verdicts(&split, &[0, 0]), [None, Some("local_failures")]);
         assert_eq!(verdicts(&split, &[0, 200, 0]), [None; 3]);
+    }
+
+    #[test]
+    fn an_answer_to_grpc_counts_as_what_its_head_says() {
+        let check = |is_grpc: bool, said: Option<&'static str>, expected: u16| {
+            let mut answer = Response::new(());
+            if let Some(said) = said {
+                answer.headers_mut().insert("grpc-status", http::HeaderValue::from_static(said));
+            }
+            let outcome = TryOutcome::of(&answer, if is_grpc { Asked::GrpcAnswer } else { Asked::Answer });
+            assert!(matches!(outcome, TryOutcome::Answer(status) if status == expected), "{said:?}: {outcome:?}");
+        };
+        check(true, None, 200);
+        check(false, Some("14"), 200);
+        let codes = [200, 499, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 503, 500, 401];
+        for (said, code) in ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15", "16"]
+            .into_iter()
+            .zip(codes)
+        {
+            check(true, Some(said), code);
+        }
+        check(true, Some("17"), 500);
     }
 
     #[test]

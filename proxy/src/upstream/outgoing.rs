@@ -32,6 +32,8 @@ pub(crate) struct Outgoing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Asked {
     Answer,
+    /// One whose head may say in a header of gRPC what became of it.
+    GrpcAnswer,
     /// The connection is to go on as one.
     Tunnel,
 }
@@ -74,7 +76,7 @@ impl Outgoing {
             authority,
             raw,
             says_empty: self.says_empty,
-            asks_for: Asked::Answer,
+            asks_for: self.asks_for,
             is_under_way: false,
             body,
             hash: None,

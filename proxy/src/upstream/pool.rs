@@ -211,19 +211,19 @@ impl WorkerUpstream {
             outgoing.is_under_way = false;
             match sent {
                 Ok(response) => {
-                    self.judge(lease.endpoint(), TryOutcome::Answer(response.status()));
+                    self.judge(lease.endpoint(), || TryOutcome::of(&response, outgoing.asks_for));
                     let request = outgoing.body.clone();
                     return Ok(response.map(|incoming| UpstreamBody::new(incoming, lease, request)));
                 }
                 Err(SendFailure::Untouched(head)) => {
                     outgoing.put_back(head);
                     if !is_reused {
-                        self.judge(lease.endpoint(), TryOutcome::NoAnswer);
+                        self.judge(lease.endpoint(), || TryOutcome::NoAnswer);
                         return Err(SendError::Failed(Failure::Connect));
                     }
                 }
                 Err(SendFailure::Failed(failure)) => {
-                    self.judge(lease.endpoint(), TryOutcome::NoAnswer);
+                    self.judge(lease.endpoint(), || TryOutcome::NoAnswer);
                     return Err(SendError::Failed(failure));
                 }
                 Err(SendFailure::Body) => return Err(SendError::Body),
@@ -279,11 +279,11 @@ impl WorkerUpstream {
     }
 
     /// Takes note of what came of a try.
-    fn judge(&self, endpoint: &Endpoint, outcome: TryOutcome) {
+    fn judge(&self, endpoint: &Endpoint, outcome: impl FnOnce() -> TryOutcome) {
         if self.current.borrow().state.policy.outliers.is_none() {
             return;
         }
-        if let Some(cause) = self.shared.judge(endpoint, outcome) {
+        if let Some(cause) = self.shared.judge(endpoint, outcome()) {
             self.common.metrics.ejections.with_label_values(&[self.shared.name.as_str(), cause]).inc();
         }
     }
@@ -296,7 +296,7 @@ impl WorkerUpstream {
         let current = self.current.borrow();
         let is_it = |endpoint: &&Arc<Endpoint>| Some(endpoint.address) == address;
         if let Some(endpoint) = current.state.endpoints.as_slice().iter().find(is_it) {
-            self.judge(endpoint, TryOutcome::NoAnswer);
+            self.judge(endpoint, || TryOutcome::NoAnswer);
         }
     }
 

@@ -94,7 +94,7 @@ impl WorkerUpstream {
 
     /// Takes note of a connection that could not be made.
     fn tell_failure(&self, endpoint: &WorkerEndpoint, error: &ConnectError) {
-        self.judge(&endpoint.shared, TryOutcome::NoAnswer);
+        self.judge(&endpoint.shared, || TryOutcome::NoAnswer);
         if let ConnectError::Tls(reason) = error {
             self.handshakes_failed.inc();
             self.tell_handshake(&endpoint.shared, reason);
