@@ -140,6 +140,18 @@ async fn requests_share_connections_as_far_as_the_policy_lets_them() -> anyhow::
 const ONE_TRY: &str = "- retries: {attempts: 0}\n  route: [{destination: {host: model}}]";
 
 #[tokio::test]
+async fn an_answer_loses_what_belongs_to_its_connection_over_either_protocol() -> anyhow::Result<()> {
+    for protocol in ["HTTP", "HTTP2"] {
+        let bed = start(protocol, "", TO_MODEL).await?;
+        let echo = "status=204; header=content-length:0; header=proxy-authenticate:Basic; header=x-own:1";
+        let answer = bed.send(&RawRequest::get("/").header("x-echo", echo)).await?;
+        let seen = ["content-length", "proxy-authenticate", "x-own"].map(|name| answer.header(name));
+        ensure!((answer.status, seen) == (204, [None, None, Some("1")]), "{protocol}: {answer:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_grpc_status_in_the_head_of_an_answer_counts_against_its_endpoint() -> anyhow::Result<()> {
     let policy = "outlierDetection: {consecutive5xxErrors: 2, baseEjectionTime: 60s, maxEjectionPercent: 100}";
     // What is asked, what is answered, and whether that ejects.

@@ -75,7 +75,11 @@ pub(super) fn http2_request(
 /// An answer over HTTP/2, whose framing the library has checked. None if it is no final one.
 pub(super) fn http2_answer(mut response: Response<Incoming>) -> Option<Response<Incoming>> {
     *response.version_mut() = Version::HTTP_11;
-    (!response.status().is_informational()).then_some(response)
+    let status = response.status();
+    remove_if(response.headers_mut(), |name| {
+        is_hop_by_hop(name) || status == StatusCode::NO_CONTENT && name == header::CONTENT_LENGTH.as_str()
+    });
+    (!status.is_informational()).then_some(response)
 }
 
 /// Methods whose content means something, or might: their requests say so where there is none (RFC 9110, 8.6; that all
@@ -85,7 +89,7 @@ fn may_have_content(method: &Method) -> bool {
 }
 
 /// What a request that was not sent leaves for another try.
-pub(super) fn undressed<B>(request: Request<B>) -> Option<OutgoingHead> {
+pub(super) fn undressed(request: Request<TryBody>) -> Option<OutgoingHead> {
     let (parts, _) = request.into_parts();
     let target = parts.uri.into_parts().path_and_query?;
     Some(OutgoingHead { method: parts.method, target, headers: parts.headers })
