@@ -33,14 +33,16 @@ pub(super) enum ConnectError {
     Handshake(#[from] hyper::Error),
 }
 
-/// Connects as the policy says: what comes of it is a socket over which HTTP can be spoken, and whom it was made for.
+/// Connects as the policy says: what comes of it is a socket over which HTTP can be spoken, and whom it was made for. It ends
+/// when the endpoint's system takes nothing of what is sent to it for `stall_timeout`.
 pub(super) async fn connect(
     endpoint: &Endpoint,
     policy: &BackendPolicy,
+    stall_timeout: Duration,
     tls: Option<(Box<TlsPeer>, Arc<ClientConfig>)>,
 ) -> Result<(Stream, Option<Box<TlsPeer>>), ConnectError> {
     let mut attempt = Attempt { endpoint, started: Instant::now(), outcome: None };
-    let connected = tokio::time::timeout(policy.connect_timeout, reach(endpoint, policy, tls)).await;
+    let connected = tokio::time::timeout(policy.connect_timeout, reach(endpoint, policy, stall_timeout, tls)).await;
     attempt.outcome = Some(matches!(connected, Ok(Ok(_))));
     connected?
 }
@@ -48,11 +50,21 @@ pub(super) async fn connect(
 async fn reach(
     endpoint: &Endpoint,
     policy: &BackendPolicy,
+    stall_timeout: Duration,
     tls: Option<(Box<TlsPeer>, Arc<ClientConfig>)>,
 ) -> Result<(Stream, Option<Box<TlsPeer>>), ConnectError> {
     let stream = TcpStream::connect(endpoint.address).await?;
     stream.set_nodelay(true)?;
-    // Notices a peer that has gone without a word, which a request that only waits would not.
+    notice_if_gone(&stream, policy, stall_timeout)?;
+    let Some((peer, config)) = tls else { return Ok((Either::Left(stream), None)) };
+    let shaken = TlsConnector::from(config).connect(peer.server_name.clone(), stream).await;
+    Ok((Either::Right(Box::new(shaken.map_err(ConnectError::Tls)?)), Some(peer)))
+}
+
+/// A peer that has gone without a word is noticed: while nothing is sent, which a request that only waits would not do, and
+/// while nothing of what is sent arrives, which the system would try for a quarter of an hour.
+fn notice_if_gone(stream: &TcpStream, policy: &BackendPolicy, stall_timeout: Duration) -> std::io::Result<()> {
+    let socket = SockRef::from(stream);
     let asked = policy.keepalive.unwrap_or_default();
     let within = |asked: Option<Duration>, default: Duration| {
         asked.unwrap_or(default).clamp(Duration::from_secs(1), LONGEST_KEEPALIVE)
@@ -63,10 +75,13 @@ async fn reach(
     if let Some(probes) = asked.probes {
         keepalive = keepalive.with_retries(probes.min(MOST_PROBES));
     }
-    SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
-    let Some((peer, config)) = tls else { return Ok((Either::Left(stream), None)) };
-    let shaken = TlsConnector::from(config).connect(peer.server_name.clone(), stream).await;
-    Ok((Either::Right(Box::new(shaken.map_err(ConnectError::Tls)?)), Some(peer)))
+    socket.set_tcp_keepalive(&keepalive)?;
+    // It would count in place of the probes that a policy asks for.
+    #[cfg(target_os = "linux")]
+    if policy.keepalive.is_none() {
+        socket.set_tcp_user_timeout(Some(stall_timeout))?;
+    }
+    Ok(())
 }
 
 /// Tells the endpoint how an attempt to connect ended, when it is dropped.
@@ -85,6 +100,29 @@ impl Drop for Attempt<'_> {
             // A client that leaves at once says nothing about the endpoint.
             None if self.started.elapsed() >= SLOW => self.endpoint.avoid_for_a_while(),
             None => {}
+        }
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use crate::upstream::EndpointSet;
+    use turnout_routes::documents::TcpKeepalive as Asked;
+
+    #[tokio::test]
+    async fn an_endpoint_that_takes_nothing_is_given_up_unless_the_policy_counts_probes() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let set = EndpointSet::at_ports(&[listener.local_addr().expect("it is bound").port()]);
+        let limit = Duration::from_secs(7);
+        let asked = Asked { probes: Some(3), ..Asked::default() };
+        for (keepalive, expected) in [(None, Some(limit)), (Some(asked), None)] {
+            let policy = BackendPolicy { keepalive, ..BackendPolicy::default() };
+            let connected = connect(&set.as_slice()[0], &policy, limit, None).await;
+            let Ok((Either::Left(stream), None)) = connected else { panic!("it listens in plain text") };
+            let socket = SockRef::from(&stream);
+            assert_eq!(socket.tcp_user_timeout().expect("an option"), expected, "{keepalive:?}");
+            assert!(socket.keepalive().expect("an option"), "{keepalive:?}");
         }
     }
 }

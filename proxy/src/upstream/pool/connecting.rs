@@ -78,10 +78,10 @@ impl WorkerUpstream {
         leave: Option<Leave>,
         is_http2: bool,
     ) -> Result<Connection, ConnectError> {
-        let (stream, peer) = connect(&endpoint.shared, policy, tls).await?;
         let stall_timeout = self.common.stall_timeout;
         if !is_http2 {
             let mut http1 = Box::new(Http1::handshake(stream, stall_timeout).await?);
+        let (stream, peer) = connect(&endpoint.shared, policy, stall_timeout, tls).await?;
             (http1.peer, http1.leave) = (peer, leave);
             return Ok(Connection::Own(http1));
         }
