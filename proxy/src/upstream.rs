@@ -28,6 +28,7 @@ mod stream;
 mod target_io;
 #[cfg(test)]
 pub(crate) mod test_backend;
+mod watched_io;
 
 pub(crate) use body::{BrokenAnswer, UpstreamBody};
 pub(crate) use dns::Resolver;

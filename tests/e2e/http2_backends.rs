@@ -140,6 +140,31 @@ async fn requests_share_connections_as_far_as_the_policy_lets_them() -> anyhow::
 const ONE_TRY: &str = "- retries: {attempts: 0}\n  route: [{destination: {host: model}}]";
 
 #[tokio::test]
+async fn a_rush_waits_where_the_endpoint_takes_few_streams() -> anyhow::Result<()> {
+    for (most, policy, expected) in [(1, "", 8), (3, "", 3), (3, "connectionPool: {tcp: {maxConnections: 1}}", 1)] {
+        let bed = start_at(Speaks::Streams(most), "HTTP2", policy, ONE_TRY).await?;
+        let seen = connections_of(&bed, 8).await.with_context(|| format!("{most} streams, {policy}"))?;
+        ensure!(seen == expected, "{most} streams, {policy}: {seen} connections");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_endpoint_that_takes_no_streams_fails_its_requests() -> anyhow::Result<()> {
+    for rules in [ONE_TRY, TO_MODEL] {
+        let bed = start_at(Speaks::Streams(0), "HTTP2", "", rules).await?;
+        let answer = bed.send(&RawRequest::get("/")).await?;
+        let reason = answer.header("x-turnout-reason");
+        // Either it refuses the stream, or it was known by then that it would.
+        let is_one = matches!(reason, Some("stream_reset" | "connect_failure"));
+        ensure!(answer.status == 503 && is_one && bed.received() == 0, "{rules}: {answer:?}");
+        let told = bed.gateway.status("/backends").await?.json()?;
+        ensure!(told["backends"][0]["inFlight"] == serde_json::json!([]), "{told}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn an_answer_loses_what_belongs_to_its_connection_over_either_protocol() -> anyhow::Result<()> {
     for protocol in ["HTTP", "HTTP2"] {
         let bed = start(protocol, "", TO_MODEL).await?;

@@ -79,6 +79,8 @@ pub enum Speaks {
     Http1,
     /// HTTP/2 with prior knowledge.
     Http2,
+    /// The same, so many streams at a time; those beyond are refused.
+    Streams(u32),
     /// Either, as the client begins.
     Either,
     /// Either over TLS, as it is agreed on.
@@ -238,15 +240,19 @@ impl Server {
 }
 
 async fn serve(stream: TcpStream, peer: Peer, speaks: Speaks) {
+    let mut settings = h2::server::Builder::new();
+    if let Speaks::Streams(most) = speaks {
+        settings.max_concurrent_streams(most);
+    }
     let is_http2 = match &speaks {
         Speaks::Http1 => false,
-        Speaks::Http2 | Speaks::Either => http2::is_spoken(&stream).await,
+        Speaks::Http2 | Speaks::Streams(_) | Speaks::Either => http2::is_spoken(&stream).await,
         Speaks::Tls(config) => {
             let Ok((stream, seen)) = tls::accept(stream, Arc::clone(config)).await else { return };
             let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             let peer = Peer { tls: Some(Arc::new(seen)), ..peer };
             if is_http2 {
-                http2::serve(stream, peer, None).await;
+                http2::serve(stream, &settings, peer, None).await;
             } else {
                 Connection::new(stream, peer).serve().await;
             }
@@ -255,8 +261,8 @@ async fn serve(stream: TcpStream, peer: Peer, speaks: Speaks) {
     };
     if is_http2 {
         let raw = stream.as_fd().try_clone_to_owned().ok().map(std::net::TcpStream::from);
-        http2::serve(stream, peer, raw).await;
-    } else if !matches!(speaks, Speaks::Http2) {
+        http2::serve(stream, &settings, peer, raw).await;
+    } else if matches!(speaks, Speaks::Http1 | Speaks::Either) {
         Connection::new(stream, peer).serve().await;
     }
 }

@@ -7,6 +7,7 @@ use super::keep::Keep;
 use super::limits::{Connections, Leave};
 use super::outgoing::Outgoing;
 use super::stream::{Stream, TlsPeer};
+use super::watched_io::{Watch, WatchedIo};
 use crate::body::replay::TryBody;
 use crate::body::stream::TryBodyError;
 use crate::io::StallLimited;
@@ -24,6 +25,8 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use turnout_routes::router::{Failure, Http2Policy};
 
@@ -38,7 +41,10 @@ const MAX_RESPONSE_HEADER_BYTES: u32 = 60 << 10;
 /// How long a ping may take, where the policy does not say.
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
-type Io = TokioIo<StallLimited<Stream>>;
+/// What the library says of how many streams the endpoint takes before the endpoint has said it: a number that nobody can say.
+const UNSAID: usize = usize::MAX - 1;
+
+type Io = TokioIo<WatchedIo<StallLimited<Stream>>>;
 /// None once it has ended: it is let go then, which ends whatever was asked of it and not sent.
 type Driven = Rc<RefCell<Option<Connection<Io, Counted, OnThisThread>>>>;
 
@@ -47,10 +53,25 @@ pub(super) struct Http2 {
     sender: SendRequest<Counted>,
     /// Says how many streams at a time the endpoint takes.
     driven: Driven,
+    /// The task that does.
+    driver: AbortHandle,
+    executor: OnThisThread,
+    /// Until somebody waits for it.
+    heard: Cell<Option<oneshot::Receiver<()>>>,
+    /// Whether the endpoint has said how many streams it takes, or has had the time to.
+    is_settled: Cell<bool>,
+    /// Of the requests that the library took.
+    last_taken: Cell<u32>,
+    /// Of those whose heads went out.
+    last_stream: Rc<Cell<u32>>,
+    /// Whether no other is to be begun.
+    is_ended: Rc<Cell<bool>>,
     streams: Cell<u32>,
     /// That it was used for.
     requests: Cell<u32>,
     made: Instant,
+    /// How long the endpoint may take for what nobody waits for.
+    stall_timeout: Duration,
     keep: Cell<Keep>,
     /// When it is closed if no request comes.
     expires: Cell<Instant>,
@@ -70,6 +91,10 @@ struct StreamPlace {
     connection: Rc<Http2>,
     /// Of the connection's requests, from 1.
     number: u32,
+    /// Its identifier; 0 until the library takes the request, which gives them out in turn (RFC 9113, 5.1.1).
+    stream: Cell<u32>,
+    /// The library's task that sends the body, or waits until it may.
+    upload: Cell<Option<AbortHandle>>,
 }
 
 pin_project_lite::pin_project! {
@@ -78,6 +103,7 @@ pin_project_lite::pin_project! {
         #[pin]
         body: TryBody,
         place: Rc<StreamPlace>,
+        is_asked_for: bool,
     }
 }
 
@@ -86,10 +112,17 @@ impl Body for Counted {
     type Error = TryBodyError;
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, TryBodyError>>> {
-        self.project().body.poll_frame(context)
+        let this = self.project();
+        if !std::mem::replace(this.is_asked_for, true) {
+            // The next task that the library makes is this request's, and of two the one that sends its body.
+            this.place.connection.executor.next_is_of.set(Some(Rc::clone(this.place)));
+        }
+        this.body.poll_frame(context)
     }
 
     fn is_end_stream(&self) -> bool {
+        // Asked first where the library begins a stream.
+        self.place.take();
         self.body.is_end_stream()
     }
 
@@ -99,15 +132,21 @@ impl Body for Counted {
 }
 
 /// Runs hyper's tasks on the worker's own thread.
-#[derive(Clone)]
-struct OnThisThread;
+#[derive(Clone, Default)]
+struct OnThisThread {
+    /// The library asks for a body first where it makes the task that goes on with it.
+    next_is_of: Rc<Cell<Option<Rc<StreamPlace>>>>,
+}
 
 impl<F> hyper::rt::Executor<F> for OnThisThread
 where
     F: Future<Output: 'static> + 'static,
 {
     fn execute(&self, future: F) {
-        tokio::task::spawn_local(future);
+        let task = tokio::task::spawn_local(future);
+        if let Some(place) = self.next_is_of.take() {
+            place.upload.set(Some(task.abort_handle()));
+        }
     }
 }
 
@@ -120,29 +159,40 @@ impl Http2 {
         stall_timeout: Duration,
         (of, leave): (&Rc<Connections>, Option<Leave>),
     ) -> hyper::Result<Self> {
-        let mut builder = Builder::new(OnThisThread);
+        let executor = OnThisThread::default();
+        let mut builder = Builder::new(executor.clone());
         builder
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(
                 STREAM_WINDOW.saturating_mul(policy.max_streams.unwrap_or(MAX_STREAMS)).min(LARGEST_WINDOW),
             )
-            .max_header_list_size(MAX_RESPONSE_HEADER_BYTES);
+            .max_header_list_size(MAX_RESPONSE_HEADER_BYTES)
+            .initial_max_send_streams(UNSAID);
         if let Some(pings) = policy.pings {
             builder
                 .keep_alive_interval(pings.interval)
                 .keep_alive_timeout(pings.timeout.unwrap_or(PING_TIMEOUT))
                 .keep_alive_while_idle(true);
         }
-        let (sender, connection) = builder.handshake(TokioIo::new(StallLimited::new(stream, stall_timeout))).await?;
+        let (io, Watch { heard, last_stream, is_ended }) = WatchedIo::new(StallLimited::new(stream, stall_timeout));
+        let (sender, connection) = builder.handshake(TokioIo::new(io)).await?;
         let driven = Rc::new(RefCell::new(Some(connection)));
-        tokio::task::spawn_local(drive(Rc::clone(&driven)));
+        let driver = tokio::task::spawn_local(drive(Rc::clone(&driven))).abort_handle();
         let made = Self {
             sender,
             driven,
+            driver,
+            executor,
+            heard: Cell::new(Some(heard)),
+            is_settled: Cell::new(false),
+            last_taken: Cell::new(0),
+            last_stream,
+            is_ended,
             streams: Cell::new(0),
             requests: Cell::new(0),
             made: Instant::now(),
+            stall_timeout,
             keep: Cell::new(keep),
             expires: Cell::new(Instant::now()),
             peer,
@@ -153,10 +203,48 @@ impl Http2 {
         Ok(made)
     }
 
+    /// Lets requests share it when the endpoint has said how many streams it takes, for which it has this long. Until then
+    /// more than the first might be refused, and whoever comes may wait for what is held `meanwhile`.
+    fn settle<T: 'static>(self: &Rc<Self>, meanwhile: T, within: Duration) {
+        let (connection, heard) = (Rc::downgrade(self), self.heard.take());
+        tokio::task::spawn_local(async move {
+            if let Some(heard) = heard {
+                let _ = tokio::time::timeout(within, heard).await;
+            }
+            if let Some(connection) = connection.upgrade() {
+                connection.is_settled.set(true);
+                connection.end_if_it_takes_nothing();
+            }
+            drop(meanwhile);
+        });
+    }
+
     /// Whether it may be given another request, now or when one of its streams has ended.
     pub(super) fn is_open(&self, now: Instant) -> bool {
+        self.end_if_it_takes_nothing();
         let is_worn = self.time_left().is_none();
         !self.sender.is_closed() && !is_worn && (!self.is_idle() || now < self.expires.get())
+    }
+
+    /// How many streams at a time the endpoint takes.
+    fn takes(&self) -> usize {
+        self.driven.borrow().as_ref().map_or(0, Connection::current_max_send_streams)
+    }
+
+    /// An endpoint that takes no streams is as one that says farewell.
+    fn end_if_it_takes_nothing(&self) {
+        if self.takes() == 0 {
+            self.end();
+        }
+    }
+
+    /// Gives back what it was handed and has not begun; what it has begun goes on.
+    fn end(&self) {
+        self.is_ended.set(true);
+        // Nothing wakes it any more.
+        self.driver.abort();
+        let ended = self.driven.take();
+        drop(ended);
     }
 
     fn time_left(&self) -> Option<Duration> {
@@ -176,18 +264,18 @@ impl Http2 {
     pub(super) fn first(self: &Rc<Self>) -> Http2Stream {
         self.streams.set(self.streams.get() + 1);
         self.requests.set(self.requests.get() + 1);
-        Http2Stream { place: Rc::new(StreamPlace { connection: Rc::clone(self), number: self.requests.get() }) }
+        let (connection, number) = (Rc::clone(self), self.requests.get());
+        Http2Stream {
+            place: Rc::new(StreamPlace { connection, number, stream: Cell::new(0), upload: Cell::default() }),
+        }
     }
 
     /// A stream, if it may have one more.
     pub(super) fn begin(self: &Rc<Self>, policy: &Http2Policy) -> Option<Http2Stream> {
         let most = policy.max_streams.unwrap_or(MAX_STREAMS);
         let streams = self.streams.get();
-        let taken = self.driven.borrow().as_ref().map_or(0, Connection::current_max_send_streams);
-        if streams >= most || streams as usize >= taken {
-            return None;
-        }
-        Some(self.first())
+        let is_free = self.is_settled.get() && streams < most && (streams as usize) < self.takes();
+        is_free.then(|| self.first())
     }
 }
 
@@ -213,6 +301,11 @@ impl Http2Stream {
         self.place.connection.keep.set(keep);
     }
 
+    /// See [`Http2::settle`].
+    pub(super) fn settle<T: 'static>(&self, meanwhile: T, within: Duration) {
+        self.place.connection.settle(meanwhile, within);
+    }
+
     /// Sends the next try of a request to the endpoint at that address, which is its host if it names none.
     pub(super) async fn send(
         &self,
@@ -220,25 +313,78 @@ impl Http2Stream {
         address: SocketAddr,
     ) -> Result<Response<Incoming>, SendFailure> {
         let connection = &self.place.connection;
-        outgoing.encode_raw();
-        let Some((head, body)) = outgoing.next_try() else {
+        // What the endpoint has not seen of it goes to another connection.
+        outgoing.keep_head();
+        let next = if outgoing.encode_raw() { outgoing.next_try() } else { None };
+        let Some((head, body)) = next else {
             return Err(SendFailure::Failed(Failure::AfterRequest));
         };
         let scheme = if connection.peer.is_some() { http::uri::Scheme::HTTPS } else { http::uri::Scheme::HTTP };
         let Some(request) = dress::http2_request(outgoing, head, body, (scheme, address)) else {
             return Err(SendFailure::Failed(Failure::Protocol));
         };
-        let request = request.map(|body| Counted { body, place: Rc::clone(&self.place) });
+        let request = request.map(|body| Counted { body, place: Rc::clone(&self.place), is_asked_for: false });
         let mut sender = connection.sender.clone();
         let answered = pin!(sender.try_send_request(request));
         match answered.await {
             Ok(response) => dress::http2_answer(response).ok_or(SendFailure::Failed(Failure::Protocol)),
-            Err(mut error) => Err(match error.take_message().and_then(dress::undressed) {
-                Some(head) => SendFailure::Untouched(head),
-                None if outgoing.body.failure().is_some() => SendFailure::Body,
-                None => SendFailure::Failed(classify(&error)),
-            }),
+            Err(error) => Err(self.failure(outgoing, &error)),
         }
+    }
+
+    fn failure<T>(&self, outgoing: &Outgoing, error: &TrySendError<T>) -> SendFailure {
+        let is_unseen = error.message().is_some() || !self.place.is_begun() && is_of_connection(error);
+        if outgoing.body.failure().is_some() {
+            return SendFailure::Body;
+        }
+        match outgoing.head().filter(|_| is_unseen && outgoing.may_be_sent_again()) {
+            Some(head) => {
+                // Whoever comes next is not to find it open.
+                self.place.connection.end();
+                SendFailure::Untouched(head.clone())
+            }
+            None => SendFailure::Failed(classify(error)),
+        }
+    }
+}
+
+impl Http2Stream {
+    /// All of the answer has come, and all of the request from its client: the endpoint may take its time for what is left of
+    /// that, but not for ever.
+    pub(super) fn give_back(self) {
+        if let Some(task) = self.place.upload.take().filter(|task| !task.is_finished()) {
+            let limit = self.place.connection.stall_timeout;
+            tokio::task::spawn_local(async move {
+                tokio::time::sleep(limit).await;
+                task.abort();
+            });
+        }
+    }
+}
+
+impl Drop for Http2Stream {
+    /// Nobody waits for the answer any more: nobody wants what is still to be sent, either.
+    fn drop(&mut self) {
+        if let Some(task) = self.place.upload.take() {
+            task.abort();
+        }
+    }
+}
+
+impl StreamPlace {
+    /// The library begins its stream, now or when it may.
+    fn take(&self) {
+        if self.stream.get() == 0 {
+            let last = &self.connection.last_taken;
+            last.set(if last.get() == 0 { 1 } else { last.get() + 2 });
+            self.stream.set(last.get());
+        }
+    }
+
+    /// Whether the endpoint may have seen something of it.
+    fn is_begun(&self) -> bool {
+        let stream = self.stream.get();
+        stream != 0 && stream <= self.connection.last_stream.get()
     }
 }
 
@@ -251,10 +397,18 @@ impl Drop for StreamPlace {
     }
 }
 
+fn h2_error<T>(error: &TrySendError<T>) -> Option<&h2::Error> {
+    std::error::Error::source(error.error()).and_then(|source| source.downcast_ref())
+}
+
+/// Whether it is the connection that has ended, and not one stream of it.
+fn is_of_connection<T>(error: &TrySendError<T>) -> bool {
+    h2_error(error).is_none_or(|error| error.is_io() || error.is_go_away())
+}
+
 /// A stream that the endpoint refused, or that it had not looked at when it said farewell, has reached nobody (RFC 9113, 8.7).
 fn classify<T>(error: &TrySendError<T>) -> Failure {
-    let source = std::error::Error::source(error.error()).and_then(|source| source.downcast_ref::<h2::Error>());
-    match source {
+    match h2_error(error) {
         Some(error)
             if error.is_remote() && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM)) =>
         {
@@ -265,3 +419,6 @@ fn classify<T>(error: &TrySendError<T>) -> Failure {
         _ => Failure::AfterRequest,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,6 +15,8 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use turnout_routes::router::Http2Policy;
 
@@ -34,8 +36,8 @@ pub(super) struct WorkerEndpoint {
     idle: RefCell<Vec<Idle>>,
     /// Of HTTP/2.
     shared_connections: RefCell<Vec<Rc<Http2>>>,
-    /// Whether another of HTTP/2 is being made.
-    is_making: Cell<bool>,
+    /// Others of HTTP/2 that are being made.
+    awaited: RefCell<Vec<Rc<Awaited>>>,
 }
 
 struct Idle {
@@ -52,7 +54,7 @@ impl WorkerEndpoint {
             connections: Rc::default(),
             idle: RefCell::default(),
             shared_connections: RefCell::default(),
-            is_making: Cell::new(false),
+            awaited: RefCell::default(),
         }
     }
 
@@ -93,9 +95,9 @@ impl WorkerEndpoint {
         }
     }
 
-    /// Whether a request makes another connection of HTTP/2.
-    pub(super) fn is_making(&self) -> bool {
-        self.is_making.get()
+    /// The connection of HTTP/2 that a request makes to that peer, if one does.
+    pub(super) fn awaited(&self, peer: Option<&TlsPeer>) -> Option<Rc<Awaited>> {
+        self.awaited.borrow().iter().find(|awaited| awaited.peer.as_ref() == peer).map(Rc::clone)
     }
 
     /// Closes one that is idle, of HTTP/1 the one that has been so for longest, and says whether there was one.
@@ -145,20 +147,46 @@ impl Drop for AtEndpoint {
     }
 }
 
-/// A request makes a connection of HTTP/2, until this is dropped. Others wait for that.
-pub(super) struct Making(Rc<WorkerEndpoint>);
+/// A request makes a connection of HTTP/2, until this is dropped. Others for the same peer wait for that.
+pub(super) struct Making {
+    endpoint: Rc<WorkerEndpoint>,
+    awaited: Rc<Awaited>,
+}
+
+/// What they wait for.
+pub(super) struct Awaited {
+    peer: Option<TlsPeer>,
+    over: Notify,
+    has_failed: Cell<bool>,
+}
 
 impl Making {
-    pub(super) fn new(endpoint: &Rc<WorkerEndpoint>) -> Self {
-        endpoint.is_making.set(true);
-        Self(Rc::clone(endpoint))
+    pub(super) fn new(endpoint: &Rc<WorkerEndpoint>, peer: Option<&TlsPeer>) -> Self {
+        let awaited = Awaited { peer: peer.cloned(), over: Notify::new(), has_failed: Cell::new(false) };
+        let making = Self { endpoint: Rc::clone(endpoint), awaited: Rc::new(awaited) };
+        endpoint.awaited.borrow_mut().push(Rc::clone(&making.awaited));
+        making
+    }
+
+    /// It cannot be made: whoever waits need not try it again.
+    pub(super) fn fail(&self) {
+        self.awaited.has_failed.set(true);
     }
 }
 
 impl Drop for Making {
     fn drop(&mut self) {
-        self.0.is_making.set(false);
-        self.0.connections.tell_freed();
+        self.endpoint.awaited.borrow_mut().retain(|awaited| !Rc::ptr_eq(awaited, &self.awaited));
+        self.awaited.over.notify_waiters();
+        self.endpoint.connections.tell_freed();
+    }
+}
+
+impl Awaited {
+    /// Returns when it is made, or given up, and says whether it could be.
+    pub(super) async fn is_made(&self) -> bool {
+        self.over.notified().await;
+        !self.has_failed.get()
     }
 }
 
@@ -184,6 +212,13 @@ impl Connection {
         match self {
             Self::Own(http1) => http1.take_socket(),
             Self::Stream(_) => None,
+        }
+    }
+
+    /// One that is shared waits for the endpoint's word, and holds this until then.
+    pub(super) fn settle(&self, making: Option<Making>, within: Duration) {
+        if let Self::Stream(stream) = self {
+            stream.settle(making, within);
         }
     }
 
@@ -231,7 +266,10 @@ impl Lease {
     /// Keeps the connection for another request: only to be called when the answer was read to its end and the request
     /// was sent to its end, since anything else leaves bytes of one request in the way of the next.
     pub(super) fn give_back(self) {
-        let Self { connection: Connection::Own(mut connection), at } = self else { return };
+        let (mut connection, at) = match self {
+            Self { connection: Connection::Own(connection), at } => (connection, at),
+            Self { connection: Connection::Stream(stream), .. } => return stream.give_back(),
+        };
         let endpoint = &at.endpoint;
         let mut idle = endpoint.idle.borrow_mut();
         connection.rest();

@@ -95,12 +95,12 @@ impl Outgoing {
         self.asks_for == Asked::Tunnel
     }
 
-    /// Escapes what only HTTP/1 can carry of the target as it is.
-    pub(super) fn encode_raw(&mut self) {
-        let Some(head) = self.head.as_mut().filter(|_| !self.raw.is_empty()) else { return };
-        if let Some(target) = std::mem::take(&mut self.raw).encoded(&head.target) {
-            head.target = target;
-        }
+    /// Escapes what only HTTP/1 can carry of the target as it is, and says whether it is a target then: it may be too long.
+    pub(super) fn encode_raw(&mut self) -> bool {
+        let Some(head) = self.head.as_mut().filter(|_| !self.raw.is_empty()) else { return true };
+        let Some(target) = self.raw.encoded(&head.target) else { return false };
+        (head.target, self.raw) = (target, RawBytes::default());
+        true
     }
 
     /// The headers of tries to come; none once they are used up.
@@ -116,6 +116,11 @@ impl Outgoing {
     /// Whether another try can send all of it.
     pub(crate) fn may_be_sent_again(&self) -> bool {
         self.head.is_some() && self.body.is_replayable()
+    }
+
+    /// A try may follow one that was given to a connection.
+    pub(super) fn keep_head(&mut self) {
+        self.keeps_head = true;
     }
 
     /// The next try.

@@ -14,7 +14,7 @@ use turnout_routes::documents::TlsOrigination;
 pub(super) type Stream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
 /// By which policy hands are shaken, and with whom. A connection is for nobody else.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TlsPeer {
     pub(super) policy: Arc<TlsOrigination>,
     pub(super) server_name: ServerName<'static>,

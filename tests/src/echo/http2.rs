@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use h2::server::SendResponse;
+use h2::server::{Builder, SendResponse};
 use h2::{Reason, RecvStream};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use tokio::sync::mpsc;
@@ -35,8 +35,8 @@ enum End {
 
 /// Serves every stream of a connection. Dropping it ends them. `raw` is the same socket again, for what the library does
 /// not say.
-pub(super) async fn serve(stream: impl Socket, peer: Peer, raw: Option<TcpStream>) {
-    let Ok(mut connection) = h2::server::handshake(stream).await else { return };
+pub(super) async fn serve(stream: impl Socket, settings: &Builder, peer: Peer, raw: Option<TcpStream>) {
+    let Ok(mut connection) = settings.handshake(stream).await else { return };
     let raw = raw.map(Arc::new);
     let (ending, mut ended) = mpsc::channel(1);
     let mut streams = JoinSet::new();

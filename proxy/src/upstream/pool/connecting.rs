@@ -40,7 +40,7 @@ impl WorkerUpstream {
     pub(super) async fn connect(&self, at: AtEndpoint, wanted: Box<Wanted>) -> Result<Lease, SendError> {
         let state = Arc::clone(&self.current.borrow().state);
         let policy = &state.policy;
-        let (leave, _making, _pending) = if policy.limits.connections.is_none() && !wanted.is_http2 {
+        let (leave, making, _pending) = if policy.limits.connections.is_none() && !wanted.is_http2 {
             (None, None, self.wait_in_place(policy)?)
         } else {
             // Their number limits how many are being made.
@@ -61,9 +61,11 @@ impl WorkerUpstream {
         match self.make(&at.endpoint, policy, tls, leave, wanted.is_http2).await {
             Ok(connection) => {
                 self.connects_made.inc();
+                connection.settle(making, policy.connect_timeout);
                 self.lease(connection, at, policy)
             }
             Err(error) => {
+                making.iter().for_each(Making::fail);
                 self.tell_failure(&at.endpoint, &error);
                 Err(SendError::Failed(Failure::Connect))
             }
@@ -79,9 +81,9 @@ impl WorkerUpstream {
         is_http2: bool,
     ) -> Result<Connection, ConnectError> {
         let stall_timeout = self.common.stall_timeout;
+        let (stream, peer) = connect(&endpoint.shared, policy, stall_timeout, tls).await?;
         if !is_http2 {
             let mut http1 = Box::new(Http1::handshake(stream, stall_timeout).await?);
-        let (stream, peer) = connect(&endpoint.shared, policy, stall_timeout, tls).await?;
             (http1.peer, http1.leave) = (peer, leave);
             return Ok(Connection::Own(http1));
         }
@@ -130,20 +132,29 @@ impl WorkerUpstream {
             }
             // All who wait share what one of them makes, unless it is for one request only.
             let is_shared = wanted.is_http2 && policy.max_requests_per_connection != 1;
-            if is_shared && endpoint.is_making() {
+            if is_shared && endpoint.awaited(peer).is_some() {
                 return None;
             }
             // One that is idle and not for this request makes room for one that is.
             let leave = leave().or_else(|| endpoint.close_an_idle().then(leave).flatten())?;
-            Some(Found::Leave(leave, is_shared.then(|| Making::new(endpoint))))
+            Some(Found::Leave(leave, is_shared.then(|| Making::new(endpoint, peer))))
         };
-        if policy.limits.connections.is_some() && connections.are_awaited() {
+        let is_limited = policy.limits.connections.is_some();
+        if is_limited && connections.are_awaited() {
             // Who was here first may have one now: places that other workers have freed are told to nobody.
             connections.tell_freed();
         } else if let Some(found) = found() {
             return Ok(found);
         }
         let _pending = self.wait_in_place(policy)?;
+        while !is_limited && let Some(awaited) = endpoint.awaited(peer) {
+            if !awaited.is_made().await {
+                return Err(SendError::Failed(Failure::Connect));
+            }
+            if let Some(found) = found() {
+                return Ok(found);
+            }
+        }
         connections.wait_for(found).await.ok_or(SendError::Failed(Failure::Connect))
     }
 
