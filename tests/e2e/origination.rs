@@ -3,101 +3,35 @@
 
 use crate::tunnels::scene::handshake;
 use anyhow::ensure;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use tempfile::TempDir;
-use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
+use tokio::net::TcpListener;
 use turnout_tests::bed::{Bed, PORT, service, virtual_service};
 use turnout_tests::certificates::{Authority, Certificate, certificate_bytes};
 use turnout_tests::client::RawRequest;
-use turnout_tests::echo::{Backends, Speaks};
+use turnout_tests::echo::{Backends, Speaks, TlsSeen};
 
 /// So that connections outlast what the tests take.
 const KEPT: &str = "connectionPool: {http: {idleTimeout: 60s}}";
-
-/// What a client showed and asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Shown {
-    server_name: Option<String>,
-    certificate: Option<Vec<u8>>,
-    /// The protocol that both agreed on.
-    protocol: Option<Vec<u8>>,
-}
-
-/// TLS in front of a backend.
-struct Front {
-    address: SocketAddr,
-    shown: Arc<Mutex<Vec<Shown>>>,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Drop for Front {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-impl Front {
-    /// Shows this certificate, and takes those of clients that the authority has signed, or none.
-    async fn start(backend: SocketAddr, certificate: &Certificate, authority: &Authority) -> anyhow::Result<Self> {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(authority.pem().as_bytes())?)?;
-        let verifier = WebPkiClientVerifier::builder(Arc::new(roots)).allow_unauthenticated().build()?;
-        let chain = CertificateDer::pem_slice_iter(certificate.certificate.as_bytes()).collect::<Result<_, _>>()?;
-        let key = PrivateKeyDer::from_pem_slice(certificate.key.as_bytes())?;
-        let mut config = ServerConfig::builder().with_client_cert_verifier(verifier).with_single_cert(chain, key)?;
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        let acceptor = TlsAcceptor::from(Arc::new(config));
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let (address, shown) = (listener.local_addr()?, Arc::new(Mutex::default()));
-        let recorded = Arc::clone(&shown);
-        let task = tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                let (acceptor, shown) = (acceptor.clone(), Arc::clone(&recorded));
-                tokio::spawn(async move { pass_on(client, &acceptor, backend, &shown).await });
-            }
-        });
-        Ok(Self { address, shown, task })
-    }
-
-    fn shown(&self) -> Vec<Shown> {
-        self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-async fn pass_on(
-    client: TcpStream,
-    acceptor: &TlsAcceptor,
-    backend: SocketAddr,
-    shown: &Mutex<Vec<Shown>>,
-) -> anyhow::Result<()> {
-    let mut client = acceptor.accept(client).await?;
-    let session = client.get_ref().1;
-    let certificate = session.peer_certificates().and_then(|chain| chain.first()).map(|first| first.to_vec());
-    let protocol = session.alpn_protocol().map(<[u8]>::to_vec);
-    let one = Shown { server_name: session.server_name().map(str::to_owned), certificate, protocol };
-    shown.lock().unwrap_or_else(PoisonError::into_inner).push(one);
-    let mut backend = TcpStream::connect(backend).await?;
-    tokio::io::copy_bidirectional(&mut client, &mut backend).await?;
-    Ok(())
-}
+const BOTH: [&str; 2] = ["h2", "http/1.1"];
 
 /// A backend for `model.example` with TLS, and the files that documents may name.
 struct Scene {
     backends: Option<Backends>,
-    front: Front,
+    address: SocketAddr,
     folder: TempDir,
     client: Certificate,
 }
 
 impl Scene {
     async fn new() -> anyhow::Result<Self> {
+        Self::agreeing_to(&BOTH).await
+    }
+
+    /// The same, where the backend agrees to these protocols.
+    async fn agreeing_to(protocols: &[&str]) -> anyhow::Result<Self> {
         let (authority, stranger) = (Authority::new()?, Authority::new()?);
         let mut backends = Backends::start_named(&["green"]).await?;
         let folder = tempfile::tempdir()?;
@@ -110,8 +44,8 @@ impl Scene {
         write("client.key", &client.key)?;
         secret(folder.path(), "mutual", &[("tls.crt", &client.certificate), ("tls.key", &client.key)], &authority)?;
         secret(folder.path(), "simple", &[], &authority)?;
-        let front = Front::start(backends.listen("green", Speaks::Either).await?, &server, &authority).await?;
-        Ok(Self { backends: Some(backends), front, folder, client })
+        let address = backends.listen("green", Speaks::Tls(server.server_config(&authority, protocols)?)).await?;
+        Ok(Self { backends: Some(backends), address, folder, client })
     }
 
     /// A gateway that speaks to the service with this policy.
@@ -131,7 +65,7 @@ impl Scene {
              spec: {{host: model, trafficPolicy: {{{pool}, tls: {{{tls}}}}}}}\n---\n"
         );
         let http = "- retries: {attempts: 0}\n  route: [{destination: {host: model}}]";
-        service("model", &[self.front.address]) + &rule + &virtual_service(http)
+        service("model", &[self.address]) + &rule + &virtual_service(http)
     }
 
     fn path(&self, name: &str) -> String {
@@ -145,6 +79,17 @@ fn secret(folder: &Path, name: &str, keys: &[(&str, &str)], authority: &Authorit
     std::fs::write(folder.join("ca.crt"), authority.pem())?;
     keys.iter().try_for_each(|(key, text)| std::fs::write(folder.join(key), text))?;
     Ok(())
+}
+
+/// How the connections shook hands that requests came over, those after this one; none of it is told again.
+fn shown(bed: &Bed, after: &mut usize) -> Vec<Arc<TlsSeen>> {
+    let received = bed.backends.received().into_iter();
+    let new = received.filter_map(|received| {
+        let is_new = received.connection > *after;
+        *after = received.connection.max(*after);
+        received.tls.filter(|_| is_new)
+    });
+    new.collect()
 }
 
 fn get(host: &str) -> RawRequest {
@@ -181,15 +126,14 @@ async fn an_endpoint_is_asked_shown_and_believed_as_the_rule_says() -> anyhow::R
     ];
     // What one policy has connected is not used under another, though it is kept.
     let mut bed = scene.gateway("mode: DISABLE", KEPT).await?;
-    let mut published = "";
+    let (mut published, mut connections) = ("", 0);
     for (tls, host, expected) in cases {
-        scene.front.shown.lock().unwrap_or_else(PoisonError::into_inner).clear();
         if tls != published {
             bed.publish(&scene.documents(tls, KEPT)).await?;
             published = tls;
         } else if let Some((_, shows)) = expected {
             // Kept from the case before: the port is no part of the name.
-            ensure!(bed.send(&get(host)).await?.status == 200 && scene.front.shown().is_empty() && !shows);
+            ensure!(bed.send(&get(host)).await?.status == 200 && shown(&bed, &mut connections).is_empty() && !shows);
             continue;
         }
         let answer = bed.send(&get(host)).await?;
@@ -201,13 +145,10 @@ async fn an_endpoint_is_asked_shown_and_believed_as_the_rule_says() -> anyhow::R
             Some((server_name, shows)) => {
                 ensure!(answer.backend() == Some("green"), "{tls} for {host}: {answer:?}");
                 let certificate = if shows { Some(certificate_bytes(&scene.client.certificate)?) } else { None };
-                let expected = Shown {
-                    server_name: server_name.map(str::to_owned),
-                    certificate,
-                    protocol: Some(b"http/1.1".to_vec()),
-                };
-                let shown = scene.front.shown();
-                ensure!(shown == [expected], "{tls} for {host}: {shown:?}");
+                let shown = shown(&bed, &mut connections);
+                let seen: Vec<_> = shown.iter().map(|one| (one.server_name.as_deref(), &one.certificate)).collect();
+                ensure!(seen == [(server_name, &certificate)], "{tls} for {host}: {shown:?}");
+                ensure!(shown[0].protocol.as_deref() == Some("http/1.1"), "{tls} for {host}: {shown:?}");
             }
         }
     }
@@ -220,8 +161,8 @@ async fn an_endpoint_is_asked_shown_and_believed_as_the_rule_says() -> anyhow::R
 #[tokio::test]
 async fn a_connection_is_kept_for_the_name_it_was_made_for() -> anyhow::Result<()> {
     let any = "mode: SIMPLE, insecureSkipVerify: true";
-    let names = |scene: &Scene| -> Vec<String> {
-        scene.front.shown().into_iter().filter_map(|shown| shown.server_name).collect()
+    let names = |bed: &Bed| -> Vec<String> {
+        shown(bed, &mut 0).iter().filter_map(|shown| shown.server_name.clone()).collect()
     };
     for (more, protocol) in [("", "http/1.1"), (", h2UpgradePolicy: UPGRADE", "h2")] {
         let mut scene = Scene::new().await?;
@@ -229,8 +170,9 @@ async fn a_connection_is_kept_for_the_name_it_was_made_for() -> anyhow::Result<(
         for host in ["a.example", "b.example", "a.example:80", "b.example"] {
             ensure!(bed.send(&get(host)).await?.status == 200);
         }
-        ensure!(names(&scene) == ["a.example", "b.example"], "{:?}", names(&scene));
-        ensure!(scene.front.shown()[0].protocol.as_deref() == Some(protocol.as_bytes()), "{:?}", scene.front.shown());
+        ensure!(names(&bed) == ["a.example", "b.example"], "{:?}", names(&bed));
+        let shown = shown(&bed, &mut 0);
+        ensure!(shown[0].protocol.as_deref() == Some(protocol), "{shown:?}");
     }
 
     let mut scene = Scene::new().await?;
@@ -244,7 +186,69 @@ async fn a_connection_is_kept_for_the_name_it_was_made_for() -> anyhow::Result<(
         ensure!(bed.send(&get(host)).await?.status == 200);
     }
     let expected = ["a.example", "b.example", "c.example", "d.example", "c.example"];
-    ensure!(names(&scene) == expected, "{:?}", names(&scene));
+    ensure!(names(&bed) == expected, "{:?}", names(&bed));
+    Ok(())
+}
+
+/// What is agreed on is not asked: the rule says what is spoken.
+#[tokio::test]
+async fn what_is_spoken_is_what_the_rule_says_whatever_is_agreed_on() -> anyhow::Result<()> {
+    let http2 = "connectionPool: {http: {h2UpgradePolicy: UPGRADE}}";
+    // What the backend agrees to, how it is spoken to, and the status and reason of the answer.
+    let table: [(&[&str], &str, &str); 6] = [
+        (&["http/1.1"], KEPT, "200 "),
+        (&["h2"], http2, "200 "),
+        // It says itself that it has no protocol in common.
+        (&["h2"], KEPT, "503 connect_failure"),
+        (&["http/1.1"], http2, "503 connect_failure"),
+        // It agrees to none, and speaks HTTP/1.1.
+        (&[], KEPT, "200 "),
+        (&[], http2, "502 upstream_protocol"),
+    ];
+    for (protocols, pool, expected) in table {
+        let mut scene = Scene::agreeing_to(protocols).await?;
+        let bed = scene.gateway("mode: SIMPLE, insecureSkipVerify: true", pool).await?;
+        let answer = bed.send(&get("model.example")).await?;
+        let seen = format!("{} {}", answer.status, answer.header("x-turnout-reason").unwrap_or_default());
+        ensure!(seen == expected, "{protocols:?}, {pool}: {seen}");
+    }
+    Ok(())
+}
+
+/// A handshake that does not end holds up no request for another name.
+#[tokio::test]
+async fn a_connection_of_http2_is_waited_for_by_its_own_name_only() -> anyhow::Result<()> {
+    let mut scene = Scene::new().await?;
+    let backend = scene.address;
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    scene.address = listener.local_addr()?;
+    let (told, mut stuck) = tokio::sync::mpsc::channel(1);
+    let front = tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok((mut client, _)) = listener.accept().await {
+            // Peeked at, so that all of it goes on to the backend.
+            let mut hello = [0; 2048];
+            let Ok(bytes) = client.peek(&mut hello).await else { continue };
+            if hello[..bytes].windows(4).any(|four| four == b"slow") {
+                held.push(client);
+                let _ = told.send(()).await;
+                continue;
+            }
+            tokio::spawn(async move {
+                let mut backend = tokio::net::TcpStream::connect(backend).await?;
+                tokio::io::copy_bidirectional(&mut client, &mut backend).await
+            });
+        }
+    });
+    let pool = "connectionPool: {tcp: {connectTimeout: 600s}, http: {h2UpgradePolicy: UPGRADE}}";
+    let bed = scene.gateway("mode: SIMPLE, insecureSkipVerify: true", pool).await?;
+    let address = bed.address();
+    let waiting = tokio::spawn(async move { turnout_tests::client::send(address, &get("slow.example")).await });
+    ensure!(stuck.recv().await.is_some());
+    ensure!(bed.send(&get("fast.example")).await?.status == 200);
+    ensure!(!waiting.is_finished());
+    waiting.abort();
+    front.abort();
     Ok(())
 }
 
