@@ -15,6 +15,11 @@ pub struct HeaderOperations {
     pub response: HeaderChanges,
 }
 
+impl HeaderOperations {
+    /// Which change nothing.
+    pub(crate) const NONE: &Self = &Self { request: HeaderChanges::NONE, response: HeaderChanges::NONE };
+}
+
 /// Changes to one message's headers.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct HeaderChanges {
@@ -272,6 +277,8 @@ impl HeaderOperations {
 }
 
 impl HeaderChanges {
+    const NONE: Self = Self { authority: None, set: BTreeMap::new(), add: BTreeMap::new(), remove: Vec::new() };
+
     /// But perhaps the authority.
     pub(crate) fn changes_nothing(&self) -> bool {
         self.set.is_empty() && self.add.is_empty() && self.remove.is_empty()

@@ -196,7 +196,8 @@ mod tests {
     ) -> String {
         let fields = format!("headers: {{request: {{{on_rule}}}}}, directResponse: {{status: 200}}");
         let other = format!("headers: {{request: {{{on_target}}}}}, directResponse: {{status: 200}}");
-        let list = combine(&rule(&fields).headers.request, &rule(&other).headers.request);
+        let [of_rule, of_target] = [fields, other].map(|fields| rule(&fields).headers.expect("headers").request);
+        let list = combine(&of_rule, &of_target);
         let mut message = headers(&["x: client", "y: 1"]);
         list.apply(&mut message, &Named(None));
         let lines = message.get_all("x").iter().map(|value| value.to_str().expect("text"));
@@ -247,12 +248,13 @@ mod tests {
     #[test]
     fn a_response_takes_what_it_names_of_the_request() {
         let rule = rule("headers: {response: {set: {x: '%REQ(y)%'}, remove: [z]}}, directResponse: {status: 200}");
-        let list = HeaderChangeList::merged(&rule.headers.response, &HeaderChanges::default());
+        let changes = rule.headers.expect("headers");
+        let list = HeaderChangeList::merged(&changes.response, &HeaderChanges::default());
         assert!(list.reads_request());
         let mut response = headers(&["y: of the response", "z: 1"]);
         list.apply(&mut response, &Named(Some(headers(&["y: of the request"]))));
         assert_eq!(response, headers(&["y: of the response", "x: of the request"]));
-        let fixed = HeaderChangeList::merged(&HeaderChanges::default(), &rule.headers.request);
+        let fixed = HeaderChangeList::merged(&HeaderChanges::default(), &changes.request);
         assert!(!fixed.reads_request());
     }
 
@@ -260,7 +262,7 @@ mod tests {
     fn a_response_takes_what_it_names_of_itself_as_it_was() {
         let fields = "set: {x: '%RESP(b)%', b: '%RESP(x?:status)%', v: '%RESP(w?v)%'}, remove: [w]";
         let rule = rule(&format!("headers: {{response: {{{fields}}}}}, directResponse: {{status: 200}}"));
-        let list = HeaderChangeList::merged(&rule.headers.response, &HeaderChanges::default());
+        let list = HeaderChangeList::merged(&rule.headers.expect("headers").response, &HeaderChanges::default());
         let mut response = headers(&["x: 1", "b: 2", "w: 3", "v: 4"]);
         list.apply(&mut response, &Named(Some(headers(&["b: of the request"]))));
         assert_eq!(response, headers(&["x: 2", "b: 1", "v: 4"]));
@@ -269,7 +271,7 @@ mod tests {
     #[test]
     fn the_name_of_a_backend_is_known_beforehand() {
         let rule = rule("headers: {request: {set: {x: 'to %UPSTREAM_CLUSTER%!'}}}, directResponse: {status: 200}");
-        let list = HeaderChangeList::merged(&rule.headers.request, &HeaderChanges::default());
+        let list = HeaderChangeList::merged(&rule.headers.expect("headers").request, &HeaderChanges::default());
         let mut message = HeaderMap::new();
         list.for_backend(None).apply(&mut message, &Named(None));
         assert_eq!(message, headers(&["x: to !"]));

@@ -400,14 +400,17 @@ fn gateway_ref() -> impl Strategy<Value = GatewayRef> {
 fn rule() -> impl Strategy<Value = HttpRule> {
     let name = of(text().prop_filter("an empty name is none", |name| !name.is_empty()));
     let others = (of(duration()), of(retries()), of(cors()), vec(mirror(), 0..3));
-    (name, vec(request_match(), 0..3), action(), header_operations(), others).prop_map(
+    (name, vec(request_match(), 0..3), action(), of(header_operations()), others).prop_map(
         |(name, mut matches, action, mut headers, (timeout, retries, cors, mirrors))| {
             match &action {
                 Action::Redirect(redirect) if matches!(redirect.path, Some(RedirectPath::Prefix(_))) => {
                     matches.retain(|entry| matches!(entry.uri, None | Some(StringMatch::Prefix(_))));
                 }
-                Action::Forward(forward) if forward.rewrite.authority.is_some() => headers.request.authority = None,
-                Action::Delegate(delegate) if delegate.rewrite.authority.is_some() => headers.request.authority = None,
+                Action::Forward(Forward { rewrite, .. }) | Action::Delegate(Delegate { rewrite, .. }) => {
+                    if let Some(headers) = headers.as_mut().filter(|_| rewrite.authority.is_some()) {
+                        headers.request.authority = None;
+                    }
+                }
                 _ => {}
             }
             HttpRule { name, matches, action, headers, timeout, retries, cors, mirrors }

@@ -13,7 +13,7 @@ use super::rewrite::Rewrite;
 use crate::decode::{Decoded, Item, Object, Reported};
 use crate::documents::header_changes::HeaderOperations;
 use crate::encode::{Fields, duration};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::time::Duration;
 
 /// One of the ordered rules.
@@ -25,8 +25,8 @@ pub struct HttpRule {
     pub matches: Vec<Match>,
     /// What happens with the request.
     pub action: Action,
-    /// On request and response, whatever the destination.
-    pub headers: HeaderOperations,
+    /// On request and response, whatever the destination. None: those of a rule that delegates to this one.
+    pub headers: Option<HeaderOperations>,
     /// For the whole answer, all tries included, in whole milliseconds; none is without limit.
     pub timeout: Option<Duration>,
     /// None: Istio's default policy.
@@ -61,7 +61,7 @@ impl HttpRule {
         };
         let answers = matches!(action, Ok(Action::Redirect(_) | Action::DirectResponse(_)));
         let headers = if answers { HeaderOperations::decode_of_answer } else { HeaderOperations::decode };
-        let headers = object.field_or_default("headers", headers);
+        let headers = object.field("headers", headers);
         let timeout = object.field("timeout", Item::duration);
         let retries = object.field("retries", Retries::decode);
         for name in ["corsPolicy", "mirror", "mirrors"].into_iter().filter(|_| answers) {
@@ -93,7 +93,8 @@ impl HttpRule {
             Action::Delegate(delegate) => &delegate.rewrite,
             Action::Redirect(_) | Action::DirectResponse(_) => return Ok(()),
         };
-        if rewrite.authority.is_none() || self.headers.request.authority.is_none() {
+        let set = self.headers.as_ref().and_then(|headers| headers.request.authority.as_ref());
+        if rewrite.authority.is_none() || set.is_none() {
             return Ok(());
         }
         Err(item.advise("rewrite.authority and headers.request both set the authority", "leave one of them out"))
@@ -104,7 +105,7 @@ impl HttpRule {
             Fields::new().some("name", self.name.as_deref()).list("match", self.matches.iter().map(Match::encode));
         self.action
             .encode(fields)
-            .some("headers", self.headers.encode())
+            .some("headers", self.headers.as_ref().map(|headers| headers.encode().unwrap_or(json!({}))))
             .some("timeout", self.timeout.map(duration))
             .some("retries", self.retries.as_ref().map(Retries::encode))
             .some("corsPolicy", self.cors.as_ref().map(Cors::encode))

@@ -171,14 +171,13 @@ impl<'d> Placer<'d> {
                 }
             };
             let origin = Origin { delegated_by: Some(by.to_string()), ..Origin::new(&target.metadata, index, own) };
-            let has_headers = own.headers != HeaderOperations::default();
             let (mirrors, mirrors_of) =
                 if own.mirrors.is_empty() { (&outer.mirrors, by.clone()) } else { (&own.mirrors, origin.clone()) };
             rules.push(Placed {
                 origin,
                 matches,
                 act,
-                headers: if has_headers { &own.headers } else { &outer.headers },
+                headers: own.headers.as_ref().or(outer.headers.as_ref()).unwrap_or(HeaderOperations::NONE),
                 timeout: own.timeout.or(outer.timeout),
                 retries: own.retries.as_ref().or(outer.retries.as_ref()),
                 cors: own.cors.as_ref().or(outer.cors.as_ref()),
@@ -219,7 +218,7 @@ impl<'d> Placed<'d> {
         Self {
             matches: Cow::Borrowed(&rule.matches),
             act,
-            headers: &rule.headers,
+            headers: rule.headers.as_ref().unwrap_or(HeaderOperations::NONE),
             timeout: rule.timeout,
             retries: rule.retries.as_ref(),
             cors: rule.cors.as_ref(),
