@@ -89,10 +89,12 @@ fn request() -> impl Strategy<Value = Request> {
 
 fn documents() -> impl Strategy<Value = Vec<Value>> {
     let gateways = (gateway(), sometimes(gateway()));
-    (gateways, vec(virtual_service(), 1..=3), service_entries(), vec(destination_rule(), 0..=3)).prop_map(
-        |((first, second), routes, entries, rules)| {
+    let routes = (vec(virtual_service(), 1..=3), vec(delegate(), 1..=2));
+    (gateways, routes, service_entries(), vec(destination_rule(), 0..=3)).prop_map(
+        |((first, second), (routes, delegates), entries, rules)| {
             let gateways = numbered("g", std::iter::once(first).chain(second));
-            let rest = numbered("v", routes).into_iter().chain(numbered("s", entries)).chain(numbered("d", rules));
+            let routes = numbered("v", routes).into_iter().chain(numbered("w", delegates));
+            let rest = routes.chain(numbered("s", entries)).chain(numbered("d", rules));
             gateways.into_iter().chain(rest).collect()
         },
     )
@@ -110,6 +112,17 @@ fn numbered(prefix: &str, documents: impl IntoIterator<Item = Value>) -> Vec<Val
 fn document(kind: &'static str, (namespace, age): (&'static str, Option<&'static str>), spec: &Value) -> Value {
     let metadata = object([("namespace", Some(namespace.into())), ("creationTimestamp", age.map(Into::into))]);
     json!({"apiVersion": "networking.istio.io/v1", "kind": kind, "metadata": metadata, "spec": spec})
+}
+
+/// With `exportTo`, now and then.
+fn exported(spec: Value, exports: Option<Value>) -> Value {
+    let Value::Object(mut fields) = spec else { return spec };
+    fields.extend(exports.map(|exports| ("exportTo".to_owned(), exports)));
+    fields.into()
+}
+
+fn exports() -> impl Strategy<Value = Option<Value>> {
+    rarely(of("[['*'], [.], [istio-system], [default], [other], [istio-system, other], [default, other], []]"))
 }
 
 fn metadata(namespaces: &'static str) -> impl Strategy<Value = (&'static str, Option<&'static str>)> {
@@ -135,23 +148,78 @@ fn gateway() -> impl Strategy<Value = Value> {
 }
 
 fn virtual_service() -> impl Strategy<Value = Value> {
-    let hosts =
-        of("[['*'], ['*'], ['*.example.com'], ['*.example.com'], [a.example.com], [a.example.com, b.example.com],
-        ['*.b.example.com', a.example.com], ['*-x.example.com'], [b.example.com]]");
+    let hosts = of(
+        "[['*'], ['*'], ['*'], ['*.example.com'], ['*.example.com'], [a.example.com], [a.example.com, b.example.com],
+        ['*.b.example.com', a.example.com], ['*-x.example.com'], [b.example.com]]",
+    );
     let gateways = of("[[default/g0], [default/g0], [default/g0], [default/g0], [default/g0, default/g1],
         [default/g0, other/g1], [g0], [default/g1], [other/g0, g1]]");
-    (metadata("default default default default other"), hosts, gateways, vec(rule(), 1..=4)).prop_map(
-        |(metadata, hosts, gateways, rules)| {
-            document("VirtualService", metadata, &json!({"hosts": hosts, "gateways": gateways, "http": rules}))
+    let rules = vec(prop_oneof![3 => rule().boxed(), 2 => delegating().boxed()], 1..=4);
+    let metadata = metadata("default default default default default default other other istio-system");
+    (metadata, hosts, gateways, rules, exports()).prop_map(|(metadata, hosts, gateways, rules, exports)| {
+        let spec = json!({"hosts": hosts, "gateways": gateways, "http": rules});
+        document("VirtualService", metadata, &exported(spec, exports))
+    })
+}
+
+/// A VirtualService to which others delegate.
+fn delegate() -> impl Strategy<Value = Value> {
+    let rules = vec(rule().prop_map(with_a_kind_of_uri), 1..=3);
+    (metadata("default default default other"), rules, exports()).prop_map(|(metadata, rules, exports)| {
+        document("VirtualService", metadata, &exported(json!({"http": rules}), exports))
+    })
+}
+
+/// A rule that delegates, mostly to one that is there.
+fn delegating() -> impl Strategy<Value = Value> {
+    let delegate =
+        of("[{name: w0, namespace: default}, {name: w0, namespace: default}, {name: w0, namespace: default},
+        {name: w0}, {name: w0}, {name: w1}, {name: w0, namespace: other}, {name: v0, namespace: default}]");
+    let wide = of("[[], [], [{uri: {prefix: /}}], [{uri: {prefix: /a}}, {method: {exact: GET}}]]");
+    let narrow = matches().prop_map(Value::from);
+    let answer = rarely(of("[{status: 418, body: {string: teapot}}]"));
+    (delegate, prop_oneof![3 => wide, 2 => narrow], sometimes(operations()), sometimes(rewrite()), answer).prop_map(
+        |(delegate, matches, headers, rewrite, answer)| {
+            let mut rule = object([
+                ("delegate", Some(delegate)),
+                ("rewrite", rewrite),
+                ("directResponse", answer),
+                ("match", Some(matches)),
+            ]);
+            set_headers(&mut rule, headers);
+            with_a_kind_of_uri(rule)
         },
     )
 }
 
+/// Without `uri: {}`, which matches as if it were not there, but which istiod takes for a condition of its own where it
+/// looks for what two matches disagree about. The gateway does not.
+fn with_a_kind_of_uri(mut rule: Value) -> Value {
+    for entry in rule.get_mut("match").and_then(Value::as_array_mut).into_iter().flatten() {
+        if entry["uri"] == json!({}) {
+            entry["uri"] = json!({"prefix": "/"});
+        }
+    }
+    rule
+}
+
+fn matches() -> impl Strategy<Value = Vec<Value>> {
+    prop_oneof![1 => Just(Vec::new()), 4 => vec(entry(), 1..=2)]
+}
+
+/// The authority is set in one place.
+fn set_headers(rule: &mut Value, headers: Option<Value>) {
+    let Some(headers) = headers else { return };
+    if headers["request"]["set"]["host"] != Value::Null && rule["rewrite"]["authority"] != Value::Null {
+        rule["rewrite"] = json!({"uri": "/v2"});
+    }
+    rule["headers"] = headers;
+}
+
 fn rule() -> impl Strategy<Value = Value> {
-    let matches = prop_oneof![1 => Just(Vec::new()), 4 => vec(entry(), 1..=2)];
     let direct = of("[{directResponse: {status: 204}}, {directResponse: {status: 418, body: {string: teapot}}}]");
     let action = prop_oneof![5 => forward(), 1 => redirect(), 1 => direct];
-    (matches, action, sometimes(operations())).prop_map(|(matches, mut rule, headers)| {
+    (matches(), action, sometimes(operations())).prop_map(|(matches, mut rule, headers)| {
         let is_by_prefix = |entry: &Value| entry["uri"] == Value::Null || entry["uri"]["prefix"] != Value::Null;
         if let Some(Value::Object(redirect)) = rule.get_mut("redirect")
             && !matches.iter().all(is_by_prefix)
@@ -159,12 +227,7 @@ fn rule() -> impl Strategy<Value = Value> {
         {
             redirect.insert("uri".to_owned(), prefix);
         }
-        if let Some(headers) = headers {
-            if headers["request"]["set"]["host"] != Value::Null && rule["rewrite"]["authority"] != Value::Null {
-                rule["rewrite"] = json!({"uri": "/v2"});
-            }
-            rule["headers"] = headers;
-        }
+        set_headers(&mut rule, headers);
         if !matches.is_empty() {
             rule["match"] = matches.into();
         }
@@ -233,15 +296,18 @@ fn forward() -> impl Strategy<Value = Value> {
     let part = (destination, weight, sometimes(operations())).prop_map(|(destination, weight, headers)| {
         object([("destination", Some(destination)), ("weight", weight), ("headers", headers)])
     });
-    let rewrite = of(r"[{uri: /v2}, {uri: /v2?k=v}, {uri: /}, {authority: new.example.com},
-        {uri: /v2/, authority: 'new.example.com:8080'}, {uriRegexRewrite: {match: a, rewrite: /b}},
-        {uriRegexRewrite: {match: '^/(a|b)(.*)$', rewrite: '/x\2/\1\\'}}, {uriRegexRewrite: {match: b*, rewrite: '-'}}]");
-    (vec(part, 1..=3), sometimes(rewrite)).prop_map(|(mut parts, rewrite)| {
+    (vec(part, 1..=3), sometimes(rewrite())).prop_map(|(mut parts, rewrite)| {
         if parts.len() > 1 && parts.iter().all(|part| part["weight"].as_u64().unwrap_or(0) == 0) {
             parts[0]["weight"] = 1.into();
         }
         object([("route", Some(parts.into())), ("rewrite", rewrite)])
     })
+}
+
+fn rewrite() -> impl Strategy<Value = Value> {
+    of(r"[{uri: /v2}, {uri: /v2?k=v}, {uri: /}, {authority: new.example.com},
+        {uri: /v2/, authority: 'new.example.com:8080'}, {uriRegexRewrite: {match: a, rewrite: /b}},
+        {uriRegexRewrite: {match: '^/(a|b)(.*)$', rewrite: '/x\2/\1\\'}}, {uriRegexRewrite: {match: b*, rewrite: '-'}}]")
 }
 
 fn redirect() -> impl Strategy<Value = Value> {
@@ -288,10 +354,12 @@ fn service_entries() -> impl Strategy<Value = Vec<Value>> {
             {"address": "10.0.0.1", "labels": {"v": "1"}, "ports": {"http": 7001}},
             {"address": "10.0.0.2", "labels": {"v": "2"}},
         ]);
-        ports.prop_map(move |ports| {
-            let spec = json!({"hosts": [host], "ports": ports, "resolution": "STATIC", "endpoints": endpoints});
-            document("ServiceEntry", (namespace, None), &spec)
-        })
+        (ports, prop_oneof![9 => exports().boxed(), 1 => Just(Some(json!(["~"]))).boxed()]).prop_map(
+            move |(ports, exports)| {
+                let spec = json!({"hosts": [host], "ports": ports, "resolution": "STATIC", "endpoints": endpoints});
+                document("ServiceEntry", (namespace, None), &exported(spec, exports))
+            },
+        )
     };
     let (m, k) = (entry("default", "m.default.svc.cluster.local"), entry("default", "k.default.svc.cluster.local"));
     (m, k, entry("other", "svc.example.com")).prop_map(|(m, k, svc)| vec![m, k, svc])
@@ -301,7 +369,10 @@ fn destination_rule() -> impl Strategy<Value = Value> {
     let host = word("m m.default.svc.cluster.local *.default.svc.cluster.local svc.example.com *.example.com k");
     let subsets = of("[[{name: one, labels: {v: '1'}}], [{name: two, labels: {v: '2'}}, {name: both}],
         [{name: one, labels: {v: '2'}}, {name: two}]]");
-    (metadata("default default other istio-system"), host, subsets).prop_map(|(metadata, host, subsets)| {
-        document("DestinationRule", metadata, &json!({"host": host, "subsets": subsets}))
-    })
+    let exports = weighted(0.5, exports()).prop_map(Option::flatten);
+    (metadata("default default other istio-system"), host, subsets, exports).prop_map(
+        |(metadata, host, subsets, exports)| {
+            document("DestinationRule", metadata, &exported(json!({"host": host, "subsets": subsets}), exports))
+        },
+    )
 }

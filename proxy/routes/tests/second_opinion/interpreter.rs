@@ -3,12 +3,15 @@
 //! It shares no code with the router and reads the documents with another YAML reader, so that what both say is not one
 //! misunderstanding.
 
+mod delegation;
 mod destination;
+mod exports;
 mod headers;
 mod matching;
 mod path;
 
 use super::cases::Request;
+use delegation::{Rule, VirtualService};
 pub(crate) use destination::{Place, Reach};
 pub(crate) use headers::Lines;
 use matching::Asked;
@@ -60,10 +63,11 @@ pub(crate) struct Choice {
     pub(crate) response: Lines,
 }
 
-/// Each kind from the oldest on; of one age by name, then by namespace (`sortConfigByCreationTime`).
+/// Each kind from the oldest on; of one age by name, then by namespace (`sortConfigByCreationTime`). Of VirtualServices
+/// and ServiceEntries only what is exported to the gateway's namespace.
 pub(crate) struct Documents {
     gateways: Vec<Value>,
-    virtual_services: Vec<Value>,
+    virtual_services: Vec<VirtualService>,
     destination_rules: Vec<Value>,
     service_entries: Vec<Value>,
 }
@@ -78,9 +82,7 @@ struct VirtualHost<'d> {
 /// A rule under one of its `match` entries.
 #[derive(Clone, Copy)]
 struct Route<'d> {
-    owner: &'d Value,
-    index: usize,
-    rule: &'d Value,
+    rule: &'d Rule,
     entry: Option<&'d Value>,
 }
 
@@ -104,12 +106,15 @@ impl Documents {
             let metadata = &document["metadata"];
             [text(&metadata["creationTimestamp"]), text(&metadata["name"]), namespace(document)].map(str::to_owned)
         });
-        let of = |kind: &str| all.iter().filter(|document| document["kind"] == kind).cloned().collect();
+        let of =
+            |kind: &str| -> Vec<Value> { all.iter().filter(|document| document["kind"] == kind).cloned().collect() };
+        let mut service_entries = of("ServiceEntry");
+        service_entries.retain(|entry| exports::has(entry, NAMESPACE));
         Self {
             gateways: of("Gateway"),
-            virtual_services: of("VirtualService"),
+            virtual_services: delegation::merged(&of("VirtualService")),
             destination_rules: of("DestinationRule"),
-            service_entries: of("ServiceEntry"),
+            service_entries,
         }
     }
 
@@ -134,7 +139,7 @@ impl Documents {
         for (gateway, hosts, redirects) in self.servers(port) {
             let gateway_name = format!("{}/{}", namespace(gateway), text(&gateway["metadata"]["name"]));
             for owner in &self.virtual_services {
-                if !names_gateway(&owner["spec"]["gateways"], owner, &gateway_name) {
+                if !has_text(&owner.spec["gateways"], &gateway_name) {
                     continue;
                 }
                 // A document whose rules are all for others makes no host: a wider one may serve the request.
@@ -175,9 +180,8 @@ impl Documents {
     }
 
     fn act(&self, route: &Route<'_>, asked: &Asked<'_>) -> Verdict {
-        let rule = route.rule;
-        let name =
-            format!("{}/{} spec.http[{}]", namespace(route.owner), text(&route.owner["metadata"]["name"]), route.index);
+        let Rule { origin: name, fields: rule, .. } = route.rule;
+        let name = name.clone();
         let own_response = |status: u64| {
             let mut response = Lines::new();
             headers::change(&mut response, &[&rule["headers"]["response"]], &asked.lines(), status);
@@ -202,7 +206,7 @@ impl Documents {
 
     /// `is_split`: several destinations stand in the document, whatever their weights.
     fn choice(&self, route: &Route<'_>, part: &Value, is_split: bool, asked: &Asked<'_>) -> Choice {
-        let (of_rule, of_part) = (&route.rule["headers"], &part["headers"]);
+        let (of_rule, of_part) = (&route.rule.fields["headers"], &part["headers"]);
         let mut request = asked.lines();
         let mut response: Lines = ANSWERED.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
         if is_split {
@@ -214,12 +218,13 @@ impl Documents {
             headers::change(&mut request, &[&of_rule["request"], &of_part["request"]], &[], 0);
             headers::change(&mut response, &[&of_rule["response"], &of_part["response"]], &request, 200);
         }
-        let rewritten = Some(text(&route.rule["rewrite"]["authority"])).filter(|authority| !authority.is_empty());
+        let rewritten =
+            Some(text(&route.rule.fields["rewrite"]["authority"])).filter(|authority| !authority.is_empty());
         let authority =
             rewritten.or(headers::authority(&of_rule["request"])).or(headers::authority(&of_part["request"]));
         Choice {
             weight: part["weight"].as_u64().unwrap_or(0).max(1),
-            place: self.place(&part["destination"], namespace(route.owner), asked.request.port),
+            place: self.place(&part["destination"], &route.rule.namespace, asked.request.port),
             authority: authority.unwrap_or(asked.request.authority).to_owned(),
             request,
             response,
@@ -241,16 +246,12 @@ fn sanitized(host: &str, gateway: &Value) -> String {
     }
 }
 
-/// Whether a list of `gateways` has this one; short names are of the document's own namespace.
-fn names_gateway(names: &Value, owner: &Value, gateway_name: &str) -> bool {
-    list(names).iter().map(text).any(|name| {
-        let is_short = !name.contains('/');
-        name == gateway_name || (is_short && name != "mesh" && format!("{}/{name}", namespace(owner)) == gateway_name)
-    })
+fn has_text(texts: &Value, asked: &str) -> bool {
+    list(texts).iter().any(|text| text == asked)
 }
 
 /// The narrower of each two hosts one of which covers the other (`Names.Intersection`). A short name is one of a service.
-fn shared_hosts(hosts: &[String], owner: &Value) -> Vec<String> {
+fn shared_hosts(hosts: &[String], owner: &VirtualService) -> Vec<String> {
     let covers = |wide: &str, narrow: &str| match wide.strip_prefix('*') {
         Some(suffix) => narrow.ends_with(suffix) && (!narrow.starts_with('*') || narrow.len() >= wide.len()),
         None => wide == narrow,
@@ -258,12 +259,12 @@ fn shared_hosts(hosts: &[String], owner: &Value) -> Vec<String> {
     let mut shared = Vec::new();
     for host in hosts {
         let host = match host.split_once('/') {
-            Some((scope, host)) if scope == namespace(owner) => host,
+            Some((scope, host)) if scope == owner.namespace => host,
             Some(_) => continue,
             None => host,
         };
-        for other in list(&owner["spec"]["hosts"]) {
-            let other = destination::full_name(text(other), namespace(owner));
+        for other in list(&owner.spec["hosts"]) {
+            let other = destination::full_name(text(other), &owner.namespace);
             let narrower = if covers(&other, host) { host } else { other.as_str() };
             if (covers(&other, host) || covers(host, &other)) && !shared.iter().any(|known| known == narrower) {
                 shared.push(narrower.to_owned());
@@ -287,13 +288,12 @@ fn most_specific<'h, 'd>(hosts: &'h BTreeMap<String, VirtualHost<'d>>, authority
 }
 
 /// The routes of a document by one Gateway on one port, up to the first that takes everything.
-fn routes<'d>(owner: &'d Value, gateway_name: &str, port: u16) -> Vec<Route<'d>> {
+fn routes<'d>(owner: &'d VirtualService, gateway_name: &str, port: u16) -> Vec<Route<'d>> {
     let mut routes = Vec::new();
-    for (index, rule) in list(&owner["spec"]["http"]).iter().enumerate() {
-        let route = |entry| Route { owner, index, rule, entry };
-        let entries = list(&rule["match"]);
-        let own =
-            entries.iter().filter(|entry| is_for_us(entry, owner, gateway_name, port)).map(|entry| route(Some(entry)));
+    for rule in &owner.rules {
+        let route = |entry| Route { rule, entry };
+        let entries = list(&rule.fields["match"]);
+        let own = entries.iter().filter(|entry| is_for_us(entry, gateway_name, port)).map(|entry| route(Some(entry)));
         let everything = entries.is_empty().then(|| route(None));
         for route in own.chain(everything) {
             routes.push(route);
@@ -306,13 +306,13 @@ fn routes<'d>(owner: &'d Value, gateway_name: &str, port: u16) -> Vec<Route<'d>>
 }
 
 /// Where Gateways are named, labels and namespace are not looked at (`sourceMatchHTTP`).
-fn is_for_us(entry: &Value, owner: &Value, gateway_name: &str, port: u16) -> bool {
+fn is_for_us(entry: &Value, gateway_name: &str, port: u16) -> bool {
     let is_port = entry["port"].as_u64().is_none_or(|number| number == 0 || number == u64::from(port));
     let is_source = if list(&entry["gateways"]).is_empty() {
         let is_namespace = matches!(text(&entry["sourceNamespace"]), "" | NAMESPACE);
         is_namespace && has_labels(&entry["sourceLabels"], |name, value| LABELS.contains(&(name, value)))
     } else {
-        names_gateway(&entry["gateways"], owner, gateway_name)
+        has_text(&entry["gateways"], gateway_name)
     };
     is_port && is_source
 }

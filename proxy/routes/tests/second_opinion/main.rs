@@ -48,7 +48,7 @@ fn the_router_and_the_interpreter_decide_alike() {
     println!("{seen:?}");
     let all: u32 = seen.values().sum();
     assert!(
-        seen.len() == 6 && seen.values().all(|count| *count > all / 50),
+        seen.len() == 7 && seen.values().all(|count| *count > all / 50),
         "of some kind there was next to nothing: {seen:?}"
     );
 }
@@ -75,6 +75,7 @@ fn kind(verdict: &Verdict) -> &'static str {
         Verdict::NoRoute => "no route",
         Verdict::Redirect { .. } => "redirect",
         Verdict::Direct { .. } => "direct response",
+        Verdict::Forward { rule, .. } if rule.contains("delegated") => "delegated",
         Verdict::Forward { choices, .. } if choices.len() > 1 => "split",
         Verdict::Forward { .. } => "forward",
     }
@@ -149,7 +150,7 @@ fn decided(router: &Router, request: &Request) -> Verdict {
         headers: &headers,
     };
     let decision = router.decide(&head, Draws { split: 0 });
-    let rule = decision.route().map(|route| route.rule.origin.to_string());
+    let rule = decision.route().map(|route| route.rule.origin.in_full());
     let own_response = |status: u16| {
         let route = decision.route().expect("a rule");
         changed(&route.rule.local_response_headers, HeaderMap::new(), status, Some(&headers))

@@ -1,7 +1,8 @@
 //! Where a destination is: Istio's clusters, by service, port and subset (`GetDestinationCluster`, `destinationRule`).
 
-use super::{Documents, NAMESPACE, has_labels, list, namespace, text};
+use super::{Documents, NAMESPACE, exports, has_labels, list, namespace, text};
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// A destination with what is there.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,24 +66,58 @@ impl Documents {
         Place { name: format!("{host}{known_port}{known_subset}"), reach }
     }
 
-    /// The labels of a subset. The rules of the service's own namespace count, else those of the root namespace; in each
-    /// only those for the most specific host, whose subsets are merged.
+    /// The labels of a subset. What the root namespace keeps to itself goes first, then come the rules of the service's own
+    /// namespace, then those of the root namespace (`destinationRule`).
     fn subset(&self, host: &str, of_service: &str, subset: &str) -> Option<&Value> {
-        let rules = [of_service, NAMESPACE].into_iter().find_map(|searched| {
-            let named = |rule: &Value| full_name(text(&rule["spec"]["host"]), namespace(rule));
-            let own = self.destination_rules.iter().filter(|rule| namespace(rule) == searched);
-            let fitting: Vec<&Value> = own
-                .filter(|rule| {
-                    named(rule).strip_prefix('*').map_or(named(rule) == host, |suffix| host.ends_with(suffix))
-                })
-                .collect();
-            let best =
-                fitting.iter().map(|rule| named(rule)).max_by_key(|name| (!name.starts_with('*'), name.len()))?;
-            Some(fitting.into_iter().filter(move |rule| named(rule) == best).collect::<Vec<_>>())
+        let searched = [(true, NAMESPACE), (false, of_service), (false, NAMESPACE)];
+        let rules = searched.into_iter().find_map(|(is_private, searched)| {
+            let rules = self.destination_rules.iter().filter(|rule| {
+                is_private_to_its_own(rule) == is_private && namespace(rule) == searched
+            });
+            consolidated(most_specific(host, rules)).into_iter().rfind(|(exports, _)| {
+                is_private || exports.is_empty() || exports.contains("*") || exports.contains(NAMESPACE)
+            })
         })?;
-        let mut subsets = rules.into_iter().flat_map(|rule| list(&rule["spec"]["subsets"]));
+        let mut subsets = rules.1.into_iter().flat_map(|rule| list(&rule["spec"]["subsets"]));
         subsets.find(|one| text(&one["name"]) == subset).map(|one| &one["labels"])
     }
+}
+
+fn is_private_to_its_own(rule: &Value) -> bool {
+    let exports = exports::written(rule);
+    exports.len() == 1 && (exports.contains(".") || exports.contains(namespace(rule)))
+}
+
+/// Those for the host, or for the longest wildcard that has it (`MostSpecificHostMatch`).
+fn most_specific<'r>(host: &str, rules: impl Iterator<Item = &'r Value>) -> Vec<&'r Value> {
+    let named = |rule: &Value| full_name(text(&rule["spec"]["host"]), namespace(rule));
+    let mut fitting: Vec<&Value> = rules
+        .filter(|rule| named(rule).strip_prefix('*').map_or(named(rule) == host, |suffix| host.ends_with(suffix)))
+        .collect();
+    let best = fitting.iter().map(|rule| named(rule)).max_by_key(|name| (!name.starts_with('*'), name.len()));
+    fitting.retain(|rule| Some(named(rule)) == best);
+    fitting
+}
+
+/// Rules of one host, with for whom they are: each becomes part of every one before it that is for the same namespaces or
+/// for some of them, and stands for itself where the last of these is not (`mergeDestinationRule`).
+fn consolidated(rules: Vec<&Value>) -> Vec<(BTreeSet<&str>, Vec<&Value>)> {
+    let mut consolidated: Vec<(BTreeSet<&str>, Vec<&Value>)> = Vec::new();
+    for rule in rules {
+        let exports = exports::written(rule);
+        let mut stands_alone = true;
+        for (others, merged) in &mut consolidated {
+            let takes = exports == *others || (!others.is_empty() && exports.is_superset(others));
+            if takes {
+                merged.push(rule);
+            }
+            stands_alone = !takes;
+        }
+        if stands_alone {
+            consolidated.push((exports, vec![rule]));
+        }
+    }
+    consolidated
 }
 
 fn endpoints(entry: &Value, port: &Value, labels: &Value) -> Vec<(String, u64)> {
