@@ -172,8 +172,9 @@ fn a_library_is_named_only_where_it_is_wrapped() {
 
 #[test]
 fn every_member_takes_the_workspace_lints() {
-    let manifests =
-        tracked("toml").into_iter().filter(|path| path.ends_with("Cargo.toml") && *path != root().join("Cargo.toml"));
+    // What is fuzzed with is no member: what its macros write would not pass.
+    let of_none = ["Cargo.toml", "proxy/routes/fuzz/Cargo.toml"].map(|path| root().join(path));
+    let manifests = tracked("toml").into_iter().filter(|path| path.ends_with("Cargo.toml") && !of_none.contains(path));
     let without = manifests.filter(|path| !fs::read_to_string(path).unwrap().contains("[lints]\nworkspace = true"));
     no_faults(&without.map(|path| format!("{}: no [lints] workspace = true", relative(&path))).collect::<Vec<_>>());
 }
