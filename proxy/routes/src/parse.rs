@@ -191,9 +191,6 @@ fn unreadable(source: &str, error: SyntaxError) -> Problem {
 
 /// What is wrong with a byte; everything before it is UTF-8.
 fn at_byte(bytes: &[u8], at: usize, message: &str) -> SyntaxError {
-    let before = String::from_utf8_lossy(&bytes[..at]);
-    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    let position =
-        Position { line: before.matches('\n').count() + 1, column: before[line_start..].chars().count() + 1 };
+    let position = Position::behind(&String::from_utf8_lossy(&bytes[..at]));
     SyntaxError { position, message: message.to_owned(), advice: Some("save the file as plain text in UTF-8") }
 }

@@ -22,13 +22,17 @@ pub(crate) struct Position {
 }
 
 impl Position {
-    /// The end of the text where the position is behind it, as that of what never came.
+    /// Where a text ends. A carriage return alone breaks a line, too.
+    pub(crate) fn behind(text: &str) -> Self {
+        let text = text.replace("\r\n", "\n").replace('\r', "\n");
+        let last = text.rsplit('\n').next().unwrap_or_default();
+        Self { line: text.matches('\n').count() + 1, column: last.chars().count() + 1 }
+    }
+
+    /// The end of the text's last line where the position is behind it, as that of what never came.
     fn within(self, text: &str) -> Self {
-        let lines = text.lines().count().max(1);
-        if self.line <= lines {
-            return self;
-        }
-        Self { line: lines, column: text.lines().last().map_or(0, |line| line.chars().count()) + 1 }
+        let text = text.strip_suffix('\n').unwrap_or(text);
+        self.min(Self::behind(text.strip_suffix('\r').unwrap_or(text)))
     }
 }
 

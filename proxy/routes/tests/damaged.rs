@@ -48,6 +48,17 @@ fn difference(file: &DamagedFile) -> Option<String> {
 }
 
 #[test]
+fn lines_are_counted_alike_by_whatever_refuses_a_file() {
+    for line_break in ["\n", "\r\n", "\r"] {
+        for (bad, column) in [(&b"\xff"[..], 4), (b"\0", 4), (b"]", 4), (b"[", 5)] {
+            let bytes = [b"a: 1", line_break.as_bytes(), b"b: ", bad].concat();
+            let places: Vec<_> = problems(&[("r", &bytes)]).iter().map(|one| (one.line, one.column)).collect();
+            assert_eq!(places, [(2, column)], "{line_break:?} {bad:?}");
+        }
+    }
+}
+
+#[test]
 fn the_problems_of_all_sources_are_reported_at_once_in_order() {
     let bad_weight = ROUTES.replace("weight: 60", "weight: -5").replace("weight: 40", "weight: 4.5");
     let bad_yaml = "a: [1\n";
