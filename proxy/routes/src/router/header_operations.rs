@@ -45,16 +45,16 @@ pub trait FormatContext {
 }
 
 impl HeaderChangeList {
-    /// The rule's and its only destination's operations, merged: where both set a header the destination's value wins;
-    /// added values are the rule's, then the destination's; what either level sets or adds survives a remove.
+    /// The rule's and its only destination's operations, merged: where both set a header the destination's value wins,
+    /// unless it is empty; added values are the rule's, then the destination's; what either level sets or adds survives a
+    /// remove.
     pub(super) fn merged(rule: &HeaderChanges, destination: &HeaderChanges) -> Self {
         if rule.changes_nothing() && destination.changes_nothing() {
             return Self::default();
         }
-        let mut set = rule.set.clone();
-        set.extend(destination.set.iter().map(|(name, value)| (name.clone(), value.clone())));
         let removed = rule.remove.iter().chain(&destination.remove).cloned().collect();
-        let set = set.iter().filter_map(|(name, value)| Some((Write::Set, name.0.clone(), source(value)?)));
+        let set = rule.set.iter().chain(&destination.set);
+        let set = set.filter_map(|(name, value)| Some((Write::Set, name.0.clone(), source(value)?)));
         let add = rule.add.iter().chain(&destination.add);
         let add = add.filter_map(|(name, value)| Some((Write::Add, name.0.clone(), source(value)?)));
         let written: Vec<_> = set.chain(add).collect();
@@ -224,6 +224,9 @@ mod tests {
         check("add: {x: r}", "remove: [x]", "r", "r");
         check("remove: [x], add: {x: r}", "", "r", "r");
         check("set: {x: ''}", "add: {x: ''}", "client", "client");
+        check("set: {x: r}", "set: {x: ''}", "r", "r");
+        check("set: {x: r}", "set: {x: '%REQ(z)%'}", "r", "r");
+        check("set: {x: ''}", "set: {x: t}", "t", "t");
         check("set: {a: n, x: '%REQ(a)%'}", "", "client", "client");
         check("set: {x: '%REQ(y)%'}, add: {x: '%REQ(x)%'}", "", "1 client", "1 client");
         check("set: {x: '%REQ(y)%'}, remove: ['y']", "", "client", "client");
