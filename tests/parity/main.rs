@@ -37,6 +37,11 @@ async fn destinations_resolve_as_in_istio() {
 }
 
 #[tokio::test]
+async fn what_differed_at_random_is_as_in_istio() {
+    check_family("differential").await;
+}
+
+#[tokio::test]
 async fn direct_responses_are_those_of_istio() {
     check_family("direct-response").await;
 }

@@ -48,7 +48,7 @@ pub use redirect::{CompiledRedirect, Redirection};
 pub use request::{RequestHead, Transport};
 pub use retry::{Failure, RetryPolicy};
 pub use rule::{Route, Rule, RuleAction};
-pub use split::{Split, Target, Ticket};
+pub use split::{Replaced, Split, Target, Ticket};
 pub use warning::Warning;
 
 use crate::documents::Document;

@@ -23,7 +23,7 @@ use http::{Response, StatusCode, header};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use turnout_routes::router::{Forward, Route, Rule, Target};
+use turnout_routes::router::{Forward, Replaced, Route, Rule, Target};
 
 /// A backend's answer, with what it takes to pass it on.
 struct Forwarding {
@@ -150,7 +150,11 @@ impl Gateway {
             let envoy = EnvoyRequestHeaders {
                 client: client.address(),
                 original_path: rewritten.as_ref().map(|_| head.target(uri)),
-                original_host: target.authority.as_ref().map(|_| &head.authority),
+                original_host: target.authority.as_ref().and(match &target.replaced {
+                    Replaced::Clients => Some(&head.authority),
+                    Replaced::Destinations(authority) => Some(authority),
+                    Replaced::Untold => None,
+                }),
                 timeout_ms: expected_timeout(&route.rule).map(|timeout| timeout.as_millis()),
             };
             headers::add_envoy_request_headers(&mut headers, &envoy);

@@ -2,7 +2,7 @@
 //! chance comes in as [`Draws`]. The gateway carries a [`Decision`] out, `explain` prints it, and neither decides.
 
 use super::hosts::VirtualHost;
-use super::redirect::{CompiledRedirect, Redirection};
+use super::redirect::Redirection;
 use super::request::RequestHead;
 use super::rule::{Route, RuleAction};
 use super::split::{Split, Target};
@@ -61,7 +61,7 @@ impl<'r> Decision<'r> {
     /// What a host does with a request.
     pub(super) fn at(host: &'r VirtualHost, request: &RequestHead<'_>, draws: Draws) -> Self {
         if host.https_redirect && request.scheme == Scheme::Http {
-            return Self::ToHttps(CompiledRedirect::to_https().apply(request, 0));
+            return Self::ToHttps(Redirection::to_https(request));
         }
         host.find(request).map_or(Self::NoRoute, |route| Self::of(route, request, draws))
     }

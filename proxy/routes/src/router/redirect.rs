@@ -14,6 +14,19 @@ pub struct Redirection {
     pub location: String,
 }
 
+impl Redirection {
+    /// What `httpsRedirect` of a Gateway server stands for: only the scheme is another. A rule's redirect drops the port
+    /// of the old scheme, this one drops none (Envoy's `createSslRedirectPath`).
+    pub(super) fn to_https(request: &RequestHead<'_>) -> Self {
+        let mut location = format!("https://{}{}", request.authority, request.path);
+        if let Some(query) = request.query {
+            location.push('?');
+            location.push_str(query);
+        }
+        Self { status: StatusCode::MOVED_PERMANENTLY, location }
+    }
+}
+
 /// A redirect, ready to be answered with.
 #[derive(Debug)]
 pub struct CompiledRedirect {
@@ -23,12 +36,6 @@ pub struct CompiledRedirect {
 impl CompiledRedirect {
     pub(super) fn new(redirect: Redirect) -> Self {
         Self { redirect }
-    }
-
-    /// What `httpsRedirect` of a Gateway server stands for.
-    pub(super) fn to_https() -> Self {
-        let (status, scheme) = (StatusCode::MOVED_PERMANENTLY, Some(Scheme::Https));
-        Self::new(Redirect { status, scheme, path: None, authority: None, port: None })
     }
 
     /// Where it sends this request; `prefix_len` is how much of the path a prefix takes the place of.
@@ -85,6 +92,19 @@ mod tests {
     use crate::documents::Action;
     use crate::router::testing::{head, rule};
     use http::HeaderMap;
+
+    #[test]
+    fn to_https_only_the_scheme_is_another() {
+        for (request, expected) in [
+            ("http://h/a?x=1", "https://h/a?x=1"),
+            ("http://h:80/a", "https://h:80/a"),
+            ("http://H:8080/", "https://H:8080/"),
+        ] {
+            let (headers, line) = (HeaderMap::new(), format!("GET {request}"));
+            let to = Redirection::to_https(&head(&line, &headers));
+            assert_eq!((to.status.as_u16(), to.location.as_str()), (301, expected));
+        }
+    }
 
     #[test]
     fn a_redirect_changes_what_it_names_and_keeps_the_rest() {

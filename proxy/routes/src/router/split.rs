@@ -28,10 +28,23 @@ pub struct Target {
     pub weight: u32,
     /// The Host to send, where it is not the client's.
     pub authority: Option<HeaderValue>,
+    /// The Host that this one replaces.
+    pub replaced: Replaced,
     /// Applied to the request.
     pub request_headers: HeaderChangeList,
     /// Applied to the response.
     pub response_headers: HeaderChangeList,
+}
+
+/// The Host that a backend is told to have been replaced (`x-envoy-original-host`), where one was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Replaced {
+    /// The client's.
+    Clients,
+    /// What one of several destinations made of the client's, before its rule.
+    Destinations(HeaderValue),
+    /// None is told: where there are several destinations, Envoy says nothing of what one of them replaces.
+    Untold,
 }
 
 impl Target {
@@ -135,6 +148,7 @@ mod tests {
             warning: None,
             weight,
             authority: None,
+            replaced: Replaced::Clients,
             request_headers: HeaderChangeList::default(),
             response_headers: HeaderChangeList::default(),
         };

@@ -125,7 +125,8 @@ impl Documents {
             return Verdict::NoRoute;
         };
         if host.https_only {
-            let location = path::location("https", None, None, &asked.path_and_query, request.authority);
+            // `createSslRedirectPath`, which keeps the port.
+            let location = format!("https://{}{}", request.authority, asked.path_and_query);
             return Verdict::Redirect { rule: None, status: 301, location, response: Lines::new() };
         }
         // `SortVHostRoutes`

@@ -4,7 +4,6 @@
 use super::placed::{Act, Hosted, Placed};
 use crate::documents::{
     Destination, Destinations, Document, Gateway, GatewayRef, HeaderChanges, Match, PathRewrite, Rewrite,
-    WeightedDestination,
 };
 use crate::router::backend::Backend;
 use crate::router::cors::CompiledCors;
@@ -19,7 +18,7 @@ use crate::router::retry::RetryPolicy;
 use crate::router::rewrite::CompiledRewrite;
 use crate::router::rule::{Route, Rule, RuleAction};
 use crate::router::services::{Resolved, Services};
-use crate::router::split::{Split, Target};
+use crate::router::split::{Replaced, Split, Target};
 use crate::router::warning::{Lack, Warning};
 use http::HeaderValue;
 use std::borrow::Cow;
@@ -173,17 +172,26 @@ impl<'d> RuleCompiler<'d> {
     ) -> Split {
         let Placed { origin, headers, .. } = placed;
         let destinations = destinations.as_slice();
-        let combine = if destinations.len() == 1 { HeaderChangeList::merged } else { HeaderChangeList::layered };
+        let is_split = destinations.len() > 1;
+        let combine = if is_split { HeaderChangeList::layered } else { HeaderChangeList::merged };
         let targets = destinations.iter().enumerate().map(|(position, weighted)| {
             let Resolved { name, backend, lack } = self.resolve(&weighted.destination, origin, port);
             let found = self.services.found(backend);
+            let of_rule = authority_of_rule(placed, rewrite);
+            let of_target = weighted.headers.request.authority.as_ref().and_then(|set| authority(set.source()));
+            let replaced = match (&of_rule, &of_target) {
+                (Some(_), Some(own)) if is_split => Replaced::Destinations(own.clone()),
+                (None, Some(_)) if is_split => Replaced::Untold,
+                _ => Replaced::Clients,
+            };
             Target {
                 backend,
                 name,
                 warning: lack
                     .map(|lack| Warning::of_destination(origin, &format!("route[{position}].destination"), lack)),
                 weight: weighted.weight,
-                authority: authority(placed, rewrite, weighted),
+                authority: of_rule.or(of_target),
+                replaced,
                 request_headers: combine(&headers.request, &weighted.headers.request).for_backend(found),
                 response_headers: combine(&headers.response, &weighted.headers.response).for_backend(found),
             }
@@ -212,13 +220,13 @@ fn path_rewrite(placed: &Placed<'_>) -> Option<PathRewrite> {
     }
 }
 
-/// The Host to send: the rule's rewrite, else what its header operations set, else what the destination's set. Sent as it
-/// is written: Istio expands no format in it.
-fn authority(placed: &Placed<'_>, rewrite: &Rewrite, weighted: &WeightedDestination) -> Option<HeaderValue> {
-    let set = || placed.headers.request.authority.as_ref().or(weighted.headers.request.authority.as_ref());
-    let authority = match &rewrite.authority {
-        Some(rewritten) => rewritten.as_str(),
-        None => set()?.source(),
-    };
-    HeaderValue::from_str(authority).ok().filter(|value| !value.is_empty())
+/// The Host that a rule has sent: its rewrite, else what its header operations set.
+fn authority_of_rule(placed: &Placed<'_>, rewrite: &Rewrite) -> Option<HeaderValue> {
+    let set = || placed.headers.request.authority.as_ref().map(|set| set.source());
+    rewrite.authority.as_ref().map(|authority| authority.as_str()).or_else(set).and_then(authority)
+}
+
+/// A Host, as it is written: Istio expands no format in it.
+fn authority(written: &str) -> Option<HeaderValue> {
+    HeaderValue::from_str(written).ok().filter(|value| !value.is_empty())
 }
