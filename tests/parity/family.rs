@@ -240,7 +240,7 @@ fn fill_in_everywhere(value: &mut Value, placeholders: &Placeholders) {
 }
 
 /// Replaces `${NAME}`, and `${REPEAT:c:n}` by n times c. A name that is not known stays as it is.
-fn fill_in(text: &str, placeholders: &Placeholders) -> String {
+pub(crate) fn fill_in(text: &str, placeholders: &Placeholders) -> String {
     static PLACEHOLDER: LazyLock<Regex> = LazyLock::new(|| {
         Regex::new(r"\$\{(?:REPEAT:(?<character>.):(?<times>[0-9]+)|(?<name>[A-Z0-9_]+))\}").expect("a good pattern")
     });

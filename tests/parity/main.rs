@@ -8,6 +8,7 @@ mod backends;
 mod certificates;
 mod compare;
 mod deliberate;
+mod differential;
 mod exchange;
 mod expectation;
 mod family;

@@ -41,30 +41,30 @@ pub(crate) fn case(requests: usize) -> impl Strategy<Value = Case> {
 }
 
 /// One of the words; a word that is there twice comes twice as often.
-fn word(words: &'static str) -> Select<&'static str> {
+pub(crate) fn word(words: &'static str) -> Select<&'static str> {
     select(words.split_whitespace().collect::<Vec<_>>())
 }
 
 /// One of a list in YAML.
-fn of(list: &str) -> Select<Value> {
+pub(crate) fn of(list: &str) -> Select<Value> {
     select(serde_yaml::from_str::<Vec<Value>>(list).expect("a list"))
 }
 
 /// The fields that are there.
-fn object<const N: usize>(fields: [(&str, Option<Value>); N]) -> Value {
+pub(crate) fn object<const N: usize>(fields: [(&str, Option<Value>); N]) -> Value {
     let present = fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
     Value::Object(present.collect::<Map<_, _>>())
 }
 
-fn rarely<S: Strategy>(strategy: S) -> impl Strategy<Value = Option<S::Value>> {
+pub(crate) fn rarely<S: Strategy>(strategy: S) -> impl Strategy<Value = Option<S::Value>> {
     weighted(0.12, strategy)
 }
 
-fn sometimes<S: Strategy>(strategy: S) -> impl Strategy<Value = Option<S::Value>> {
+pub(crate) fn sometimes<S: Strategy>(strategy: S) -> impl Strategy<Value = Option<S::Value>> {
     weighted(0.3, strategy)
 }
 
-fn request() -> impl Strategy<Value = Request> {
+pub(crate) fn request() -> impl Strategy<Value = Request> {
     let path = word(
         r#"/a /a /a /a /a /a /a/b /a/b /a/b / / /A /ab /b /a/ /A/b /%61 /a/../b /a/./b /a/%2e%2E/b /b/.. //a /a//b /a%2Fb
            /a\b /a|b^c{d} /%zz /a%00 /b/..%2fa /%%36%31 /a;x /a~%7e /..a/.b /a/b/..%5Ca /b/..;x/a /a/.; /%41 /a'b"c /a%
@@ -87,7 +87,7 @@ fn request() -> impl Strategy<Value = Request> {
     )
 }
 
-fn documents() -> impl Strategy<Value = Vec<Value>> {
+pub(crate) fn documents() -> impl Strategy<Value = Vec<Value>> {
     let gateways = (gateway(), sometimes(gateway()));
     let routes = (vec(virtual_service(), 1..=3), vec(delegate(), 1..=2));
     (gateways, routes, service_entries(), vec(destination_rule(), 0..=3)).prop_map(
@@ -235,7 +235,7 @@ fn rule() -> impl Strategy<Value = Value> {
     })
 }
 
-fn entry() -> impl Strategy<Value = Value> {
+pub(crate) fn entry() -> impl Strategy<Value = Value> {
     let uri = of("[{prefix: /a}, {exact: /a}, {prefix: /}, {exact: /a/b}, {prefix: ''}, {prefix: /A}, {exact: /A/B},
         {prefix: /a/}, {regex: '.*'}, {regex: '/[ab]'}, {regex: '(?i)/a.*'}, {regex: '/(a|ab)/?b?'}, {prefix: '/a?x'}, {}]");
     let of_the_gateway = (
