@@ -96,16 +96,16 @@ impl CompiledCors {
 
     fn preflight(&self, allowed: Option<&HeaderValue>, asked: &HeaderValue, request: &HeaderMap) -> HeaderMap {
         let mut answer = HeaderMap::new();
-        let mut tell = |name: HeaderName, told: Option<&Told>, asked: Option<&HeaderValue>| {
+        let mut tell = |name: HeaderName, told: Option<&Told>, asked: HeaderValue| {
             let value = match told {
                 Some(Told::WhatWasAsked) => asked,
-                Some(Told::These(value)) => Some(value),
-                None => None,
+                Some(Told::These(value)) => value.clone(),
+                None => return,
             };
-            value.map(|value| answer.insert(name, value.clone()));
+            answer.insert(name, value);
         };
-        tell(ACCESS_CONTROL_ALLOW_METHODS, self.methods.as_ref(), Some(asked));
-        tell(ACCESS_CONTROL_ALLOW_HEADERS, self.headers.as_ref(), filled(request, &ACCESS_CONTROL_REQUEST_HEADERS));
+        tell(ACCESS_CONTROL_ALLOW_METHODS, self.methods.as_ref(), asked.clone());
+        tell(ACCESS_CONTROL_ALLOW_HEADERS, self.headers.as_ref(), joined(request, &ACCESS_CONTROL_REQUEST_HEADERS));
         if let Some(origin) = allowed {
             answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
         }
@@ -124,6 +124,13 @@ impl CompiledCors {
             answer.insert(ACCESS_CONTROL_EXPOSE_HEADERS, expose.clone());
         }
     }
+}
+
+/// All lines of a list as one, which is empty where there is none: Envoy allows that, too.
+fn joined(headers: &HeaderMap, name: &HeaderName) -> HeaderValue {
+    let lines = headers.get_all(name).iter().map(HeaderValue::as_bytes).filter(|line| !line.is_empty());
+    let lines = lines.collect::<Vec<_>>().join(&b","[..]);
+    HeaderValue::from_bytes(&lines).unwrap_or(HeaderValue::from_static(""))
 }
 
 /// A header that is there and not empty.
