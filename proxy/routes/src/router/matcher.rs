@@ -173,15 +173,15 @@ const JOINED: [HeaderName; 12] = [
     http::header::VIA,
 ];
 
-/// The joined lines, if there are several of a header that is joined.
+/// The joined lines, if there are several of a header that is joined. Empty ones leave no comma.
 fn joined<'h>(name: &HeaderName, headers: &'h HeaderMap) -> Option<Cow<'h, [u8]>> {
     let mut lines = headers.get_all(name).iter();
     let (first, second) = (lines.next()?, lines.next()?);
     if !JOINED.contains(name) {
         return None;
     }
-    let rest = [first, second].into_iter().chain(lines);
-    Some(Cow::Owned(rest.map(http::HeaderValue::as_bytes).collect::<Vec<_>>().join(&b","[..])))
+    let all = [first, second].into_iter().chain(lines).map(http::HeaderValue::as_bytes);
+    Some(Cow::Owned(all.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(&b","[..])))
 }
 
 fn matches_query(query: Option<&str>, key: &str, expected: &ValueMatch) -> bool {
@@ -269,6 +269,11 @@ mod tests {
         check("withoutHeaders: {x: {regex: 'b*'}}", &[&["x: a"]], &[&[], &["x: b"]]);
         // Lines of some headers count as one.
         check("headers: {accept: {exact: 'a,b'}}", &[&["accept: a,b"], &["accept: a", "accept: b"]], &[&["accept: a"]]);
+        check(
+            "headers: {accept: {exact: a}}",
+            &[&["accept: a", "accept: "], &["accept: ", "accept: a"]],
+            &[&["accept: ,a"]],
+        );
         check("headers: {accept: {exact: b}}", &[&["accept: b"]], &[&["accept: a", "accept: b"]]);
     }
 

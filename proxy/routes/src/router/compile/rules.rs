@@ -3,7 +3,7 @@
 
 use super::placed::{Act, Hosted, Placed};
 use crate::documents::{
-    Destination, Destinations, Document, Gateway, GatewayRef, HeaderChanges, Match, PathRewrite, Rewrite,
+    Destination, Destinations, Document, Gateway, GatewayRef, HeaderChanges, HeaderFormat, Match, PathRewrite, Rewrite,
 };
 use crate::router::backend::Backend;
 use crate::router::cors::CompiledCors;
@@ -21,6 +21,7 @@ use crate::router::services::{Resolved, Services};
 use crate::router::split::{Replaced, Split, Target};
 use crate::router::warning::{Lack, Warning};
 use http::HeaderValue;
+use http::uri::Authority;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -222,8 +223,8 @@ fn path_rewrite(placed: &Placed<'_>) -> Option<PathRewrite> {
 
 /// The Host that a rule has sent: its rewrite, else what its header operations set.
 fn authority_of_rule(placed: &Placed<'_>, rewrite: &Rewrite) -> Option<HeaderValue> {
-    let set = || placed.headers.request.authority.as_ref().map(|set| set.source());
-    rewrite.authority.as_ref().map(|authority| authority.as_str()).or_else(set).and_then(authority)
+    let set = || placed.headers.request.authority.as_ref().map(HeaderFormat::source);
+    rewrite.authority.as_ref().map(Authority::as_str).or_else(set).and_then(authority)
 }
 
 /// A Host, as it is written: Istio expands no format in it.

@@ -84,7 +84,10 @@ impl<'r> Asked<'r> {
         }
         let lines = self.request.headers.iter().filter(|(line, _)| *line == name);
         let values: Vec<String> = lines.map(|(_, value)| (*value).to_owned()).collect();
-        if name == JOINED && !values.is_empty() { vec![values.join(",")] } else { values }
+        if name != JOINED || values.is_empty() {
+            return values;
+        }
+        vec![values.into_iter().filter(|value| !value.is_empty()).collect::<Vec<_>>().join(",")]
     }
 
     /// The first of that name, as it is written.
