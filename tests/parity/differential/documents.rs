@@ -70,7 +70,7 @@ fn reach(documents: &mut [Value]) {
     let gateways = documents.iter().filter(is_gateway).map(|gateway| reference(&gateway["metadata"]));
     let gateways: Vec<_> = gateways.collect();
     let rules = documents.iter().filter(|document| document["kind"] == "DestinationRule");
-    let subsets: Vec<_> = rules.flat_map(|rule| rule["spec"]["subsets"].as_array()).flatten().collect();
+    let subsets: Vec<_> = rules.filter_map(|rule| rule["spec"]["subsets"].as_array()).flatten().collect();
     let subsets: Vec<_> = subsets.into_iter().map(|subset| subset["name"].clone()).collect();
     for document in documents.iter_mut().filter(|document| document["kind"] == "VirtualService") {
         document["spec"]["gateways"] = json!(gateways);
