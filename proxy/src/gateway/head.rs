@@ -37,7 +37,7 @@ impl Head {
         check_framing(parts)?;
         let authority = authority(&parts.uri, &parts.headers, parts.version)?;
         check_scheme(&parts.uri, tls, parts.version)?;
-        let restored = restored(&parts.uri, raw)?;
+        let restored = restored(parts, raw)?;
         let (path, query) = restored.as_deref().map_or((parts.uri.path(), parts.uri.query()), path_and_query);
         if path == "*" {
             // OPTIONS * asks about the server itself, which no rule can name.
@@ -98,14 +98,21 @@ impl Default for Head {
     }
 }
 
-/// The target that came, where the URI is not all of it.
-fn restored(uri: &Uri, raw: &RawBytes) -> Result<Option<String>, GatewayError> {
-    if raw.is_empty() {
-        return Ok(None);
+/// The target that came, where the URI is not all of it, or has no path: the absolute form needs none (RFC 9112, 3.2.1),
+/// and over HTTP/2 one begins with a slash (RFC 9113, 8.3.1).
+fn restored(parts: &Parts, raw: &RawBytes) -> Result<Option<String>, GatewayError> {
+    let mut restored = None;
+    if !raw.is_empty() {
+        // Bytes of another head, which came in pieces behind another request and looked like the beginning of one.
+        let error = GatewayError::BadRequest(&"the target cannot be told from the head");
+        restored = Some(raw.restore(&parts.uri).ok_or(error)?);
     }
-    // Bytes of another head, which came in pieces behind another request and looked like the beginning of one.
-    let restored = raw.restore(uri).ok_or(GatewayError::BadRequest(&"the target cannot be told from the head"))?;
-    Ok(Some(restored))
+    let target = restored.as_deref().or_else(|| parts.uri.path_and_query().map(PathAndQuery::as_str));
+    match target.filter(|target| target.starts_with('?')) {
+        None => Ok(restored),
+        Some(_) if parts.version == Version::HTTP_2 => Err(GatewayError::BadRequest(&"a path begins with a slash")),
+        Some(query) => Ok(Some(format!("/{query}"))),
+    }
 }
 
 fn path_and_query(target: &str) -> (&str, Option<&str>) {
@@ -220,6 +227,7 @@ mod tests {
         check(get("/a/../score?x=/../y"), ("a.example.com", "/score", "/score?x=/../y"));
         check(get("http://b.example.com:80/x"), ("b.example.com:80", "/x", "/x"));
         check(get("http://a.example.com"), ("a.example.com", "/", "/"));
+        check(get("http://a.example.com?x=1"), ("a.example.com", "/", "/?x=1"));
         check(Request::get("/").header("host", "[::1]:8080"), ("[::1]:8080", "/", "/"));
         check(Request::get("/").version(Version::HTTP_10), ("", "/", "/"));
     }
