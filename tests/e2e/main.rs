@@ -17,6 +17,7 @@ mod endpoints;
 mod forwarded;
 mod http2;
 mod http2_backends;
+mod http2_faults;
 mod idle;
 mod limits;
 mod lingering;

@@ -19,7 +19,7 @@ use http_body::{Body, Frame, SizeHint};
 use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -32,6 +32,8 @@ pub(crate) struct ResponseBody {
     open: Option<OpenRequest>,
     /// What is left of the request.
     unread: Option<ClientBody>,
+    /// Whether it breaks off.
+    is_broken: bool,
 }
 
 /// What an answer closes when it ends.
@@ -84,17 +86,23 @@ impl Passing {
 
 impl ResponseBody {
     pub(super) fn local(body: Bytes, unread: Option<ClientBody>, closing: Closing) -> Self {
-        Self { source: Source::Local(body), record: Some(closing.record), open: Some(closing.open), unread }
+        Self {
+            source: Source::Local(body),
+            record: Some(closing.record),
+            open: Some(closing.open),
+            unread,
+            is_broken: false,
+        }
     }
 
     pub(super) fn passing(passing: Passing, closing: Closing) -> Self {
         let source = Source::Passing { passing, stream: closing.stream };
-        Self { source, record: Some(closing.record), open: Some(closing.open), unread: None }
+        Self { source, record: Some(closing.record), open: Some(closing.open), unread: None, is_broken: false }
     }
 
     /// Of an answer that something else follows.
     pub(super) fn nothing(open: OpenRequest) -> Self {
-        Self { source: Source::Local(Bytes::new()), record: None, open: Some(open), unread: None }
+        Self { source: Source::Local(Bytes::new()), record: None, open: Some(open), unread: None, is_broken: false }
     }
 
     fn poll_source(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Flag>>> {
@@ -158,22 +166,27 @@ impl Body for ResponseBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CutOff>>> {
         let this = &mut *self;
-        this.poll_source(context).map(|frame| {
-            frame.map(|frame| match frame {
-                Ok(frame) => {
-                    if let (Some(record), Some(data)) = (&mut this.record, frame.data_ref()) {
-                        record.response_bytes += data.len() as u64;
-                    }
-                    Ok(frame)
+        if this.is_broken {
+            return Poll::Ready(Some(Err(CutOff)));
+        }
+        match ready!(this.poll_source(context)) {
+            None => Poll::Ready(None),
+            Some(Ok(frame)) => {
+                if let (Some(record), Some(data)) = (&mut this.record, frame.data_ref()) {
+                    record.response_bytes += data.len() as u64;
                 }
-                Err(flag) => {
-                    if let Some(record) = &mut this.record {
-                        record.fail(flag);
-                    }
-                    Err(CutOff)
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Some(Err(flag)) => {
+                if let Some(record) = &mut this.record {
+                    record.fail(flag);
                 }
-            })
-        })
+                // hyper forgets what it has not written yet when it is told. In the next turn it has.
+                this.is_broken = true;
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+        }
     }
 
     fn is_end_stream(&self) -> bool {
