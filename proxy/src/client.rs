@@ -129,6 +129,10 @@ impl Client {
         self.tls.is_some()
     }
 
+    pub(crate) fn is_http2(&self) -> bool {
+        self.http2
+    }
+
     pub(crate) fn transport(&self) -> Transport<'_> {
         match &self.tls {
             None => Transport::Plain,

@@ -143,6 +143,14 @@ impl ResponseBody {
         }
     }
 
+    /// Over HTTP/2 hyper has the last piece until the client grants room for it. A client that never does is as idle as one
+    /// that asks for nothing.
+    fn let_go_of_client(&mut self) {
+        if self.open.as_ref().is_some_and(|open| open.client.is_http2()) && self.is_end_stream() {
+            self.open.take().into_iter().for_each(OpenRequest::end_elsewhere);
+        }
+    }
+
     /// From now on something stands beside it.
     fn watch(&mut self) {
         let source = std::mem::replace(&mut self.source, Source::Local(Bytes::new()));
@@ -175,6 +183,7 @@ impl Body for ResponseBody {
                 if let (Some(record), Some(data)) = (&mut this.record, frame.data_ref()) {
                     record.response_bytes += data.len() as u64;
                 }
+                this.let_go_of_client();
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(flag)) => {

@@ -70,3 +70,29 @@ async fn an_http2_client_that_grants_no_window_loses_its_stream_and_then_its_idl
     }
     Ok(())
 }
+
+/// Nobody asks for more of an answer of one piece, so nothing is missed while it waits for room.
+#[tokio::test]
+async fn an_http2_client_that_grants_no_window_for_a_small_answer_loses_its_idle_connection() -> anyhow::Result<()> {
+    // The last is answered by the gateway itself.
+    for (method, target) in [("GET", "/download/sized/5"), ("GET", "/download/chunked/5"), ("TRACE", "/")] {
+        let fixture = Fixture::serving("", &ARGUMENTS).await;
+        let mut client = FrameConnection::open(TcpStream::connect(fixture.gateway.address(80)).await?).await?;
+        let fields = [(":method", method), (":scheme", "http"), (":path", target), (":authority", "a")];
+        client.send_all(&[Frame::setting_of(INITIAL_WINDOW_SIZE, 0), Frame::headers(1, &fields, true)]).await?;
+        let goaway = client.until(|frame| frame.kind == kind::GOAWAY).await.with_context(|| target.to_owned())?;
+        ensure!(goaway.error_code() == Some(0), "{goaway:?}");
+        let end = client.until(|_| false).await.map_err(|error| error.kind());
+        ensure!(end != Err(ErrorKind::TimedOut), "{target}: the connection stays open");
+        eventually(DEADLINE, || async {
+            let metrics = fixture.gateway.metrics().await?;
+            for name in ["turnout_requests_in_flight", "turnout_downstream_connections"] {
+                let count = metrics.sum(name, &[]).unwrap_or_default();
+                ensure!(count < 0.5, "{target}: {name} stays {count}");
+            }
+            Ok(())
+        })
+        .await?;
+    }
+    Ok(())
+}
