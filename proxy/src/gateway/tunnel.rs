@@ -77,6 +77,8 @@ struct Passed {
     moved: Cell<Instant>,
     /// Whether one side has ended, or the tunnel has.
     has_end: Cell<bool>,
+    /// Whether the backend takes nothing any more.
+    is_backend_gone: Cell<bool>,
 }
 
 impl Passed {
@@ -88,15 +90,24 @@ impl Passed {
             request_bytes,
             moved: Cell::new(Instant::now()),
             has_end: Cell::new(false),
+            is_backend_gone: Cell::new(false),
         }
     }
 
+    /// What comes for a backend that is gone goes nowhere: a client that sends on keeps nothing open by it.
     fn came(&self, from: Whose, bytes: usize) {
-        self.moved.set(Instant::now());
+        if from == Whose::Backend || !self.is_backend_gone.get() {
+            self.moved.set(Instant::now());
+        }
         match from {
             Whose::Client => self.request_bytes.set(self.request_bytes.get() + bytes as u64),
             Whose::Backend => self.record.borrow_mut().response_bytes += bytes as u64,
         }
+    }
+
+    fn backend_is_gone(&self) {
+        self.is_backend_gone.set(true);
+        self.end(Flag::UpstreamReset);
     }
 
     /// The first end is the one that is told.
@@ -158,7 +169,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Side<S> {
             (Whose::Client, _) => this.passed.end(Flag::DownstreamGone),
             (Whose::Backend, Ok(())) => this.passed.end(Flag::None),
             (Whose::Backend, Err(_)) => {
-                this.passed.end(Flag::UpstreamReset);
+                this.passed.backend_is_gone();
                 // What it has sent before is still to be passed on.
                 return Poll::Ready(Ok(()));
             }
@@ -171,7 +182,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Side<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         let written = ready!(Pin::new(&mut this.socket).poll_write(context, bytes));
-        this.passed.moved.set(Instant::now());
+        if written.is_ok() {
+            this.passed.moved.set(Instant::now());
+        }
         Poll::Ready(this.sent(written, bytes.len()))
     }
 
@@ -197,7 +210,7 @@ impl<S> Side<S> {
                 Err(error)
             }
             (Whose::Backend, Err(error)) => {
-                self.passed.end(Flag::UpstreamReset);
+                self.passed.backend_is_gone();
                 if error.kind() == io::ErrorKind::TimedOut { Err(error) } else { Ok(thrown_away) }
             }
         }

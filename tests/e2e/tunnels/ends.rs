@@ -80,6 +80,26 @@ async fn a_backends_last_word_is_passed_on_although_it_takes_nothing_more() -> a
     Ok(())
 }
 
+#[tokio::test]
+async fn a_client_that_sends_to_a_backend_that_is_gone_keeps_nothing_open() -> anyhow::Result<()> {
+    let scene = Scene::start("", "", &["--response-stall-timeout-ms", "250"]).await?;
+    for how in ["close", "reset"] {
+        let Tunnel { mut client, backend } = scene.open().await?;
+        if how == "reset" {
+            backend.set_zero_linger()?;
+        }
+        drop(backend);
+        let trickles = async {
+            while client.write_all(b"x").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(LONG, trickles).await.with_context(|| format!("{how}: it stays open"))?;
+        scene.in_flight(0.0).await?;
+    }
+    Ok(())
+}
+
 /// Sends until it cannot any more.
 async fn fill(stream: &mut TcpStream) -> anyhow::Result<io::Error> {
     let filled = timeout(LONG, async {
