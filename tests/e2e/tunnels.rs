@@ -3,6 +3,7 @@
 mod ends;
 mod routed;
 pub(crate) mod scene;
+mod volume;
 
 use anyhow::ensure;
 use scene::{LONG, Scene, bytes, expect, expect_end, handshake, head};
