@@ -68,6 +68,8 @@ struct State {
     /// Who waits for more, to be told that it gets none.
     waiting: Option<Waker>,
     outcome: Option<Result<(), GatewayError>>,
+    /// Whether trailers may follow although the last byte has come.
+    may_trail: bool,
     /// Told of everything that comes, until it has.
     copies: Vec<CopyWriter>,
     limits: BodyLimits,
@@ -148,6 +150,7 @@ impl SharedStream {
             current_try: 0,
             waiting: None,
             outcome: None,
+            may_trail: false,
             copies: Vec::new(),
             limits,
         };
@@ -233,7 +236,9 @@ impl SharedStream {
             return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
         let polled = match state.outcome {
-            None => match state.poll_source(context, &self.received, self.length) {
+            Some(Err(error)) => Some(Err(error)),
+            Some(Ok(())) if !state.may_trail => None,
+            _ => match state.poll_source(context, &self.received, self.length) {
                 Poll::Ready(read) => read,
                 Poll::Pending => {
                     if !state.waiting.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
@@ -242,8 +247,6 @@ impl SharedStream {
                     return Poll::Pending;
                 }
             },
-            Some(Err(error)) => Some(Err(error)),
-            Some(Ok(())) => None,
         };
         if state.outcome.is_some() {
             self.ended.notify_waiters();
@@ -300,13 +303,14 @@ impl State {
             })
         });
         match &taken {
-            // A body of known length is not asked for more after its last byte, so this is how its end is known. HTTP/2
-            // may say it later, in a frame of its own.
+            // Over HTTP/1 a body of known length is not asked for more after its last byte, so this is how its end is known.
+            // A client of HTTP/2 may say it later, in a frame of its own, or in trailers.
             Some(Ok(_)) if says_end || length == Some(received.get()) => self.outcome = Some(Ok(())),
             Some(Ok(_)) => {}
             Some(Err(error)) => self.outcome = Some(Err(*error)),
             None => self.outcome = Some(Ok(())),
         }
+        self.may_trail = matches!(taken, Some(Ok(_))) && !says_end;
         match self.outcome {
             Some(Ok(())) => self.copies.drain(..).for_each(|copy| copy.finish(self.trailers.as_ref())),
             Some(Err(_)) => self.copies.clear(),
@@ -358,7 +362,8 @@ impl Reader {
     }
 
     pub(super) fn is_at_end(&self) -> bool {
-        self.left() == Some(0) && self.stream.state.borrow().trailers.is_none()
+        let state = self.stream.state.borrow();
+        self.left() == Some(0) && !state.may_trail && state.trailers.is_none()
     }
 }
 
