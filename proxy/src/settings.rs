@@ -149,7 +149,7 @@ struct LimitArguments {
     max_body_bytes: String,
 
     /// A request body of at most this size is read before a backend is connected to, so that a slow client does not
-    /// hold a model's worker, in bytes.
+    /// hold a model's worker, in bytes. Between HTTP/2 and HTTP/2 none is waited for.
     #[arg(long, value_name = "BYTES", env = "TURNOUT_REQUEST_BUFFER_BYTES", default_value = "16384")]
     request_buffer_bytes: String,
 

@@ -15,6 +15,7 @@ mod edge;
 mod empty_bodies;
 mod endpoints;
 mod forwarded;
+mod grpc;
 mod http2;
 mod http2_backends;
 mod http2_faults;

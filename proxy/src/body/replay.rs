@@ -9,7 +9,7 @@ use crate::telemetry::record::BytesCount;
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::BodyExt;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -47,7 +47,12 @@ impl RequestBody {
         let mut ahead = BytesMut::new();
         let reads_ahead = length.is_none_or(|length| length <= limits.read_ahead_bytes as u64);
         while reads_ahead && ahead.len() <= limits.read_ahead_bytes {
-            let Some(frame) = source.frame().await else { return Ok(Self::whole(ahead.freeze())) };
+            let polled = poll_fn(|context| match Pin::new(&mut *source).poll_frame(context) {
+                Poll::Pending if limits.waits => Poll::Pending,
+                polled => Poll::Ready(polled),
+            });
+            let Poll::Ready(frame) = polled.await else { break };
+            let Some(frame) = frame else { return Ok(Self::whole(ahead.freeze())) };
             let data = match frame?.into_data() {
                 Ok(data) => data,
                 Err(frame) => {

@@ -15,12 +15,13 @@ use tokio::sync::Notify;
 
 /// How much of a body is taken, and how much of it is held.
 #[derive(Clone, Copy, Debug)]
-#[expect(clippy::struct_field_names, reason = "each name ends in its unit")]
 pub(crate) struct BodyLimits {
     /// None is without limit.
     pub(crate) max_bytes: Option<u64>,
     /// Read before an upstream connection is taken.
     pub(crate) read_ahead_bytes: usize,
+    /// Whether that is waited for. Else it is what has come already.
+    pub(crate) waits: bool,
     /// Kept so that a try can be made again; 0 keeps nothing beyond what was read ahead.
     pub(crate) replay_bytes: usize,
 }
@@ -177,7 +178,7 @@ impl SharedStream {
             return None;
         }
         state.copies.push(writer);
-        let limits = BodyLimits { max_bytes: None, read_ahead_bytes: 0, replay_bytes: 0 };
+        let limits = BodyLimits { max_bytes: None, read_ahead_bytes: 0, waits: true, replay_bytes: 0 };
         Some(Self::over(Some(Source::Copy(copy)), self.length, BytesMut::new(), limits))
     }
 

@@ -85,6 +85,8 @@ impl Gateway {
         let limits = BodyLimits {
             max_bytes: self.settings.max_body_bytes,
             read_ahead_bytes: self.settings.buffer_bytes,
+            // Over HTTP/2 the two sides may talk by turns, as gRPC's do, and a slow client holds a stream and no worker.
+            waits: !(speaks_http2 && inbound.is_http2()),
             replay_bytes: if keeps_head { self.settings.retry_buffer_bytes } else { 0 },
         };
         let request = RequestBody::read(&mut inbound.body, limits, &mut record.request_bytes).await?;

@@ -55,11 +55,13 @@ fn cases() -> impl Strategy<Value = Case> {
     let limits = (
         prop_oneof![3 => Just(None), 1 => (0..60_000_u64).prop_map(Some)],
         prop_oneof![Just(0), 0..200_usize, 0..=16_usize << 10],
+        any::<bool>(),
         prop_oneof![Just(0), 0..=64_usize << 10],
     )
-        .prop_map(|(max_bytes, read_ahead_bytes, replay_bytes)| BodyLimits {
+        .prop_map(|(max_bytes, read_ahead_bytes, waits, replay_bytes)| BodyLimits {
             max_bytes,
             read_ahead_bytes,
+            waits,
             replay_bytes,
         });
     let pieces = proptest::collection::vec((size, any::<bool>()), 0..8);

@@ -29,7 +29,7 @@ type FramesPoll = Poll<Option<Result<Frame<Bytes>, GatewayError>>>;
 #[test]
 fn small_pieces_hold_on_to_nothing_but_themselves() {
     let check = |pieces: usize, read_ahead_bytes: usize, replay_bytes: usize, expected_kib: u64| {
-        let limits = BodyLimits { max_bytes: None, read_ahead_bytes, replay_bytes };
+        let limits = BodyLimits { max_bytes: None, read_ahead_bytes, waits: true, replay_bytes };
         let mut body = None;
         let counted = measure(|| {
             let mut source = Some(ClientBody::test(Pieces(pieces), Duration::from_secs(1)));

@@ -37,7 +37,7 @@ impl Body for Upload {
 
 async fn streamed(ends: bool) -> RequestBody {
     let mut source = Some(ClientBody::test(Upload { given: false, ends }, Duration::from_mins(1)));
-    let limits = BodyLimits { max_bytes: None, read_ahead_bytes: 0, replay_bytes: 0 };
+    let limits = BodyLimits { max_bytes: None, read_ahead_bytes: 0, waits: true, replay_bytes: 0 };
     RequestBody::read(&mut source, limits, &mut BytesCount::Known(0)).await.expect("nothing is read yet")
 }
 
