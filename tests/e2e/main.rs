@@ -19,6 +19,7 @@ mod grpc;
 mod http2;
 mod http2_backends;
 mod http2_faults;
+mod http2_rules;
 mod idle;
 mod limits;
 mod lingering;
