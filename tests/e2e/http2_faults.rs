@@ -10,7 +10,7 @@ use turnout_tests::bed::{Bed, PORT, service, virtual_service};
 use turnout_tests::client::{RawConnection, RawRequest, RawResponse};
 use turnout_tests::echo::Backends;
 use turnout_tests::eventually;
-use turnout_tests::frames::{CANCEL, END_HEADERS, Frame, FrameConnection, StreamEnd, kind};
+use turnout_tests::frames::{ACK, CANCEL, END_HEADERS, Frame, FrameConnection, StreamEnd, kind, setting};
 
 const LONG: Duration = Duration::from_secs(10);
 
@@ -190,6 +190,61 @@ async fn a_client_of_http2_is_told_the_same() -> anyhow::Result<()> {
         let is_whole = !matches!(moment, "behind the head" | "in the body" | "behind the body, before its end");
         ensure!(matches!(end, StreamEnd::Answered) == is_whole, "{moment}: {end:?}");
         ensure!(is_whole || matches!(end, StreamEnd::Reset(_)), "{moment}: {end:?}");
+    }
+    scene.in_flight(0.0).await
+}
+
+/// An upload for which the backend grants no more room, when its stream or connection ends.
+#[tokio::test]
+async fn an_upload_that_waits_for_room_ends_with_its_stream_or_connection() -> anyhow::Result<()> {
+    let scene = Scene::start("retries: {attempts: 0}").await?;
+    let upload = RawRequest::post("/", &vec![b'x'; 300_000]);
+    for how in ["reset", "farewell", "close", "answer"] {
+        let mut client = scene.ask(&upload).await?;
+        let mut backend = scene.accept().await?;
+        let stream = asked(&mut backend).await?;
+        // What every connection begins with.
+        let mut came = 0;
+        while came < 65_535 {
+            came += backend.until(|frame| frame.kind == kind::DATA).await?.payload.len();
+        }
+        match how {
+            "reset" => backend.send(&Frame::reset(stream, CANCEL)).await?,
+            "farewell" => backend.send(&Frame::goaway(0, 0)).await?,
+            "answer" => backend.send_all(&[head(stream), Frame::data(stream, BODY, true)]).await?,
+            _ => {}
+        }
+        if how != "answer" {
+            drop(backend);
+        }
+        let answer = client.response("POST").await.context(how)?;
+        let expected = if how == "answer" { 200 } else { 503 };
+        ensure!((answer.status, answer.complete) == (expected, true), "{how}: {answer:?}");
+        scene.in_flight(0.0).await.context(how)?;
+    }
+    Ok(())
+}
+
+/// A backend that takes fewer streams from now on.
+#[tokio::test]
+async fn what_a_connection_takes_no_more_goes_over_another() -> anyhow::Result<()> {
+    let scene = Scene::start("retries: {attempts: 0}").await?;
+    let most = |streams| Frame::setting_of(setting::MAX_CONCURRENT_STREAMS, streams);
+    let mut first = scene.ask(&RawRequest::get("/")).await?;
+    let mut backend = scene.accept().await?;
+    let stream = asked(&mut backend).await?;
+    backend.send(&most(1)).await?;
+    backend.until(|frame| frame.kind == kind::SETTINGS && frame.flags & ACK != 0).await?;
+    // It goes over a connection of its own.
+    let mut second = scene.ask(&RawRequest::get("/")).await?;
+    let mut other = scene.accept().await?;
+    for (backend, stream, client) in [(&mut backend, Some(stream), &mut first), (&mut other, None, &mut second)] {
+        let stream = match stream {
+            Some(stream) => stream,
+            None => asked(backend).await?,
+        };
+        backend.send_all(&[head(stream), Frame::data(stream, BODY, true)]).await?;
+        ensure!(client.response("GET").await?.text() == "answer");
     }
     scene.in_flight(0.0).await
 }

@@ -32,7 +32,7 @@ fn good(more: &[(&str, &str)]) -> Frame {
     Frame::headers(1, &[&GOOD, more].concat(), true)
 }
 
-/// Whether it is its own or what it replaces.
+/// A whole head with another value of one field.
 fn with(name: &str, value: &str) -> Frame {
     let fields: Vec<_> = HEAD.iter().map(|field| if field.0 == name { (name, value) } else { *field }).collect();
     Frame::headers(1, &fields, true)
