@@ -75,8 +75,11 @@ fn trailers(stream: u32) -> Frame {
     Frame::headers(stream, &[("x-trailer", "t1")], true)
 }
 
+/// What a backend says on a stream, and when that is.
+type Moment = (&'static str, fn(u32) -> Vec<Frame>);
+
 /// How much of an answer comes before its stream is reset.
-const MOMENTS: [(&str, fn(u32) -> Vec<Frame>); 6] = [
+const MOMENTS: [Moment; 6] = [
     ("before the head", |_| vec![]),
     ("behind the head", |stream| vec![head(stream)]),
     ("in the body", |stream| vec![head(stream), Frame::data(stream, &BODY[..3], false)]),

@@ -185,7 +185,7 @@ async fn check(rules: Vec<Rule>) -> anyhow::Result<()> {
     let most = MOST_STREAMS.to_string();
     let arguments = ["--max-http2-streams", &most, "--workers", "1", "--max-header-bytes", "16384"];
     let bed = Bed::start(&format!("{held}{TO_GREEN}"), &arguments).await?;
-    let mut faults = String::new();
+    let mut faults = Vec::new();
     for rule in rules {
         bed.backends.clear();
         let obeyed = obeys(&bed, &rule).await;
@@ -195,15 +195,15 @@ async fn check(rules: Vec<Rule>) -> anyhow::Result<()> {
         };
         if let Err(error) = seen {
             let although = rule.although.map(|why| format!(" (although {why})")).unwrap_or_default();
-            faults.push_str(&format!("\n{}{although}: {error:#}", rule.says));
+            faults.push(format!("{}{although}: {error:#}", rule.says));
         }
         let bodies = bed.backends.received().into_iter().filter(|one| one.target.starts_with("/bad")).count();
         if bodies > 0 {
-            faults.push_str(&format!("\n{}: it has reached a backend", rule.says));
+            faults.push(format!("{}: it has reached a backend", rule.says));
         }
     }
     ensure!(!bed.gateway.log().contains("panicked"), "{}", bed.gateway.log());
-    ensure!(faults.is_empty(), "{faults}");
+    ensure!(faults.is_empty(), "\n{}", faults.join("\n"));
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! A backend that speaks gRPC, with a method of each kind, and a client for it. Messages are texts.
 
 use std::convert::Infallible;
+use std::future::ready;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -132,8 +133,10 @@ async fn answer(request: http::Request<Incoming>, seen: Seen) -> http::Response<
     match path.as_str() {
         UNARY => grpc.unary(tower::service_fn(|asked| unary(asked, Call(seen.clone()))), request).await,
         COLLECT => grpc.client_streaming(tower::service_fn(|asked| collect(asked, Call(seen.clone()))), request).await,
-        EXPAND => grpc.server_streaming(tower::service_fn(|asked| expand(asked, Call(seen.clone()))), request).await,
-        CHAT => grpc.streaming(tower::service_fn(|asked| chat(asked, Call(seen.clone()))), request).await,
+        EXPAND => {
+            grpc.server_streaming(tower::service_fn(|asked| ready(expand(asked, Call(seen.clone())))), request).await
+        }
+        CHAT => grpc.streaming(tower::service_fn(|asked| ready(chat(asked, Call(seen.clone())))), request).await,
         other => Status::unimplemented(other).into_http(),
     }
 }
@@ -164,22 +167,21 @@ async fn collect(asked: Request<Streaming<String>>, call: Call) -> Result<Respon
 }
 
 /// Counts as far as it is told to, and then fails if it is told to.
-async fn expand(
+fn expand(
     asked: Request<String>,
     call: Call,
 ) -> Result<Response<impl Stream<Item = Result<String, Status>> + Send + 'static>, Status> {
     let text = asked.into_inner();
     let (count, fails) = text.split_once(' ').map_or((text.as_str(), false), |(count, _)| (count, true));
     let count: u64 = count.parse().map_err(|_| Status::invalid_argument("no number"))?;
-    let numbers = stream::iter(0..count).map(move |number| {
-        let _of = &call;
-        Ok(number.to_string())
+    let numbers = stream::unfold((0, call), move |(number, call)| async move {
+        (number < count).then(|| (Ok(number.to_string()), (number + 1, call)))
     });
     Ok(Response::new(numbers.chain(stream::iter(fails.then(|| Err(refusal()))))))
 }
 
 /// Speaks first, answers each message when it comes, and has the last word.
-async fn chat(
+fn chat(
     asked: Request<Streaming<String>>,
     call: Call,
 ) -> Result<Response<impl Stream<Item = Result<String, Status>> + Send + 'static>, Status> {

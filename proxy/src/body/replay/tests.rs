@@ -4,6 +4,7 @@
 use super::*;
 use crate::testing::in_paused_time;
 use http::{Request, Response, header};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::client::conn::http1 as client;
 use hyper::server::conn::http1 as server;
