@@ -40,7 +40,7 @@ impl RequestBody {
     ) -> Result<Self, GatewayError> {
         let Some(source) = unread else { return Ok(Self::whole(Bytes::new())) };
         let length = source.size_hint().exact();
-        if source.is_end_stream() {
+        if length == Some(0) || source.is_end_stream() {
             return Ok(Self::whole(Bytes::new()));
         }
         limits.check(length.unwrap_or(0))?;

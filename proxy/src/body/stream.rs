@@ -142,6 +142,8 @@ impl SharedStream {
 
     fn over(source: Option<Source>, length: Option<u64>, ahead: BytesMut, limits: BodyLimits) -> Self {
         let bytes = ahead.len();
+        // Its end is still to be said, with or without trailers.
+        let is_all = length == Some(bytes as u64);
         let state = State {
             source,
             kept: Kept { segments: if bytes == 0 { Vec::new() } else { vec![ahead] }, bytes },
@@ -150,8 +152,8 @@ impl SharedStream {
             touched: false,
             current_try: 0,
             waiting: None,
-            outcome: None,
-            may_trail: false,
+            outcome: is_all.then_some(Ok(())),
+            may_trail: is_all,
             copies: Vec::new(),
             limits,
         };
