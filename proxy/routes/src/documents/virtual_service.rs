@@ -13,7 +13,7 @@ mod redirect;
 mod request_match;
 mod retries;
 mod rewrite;
-mod unreachable;
+mod unreachable_rules;
 mod url;
 
 use super::export_to::ExportTo;
@@ -166,6 +166,6 @@ fn decode_rules(item: &Item<'_>, own_namespace: &str, is_delegate: bool) -> Deco
     if rules.is_empty() {
         return Err(item.error("at least one rule is required"));
     }
-    unreachable::warn(&rules, &items);
+    unreachable_rules::warn(&rules, &items);
     Ok(rules)
 }

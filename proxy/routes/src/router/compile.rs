@@ -2,8 +2,9 @@
 //! what is wrong was found by the parser, and what is missing around the documents becomes an answer to the requests that
 //! meet it.
 
-mod narrowed;
-mod placed;
+mod delegation;
+mod idle_rules;
+mod merged_matches;
 mod references;
 mod rules;
 
@@ -16,7 +17,7 @@ use super::warning::Warning;
 use crate::documents::{
     Document, ExportTo, Gateway, HostPattern, NamespaceScope, Server, ServerHost, ServerTransport, VirtualService,
 };
-use placed::Hosted;
+use delegation::Hosted;
 use references::Told;
 use rules::{RuleCompiler, Served};
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,12 +49,13 @@ pub(super) fn compile(documents: &[Document], identity: &Identity) -> Compiled {
     virtual_services.sort_by_key(|it| (export_order(it, own_namespace), it.metadata.age_order()));
     let hidden = |it: &&VirtualService| !it.hosts.is_empty() && !it.export_to.reaches(own_namespace);
     let hidden: Vec<&VirtualService> = virtual_services.extract_if(.., |it| hidden(it)).collect();
-    let Told { mut warnings, mut notices } = references::check(documents, &gateways, &virtual_services, identity);
+    let Told { mut warnings, mut notices } = references::check(&gateways, &virtual_services, identity);
+    warnings.extend(idle_rules::check(documents, &virtual_services));
     notices.extend(hidden.iter().map(|it| {
         let name = it.metadata.full_name();
         format!("VirtualService {name}: not served: it is not exported to this gateway's namespace, {own_namespace}")
     }));
-    let (hosted, left_out) = placed::place(&virtual_services);
+    let (hosted, left_out) = delegation::place(&virtual_services);
     warnings.extend(left_out);
     let rules = RuleCompiler::new(documents, identity);
     let mut compiler = Compiler { identity, hosted: &hosted, rules };

@@ -5,7 +5,7 @@ use super::backend::{Backend, Missing, cluster_namespace};
 use super::known::Known;
 use super::origin::Origin;
 use crate::decode::quoted;
-use crate::documents::{Protocol, Resolution, ServiceEntry};
+use crate::documents::{Metadata, Protocol, Resolution, ServiceEntry};
 use std::fmt;
 
 /// Names of one list that are told.
@@ -35,6 +35,17 @@ pub struct Warning {
 }
 
 impl Warning {
+    /// Of a document, by its kind, where it may well serve requests.
+    pub(super) fn of_document(
+        (kind, metadata): (&'static str, &Metadata),
+        path: String,
+        reason: String,
+        advice: String,
+    ) -> Self {
+        let (namespace, name) = (metadata.namespace.clone(), metadata.name.clone());
+        Self { kind, namespace, name, path, gets_503: false, reason, advice }
+    }
+
     /// `place` is the destination's below its rule, as `route[1].destination`.
     pub(super) fn of_destination(origin: &Origin, place: &str, lack: Lack) -> Box<Self> {
         let Lack { field, gets_503, reason, advice } = lack;

@@ -1,21 +1,16 @@
-//! Names by which documents find one another and that lead nowhere: a Gateway, a label of the gateway, a host of both a
-//! Gateway and a VirtualService, the host of a DestinationRule. Nothing of it is an error: what is named may be another
-//! gateway's, in another file, or known to the cluster alone. So a name that is not here is a warning only where another
-//! one is that it misspells, or where that other one is left without use. Destinations are looked at where they are
-//! resolved.
+//! Names by which Gateways and VirtualServices find one another and that lead nowhere: a Gateway, a label of the gateway, a
+//! host of both. Nothing of it is an error: what is named may be another gateway's, in another file, or known to the cluster
+//! alone. So a name that is not here is a warning only where another one is that it misspells, or where that other one is
+//! left without use. Destinations are looked at where they are resolved.
 
 use super::in_scope;
 use super::placed::full_hosts;
 use crate::documents::{
-    Action, Destination, DestinationRule, Document, Gateway, GatewayRef, HostPattern, HttpRule, Metadata,
-    NamespaceScope, Server, ServerHost, VirtualService,
+    Gateway, GatewayRef, HostPattern, Metadata, NamespaceScope, Server, ServerHost, VirtualService,
 };
 use crate::router::identity::Identity;
-use crate::router::known::complete;
 use crate::router::slip::Slips;
 use crate::router::warning::{Warning, listed};
-use std::collections::{BTreeMap, BTreeSet};
-use std::iter::once;
 
 /// What there is to say.
 #[derive(Default)]
@@ -24,13 +19,8 @@ pub(super) struct Told {
     pub(super) notices: Vec<String>,
 }
 
-/// Looks at all documents; Gateways and VirtualServices are those among them.
-pub(super) fn check(
-    documents: &[Document],
-    gateways: &[&Gateway],
-    virtual_services: &[&VirtualService],
-    identity: &Identity,
-) -> Told {
+/// Looks at all Gateways and VirtualServices.
+pub(super) fn check(gateways: &[&Gateway], virtual_services: &[&VirtualService], identity: &Identity) -> Told {
     let names = gateways.iter().map(|gateway| gateway.metadata.full_name()).collect();
     let mut checker = Checker { gateways, names, identity, slips: Slips::new(), told: Told::default() };
     // Without a Gateway document every VirtualService is served, whichever Gateways it names.
@@ -49,7 +39,6 @@ pub(super) fn check(
             checker.hosts(virtual_service);
         }
     }
-    checker.destination_rules(documents, virtual_services);
     checker.told
 }
 
@@ -191,57 +180,12 @@ impl Checker<'_> {
         }
     }
 
-    /// A DestinationRule for a host or a port that nothing else has. Where no rule forwards anything, what does may be in
-    /// another file.
-    fn destination_rules(&mut self, documents: &[Document], virtual_services: &[&VirtualService]) {
-        let rules: Vec<&DestinationRule> = documents.iter().filter_map(destination_rule).collect();
-        let (named, any_forwards) = named_ports(documents, virtual_services);
-        let host_of = |rule: &DestinationRule| complete(&rule.host, &rule.metadata.namespace);
-        let ruled: BTreeSet<String> = rules.iter().map(|rule| host_of(rule)).collect();
-        for rule in rules {
-            let host = host_of(rule);
-            let is_named = match host.strip_prefix('*') {
-                Some(suffix) => named.keys().any(|named| named.len() > suffix.len() && named.ends_with(suffix)),
-                None => named.contains_key(&host),
-            };
-            if is_named {
-                if let Some(Some(ports)) = named.get(&host) {
-                    self.ports_of(rule, &host, ports);
-                }
-                continue;
-            }
-            let unruled = named.keys().filter(|named| !ruled.contains(*named)).map(String::as_str);
-            let advice = match self.slips.meant(&host, unruled) {
-                Some(meant) => format!("did you mean {meant}?"),
-                None if any_forwards => "correct the host, or leave the rule out".to_owned(),
-                None => continue,
-            };
-            let reason = format!("no destination and no ServiceEntry has {host}");
-            self.warn(rule, "spec.host".to_owned(), reason, advice);
-        }
-    }
-
-    /// Settings for ports that the host does not have.
-    fn ports_of(&mut self, rule: &DestinationRule, host: &str, known: &BTreeSet<u16>) {
-        let subsets = rule.subsets.iter().enumerate();
-        let of_subsets = subsets.map(|(at, subset)| (format!("spec.subsets[{at}].trafficPolicy"), &subset.policy));
-        for (place, policy) in once(("spec.trafficPolicy".to_owned(), &*rule.policy)).chain(of_subsets) {
-            for (at, (port, _)) in policy.ports.iter().enumerate().filter(|(_, (port, _))| !known.contains(port)) {
-                let path = format!("{place}.portLevelSettings[{at}].port.number");
-                let reason = format!("{host} has no port {port}, only {}", listed(known.iter().map(u16::to_string)));
-                self.warn(rule, path, reason, "correct the port, or leave its settings out".to_owned());
-            }
-        }
-    }
-
     fn known(&self) -> String {
         listed(self.names.iter().cloned())
     }
 
     fn warn(&mut self, document: &impl Named, path: String, reason: String, advice: String) {
-        let (kind, Metadata { namespace, name, .. }) = document.named();
-        let (namespace, name) = (namespace.clone(), name.clone());
-        self.told.warnings.push(Warning { kind, namespace, name, path, gets_503: false, reason, advice });
+        self.told.warnings.push(Warning::of_document(document.named(), path, reason, advice));
     }
 
     fn note(&mut self, document: &impl Named, what: &str) {
@@ -267,12 +211,6 @@ impl Named for VirtualService {
     }
 }
 
-impl Named for DestinationRule {
-    fn named(&self) -> (&'static str, &Metadata) {
-        ("DestinationRule", &self.metadata)
-    }
-}
-
 fn served_hosts(gateway: &Gateway) -> impl Iterator<Item = &ServerHost> {
     gateway.servers.iter().filter(|server| server.is_served()).flat_map(|server| &server.hosts)
 }
@@ -283,53 +221,6 @@ fn gateways_of_matches(virtual_service: &VirtualService) -> impl Iterator<Item =
         let matches = http.matches.iter().enumerate();
         matches.flat_map(move |(entry, it)| it.gateways.iter().map(move |reference| (rule, entry, reference)))
     })
-}
-
-/// Of each host that a ServiceEntry has, or a destination, its ports: none where a destination names none. And whether
-/// there is any destination.
-fn named_ports(
-    documents: &[Document],
-    virtual_services: &[&VirtualService],
-) -> (BTreeMap<String, Option<BTreeSet<u16>>>, bool) {
-    let mut destinations: BTreeMap<String, Option<BTreeSet<u16>>> = BTreeMap::new();
-    for document in virtual_services {
-        for to in document.http.iter().flat_map(destinations_of) {
-            let ports =
-                destinations.entry(complete(&to.host, &document.metadata.namespace)).or_insert(Some(BTreeSet::new()));
-            match (to.port, &mut *ports) {
-                (Some(port), Some(ports)) => drop(ports.insert(port)),
-                _ => *ports = None,
-            }
-        }
-    }
-    let any_forwards = !destinations.is_empty();
-    let entries = documents.iter().filter_map(|document| match document {
-        Document::ServiceEntry(entry) => Some(entry),
-        _ => None,
-    });
-    let of_entries = entries.flat_map(|entry| {
-        let ports: BTreeSet<u16> = entry.ports.iter().map(|port| port.number).collect();
-        entry.hosts.iter().map(move |host| (host.clone(), Some(ports.clone())))
-    });
-    // What an entry says of a host counts.
-    destinations.extend(of_entries);
-    (destinations, any_forwards)
-}
-
-fn destinations_of(http: &HttpRule) -> impl Iterator<Item = &Destination> {
-    let destinations = match &http.action {
-        Action::Forward(forward) => forward.destinations.as_slice(),
-        Action::Redirect(_) | Action::DirectResponse(_) | Action::Delegate(_) => &[],
-    };
-    let mirrors = http.mirrors.iter().map(|mirror| &mirror.destination);
-    destinations.iter().map(|weighted| &weighted.destination).chain(mirrors)
-}
-
-fn destination_rule(document: &Document) -> Option<&DestinationRule> {
-    match document {
-        Document::DestinationRule(rule) => Some(rule),
-        _ => None,
-    }
 }
 
 fn exact(host: &HostPattern) -> Option<&str> {

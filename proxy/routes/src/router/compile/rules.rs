@@ -1,7 +1,7 @@
 //! From the rules of VirtualServices to routes. Each rule is compiled once, and the routes of a VirtualService once for
 //! each server that serves it, however many hosts it has: all of them share what is made here.
 
-use super::placed::{Act, Hosted, Placed};
+use super::delegation::{Act, Hosted, Placed};
 use crate::documents::{
     Destination, Destinations, Document, Gateway, GatewayRef, HeaderChanges, HeaderFormat, Match, PathRewrite, Rewrite,
 };

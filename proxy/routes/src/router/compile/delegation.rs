@@ -2,7 +2,7 @@
 //! VirtualService that it names, as Istio's pilot merges the two (`MergeHTTPRoutes`). What leads nowhere is left out, as
 //! there, and told.
 
-use super::narrowed::narrowed;
+use super::merged_matches::narrowed;
 use crate::documents::{
     Action, Cors, Delegate, Destinations, DirectResponse, Fault, HeaderOperations, HostPattern, HttpRule, Match,
     Mirror, Redirect, Retries, Rewrite, VirtualService,
@@ -189,8 +189,7 @@ impl<'d> Placer<'d> {
     }
 
     fn warn(&mut self, document: &VirtualService, path: String, reason: String, advice: String) {
-        let (namespace, name) = (document.metadata.namespace.clone(), document.metadata.name.clone());
-        self.warnings.push(Warning { kind: "VirtualService", namespace, name, path, gets_503: false, reason, advice });
+        self.warnings.push(Warning::of_document(("VirtualService", &document.metadata), path, reason, advice));
     }
 }
 

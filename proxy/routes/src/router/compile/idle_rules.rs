@@ -1,0 +1,115 @@
+//! DestinationRules for a host or a port that nothing else has. Where no rule forwards anything, what does may be in another
+//! file.
+
+use crate::documents::{Action, Destination, DestinationRule, Document, HttpRule, VirtualService};
+use crate::router::known::complete;
+use crate::router::slip::Slips;
+use crate::router::warning::{Warning, listed};
+use std::collections::{BTreeMap, BTreeSet};
+use std::iter::once;
+
+/// Looks at all documents; VirtualServices are those among them that count.
+pub(super) fn check(documents: &[Document], virtual_services: &[&VirtualService]) -> Vec<Warning> {
+    let mut checker = Checker { slips: Slips::new(), warnings: Vec::new() };
+    checker.destination_rules(documents, virtual_services);
+    checker.warnings
+}
+
+struct Checker {
+    slips: Slips,
+    warnings: Vec<Warning>,
+}
+
+impl Checker {
+    fn destination_rules(&mut self, documents: &[Document], virtual_services: &[&VirtualService]) {
+        let rules: Vec<&DestinationRule> = documents.iter().filter_map(destination_rule).collect();
+        let (named, any_forwards) = named_ports(documents, virtual_services);
+        let host_of = |rule: &DestinationRule| complete(&rule.host, &rule.metadata.namespace);
+        let ruled: BTreeSet<String> = rules.iter().map(|rule| host_of(rule)).collect();
+        for rule in rules {
+            let host = host_of(rule);
+            let is_named = match host.strip_prefix('*') {
+                Some(suffix) => named.keys().any(|named| named.len() > suffix.len() && named.ends_with(suffix)),
+                None => named.contains_key(&host),
+            };
+            if is_named {
+                if let Some(Some(ports)) = named.get(&host) {
+                    self.ports_of(rule, &host, ports);
+                }
+                continue;
+            }
+            let unruled = named.keys().filter(|named| !ruled.contains(*named)).map(String::as_str);
+            let advice = match self.slips.meant(&host, unruled) {
+                Some(meant) => format!("did you mean {meant}?"),
+                None if any_forwards => "correct the host, or leave the rule out".to_owned(),
+                None => continue,
+            };
+            let reason = format!("no destination and no ServiceEntry has {host}");
+            self.warn(rule, "spec.host".to_owned(), reason, advice);
+        }
+    }
+
+    /// Settings for ports that the host does not have.
+    fn ports_of(&mut self, rule: &DestinationRule, host: &str, known: &BTreeSet<u16>) {
+        let subsets = rule.subsets.iter().enumerate();
+        let of_subsets = subsets.map(|(at, subset)| (format!("spec.subsets[{at}].trafficPolicy"), &subset.policy));
+        for (place, policy) in once(("spec.trafficPolicy".to_owned(), &*rule.policy)).chain(of_subsets) {
+            for (at, (port, _)) in policy.ports.iter().enumerate().filter(|(_, (port, _))| !known.contains(port)) {
+                let path = format!("{place}.portLevelSettings[{at}].port.number");
+                let reason = format!("{host} has no port {port}, only {}", listed(known.iter().map(u16::to_string)));
+                self.warn(rule, path, reason, "correct the port, or leave its settings out".to_owned());
+            }
+        }
+    }
+
+    fn warn(&mut self, rule: &DestinationRule, path: String, reason: String, advice: String) {
+        self.warnings.push(Warning::of_document(("DestinationRule", &rule.metadata), path, reason, advice));
+    }
+}
+
+/// Of each host that a ServiceEntry has, or a destination, its ports: none where a destination names none. And whether
+/// there is any destination.
+fn named_ports(
+    documents: &[Document],
+    virtual_services: &[&VirtualService],
+) -> (BTreeMap<String, Option<BTreeSet<u16>>>, bool) {
+    let mut destinations: BTreeMap<String, Option<BTreeSet<u16>>> = BTreeMap::new();
+    for document in virtual_services {
+        for to in document.http.iter().flat_map(destinations_of) {
+            let ports =
+                destinations.entry(complete(&to.host, &document.metadata.namespace)).or_insert(Some(BTreeSet::new()));
+            match (to.port, &mut *ports) {
+                (Some(port), Some(ports)) => drop(ports.insert(port)),
+                _ => *ports = None,
+            }
+        }
+    }
+    let any_forwards = !destinations.is_empty();
+    let entries = documents.iter().filter_map(|document| match document {
+        Document::ServiceEntry(entry) => Some(entry),
+        _ => None,
+    });
+    let of_entries = entries.flat_map(|entry| {
+        let ports: BTreeSet<u16> = entry.ports.iter().map(|port| port.number).collect();
+        entry.hosts.iter().map(move |host| (host.clone(), Some(ports.clone())))
+    });
+    // What an entry says of a host counts.
+    destinations.extend(of_entries);
+    (destinations, any_forwards)
+}
+
+fn destinations_of(http: &HttpRule) -> impl Iterator<Item = &Destination> {
+    let destinations = match &http.action {
+        Action::Forward(forward) => forward.destinations.as_slice(),
+        Action::Redirect(_) | Action::DirectResponse(_) | Action::Delegate(_) => &[],
+    };
+    let mirrors = http.mirrors.iter().map(|mirror| &mirror.destination);
+    destinations.iter().map(|weighted| &weighted.destination).chain(mirrors)
+}
+
+fn destination_rule(document: &Document) -> Option<&DestinationRule> {
+    match document {
+        Document::DestinationRule(rule) => Some(rule),
+        _ => None,
+    }
+}
