@@ -20,19 +20,19 @@ impl Deliberate {
     }
 }
 
-/// A case whose documents the gateway refuses, because it does not support one of their fields.
+/// A case whose documents the gateway refuses, because it does not support a field of them, or a value.
 #[derive(Debug)]
 pub(crate) struct Refused {
     /// `family/case`
     pub(crate) case: &'static str,
-    /// The field, which the reason of the refusal must name.
-    pub(crate) field: &'static str,
+    /// What the reason of the refusal must say: the field, or its value.
+    pub(crate) said: &'static str,
 }
 
 /// Every case that is refused.
 pub(crate) const REFUSED: &[Refused] = &[
-    Refused { case: "headers/request-operations-on-hop-by-hop-names", field: "connection" },
-    Refused { case: "retry/retry-remote-localities", field: "retryRemoteLocalities" },
+    Refused { case: "headers/request-operations-on-hop-by-hop-names", said: "connection" },
+    Refused { case: "retry/retry-remote-localities", said: "retryRemoteLocalities" },
 ];
 
 /// What a request that is refused lacks of one that is forwarded.

@@ -98,15 +98,15 @@ async fn run_served(case: &Case) -> anyhow::Result<Vec<Found>> {
     Ok(found)
 }
 
-/// Sees the gateway refuse the documents and say which field it does not support.
+/// Sees the gateway refuse the documents and say what it does not support.
 async fn run_refused(case: &Case, refused: &Refused) -> anyhow::Result<()> {
     let documents = case.documents(&Scene::start(case).await?.placeholders);
     let routes = KubeletMount::new(&[("routes.yaml", documents.as_bytes())])?;
     let gateway = command(case, &routes).spawn().await?;
     let rejected = gateway.wait_for_rejection().await;
     let rejected = rejected.with_context(|| format!("{} is in the list of refused cases", case.name))?;
-    let named = rejected.reason.contains(refused.field);
-    anyhow::ensure!(named, "the reason does not name the field {}: {}", refused.field, rejected.reason);
+    let named = rejected.reason.contains(refused.said);
+    anyhow::ensure!(named, "the reason does not name {}: {}", refused.said, rejected.reason);
     Ok(())
 }
 

@@ -1,4 +1,5 @@
-//! The README says what of Istio is refused, all of it and nothing else.
+//! Each name in the README's table of what is refused has a document that is refused for it, and each name in the code's lists
+//! of what is refused stands in that table. Names are compared, and not what the table says of them.
 
 use std::collections::BTreeSet;
 use std::path::Path;
