@@ -68,7 +68,7 @@ impl Checked {
                     accepted: true,
                     problems: parsed.warnings,
                     warnings: texts.warnings(&router),
-                    notices: router.notices().to_vec(),
+                    notices: router.notices().iter().map(ToString::to_string).collect(),
                 }
             }
             Err(problems) => Self {

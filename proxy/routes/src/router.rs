@@ -8,6 +8,7 @@ mod backend;
 mod compile;
 mod cors;
 mod decide;
+mod delegates;
 mod destination_rules;
 mod fault;
 mod header_operations;
@@ -35,8 +36,10 @@ mod warning;
 pub use backend::{
     Backend, BackendId, BackendPolicy, EndpointSource, Http2Policy, HttpVersion, Limits, Missing, Outliers, Workload,
 };
+pub use compile::{Act, Hosted, Placed, hosted};
 pub use cors::{CompiledCors, CorsAnswer};
 pub use decide::{Answer, Decision, Draws, Forward, LocalAnswer};
+pub use delegates::{Delegates, NoDelegate};
 pub use fault::{Injected, inject};
 pub use header_operations::{FormatContext, HeaderChangeList, HeaderValueSource};
 pub use identity::Identity;
@@ -49,7 +52,7 @@ pub use request::{RequestHead, Transport};
 pub use retry::{Failure, RetryPolicy};
 pub use rule::{Route, Rule, RuleAction};
 pub use split::{Replaced, Split, Target, Ticket};
-pub use warning::Warning;
+pub use warning::{Notice, Warning};
 
 use crate::documents::Document;
 use compile::Compiled;
@@ -66,7 +69,7 @@ pub struct Router {
     backends: Vec<Backend>,
     weights: Vec<BackendWeight>,
     references: Vec<Warning>,
-    notices: Vec<String>,
+    notices: Vec<Notice>,
 }
 
 /// What a rule gives to one backend; destinations that come to the same backend count together.
@@ -123,8 +126,9 @@ impl Router {
         &self.backends
     }
 
-    /// What was left out, perhaps on purpose, in words for a log: Gateways for other gateways, VirtualServices of none.
-    pub fn notices(&self) -> &[String] {
+    /// What was left out, perhaps on purpose: Gateways for other gateways, VirtualServices of none, and what is not exported
+    /// to the gateway's namespace.
+    pub fn notices(&self) -> &[Notice] {
         &self.notices
     }
 

@@ -323,3 +323,45 @@ fn what_leads_nowhere_is_told_with_its_place() {
     let (router, _) = compiled(&documents);
     assert_eq!(rule_of(&router, "GET http://h.x/"), "outer/any spec.http[0]");
 }
+
+/// Of a VirtualService that the gateway does not serve nothing is said but that, whatever it delegates to. What only such
+/// ones delegate to is no slip.
+#[test]
+fn what_is_delegated_by_others_is_not_this_gateways() {
+    let gateway = |name: &str, selector: &str| {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: {name}, namespace: outer}}\n\
+             spec: {{selector: {{{selector}}}, servers: [{{port: {{number: 80, name: http, protocol: HTTP}}, hosts: ['*']}}]}}\n"
+        )
+    };
+    let gateways = [gateway("ours", ""), gateway("theirs", "istio: other")];
+    let not_ours = "VirtualService inner/rules: not served: only VirtualServices that are not served delegate to it";
+    let not_exported = "VirtualService inner/rules: not served: it is not exported to the namespace outer, of which a rule \
+                        delegates to it";
+    let inner = |exports: &str| document("inner", "rules", exports, &[ROUTE]);
+    let outer = |fields: &str, to: &str| {
+        document(
+            "outer",
+            "hosted",
+            &format!("hosts: [h], {fields}"),
+            &[&format!("delegate: {{name: {to}, namespace: inner}}"), ROUTE],
+        )
+    };
+    for (fields, to, exports, warnings, notice) in [
+        ("gateways: [ours], ", "rules", "", 0, None),
+        ("gateways: [ours], ", "none", "", 2, None),
+        ("gateways: [ours], ", "rules", "exportTo: [other], ", 1, Some(not_exported)),
+        ("gateways: [theirs], ", "rules", "", 0, Some(not_ours)),
+        ("gateways: [theirs], ", "rules", "exportTo: [other], ", 0, Some(not_ours)),
+        ("gateways: [theirs], ", "none", "", 1, None),
+        ("gateways: [ours], exportTo: [.], ", "rules", "", 0, Some(not_ours)),
+        ("gateways: [ours], exportTo: [.], ", "none", "", 1, None),
+    ] {
+        let documents = [&gateways[..], &[outer(fields, to), inner(exports)]].concat();
+        let (router, said) = compiled(&documents);
+        assert_eq!(said.len(), warnings, "{fields}{to} {exports}: {said:?}");
+        let notices: Vec<_> = router.notices().iter().map(ToString::to_string).collect();
+        let of_inner: Vec<_> = notices.iter().filter(|notice| notice.contains("inner/rules")).collect();
+        assert_eq!(of_inner, notice.iter().collect::<Vec<_>>(), "{fields}{to} {exports}: {notices:?}");
+    }
+}

@@ -52,7 +52,7 @@ fn a_virtual_service_is_served_where_it_is_exported_to() {
             let expected = is_served.then(|| format!("{namespace}/a spec.http[0]"));
             assert_eq!(rule_of(&router), expected, "{exports} in {namespace}");
             let told =
-                router.notices().iter().any(|notice| notice.contains("not exported to this gateway's namespace, gw"));
+                router.notices().iter().any(|notice| notice.reason.contains("not exported to this gateway's namespace, gw"));
             assert_eq!(told, !is_served, "{exports} in {namespace}: {:?}", router.notices());
         }
     }

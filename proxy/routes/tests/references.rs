@@ -67,7 +67,7 @@ fn said(changes: &[(usize, &str, &str)]) -> (Vec<String>, Vec<String>) {
     let router = compiled(&text);
     let located = locate(&[Source { name: "routes.yaml", bytes: text.as_bytes() }], router.warnings());
     assert_eq!(located.len(), router.warnings().count());
-    (located.iter().map(ToString::to_string).collect(), router.notices().to_vec())
+    (located.iter().map(ToString::to_string).collect(), router.notices().iter().map(ToString::to_string).collect())
 }
 
 #[test]

@@ -113,7 +113,7 @@ fn a_gateway_of_others_is_left_out_with_a_warning_or_beside_our_own_with_a_notic
     let both = other.replace("name: gw,", "name: other,") + &rules("[{directResponse: {status: 200}}]");
     let router = routers(&both);
     assert_eq!((ask(&router, "GET /").as_str(), router.warnings().count()), ("200", 0));
-    assert!(router.notices()[0].contains("default/other"), "{:?}", router.notices());
+    assert!(router.notices()[0].to_string().contains("default/other"), "{:?}", router.notices());
 }
 
 #[test]

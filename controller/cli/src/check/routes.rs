@@ -8,7 +8,7 @@ use crate::client::view::GatewayView;
 use std::collections::BTreeMap;
 use turnout_rollout::ModelRollout;
 use turnout_routes::documents::Document;
-use turnout_routes::router::{Identity, Missing, Router, Warning, compile};
+use turnout_routes::router::{Identity, Missing, Notice, Router, Warning, compile};
 
 /// What is published, and whom it concerns.
 pub(super) struct Routes<'a> {
@@ -62,13 +62,10 @@ impl Routes<'_> {
             }
         }
         // Of documents that may be another gateway's there is only a notice, unless a rollout waits for them.
-        for rollout in self.rollouts {
-            let document =
-                format!("VirtualService {}/{}: ", rollout.route_namespace(), rollout.spec.route.virtual_service);
-            for notice in router.notices().iter().filter(|notice| notice.starts_with(&document)) {
-                let hint = "every request for it gets 404: name a Gateway that is there under spec.gateways";
-                report.fail(DOCUMENTS, notice.clone(), hint);
-            }
+        let is_waited_for =
+            |notice: &&Notice| notice.kind == "VirtualService" && self.is_governed(&notice.namespace, &notice.name);
+        for notice in router.notices().iter().filter(is_waited_for) {
+            report.fail(DOCUMENTS, notice.to_string(), format!("no request comes to it: {}", notice.advice));
         }
     }
 

@@ -13,11 +13,12 @@ use super::hosts::{HostTable, VirtualHost};
 use super::identity::Identity;
 use super::listeners::{Listeners, PortTable, TlsServer};
 use super::rule::Rule;
-use super::warning::Warning;
+use super::warning::{Notice, Warning};
 use crate::documents::{
     Document, ExportTo, Gateway, HostPattern, NamespaceScope, Server, ServerHost, ServerTransport, VirtualService,
 };
-use delegation::Hosted;
+use delegation::Placement;
+pub use delegation::{Act, Hosted, Placed};
 use references::Told;
 use rules::{RuleCompiler, Served};
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,11 +32,39 @@ pub(super) struct Compiled {
     pub(super) backends: Vec<Backend>,
     /// Names that lead nowhere.
     pub(super) warnings: Vec<Warning>,
-    pub(super) notices: Vec<String>,
+    pub(super) notices: Vec<Notice>,
 }
 
 /// Compiles all documents of a routes file.
 pub(super) fn compile(documents: &[Document], identity: &Identity) -> Compiled {
+    let own_namespace = identity.namespace.as_str();
+    let (gateways, virtual_services) = in_order(documents, own_namespace);
+    let own: Vec<&Gateway> = gateways.iter().copied().filter(|it| identity.carries(&it.selector)).collect();
+    let is_bound = |it: &VirtualService| gateways.is_empty() || own.iter().any(|one| one.is_among(&it.gateways));
+    let is_seen = |it: &VirtualService| it.hosts.is_empty() || it.export_to.reaches(own_namespace);
+    let Placement { hosted, warnings: left_out, notices: of_delegates } =
+        delegation::place(&virtual_services, |it| is_seen(it) && is_bound(it));
+    let seen: Vec<&VirtualService> = virtual_services.into_iter().filter(|it| is_seen(it)).collect();
+    let Told { mut warnings, mut notices } = references::check(&gateways, &seen, identity);
+    warnings.extend(idle_rules::check(documents, &seen));
+    warnings.extend(left_out);
+    notices.extend(hidden(documents, own_namespace).chain(of_delegates));
+    let rules = RuleCompiler::new(documents, identity);
+    let mut compiler = Compiler { identity, hosted: &hosted, rules };
+    let listeners = if gateways.is_empty() { compiler.whole() } else { compiler.by_port(&gateways) };
+    let (rules, backends) = compiler.rules.finish();
+    Compiled { listeners, rules, backends, warnings, notices }
+}
+
+/// The VirtualServices with hosts that gateways of a namespace may serve, whatever their labels are, with their rules.
+pub fn hosted<'d>(documents: &'d [Document], namespace: &str) -> Vec<Hosted<'d>> {
+    let (gateways, virtual_services) = in_order(documents, namespace);
+    let is_bound = |it: &VirtualService| gateways.is_empty() || gateways.iter().any(|one| one.is_among(&it.gateways));
+    delegation::place(&virtual_services, |it| it.export_to.reaches(namespace) && is_bound(it)).hosted
+}
+
+/// The Gateways and the VirtualServices, each in the order in which they count.
+fn in_order<'d>(documents: &'d [Document], own_namespace: &str) -> (Vec<&'d Gateway>, Vec<&'d VirtualService>) {
     let (mut gateways, mut virtual_services) = (Vec::new(), Vec::new());
     for document in documents {
         match document {
@@ -45,23 +74,22 @@ pub(super) fn compile(documents: &[Document], identity: &Identity) -> Compiled {
         }
     }
     gateways.sort_by_key(|gateway| gateway.metadata.age_order());
-    let own_namespace = identity.namespace.as_str();
     virtual_services.sort_by_key(|it| (export_order(it, own_namespace), it.metadata.age_order()));
-    let hidden = |it: &&VirtualService| !it.hosts.is_empty() && !it.export_to.reaches(own_namespace);
-    let hidden: Vec<&VirtualService> = virtual_services.extract_if(.., |it| hidden(it)).collect();
-    let Told { mut warnings, mut notices } = references::check(&gateways, &virtual_services, identity);
-    warnings.extend(idle_rules::check(documents, &virtual_services));
-    notices.extend(hidden.iter().map(|it| {
-        let name = it.metadata.full_name();
-        format!("VirtualService {name}: not served: it is not exported to this gateway's namespace, {own_namespace}")
-    }));
-    let (hosted, left_out) = delegation::place(&virtual_services);
-    warnings.extend(left_out);
-    let rules = RuleCompiler::new(documents, identity);
-    let mut compiler = Compiler { identity, hosted: &hosted, rules };
-    let listeners = if gateways.is_empty() { compiler.whole() } else { compiler.by_port(&gateways) };
-    let (rules, backends) = compiler.rules.finish();
-    Compiled { listeners, rules, backends, warnings, notices }
+    (gateways, virtual_services)
+}
+
+/// Says what the gateway does not see.
+fn hidden(documents: &[Document], own_namespace: &str) -> impl Iterator<Item = Notice> {
+    documents.iter().filter_map(move |document| {
+        let (export_to, what) = match document {
+            Document::VirtualService(it) if !it.hosts.is_empty() => (&it.export_to, "not served"),
+            Document::DestinationRule(it) => (&it.export_to, "left out"),
+            Document::ServiceEntry(it) => (&it.export_to, "left out"),
+            Document::VirtualService(_) | Document::Gateway(_) => return None,
+        };
+        let named = (document.kind(), document.metadata());
+        (!export_to.reaches(own_namespace)).then(|| Notice::hidden(named, what, own_namespace))
+    })
 }
 
 /// As in Istio, what is for fewer namespaces goes first: for its own alone, then for some.

@@ -73,6 +73,40 @@ impl fmt::Display for Warning {
     }
 }
 
+/// What is left out, perhaps on purpose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// The document's.
+    pub kind: &'static str,
+    /// The document's.
+    pub namespace: String,
+    /// The document's.
+    pub name: String,
+    /// Why.
+    pub reason: String,
+    /// What to write where it is not on purpose.
+    pub advice: String,
+}
+
+impl Notice {
+    pub(super) fn new((kind, metadata): (&'static str, &Metadata), reason: String, advice: String) -> Self {
+        Self { kind, namespace: metadata.namespace.clone(), name: metadata.name.clone(), reason, advice }
+    }
+
+    /// Of a document that gateways of the namespace do not see.
+    pub(super) fn hidden(named: (&'static str, &Metadata), what: &str, own_namespace: &str) -> Self {
+        Self::new(named, format!("{what}: it {}", not_exported(own_namespace)), export_advice(own_namespace))
+    }
+}
+
+/// Without the advice, for it may be on purpose.
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, namespace, name, reason, .. } = self;
+        write!(f, "{kind} {namespace}/{name}: {reason}")
+    }
+}
+
 /// Why a destination cannot be served, or will hardly be, whichever rule names it.
 #[derive(Clone)]
 pub(super) struct Lack {
@@ -220,6 +254,16 @@ impl Known<'_> {
         let ports = self.entry.into_iter().flat_map(|entry| &entry.ports);
         ports.map(|port| port.number.to_string()).collect::<Vec<_>>().join(" and ")
     }
+}
+
+/// What is wrong with a document that gateways of the namespace do not see.
+pub(super) fn not_exported(own_namespace: &str) -> String {
+    format!("is not exported to this gateway's namespace, {own_namespace}")
+}
+
+/// What to do about a document that the namespace does not see.
+pub(super) fn export_advice(namespace: &str) -> String {
+    format!("write {namespace} under its spec.exportTo, or leave exportTo out")
 }
 
 /// `a, b, c and others`, each once.

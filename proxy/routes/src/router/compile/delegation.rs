@@ -7,69 +7,103 @@ use crate::documents::{
     Action, Cors, Delegate, Destinations, DirectResponse, Fault, HeaderOperations, HostPattern, HttpRule, Match,
     Mirror, Redirect, Retries, Rewrite, VirtualService,
 };
+use crate::router::delegates::{Delegates, Name, NoDelegate, name};
 use crate::router::known::complete;
 use crate::router::origin::Origin;
 use crate::router::slip::Slips;
-use crate::router::warning::Warning;
+use crate::router::warning::{Notice, Warning, export_advice};
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// A VirtualService with hosts.
-pub(super) struct Hosted<'d> {
-    pub(super) document: &'d VirtualService,
+#[derive(Debug)]
+pub struct Hosted<'d> {
+    /// The VirtualService.
+    pub document: &'d VirtualService,
     /// Its hosts in full.
-    pub(super) hosts: Vec<HostPattern>,
-    pub(super) rules: Vec<Placed<'d>>,
+    pub hosts: Vec<HostPattern>,
+    /// In the order in which they are asked.
+    pub rules: Vec<Placed<'d>>,
 }
 
 /// A rule as it is served: nothing of it is left to another.
-pub(super) struct Placed<'d> {
+#[derive(Debug)]
+pub struct Placed<'d> {
     /// Where it is written: names in it count there.
-    pub(super) origin: Origin,
-    pub(super) matches: Cow<'d, [Match]>,
-    pub(super) act: Act<'d>,
+    pub origin: Origin,
+    /// With those of what delegates to it.
+    pub matches: Cow<'d, [Match]>,
+    /// What it does.
+    pub act: Act<'d>,
     pub(super) headers: &'d HeaderOperations,
     pub(super) timeout: Option<Duration>,
     pub(super) retries: Option<&'d Retries>,
     pub(super) cors: Option<&'d Cors>,
-    pub(super) mirrors: &'d [Mirror],
+    /// Sent where it forwards.
+    pub mirrors: &'d [Mirror],
     /// Where the mirrors are written.
-    pub(super) mirrors_of: Origin,
+    pub mirrors_of: Origin,
 }
 
 /// What a rule does.
-#[derive(Clone, Copy)]
-pub(super) enum Act<'d> {
-    Forward { destinations: &'d Destinations, rewrite: &'d Rewrite, fault: Option<&'d Fault> },
+#[derive(Clone, Copy, Debug)]
+pub enum Act<'d> {
+    /// To one of the destinations.
+    Forward {
+        /// Where to.
+        destinations: &'d Destinations,
+        /// Before that.
+        rewrite: &'d Rewrite,
+        /// In its place.
+        fault: Option<&'d Fault>,
+    },
+    /// Elsewhere.
     Redirect(&'d Redirect),
+    /// Nowhere.
     DirectResponse(&'d DirectResponse),
 }
 
-/// Puts all rules in their places; what there is to say is about those that are left out.
-pub(super) fn place<'d>(documents: &[&'d VirtualService]) -> (Vec<Hosted<'d>>, Vec<Warning>) {
+/// All rules in their places, and what there is to say about those that are left out.
+#[derive(Default)]
+pub(super) struct Placement<'d> {
+    pub(super) hosted: Vec<Hosted<'d>>,
+    pub(super) warnings: Vec<Warning>,
+    pub(super) notices: Vec<Notice>,
+}
+
+/// Puts the rules of those VirtualServices with hosts in their places that the gateway serves. Of what others delegate to
+/// nothing is wrong; it is not this gateway's.
+pub(super) fn place<'d>(
+    documents: &[&'d VirtualService],
+    is_served: impl Fn(&VirtualService) -> bool,
+) -> Placement<'d> {
     let mut placer = Placer {
-        documents: documents.iter().copied().map(|document| (name(document), document)).collect(),
-        named: BTreeSet::new(),
+        delegates: Delegates::new(documents.iter().copied()),
+        fates: BTreeMap::new(),
         slips: Slips::new(),
-        warnings: Vec::new(),
+        placement: Placement::default(),
     };
-    let hosted = documents.iter().copied().filter(|document| !document.hosts.is_empty());
-    let hosted = hosted
-        .map(|document| Hosted { document, hosts: full_hosts(document), rules: placer.rules(document) })
-        .collect();
-    for document in documents.iter().filter(|document| document.hosts.is_empty()) {
-        if !placer.named.contains(&name(document)) {
-            let reason = "not served: it has no hosts, and no rule delegates to it".to_owned();
-            placer.warn(
-                document,
-                "spec".to_owned(),
-                reason,
-                "write spec.hosts, or a rule that delegates to it".to_owned(),
-            );
+    for document in documents.iter().copied().filter(|document| !document.hosts.is_empty()) {
+        if is_served(document) {
+            let rules = placer.rules(document);
+            placer.placement.hosted.push(Hosted { document, hosts: full_hosts(document), rules });
+        } else {
+            placer.leave_to_others(document);
         }
     }
-    (hosted, placer.warnings)
+    placer.tell_of_delegates();
+    placer.placement
+}
+
+/// What becomes of a VirtualService without hosts, the best last.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Fate<'d> {
+    /// Only what the gateway does not serve delegates to it.
+    OfOthers,
+    /// Rules of this namespace delegate to it that it is not exported to.
+    NotExported(&'d str),
+    Served,
 }
 
 /// As at Istio's gateways a short name is one of the namespace's services.
@@ -82,18 +116,11 @@ pub(super) fn full_hosts(document: &VirtualService) -> Vec<HostPattern> {
 }
 
 struct Placer<'d> {
-    documents: BTreeMap<Name<'d>, &'d VirtualService>,
-    /// Those that some rule delegates to.
-    named: BTreeSet<Name<'d>>,
+    delegates: Delegates<'d>,
+    /// Of those that some rule delegates to.
+    fates: BTreeMap<Name<'d>, Fate<'d>>,
     slips: Slips,
-    warnings: Vec<Warning>,
-}
-
-/// Namespace and name.
-type Name<'d> = (&'d str, &'d str);
-
-fn name(document: &VirtualService) -> Name<'_> {
-    (&document.metadata.namespace, &document.metadata.name)
+    placement: Placement<'d>,
 }
 
 impl<'d> Placer<'d> {
@@ -119,36 +146,72 @@ impl<'d> Placer<'d> {
         rules
     }
 
-    /// The VirtualService that is delegated to, or a warning that there is none.
-    fn target(&mut self, from: &VirtualService, index: usize, delegate: &'d Delegate) -> Option<&'d VirtualService> {
-        let name = (delegate.namespace.as_str(), delegate.name.as_str());
-        let full = format!("{}/{}", name.0, name.1);
-        let target = self.documents.get(&name).copied();
-        if let Some(target) = target.filter(|target| target.hosts.is_empty()) {
-            self.named.insert(name);
-            let own_namespace = &from.metadata.namespace;
-            if target.export_to.reaches(own_namespace) {
-                return Some(target);
+    fn leave_to_others(&mut self, document: &'d VirtualService) {
+        for rule in &document.http {
+            if let Action::Delegate(to) = &rule.action {
+                self.fates.entry((&to.namespace, &to.name)).or_insert(Fate::OfOthers);
             }
-            let reason = format!("left out: VirtualService {full} is not exported to the namespace {own_namespace}");
-            let advice = format!("write {own_namespace} under its spec.exportTo, or leave exportTo out");
-            self.warn(from, format!("spec.http[{index}].delegate"), reason, advice);
-            return None;
         }
-        let (reason, advice) = if target.is_some() {
-            let advice = "leave its hosts and gateways out".to_owned();
-            (format!("left out: VirtualService {full} has hosts of its own, so no rule can delegate to it"), advice)
-        } else {
-            let known = self.documents.values().filter(|document| document.hosts.is_empty());
-            let known: Vec<_> = known.map(|document| document.metadata.full_name()).collect();
-            let advice = match self.slips.meant(&full, known.iter().map(String::as_str)) {
-                Some(meant) => format!("did you mean {meant}?"),
-                None => "add it, without hosts, or leave the rule out".to_owned(),
-            };
-            (format!("left out: there is no VirtualService {full}"), advice)
+    }
+
+    /// The VirtualService that is delegated to, or a warning that there is none.
+    fn target(&mut self, from: &'d VirtualService, index: usize, to: &'d Delegate) -> Option<&'d VirtualService> {
+        let full = format!("{}/{}", to.namespace, to.name);
+        let own_namespace = from.metadata.namespace.as_str();
+        let target = self.delegates.target(own_namespace, to);
+        let fate = if target.is_ok() { Fate::Served } else { Fate::NotExported(own_namespace) };
+        let known = self.fates.entry((&to.namespace, &to.name)).or_insert(Fate::OfOthers);
+        if *known < fate {
+            *known = fate;
+        }
+        let (reason, advice) = match target {
+            Ok(target) => return Some(target),
+            Err(NoDelegate::NotExported) => {
+                let reason = format!("VirtualService {full} is not exported to the namespace {own_namespace}");
+                (reason, export_advice(own_namespace))
+            }
+            Err(NoDelegate::HasHosts) => {
+                let reason = format!("VirtualService {full} has hosts of its own, so no rule can delegate to it");
+                (reason, "leave its hosts and gateways out".to_owned())
+            }
+            Err(NoDelegate::Missing) => {
+                let known: Vec<_> = self.delegates.without_hosts().map(|it| it.metadata.full_name()).collect();
+                let advice = match self.slips.meant(&full, known.iter().map(String::as_str)) {
+                    Some(meant) => format!("did you mean {meant}?"),
+                    None => "add it, without hosts, or leave the rule out".to_owned(),
+                };
+                (format!("there is no VirtualService {full}"), advice)
+            }
         };
-        self.warn(from, format!("spec.http[{index}].delegate"), reason, advice);
+        self.warn(from, format!("spec.http[{index}].delegate"), format!("left out: {reason}"), advice);
         None
+    }
+
+    /// Says which of those without hosts are not served.
+    fn tell_of_delegates(&mut self) {
+        let documents: Vec<&VirtualService> = self.delegates.without_hosts().collect();
+        for document in documents {
+            let (reason, advice) = match self.fates.get(&name(document)) {
+                Some(Fate::Served) => continue,
+                Some(Fate::NotExported(namespace)) => {
+                    let reason =
+                        format!("it is not exported to the namespace {namespace}, of which a rule delegates to it");
+                    (reason, export_advice(namespace))
+                }
+                Some(Fate::OfOthers) => (
+                    "only VirtualServices that are not served delegate to it".to_owned(),
+                    "delegate to it by one that is served".to_owned(),
+                ),
+                None => {
+                    let reason = "not served: it has no hosts, and no rule delegates to it".to_owned();
+                    let advice = "write spec.hosts, or a rule that delegates to it".to_owned();
+                    self.warn(document, "spec".to_owned(), reason, advice);
+                    continue;
+                }
+            };
+            let named = ("VirtualService", &document.metadata);
+            self.placement.notices.push(Notice::new(named, format!("not served: {reason}"), advice));
+        }
     }
 
     /// The rules of `target` in the place of one that delegates to it.
@@ -189,7 +252,12 @@ impl<'d> Placer<'d> {
     }
 
     fn warn(&mut self, document: &VirtualService, path: String, reason: String, advice: String) {
-        self.warnings.push(Warning::of_document(("VirtualService", &document.metadata), path, reason, advice));
+        self.placement.warnings.push(Warning::of_document(
+            ("VirtualService", &document.metadata),
+            path,
+            reason,
+            advice,
+        ));
     }
 }
 

@@ -10,13 +10,13 @@ use crate::documents::{
 };
 use crate::router::identity::Identity;
 use crate::router::slip::Slips;
-use crate::router::warning::{Warning, listed};
+use crate::router::warning::{Notice, Warning, listed};
 
 /// What there is to say.
 #[derive(Default)]
 pub(super) struct Told {
     pub(super) warnings: Vec<Warning>,
-    pub(super) notices: Vec<String>,
+    pub(super) notices: Vec<Notice>,
 }
 
 /// Looks at all Gateways and VirtualServices.
@@ -75,7 +75,7 @@ impl Checker<'_> {
                 let advice = "select labels that it has, or start it with these".to_owned();
                 self.warn(gateway, "spec.selector".to_owned(), reason, advice);
             }
-            None => self.note(gateway, &reason),
+            None => self.note(gateway, reason, "select labels that it has"),
         }
     }
 
@@ -115,7 +115,7 @@ impl Checker<'_> {
             let path = if own.is_empty() { "spec" } else { "spec.gateways" };
             self.warn(virtual_service, path.to_owned(), reason, "write it under spec.gateways".to_owned());
         } else {
-            self.note(virtual_service, &reason);
+            self.note(virtual_service, reason, "name a Gateway that is there under spec.gateways");
         }
     }
 
@@ -188,9 +188,8 @@ impl Checker<'_> {
         self.told.warnings.push(Warning::of_document(document.named(), path, reason, advice));
     }
 
-    fn note(&mut self, document: &impl Named, what: &str) {
-        let (kind, metadata) = document.named();
-        self.told.notices.push(format!("{kind} {}: {what}", metadata.full_name()));
+    fn note(&mut self, document: &impl Named, reason: String, advice: &str) {
+        self.told.notices.push(Notice::new(document.named(), reason, advice.to_owned()));
     }
 }
 
