@@ -26,6 +26,7 @@ mod request;
 mod retry;
 mod rewrite;
 mod rule;
+mod service_entries;
 mod services;
 mod slip;
 mod split;
@@ -51,6 +52,7 @@ pub use redirect::{CompiledRedirect, Redirection};
 pub use request::{RequestHead, Transport};
 pub use retry::{Failure, RetryPolicy};
 pub use rule::{Route, Rule, RuleAction};
+pub use service_entries::{DescribedService, ServiceEntries};
 pub use split::{Replaced, Split, Target, Ticket};
 pub use warning::{Notice, Warning};
 

@@ -51,8 +51,10 @@ fn a_virtual_service_is_served_where_it_is_exported_to() {
             let router = compiled(&[document("VirtualService", namespace, "a", &spec)]);
             let expected = is_served.then(|| format!("{namespace}/a spec.http[0]"));
             assert_eq!(rule_of(&router), expected, "{exports} in {namespace}");
-            let told =
-                router.notices().iter().any(|notice| notice.reason.contains("not exported to this gateway's namespace, gw"));
+            let told = router
+                .notices()
+                .iter()
+                .any(|notice| notice.reason.contains("not exported to this gateway's namespace, gw"));
             assert_eq!(told, !is_served, "{exports} in {namespace}: {:?}", router.notices());
         }
     }
@@ -103,6 +105,160 @@ fn a_service_entry_counts_where_it_is_exported_to() {
             let address = format!("{:?}", router.backends()[0].endpoints[0].address);
             assert_eq!(address.contains("10.0.0.1"), counts, "{exports} in {namespace}: {address}");
         }
+    }
+}
+
+const HOST: &str = "m.n.svc.cluster.local";
+
+/// A ServiceEntry of [`HOST`], with an endpoint of the number of its place.
+fn entry(at: usize, (namespace, name, port, more): (&str, &str, &str, &str)) -> String {
+    let (number, port) = port.split_once(' ').expect("a number and a name");
+    let resolution = if more.contains("resolution") { "" } else { "resolution: STATIC, " };
+    let (age, more) = more.split_once("; ").unwrap_or(("", more));
+    let spec = format!(
+        "hosts: [{HOST}], ports: [{{number: {number}, name: {port}, protocol: HTTP}}], {resolution}endpoints: [{{address: \
+         10.0.0.{at}}}], {more}"
+    );
+    document("ServiceEntry", namespace, name, &spec).replace(", namespace:", &format!(", {age}namespace:"))
+}
+
+/// What a destination at [`HOST`] with this port comes to: the numbers of the endpoints, or what is said of it.
+fn endpoints(entries: &[(&str, &str, &str, &str)], port: Option<u16>) -> Result<Vec<usize>, String> {
+    let port = port.map(|port| format!(", port: {{number: {port}}}")).unwrap_or_default();
+    let route = format!("hosts: [h], http: [{{route: [{{destination: {{host: {HOST}{port}}}}}]}}]");
+    let mut documents: Vec<String> = entries.iter().enumerate().map(|(at, it)| entry(at + 1, *it)).collect();
+    documents.push(document("VirtualService", "n", "a", &route));
+    let router = compiled(&documents);
+    if let Some(warning) = router.warnings().next() {
+        return Err(warning.reason.clone());
+    }
+    let addresses = router.backends()[0].endpoints.iter().map(|endpoint| format!("{:?}", endpoint.address));
+    let number = |address: String| address.trim_end_matches(')').rsplit('.').next().and_then(|it| it.parse().ok());
+    Ok(addresses.map(|address| number(address).expect("a number")).collect())
+}
+
+/// As observed on Istio.
+#[test]
+fn service_entries_of_one_host_are_joined_as_in_istio() {
+    const LATER: &str = "creationTimestamp: '2026-01-02T00:00:00Z', ; ";
+    let (labelled, later_for_us) = ("labels: {x: y}, ; ".to_owned(), format!("{LATER}exportTo: [gw]"));
+    let (http, other) = ("80 http", "81 other");
+    let only = |ports: &str| Err(format!("the ServiceEntry of {HOST} has no port 81, only {ports}"));
+    let plain = |name, port| ("n", name, port, "");
+    for (entries, port, expected) in [
+        // Ports of those that are alike are all there.
+        (vec![plain("a", http), plain("b", other)], Some(80), Ok(vec![1])),
+        (vec![plain("a", http), plain("b", other)], Some(81), Ok(vec![2])),
+        (vec![plain("a", http), plain("b", other)], None, Ok(vec![1])),
+        (vec![plain("a", http), plain("b", http)], Some(80), Ok(vec![1, 2])),
+        (vec![plain("a", http), ("n", "b", other, &labelled)], Some(81), only("80")),
+        (vec![plain("a", http), ("n", "b", other, "exportTo: [n]")], Some(81), only("80")),
+        (vec![plain("a", http), ("n", "b", other, "resolution: DNS")], Some(81), only("80")),
+        (vec![plain("a", http), ("o", "b", other, "")], Some(81), only("80")),
+        // Endpoints of all of the namespace are, at ports that are called alike: of names that are looked up, by number.
+        (vec![plain("a", http), ("n", "b", http, &labelled)], Some(80), Ok(vec![1, 2])),
+        (vec![plain("a", http), ("n", "b", http, "exportTo: [n]")], Some(80), Ok(vec![1, 2])),
+        (vec![plain("a", http), ("n", "b", http, "exportTo: ['~']")], Some(80), Ok(vec![1, 2])),
+        (vec![plain("a", http), ("o", "b", http, "")], Some(80), Ok(vec![1])),
+        (vec![plain("a", http), ("n", "b", http, "resolution: DNS")], Some(80), Ok(vec![1])),
+        (vec![("n", "a", http, "resolution: DNS"), plain("b", http)], Some(80), Ok(vec![1, 2])),
+        (vec![plain("a", http), plain("b", "80 web")], Some(80), Ok(vec![1])),
+        (vec![plain("a", http), plain("b", "81 http")], Some(80), Ok(vec![1, 2])),
+        (vec![plain("a", http), plain("b", "81 http")], Some(81), Ok(vec![1, 2])),
+        (vec![("n", "a", http, "resolution: DNS"), ("n", "b", "80 web", "resolution: DNS")], Some(80), Ok(vec![1, 2])),
+        // What is exported by name goes first, then the older, then the first namespace.
+        (vec![plain("a", http), ("o", "b", http, &later_for_us)], Some(80), Ok(vec![2])),
+        (
+            vec![("n", "a", http, "exportTo: [gw]"), ("gw", "b", http, &format!("{LATER}exportTo: [.]"))],
+            None,
+            Ok(vec![1]),
+        ),
+        (vec![("n", "a", http, ""), ("gw", "b", http, LATER)], None, Ok(vec![1])),
+        (vec![("o", "a", http, ""), ("n", "b", http, "")], None, Ok(vec![2])),
+    ] {
+        assert_eq!(endpoints(&entries, port), expected, "{entries:?} {port:?}");
+    }
+}
+
+/// What is there and not exported is said to be so, where it is missed.
+#[test]
+fn what_is_hidden_is_not_said_to_be_missing() {
+    let subset = ", subset: v1";
+    let rule = |exports: &str| {
+        let spec = format!("host: {HOST}, subsets: [{{name: v1, labels: {{version: v1}}}}], {exports}");
+        document("DestinationRule", "n", "r", &spec)
+    };
+    let hidden_entry = entry(1, ("n", "e", "80 http", "exportTo: [.]"));
+    let (to, not_exported) =
+        ("write gw under its spec.exportTo, or leave exportTo out", "is not exported to this gateway's namespace, gw");
+    let has = format!("ServiceEntry n/e, which has {HOST}, {not_exported}");
+    for (documents, destination, expected) in [
+        (
+            vec![hidden_entry.clone()],
+            "",
+            format!("destination: requests get 503: {has}, and a look-up by name needs a port"),
+        ),
+        (
+            vec![hidden_entry.clone()],
+            ", port: {number: 80}",
+            format!("destination.host: {has}, so it is looked up in DNS"),
+        ),
+        (
+            vec![hidden_entry, rule("")],
+            ", port: {number: 80}, subset: v1",
+            format!(
+                "destination.subset: requests get 503: {has}, and no other has endpoints with the labels version=v1 of the \
+                 subset \"v1\""
+            ),
+        ),
+        (
+            vec![rule("exportTo: [.]"), entry(1, ("n", "e", "80 http", ""))],
+            subset,
+            format!(
+                "destination.subset: requests get 503: DestinationRule n/r, which has the subset \"v1\", {not_exported}"
+            ),
+        ),
+    ] {
+        let route = format!("hosts: [h], http: [{{route: [{{destination: {{host: {HOST}{destination}}}}}]}}]");
+        let router = compiled(&[documents, vec![document("VirtualService", "n", "a", &route)]].concat());
+        let said: Vec<_> = router.warnings().map(ToString::to_string).collect();
+        assert_eq!(said, [format!("VirtualService n/a: spec.http[0].route[0].{expected}; {to}")], "{destination}");
+        let notices: Vec<_> = router.notices().iter().map(ToString::to_string).collect();
+        let (kind, name) =
+            if expected.contains("DestinationRule") { ("DestinationRule", "r") } else { ("ServiceEntry", "e") };
+        assert_eq!(notices, [format!("{kind} n/{name}: left out: it {not_exported}")]);
+    }
+}
+
+/// A DestinationRule that the gateway does not see is not for it, and one for a service that it does not see may be right.
+#[test]
+fn destination_rules_are_idle_by_what_the_gateway_sees() {
+    let settings = |port: u16, more: &str| {
+        let spec = format!(
+            "host: {HOST}, trafficPolicy: {{portLevelSettings: [{{port: {{number: {port}}}, tls: {{}}}}]}}, {more}"
+        );
+        document("DestinationRule", "n", "r", &spec)
+    };
+    let route = document(
+        "VirtualService",
+        "n",
+        "a",
+        "hosts: [h], http: [{route: [{destination: {host: x.example, port: {number: 1}}}]}]",
+    );
+    let entries = |exports: &str| [entry(1, ("n", "a", "80 http", exports)), entry(2, ("n", "b", "81 other", exports))];
+    for (exports, rule, told) in [
+        ("", settings(80, ""), false),
+        ("", settings(81, ""), false),
+        ("", settings(82, ""), true),
+        ("", settings(82, "exportTo: [.]"), false),
+        ("exportTo: [.]", settings(82, ""), false),
+        ("", settings(80, "exportTo: [.]").replace(HOST, "nowhere.example"), false),
+        ("", settings(80, "").replace(HOST, "nowhere.example"), true),
+    ] {
+        let [one, other] = entries(exports);
+        let router = compiled(&[one, other, rule.clone(), route.clone()]);
+        let said: Vec<_> = router.warnings().filter(|warning| warning.kind == "DestinationRule").collect();
+        assert_eq!(said.len(), usize::from(told), "{exports} {rule}: {said:?}");
     }
 }
 

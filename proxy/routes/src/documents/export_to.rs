@@ -27,6 +27,10 @@ impl ExportTo {
         }
     }
 
+    pub(crate) fn is_everywhere(&self) -> bool {
+        *self == Self::Everywhere
+    }
+
     /// Whether it counts in its own namespace alone.
     pub(crate) fn is_private(&self, own_namespace: &str) -> bool {
         matches!(self, Self::Namespaces(names) if names.iter().all(|name| name == own_namespace))

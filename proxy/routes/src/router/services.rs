@@ -6,6 +6,7 @@ use super::backend::{Backend, BackendId, EndpointSource, Missing, ServiceName, U
 use super::destination_rules::{DestinationRules, find_subset, merge_policies, policy_of};
 use super::identity::Identity;
 use super::known::{Known, Wanted, complete};
+use super::service_entries::{DescribedService, ServiceEntries};
 use super::slip::Slips;
 use super::warning::Lack;
 use crate::documents::{
@@ -13,7 +14,6 @@ use crate::documents::{
     ServicePort,
 };
 use std::borrow::Cow;
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
 use std::num::NonZeroU32;
@@ -21,9 +21,8 @@ use std::sync::Arc;
 
 /// Resolves destinations, and remembers the backends that they come to.
 pub(super) struct Services<'d> {
-    entries: HashMap<&'d str, &'d ServiceEntry>,
-    /// Of a host further ones of the same namespace: their endpoints are its, too.
-    more: HashMap<&'d str, Vec<&'d ServiceEntry>>,
+    identity: &'d Identity,
+    entries: ServiceEntries<'d>,
     rules: DestinationRules<'d>,
     backends: Vec<Backend>,
     backend_of: HashMap<Wanted, Result<BackendId, Missing>>,
@@ -55,34 +54,16 @@ impl std::fmt::Display for Wanted {
 
 impl<'d> Services<'d> {
     pub(super) fn new(documents: &'d [Document], identity: &'d Identity) -> Self {
-        let (mut entries, mut rules): (Vec<&ServiceEntry>, Vec<&DestinationRule>) = (Vec::new(), Vec::new());
-        for document in documents {
-            match document {
-                Document::ServiceEntry(entry) if entry.export_to.reaches(&identity.namespace) => entries.push(entry),
-                Document::DestinationRule(rule) => rules.push(rule),
-                Document::ServiceEntry(_) | Document::Gateway(_) | Document::VirtualService(_) => {}
-            }
-        }
-        entries.sort_by_key(|entry| entry.metadata.age_order());
+        let rules = documents.iter().filter_map(|document| match document {
+            Document::DestinationRule(rule) => Some(rule),
+            _ => None,
+        });
+        let mut rules: Vec<&DestinationRule> = rules.collect();
         rules.sort_by_key(|rule| rule.metadata.age_order());
-        let mut by_host: HashMap<&str, &ServiceEntry> = HashMap::new();
-        let mut more: HashMap<&str, Vec<&ServiceEntry>> = HashMap::new();
-        for entry in entries {
-            for host in &entry.hosts {
-                match by_host.entry(host.as_str()) {
-                    Entry::Vacant(first) => _ = first.insert(entry),
-                    Entry::Occupied(first) if first.get().metadata.namespace == entry.metadata.namespace => {
-                        more.entry(host.as_str()).or_default().push(entry);
-                    }
-                    Entry::Occupied(_) => {}
-                }
-            }
-        }
-        let rules = DestinationRules::new(&rules, identity);
         Self {
-            entries: by_host,
-            more,
-            rules,
+            identity,
+            entries: ServiceEntries::new(documents, &identity.namespace),
+            rules: DestinationRules::new(&rules, identity),
             backends: Vec::new(),
             backend_of: HashMap::new(),
             resolved: HashMap::new(),
@@ -104,9 +85,11 @@ impl<'d> Services<'d> {
     /// that of the same number, as in Istio.
     pub(super) fn at<'t>(&self, listener: Option<u16>, to: &'t Destination, namespace: &str) -> Cow<'t, Destination> {
         let Some(listener) = listener.filter(|_| to.port.is_none()) else { return Cow::Borrowed(to) };
-        let entry = self.entries.get(complete(&to.host, namespace).as_str());
-        let ports = entry.map_or(&[][..], |entry| &entry.ports);
-        if ports.len() < 2 || ports.iter().all(|port| port.number != listener) {
+        let service = self.entries.get(&complete(&to.host, namespace));
+        let is_one_of_several = |service: &DescribedService<'_>| {
+            service.ports().count() > 1 && service.ports().any(|port| port == listener)
+        };
+        if !service.is_some_and(is_one_of_several) {
             return Cow::Borrowed(to);
         }
         Cow::Owned(Destination { port: Some(listener), ..to.clone() })
@@ -150,9 +133,9 @@ impl<'d> Services<'d> {
 
     fn known<'a>(&'a self, wanted: &'a Wanted) -> Known<'a> {
         let host = wanted.host.as_str();
-        let entry = self.entries.get(host).copied();
-        let namespace = match entry {
-            Some(entry) => entry.metadata.namespace.as_str(),
+        let service = self.entries.get(host);
+        let namespace = match service {
+            Some(service) => service.first.metadata.namespace.as_str(),
             None => cluster_namespace(host).unwrap_or(UNKNOWN),
         };
         let rules = self.rules.of(host, namespace);
@@ -161,34 +144,39 @@ impl<'d> Services<'d> {
         let unknown = wanted.subset.as_deref().filter(|_| subset.is_none());
         let subsets = || rules.iter().flat_map(|rule| &rule.subsets).map(|subset| subset.name.as_str());
         let meant_subset = unknown.and_then(|name| self.slips.meant(name, subsets()));
-        Known { wanted, entry, namespace, rules, subset, meant, meant_subset }
+        let hidden = self.entries.hidden(host);
+        let has_it = |rule: &&&DestinationRule| {
+            let is_hidden = !rule.export_to.reaches(&self.identity.namespace);
+            is_hidden && unknown.is_some_and(|name| rule.subsets.iter().any(|subset| subset.name == name))
+        };
+        let hidden_rule = self.rules.all(host).iter().find(has_it).copied();
+        let own_namespace = self.identity.namespace.as_str();
+        Known { wanted, service, hidden, namespace, own_namespace, rules, subset, hidden_rule, meant, meant_subset }
     }
 
     /// A host that has a DestinationRule of its own is written in two places, and no slip.
     fn look_for_meant(&mut self, host: &str) {
-        if self.entries.is_empty() || self.entries.contains_key(host) || self.meant.contains_key(host) {
+        let is_there = self.entries.get(host).is_some() || self.entries.hidden(host).is_some();
+        if is_there || self.meant.contains_key(host) {
             return;
         }
         let own_rule = self.rules.all(host).iter().any(|rule| complete(&rule.host, &rule.metadata.namespace) == host);
-        let meant = if own_rule { None } else { self.slips.meant(host, self.entries.keys().copied()) };
+        let meant = if own_rule { None } else { self.slips.meant(host, self.entries.hosts()) };
         self.meant.insert(host.to_owned(), meant);
     }
 
     fn backend(&self, wanted: &Wanted) -> Result<Backend, Missing> {
-        let Known { entry, namespace, rules, subset, .. } = self.known(wanted);
+        let Known { service: described, namespace, rules, subset, .. } = self.known(wanted);
         if wanted.subset.is_some() && subset.is_none() {
             return Err(Missing::Subset);
         }
         let host = wanted.host.as_str();
         let labels = subset.map(|subset| &subset.labels);
         let service = ServiceName { host, namespace };
-        let (port, protocol, endpoints) = if let Some(entry) = entry {
-            let port = find_port(&entry.ports, wanted.port)?;
-            let mut endpoints = entry_endpoints(entry, port, labels, &service);
-            for entry in self.more.get(host).into_iter().flatten() {
-                let same = entry.ports.iter().find(|other| other.number == port.number);
-                endpoints.extend(same.into_iter().flat_map(|port| entry_endpoints(entry, port, labels, &service)));
-            }
+        let (port, protocol, endpoints) = if let Some(described) = described {
+            let port = described.port(wanted.port)?;
+            let sources = described.sources(port);
+            let endpoints = sources.flat_map(|(entry, port)| entry_endpoints(entry, port, labels, &service)).collect();
             (port.number, port.protocol, endpoints)
         } else {
             let port = wanted.port.ok_or(Missing::Service)?;
@@ -199,23 +187,14 @@ impl<'d> Services<'d> {
             (port, Protocol::Http, selected.then(source).into_iter().collect())
         };
         let mut policy = merge_policies(subset.map(|s| &s.policy), policy_of(rules), (port, protocol));
-        if let (Some(tls), Some(entry)) = (&mut policy.tls, entry)
+        if let (Some(tls), Some(described)) = (&mut policy.tls, described)
             && tls.subject_alt_names.is_empty()
-            && !entry.subject_alt_names.is_empty()
+            && !described.first.subject_alt_names.is_empty()
         {
-            Arc::make_mut(tls).subject_alt_names.clone_from(&entry.subject_alt_names);
+            Arc::make_mut(tls).subject_alt_names.clone_from(&described.first.subject_alt_names);
         }
         let workload = Arc::new(service.nobody());
         Ok(Backend { host: host.to_owned(), port, subset: wanted.subset.clone(), policy, endpoints, workload })
-    }
-}
-
-fn find_port(ports: &[ServicePort], wanted: Option<u16>) -> Result<&ServicePort, Missing> {
-    match (wanted, ports) {
-        (Some(number), ports) => ports.iter().find(|port| port.number == number).ok_or(Missing::Port),
-        (None, [only]) => Ok(only),
-        (None, []) => Err(Missing::Port),
-        (None, _) => Err(Missing::PortNotGiven),
     }
 }
 

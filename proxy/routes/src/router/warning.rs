@@ -4,6 +4,7 @@
 use super::backend::{Backend, Missing, cluster_namespace};
 use super::known::Known;
 use super::origin::Origin;
+use super::service_entries::DescribedService;
 use crate::decode::quoted;
 use crate::documents::{Metadata, Protocol, Resolution, ServiceEntry};
 use std::fmt;
@@ -131,21 +132,37 @@ impl Known<'_> {
             }
             Ok(_) => None,
         };
-        let Some(meant) = self.meant else { return lack };
-        let advice = format!("did you mean {meant}?");
-        let host = &self.wanted.host;
-        let reason = format!("no ServiceEntry has {host}, so it is looked up in DNS");
-        lack.map(|lack| Lack { advice: advice.clone(), ..lack }).or(Some(Lack {
-            field: ".host",
-            gets_503: false,
-            reason,
-            advice,
-        }))
+        let advice = match (self.meant, self.hidden) {
+            (Some(meant), _) => format!("did you mean {meant}?"),
+            (None, Some(_)) => export_advice(self.own_namespace),
+            (None, None) => return lack,
+        };
+        let in_dns = || {
+            let reason = format!("{}, so it is looked up in DNS", self.no_entry());
+            Lack { field: ".host", gets_503: false, reason, advice: advice.clone() }
+        };
+        Some(match lack {
+            None => in_dns(),
+            Some(lack) if self.meant.is_some() => Lack { advice, ..lack },
+            Some(lack) => lack,
+        })
+    }
+
+    /// Why there is no ServiceEntry.
+    fn no_entry(&self) -> String {
+        let (host, own_namespace) = (&self.wanted.host, self.own_namespace);
+        self.hidden.map_or_else(
+            || format!("no ServiceEntry has {host}"),
+            |entry| {
+                let name = entry.metadata.full_name();
+                format!("ServiceEntry {name}, which has {host}, {}", not_exported(own_namespace))
+            },
+        )
     }
 
     fn expects_tls(&self, number: u16) -> bool {
-        let mut ports = self.entry.into_iter().flat_map(|entry| &entry.ports);
-        ports.any(|port| port.number == number && matches!(port.protocol, Protocol::Https | Protocol::Tls))
+        let port = self.service.and_then(|service| service.port(Some(number)).ok());
+        port.is_some_and(|port| matches!(port.protocol, Protocol::Https | Protocol::Tls))
     }
 
     fn no_tls(&self, port: u16) -> Lack {
@@ -160,13 +177,12 @@ impl Known<'_> {
 
     fn no_service(&self) -> Lack {
         let host = &self.wanted.host;
-        let advice = format!("write port.number, or add a ServiceEntry with the host {host}");
-        Lack {
-            field: "",
-            gets_503: true,
-            reason: format!("no ServiceEntry has {host}, and a look-up by name needs a port"),
-            advice,
-        }
+        let reason = format!("{}, and a look-up by name needs a port", self.no_entry());
+        let advice = match self.hidden {
+            Some(_) => export_advice(self.own_namespace),
+            None => format!("write port.number, or add a ServiceEntry with the host {host}"),
+        };
+        Lack { field: "", gets_503: true, reason, advice }
     }
 
     fn no_such_port(&self) -> Lack {
@@ -192,6 +208,11 @@ impl Known<'_> {
 
     fn no_subset(&self) -> Lack {
         let host = &self.wanted.host;
+        if let Some(rule) = self.hidden_rule {
+            let (name, not_exported) = (rule.metadata.full_name(), not_exported(self.own_namespace));
+            let reason = format!("DestinationRule {name}, which has the subset {}, {not_exported}", self.subset());
+            return Lack { field: ".subset", gets_503: true, reason, advice: export_advice(self.own_namespace) };
+        }
         let place =
             cluster_namespace(host).map(|namespace| format!(" in the namespace {namespace}")).unwrap_or_default();
         let advice = match self.meant_subset {
@@ -209,7 +230,16 @@ impl Known<'_> {
         let labels: Vec<String> =
             self.subset.iter().flat_map(|subset| &subset.labels).map(|(key, value)| format!("{key}={value}")).collect();
         let (subset, labels) = (self.subset(), labels.join(","));
-        match self.entry {
+        match self.service.map(|service| service.first) {
+            None if self.hidden.is_some() => Lack {
+                field: ".subset",
+                gets_503: true,
+                reason: format!(
+                    "{}, and no other has endpoints with the labels {labels} of the subset {subset}",
+                    self.no_entry()
+                ),
+                advice: export_advice(self.own_namespace),
+            },
             None => Lack {
                 field: ".subset",
                 gets_503: true,
@@ -251,8 +281,8 @@ impl Known<'_> {
     }
 
     fn ports(&self) -> String {
-        let ports = self.entry.into_iter().flat_map(|entry| &entry.ports);
-        ports.map(|port| port.number.to_string()).collect::<Vec<_>>().join(" and ")
+        let ports = self.service.into_iter().flat_map(DescribedService::ports);
+        ports.map(|number| number.to_string()).collect::<Vec<_>>().join(" and ")
     }
 }
 

@@ -3,17 +3,25 @@
 
 use crate::documents::{Action, Destination, DestinationRule, Document, HttpRule, VirtualService};
 use crate::router::known::complete;
+use crate::router::service_entries::ServiceEntries;
 use crate::router::slip::Slips;
 use crate::router::warning::{Warning, listed};
 use std::collections::{BTreeMap, BTreeSet};
 use std::iter::once;
 
 /// Looks at all documents; VirtualServices are those among them that count.
-pub(super) fn check(documents: &[Document], virtual_services: &[&VirtualService]) -> Vec<Warning> {
+pub(super) fn check(documents: &[Document], virtual_services: &[&VirtualService], own_namespace: &str) -> Vec<Warning> {
     let mut checker = Checker { slips: Slips::new(), warnings: Vec::new() };
-    checker.destination_rules(documents, virtual_services);
+    let rules = documents.iter().filter_map(destination_rule);
+    // Others are for gateways that see other services.
+    let rules: Vec<&DestinationRule> = rules.filter(|rule| rule.export_to.reaches(own_namespace)).collect();
+    checker.destination_rules(&rules, named_ports(documents, virtual_services, own_namespace));
     checker.warnings
 }
+
+/// Of each host that a ServiceEntry has, or a destination, its ports: none where they are not known. And whether there is
+/// any destination.
+type NamedPorts = (BTreeMap<String, Option<BTreeSet<u16>>>, bool);
 
 struct Checker {
     slips: Slips,
@@ -21,9 +29,7 @@ struct Checker {
 }
 
 impl Checker {
-    fn destination_rules(&mut self, documents: &[Document], virtual_services: &[&VirtualService]) {
-        let rules: Vec<&DestinationRule> = documents.iter().filter_map(destination_rule).collect();
-        let (named, any_forwards) = named_ports(documents, virtual_services);
+    fn destination_rules(&mut self, rules: &[&DestinationRule], (named, any_forwards): NamedPorts) {
         let host_of = |rule: &DestinationRule| complete(&rule.host, &rule.metadata.namespace);
         let ruled: BTreeSet<String> = rules.iter().map(|rule| host_of(rule)).collect();
         for rule in rules {
@@ -67,12 +73,7 @@ impl Checker {
     }
 }
 
-/// Of each host that a ServiceEntry has, or a destination, its ports: none where a destination names none. And whether
-/// there is any destination.
-fn named_ports(
-    documents: &[Document],
-    virtual_services: &[&VirtualService],
-) -> (BTreeMap<String, Option<BTreeSet<u16>>>, bool) {
+fn named_ports(documents: &[Document], virtual_services: &[&VirtualService], own_namespace: &str) -> NamedPorts {
     let mut destinations: BTreeMap<String, Option<BTreeSet<u16>>> = BTreeMap::new();
     for document in virtual_services {
         for to in document.http.iter().flat_map(destinations_of) {
@@ -85,16 +86,15 @@ fn named_ports(
         }
     }
     let any_forwards = !destinations.is_empty();
-    let entries = documents.iter().filter_map(|document| match document {
-        Document::ServiceEntry(entry) => Some(entry),
-        _ => None,
-    });
-    let of_entries = entries.flat_map(|entry| {
-        let ports: BTreeSet<u16> = entry.ports.iter().map(|port| port.number).collect();
-        entry.hosts.iter().map(move |host| (host.clone(), Some(ports.clone())))
-    });
-    // What an entry says of a host counts.
-    destinations.extend(of_entries);
+    let entries = ServiceEntries::new(documents, own_namespace);
+    // What entries say of a host counts; of one that they hide, nothing is known.
+    for host in entries.hosts() {
+        let ports = entries.get(host).map(|service| service.ports().collect());
+        destinations.insert(host.to_owned(), ports);
+    }
+    for host in entries.hidden_hosts() {
+        destinations.insert(host.to_owned(), None);
+    }
     (destinations, any_forwards)
 }
 

@@ -4,7 +4,7 @@
 //! left without use. Destinations are looked at where they are resolved.
 
 use super::in_scope;
-use super::placed::full_hosts;
+use super::delegation::full_hosts;
 use crate::documents::{
     Gateway, GatewayRef, HostPattern, Metadata, NamespaceScope, Server, ServerHost, VirtualService,
 };
