@@ -30,7 +30,7 @@ pub fn registry(view: &View, kind: RegistryKind) -> Registry {
         RegistryKind::Twins => EndpointsBy::Twins,
         RegistryKind::ClusterIp => EndpointsBy::ClusterIp,
     };
-    render_registry(&view.documents.documents, &services, by)
+    render_registry(&view.documents.documents, &view.gateways_namespace, &services, by)
 }
 
 /// Makes the twins that are missing, and mends those that differ. A Service of that name that the controller did not

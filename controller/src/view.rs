@@ -26,6 +26,8 @@ use turnout_routes::documents::Document;
 /// What the cluster holds, as far as the controller cares.
 #[derive(Debug, Default)]
 pub struct View {
+    /// The namespace of the gateways: what is not exported to it does not count for them.
+    pub gateways_namespace: String,
     /// The rollouts.
     pub rollouts: Rollouts,
     /// The documents; empty without a gateway.
@@ -90,7 +92,7 @@ impl View {
         inquiry: &mut Inquiry,
         let_go: &mut BTreeSet<String>,
     ) -> Result<Self, Box<Unread>> {
-        let mut view = Self::default();
+        let mut view = Self { gateways_namespace: settings.namespace.clone(), ..Self::default() };
         let namespaces = readers.read(client, settings).await;
         if settings.has_gateway() {
             match PublishedRoutes::read(client, settings).await {
@@ -292,14 +294,14 @@ impl View {
         self.dark.contains_key(namespace) || self.frozen.contains_key(namespace)
     }
 
-    /// What the pods of the backend carry; empty without a subset, none if no DestinationRule has it.
+    /// What the pods of the backend carry; empty without a subset, none if no DestinationRule has it that counts.
     pub fn subset_labels(&self, rollout: &ModelRollout, reference: &BackendRef) -> Option<BTreeMap<String, String>> {
         let Some(wanted) = &reference.subset else { return Some(BTreeMap::new()) };
         let host = full_host(&reference.host, rollout.route_namespace());
         if rollout.spec.mode == Mode::Istio {
             return self.destination_rules.iter().find_map(|rule| raw_subset(rule, &host, wanted));
         }
-        subset_labels(&self.documents.documents, &host, Some(wanted))
+        subset_labels(&self.documents.documents, &self.gateways_namespace, (&host, Some(wanted)))
     }
 }
 

@@ -12,7 +12,7 @@ mod rollouts;
 mod routes;
 
 use crate::arguments::ClusterArguments;
-use crate::client::cluster::gateways::Published;
+use crate::client::cluster::gateways::{Published, Seen};
 use crate::client::cluster::{Cluster, Failure};
 use crate::output::{DONE, FAILED, Output, print, print_json};
 use crate::terminal::Marks;
@@ -20,7 +20,6 @@ use clap::Args;
 use controller::Controller;
 use report::Report;
 use turnout_rollout::ModelRollout;
-use turnout_routes::documents::Document;
 use turnout_routes::{Parsed, Problems};
 
 /// Whether Turnout is well in a cluster: the API server, the definitions, your rights and the controller's, the
@@ -95,9 +94,9 @@ async fn check_installations(cluster: &Cluster, arguments: &Arguments, report: &
         documents::check(cluster, controller, report).await;
         rollouts::check(&of_it, are_all_read, &suggest, report);
         let published = published(cluster, controller).await;
-        let documents = documents_of(&published);
-        backends::check(cluster, (&of_it, documents), &suggest, report).await;
-        backends::check_destinations(cluster, (&of_it, documents), report).await;
+        let seen = seen(&published, controller);
+        backends::check(cluster, (&of_it, &seen), &suggest, report).await;
+        backends::check_destinations(cluster, (&of_it, &seen), report).await;
         gateway::check(cluster, controller, (&published, &of_it), report).await;
     }
 }
@@ -118,12 +117,13 @@ async fn published(cluster: &Cluster, controller: &Controller) -> Publication {
     }))
 }
 
-/// That they cannot be read is told with the gateways.
-fn documents_of(published: &Publication) -> &[Document] {
-    match published {
-        Ok(Some((_, Ok(parsed)))) => &parsed.documents,
-        _ => &[],
-    }
+/// That it cannot be read is told with the gateways.
+fn seen(published: &Publication, controller: &Controller) -> Seen {
+    let documents = match published {
+        Ok(Some((_, Ok(parsed)))) => parsed.documents.clone(),
+        _ => Vec::new(),
+    };
+    Seen { documents, gateways: controller.settings.namespace.clone() }
 }
 
 /// What the version of something is to be.

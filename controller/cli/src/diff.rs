@@ -57,8 +57,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let gateway = &arguments.gateway;
     let (old, new) = (gateway.read_documents(&arguments.old)?, gateway.read_documents(&arguments.new)?);
     let mut probes = probes::Probes::default();
-    probes.add(&old);
-    probes.add(&new);
+    probes.add(&old, gateway.namespace());
+    probes.add(&new, gateway.namespace());
     let routers = [gateway.compile(&old), gateway.compile(&new)];
     let changes = probes.probes.iter().filter_map(|probe| compare(probe, &routers)).collect();
     let difference = Difference { probed: probes.probes.len(), changes, not_probed: probes.not_probed };

@@ -6,6 +6,7 @@ mod object;
 use crate::arguments::AccessArguments;
 use crate::client::access::Installation;
 use crate::client::cluster::Cluster;
+use crate::client::cluster::gateways::{Published, Seen};
 use crate::output::{DONE, print, remark};
 use crate::route_files::RouteTexts;
 use anyhow::{Context as _, bail};
@@ -66,7 +67,7 @@ enum ModeName {
 struct Found {
     object: Value,
     /// What the gateways have, if it was found there.
-    documents: Vec<Document>,
+    seen: Seen,
     /// None for one of a file.
     cluster: Option<Cluster>,
     is_istios: bool,
@@ -95,7 +96,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
         remark(&format!("turnout: {note}"));
     }
     let missing = match &found.cluster {
-        Some(cluster) => labels::missing(cluster, &written.rollout, &found.documents).await,
+        Some(cluster) => labels::missing(cluster, &written.rollout, &found.seen).await,
         None => labels::unseen(&written.rollout),
     };
     for line in missing {
@@ -131,7 +132,7 @@ fn of_file(path: &Path, arguments: &Arguments) -> anyhow::Result<Found> {
         );
     }
     object["metadata"]["namespace"] = json!(namespace_of(&object).or(wanted).unwrap_or_else(|| "default".to_owned()));
-    Ok(Found { object, documents: Vec::new(), cluster: None, is_istios: false })
+    Ok(Found { object, seen: Seen::default(), cluster: None, is_istios: false })
 }
 
 /// The objects of a document: those of a List, as kubectl prints it, or itself.
@@ -158,17 +159,17 @@ async fn of_cluster(arguments: &Arguments) -> anyhow::Result<Found> {
         Ok(object) => {
             let object = serde_json::to_value(object).context("the API server's answer cannot be read")?;
             let is_istios = has_istiod(&cluster).await;
-            Ok(Found { object, documents: Vec::new(), cluster: Some(cluster), is_istios })
+            Ok(Found { object, seen: Seen::default(), cluster: Some(cluster), is_istios })
         }
         Err(failure) if failure.code() == Some(404) => {
             let pods = cluster.find_gateways(&Installation::default()).await.unwrap_or_default();
             let published = cluster.published(&pods).await.ok().flatten();
-            let documents = published.map(|published| published.documents()).unwrap_or_default();
+            let seen = published.map(Published::seen).unwrap_or_default();
             let is_it = |document: &&Document| {
                 let metadata = document.metadata();
                 document.kind() == "VirtualService" && metadata.name == *name && metadata.namespace == namespace
             };
-            let Some(document) = documents.iter().find(is_it) else {
+            let Some(document) = seen.documents.iter().find(is_it) else {
                 bail!(
                     "there is no VirtualService {name} in {}, neither as an object nor among what gateways have: name its \
                      namespace by --namespace, or its file by --filename",
@@ -176,7 +177,7 @@ async fn of_cluster(arguments: &Arguments) -> anyhow::Result<Found> {
                 );
             };
             let object = serde_json::to_value(document).context("the document cannot be read")?;
-            Ok(Found { object, documents, cluster: Some(cluster), is_istios: false })
+            Ok(Found { object, seen, cluster: Some(cluster), is_istios: false })
         }
         Err(failure) => Err(failure.into()),
     }

@@ -34,6 +34,11 @@ pub(crate) struct GatewayArguments {
 }
 
 impl GatewayArguments {
+    /// What is not exported there does not count.
+    pub(crate) fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
     /// Reads routes as this gateway does.
     pub(crate) fn read(&self, path: &Path) -> anyhow::Result<RouteTexts> {
         RouteTexts::read(path, self.max_routes_bytes)

@@ -20,13 +20,18 @@ pub fn full_host(host: &str, namespace: &str) -> String {
 }
 
 /// What the pods of a subset carry besides those of the host, which is in full; empty without a subset, none if no
-/// DestinationRule among the documents has it.
-pub fn subset_labels(documents: &[Document], host: &str, subset: Option<&str>) -> Option<BTreeMap<String, String>> {
+/// DestinationRule has it that gateways of the namespace `gateways` see.
+pub fn subset_labels(
+    documents: &[Document],
+    gateways: &str,
+    (host, subset): (&str, Option<&str>),
+) -> Option<BTreeMap<String, String>> {
     let Some(wanted) = subset else { return Some(BTreeMap::new()) };
     let rules = documents.iter().filter_map(|document| match document {
-        Document::DestinationRule(rule) if full_host(&rule.host, &rule.metadata.namespace) == host => Some(rule),
+        Document::DestinationRule(rule) if rule.export_to.reaches(gateways) => Some(rule),
         _ => None,
     });
+    let rules = rules.filter(|rule| full_host(&rule.host, &rule.metadata.namespace) == host);
     let mut subsets = rules.flat_map(|rule| &rule.subsets);
     subsets.find(|subset| subset.name == wanted).map(|subset| subset.labels.clone())
 }
@@ -70,17 +75,24 @@ mod tests {
 
     #[test]
     fn a_subset_is_what_the_documents_say() {
-        let text = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: m, namespace: ns}\n\
-                    spec:\n  host: model\n  subsets:\n  - {name: v1, labels: {version: one}}\n";
-        let source = Source { name: "routes.yaml", bytes: text.as_bytes() };
-        let documents = parse(&[source]).expect("the documents are right").documents;
-        let check = |subset: Option<&str>, expected: Option<&str>| {
-            let labels = subset_labels(&documents, "model.ns.svc.cluster.local", subset);
-            assert_eq!(labels.map(|labels| labels.values().cloned().collect::<String>()).as_deref(), expected);
+        let check = |exports: &str, subset: Option<&str>, expected: Option<&str>| {
+            let text = format!(
+                "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: m, namespace: ns}}\n\
+                 spec:\n  host: model\n  subsets:\n  - {{name: v1, labels: {{version: one}}}}\n  exportTo: [{exports}]\n"
+            );
+            let source = Source { name: "routes.yaml", bytes: text.as_bytes() };
+            let documents = parse(&[source]).expect("the documents are right").documents;
+            let labels = subset_labels(&documents, "gw", ("model.ns.svc.cluster.local", subset));
+            let labels = labels.map(|labels| labels.values().cloned().collect::<String>());
+            assert_eq!(labels.as_deref(), expected, "{exports} {subset:?}");
         };
-        check(None, Some(""));
-        check(Some("v1"), Some("one"));
-        check(Some("v2"), None);
+        check("", None, Some(""));
+        check("", Some("v1"), Some("one"));
+        check("", Some("v2"), None);
+        for (exports, expected) in [("gw", Some("one")), ("other, gw", Some("one")), ("other", None), (".", None)] {
+            check(exports, Some("v1"), expected);
+            check(exports, None, Some(""));
+        }
     }
 
     #[test]

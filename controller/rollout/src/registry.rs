@@ -125,15 +125,15 @@ pub fn is_generated(document: &Document) -> bool {
     matches!(document, Document::ServiceEntry(entry) if entry.metadata.labels.get(key).is_some_and(|is| is == value))
 }
 
-/// Describes the Services that the documents' routes name. `services` are those that there are, of all namespaces that
-/// may be read, in any order; those that are not named are read over.
-pub fn registry(documents: &[Document], services: &[ServiceFacts], by: EndpointsBy) -> Registry {
+/// Describes the Services that the documents' routes name, as gateways of the namespace `gateways` see them. `services` are
+/// those that there are, of all namespaces that may be read, in any order; those that are not named are read over.
+pub fn registry(documents: &[Document], gateways: &str, services: &[ServiceFacts], by: EndpointsBy) -> Registry {
     let name = |facts: &ServiceFacts| ServiceName { namespace: facts.namespace.clone(), name: facts.name.clone() };
     let known: BTreeMap<ServiceName, &ServiceFacts> = services.iter().map(|facts| (name(facts), facts)).collect();
     let mut registry = Registry::default();
-    for (service, named) in named_services(documents) {
+    for (service, named) in named_services(documents, gateways) {
         match known.get(&service) {
-            Some(facts) => registry.add(facts, &named, documents, by),
+            Some(facts) => registry.add(facts, &named, (documents, gateways), by),
             None => registry.notices.push(format!(
                 "Service {service} is named by {} and not known: create it, or add its namespace to those that are \
                  governed",
@@ -152,8 +152,8 @@ impl Registry {
         documents.iter().filter(|document| !is_generated(document)).chain(&self.entries).cloned().collect()
     }
 
-    fn add(&mut self, facts: &ServiceFacts, named: &Named, documents: &[Document], by: EndpointsBy) {
-        let described = entry::describe(facts, named, documents, by);
+    fn add(&mut self, facts: &ServiceFacts, named: &Named, seen: (&[Document], &str), by: EndpointsBy) {
+        let described = entry::describe(facts, named, seen, by);
         self.notices.extend(described.notices);
         let Some(entry) = described.entry.map(Document::ServiceEntry) else { return };
         let service = format!("Service {}/{}", facts.namespace, facts.name);

@@ -3,6 +3,7 @@
 
 use super::report::Report;
 use crate::client::cluster::backends::Behind;
+use crate::client::cluster::gateways::Seen;
 use crate::client::cluster::{Cluster, Failure, pods};
 use crate::client::standing::waits_for_pods;
 use crate::suggest::Suggest;
@@ -13,7 +14,6 @@ use turnout_controller::names::REVISION;
 use turnout_rollout::{
     Backend, Mode, ModelRollout, NamedDestination, Phase, destinations_named, full_host, subset_labels,
 };
-use turnout_routes::documents::Document;
 
 const BACKENDS: &str = "backends";
 /// Backends that are looked at side by side.
@@ -30,21 +30,21 @@ enum Need {
     NoMore,
 }
 
-/// `documents` are what is published; they say what a subset is.
+/// What is published is `seen`, and says what a subset is.
 pub(super) async fn check(
     cluster: &Cluster,
-    (rollouts, documents): (&[&ModelRollout], &[Document]),
+    (rollouts, seen): (&[&ModelRollout], &Seen),
     suggest: &Suggest,
     report: &mut Report,
 ) {
-    let can_be_told = |rollout: &&&ModelRollout| rollout.spec.mode == Mode::Istio || !documents.is_empty();
+    let can_be_told = |rollout: &&&ModelRollout| rollout.spec.mode == Mode::Istio || !seen.documents.is_empty();
     let looked = rollouts.iter().filter(can_be_told).map(async |rollout| {
-        let [green, blue] = Backend::BOTH.map(|backend| cluster.behind(rollout, backend, documents));
+        let [green, blue] = Backend::BOTH.map(|backend| cluster.behind(rollout, backend, seen));
         Ok::<_, Failure>((*rollout, [green.await?, blue.await?]))
     });
-    let seen: Vec<_> = stream::iter(looked).buffered(AT_ONCE).collect().await;
+    let found: Vec<_> = stream::iter(looked).buffered(AT_ONCE).collect().await;
     let before = report.troubles();
-    for one in &seen {
+    for one in &found {
         match one {
             Ok((rollout, behind)) => judge(rollout, behind, suggest, report),
             Err(failure) => {
@@ -53,15 +53,15 @@ pub(super) async fn check(
             }
         }
     }
-    if report.troubles() == before && !seen.is_empty() {
-        report.pass(BACKENDS, format!("{} rollouts have the Services and pods that they need", seen.len()));
+    if report.troubles() == before && !found.is_empty() {
+        report.pass(BACKENDS, format!("{} rollouts have the Services and pods that they need", found.len()));
     }
 }
 
 /// What destinations name that no rollout has; other hosts than Services, and what a ServiceEntry describes, are unknown.
 pub(super) async fn check_destinations(
     cluster: &Cluster,
-    (rollouts, documents): (&[&ModelRollout], &[Document]),
+    (rollouts, seen): (&[&ModelRollout], &Seen),
     report: &mut Report,
 ) {
     let is_of_rollout = |named: &NamedDestination| {
@@ -72,22 +72,23 @@ pub(super) async fn check_destinations(
         };
         rollouts.iter().any(|rollout| Backend::BOTH.into_iter().any(|backend| is_it(rollout, backend)))
     };
-    let destinations = destinations_named(documents).into_iter().filter(|named| !is_of_rollout(named));
+    let Seen { documents, gateways } = seen;
+    let destinations = destinations_named(documents, gateways).into_iter().filter(|named| !is_of_rollout(named));
     let looked = destinations.map(async |named| {
-        let labels = subset_labels(documents, &named.service.host(), named.subset.as_deref());
+        let labels = subset_labels(documents, gateways, (&named.service.host(), named.subset.as_deref()));
         // That no DestinationRule has the subset is told with what is published.
         let Some(labels) = labels else { return Ok((named, Behind::Unknown)) };
         Ok::<_, Failure>((named.clone(), cluster.behind_service(named.service, labels).await?))
     });
     let before = report.troubles();
-    let seen: Result<Vec<_>, Failure> = stream::iter(looked).buffered(AT_ONCE).try_collect().await;
-    match seen {
-        Ok(seen) => {
-            for (named, behind) in &seen {
+    let found: Result<Vec<_>, Failure> = stream::iter(looked).buffered(AT_ONCE).try_collect().await;
+    match found {
+        Ok(found) => {
+            for (named, behind) in &found {
                 judge_destination(named, behind, report);
             }
-            if report.troubles() == before && !seen.is_empty() {
-                let text = format!("{} destinations without a rollout have what they need", seen.len());
+            if report.troubles() == before && !found.is_empty() {
+                let text = format!("{} destinations without a rollout have what they need", found.len());
                 report.pass(BACKENDS, text);
             }
         }

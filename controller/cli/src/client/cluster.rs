@@ -13,6 +13,7 @@ use super::access::{Access, Installation};
 use super::standing::waits_for_pods;
 use super::view::View;
 use anyhow::{Context as _, bail};
+use gateways::{Published, Seen};
 use k8s_openapi::api::core::v1::Pod;
 use kube::client::ClientBuilder;
 use kube::{Client, Config, Error};
@@ -21,7 +22,6 @@ use std::fmt;
 use std::time::Duration;
 use turnout_controller::client::{chain, in_cluster, kubeconfig, proxy};
 use turnout_rollout::{Backend, Mode, ModelRollout};
-use turnout_routes::documents::Document;
 
 /// How long a connection to the API server may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -88,20 +88,20 @@ impl Cluster {
     /// What is there around a rollout. What cannot be seen is a note.
     pub(crate) async fn look_around(&self, rollout: &ModelRollout, installation: &Installation) -> View {
         let mut view = View::default();
-        let mut documents = Vec::new();
+        let mut seen = Seen::default();
         if rollout.spec.mode == Mode::Gateway {
             let pods = self.look_at_gateways(rollout, installation, &mut view).await;
             match self.published(&pods).await {
                 Ok(published) => {
                     view.published = published.as_ref().map(|published| published.revision.clone());
-                    documents = published.map(|published| published.documents()).unwrap_or_default();
+                    seen = published.map(Published::seen).unwrap_or_default();
                 }
                 Err(failure) => view.notes.push(format!("the seen weights cannot be told: {failure}")),
             }
-            view.gateways.iter_mut().for_each(|gateway| gateway.observe(&documents, rollout));
+            view.gateways.iter_mut().for_each(|gateway| gateway.observe(&seen.documents, rollout));
             view.take_told(rollout);
         }
-        self.look_at_backends(rollout, &documents, &mut view).await;
+        self.look_at_backends(rollout, &seen, &mut view).await;
         view.notes.dedup();
         view
     }
@@ -113,19 +113,19 @@ impl Cluster {
         }
         let mut view = View::default();
         let names_subset = Backend::BOTH.iter().any(|backend| rollout.spec.backend(*backend).subset.is_some());
-        let mut documents = Vec::new();
+        let mut seen = Seen::default();
         if names_subset && rollout.spec.mode == Mode::Gateway {
             let pods = self.find_gateways(&Installation::default()).await.ok()?;
-            documents = self.published(&pods).await.ok()??.documents();
+            seen = self.published(&pods).await.ok()??.seen();
         }
-        self.look_at_backends(rollout, &documents, &mut view).await;
+        self.look_at_backends(rollout, &seen, &mut view).await;
         view.trouble(rollout).map(str::to_owned)
     }
 
-    async fn look_at_backends(&self, rollout: &ModelRollout, documents: &[Document], view: &mut View) {
+    async fn look_at_backends(&self, rollout: &ModelRollout, seen: &Seen, view: &mut View) {
         for (place, backend) in view.backends.iter_mut().zip(Backend::BOTH) {
-            match self.backend(rollout, backend, documents).await {
-                Ok(seen) => *place = seen,
+            match self.backend(rollout, backend, seen).await {
+                Ok(found) => *place = found,
                 Err(failure) => view.notes.push(failure.to_string()),
             }
         }

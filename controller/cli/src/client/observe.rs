@@ -11,10 +11,13 @@ use tokio::task::JoinSet;
 use turnout_driver::outbound::{Direct, Outbound};
 use turnout_driver::{BackendView, Gateway, Inquiry};
 use turnout_rollout::{
-    Backend, BackendObservation, BackendRef, GatewayReport, ModelRollout, REVISION_LABEL, full_host, subset_labels,
+    Backend, BackendObservation, GatewayReport, ModelRollout, REVISION_LABEL, full_host, subset_labels,
 };
-use turnout_routes::documents::{Document, EndpointAddress, ServiceEndpoint, ServiceEntry, ServicePort};
+use turnout_routes::documents::{Document, EndpointAddress, ServiceEndpoint, ServicePort};
+use turnout_routes::router::ServiceEntries;
 
+/// The namespace of gateways that are told none.
+const GATEWAYS: &str = "default";
 /// Nobody listens there.
 const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
@@ -55,22 +58,17 @@ pub(crate) async fn gateways(directory: &Directory, inquiry: &mut Inquiry) -> an
     Ok(found.into_iter().map(gateway).collect())
 }
 
-/// Where the documents say that a backend is; empty if nowhere.
+/// Where the documents say that a backend is, as its gateways see them; empty if nowhere.
 pub(crate) fn endpoints(documents: &[Document], rollout: &ModelRollout, backend: Backend) -> Vec<Endpoint> {
     let reference = rollout.spec.backend(backend);
     let host = full_host(&reference.host, rollout.route_namespace());
-    let entry = documents.iter().find_map(|document| match document {
-        Document::ServiceEntry(entry) if entry.hosts.contains(&host) => Some(entry),
-        _ => None,
-    });
-    let Some((entry, port)) = entry.and_then(|entry| Some((entry, port_of(entry, reference)?))) else {
-        return Vec::new();
-    };
-    let labels = subset_labels(documents, &host, reference.subset.as_deref());
-    let is_selected = |endpoint: &&ServiceEndpoint| {
-        labels.as_ref().is_some_and(|labels| labels.iter().all(|(key, value)| endpoint.labels.get(key) == Some(value)))
-    };
-    let endpoint = |endpoint: &ServiceEndpoint| {
+    let entries = ServiceEntries::new(documents, GATEWAYS);
+    let labels = subset_labels(documents, GATEWAYS, (&host, reference.subset.as_deref()));
+    let service = entries.get(&host).and_then(|service| Some((service, service.port(reference.port).ok()?)));
+    let (Some((service, port)), Some(labels)) = (service, labels) else { return Vec::new() };
+    let is_selected =
+        |endpoint: &&ServiceEndpoint| labels.iter().all(|(key, value)| endpoint.labels.get(key) == Some(value));
+    let endpoint = |endpoint: &ServiceEndpoint, port: &ServicePort| {
         let number = endpoint.ports.get(&port.name).copied().unwrap_or(port.target_port.unwrap_or(port.number));
         let address = match &endpoint.address {
             EndpointAddress::Ip(address) => SocketAddr::new(*address, number).to_string(),
@@ -78,14 +76,10 @@ pub(crate) fn endpoints(documents: &[Document], rollout: &ModelRollout, backend:
         };
         Endpoint { address, revision: endpoint.labels.get(REVISION_LABEL).cloned() }
     };
-    entry.resolution.endpoints().iter().filter(is_selected).map(endpoint).collect()
-}
-
-fn port_of<'a>(entry: &'a ServiceEntry, reference: &BackendRef) -> Option<&'a ServicePort> {
-    match reference.port {
-        Some(number) => entry.ports.iter().find(|port| port.number == number),
-        None => entry.ports.first(),
-    }
+    let sources = service.sources(port).flat_map(|(entry, port)| {
+        entry.resolution.endpoints().iter().filter(is_selected).map(move |one| endpoint(one, port))
+    });
+    sources.collect()
 }
 
 /// Asks every endpoint of a backend for its root. What answers, and not with a fault of its own, is ready.
@@ -118,6 +112,39 @@ pub(crate) async fn backend(endpoints: &[Endpoint]) -> BackendView {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Each with the addresses of green that are observed, of two ServiceEntries for its host.
+    #[test]
+    fn a_backend_is_where_its_gateways_are_told_that_it_is() {
+        let entry = |name: &str, port: u16, more: &str| {
+            format!(
+                "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {name}, namespace: abtesting}}\n\
+                 spec: {{hosts: [model-svc-green.abtesting.svc.cluster.local], resolution: STATIC, ports: [{{number: {port}, \
+                 name: p{port}, protocol: HTTP}}], endpoints: [{{address: 127.0.0.1, ports: {{p{port}: 1{port}}}}}], {more}}}\n"
+            )
+        };
+        let green = serde_json::json!({"host": "model-svc-green", "port": 5001});
+        let spec = serde_json::json!({"route": {"virtualService": "m"}, "green": green, "blue": {"host": "b"}});
+        let rollout: ModelRollout = serde_json::from_value(serde_json::json!({
+            "apiVersion": "turnout.dev/v1alpha1", "kind": "ModelRollout",
+            "metadata": {"name": "m", "namespace": "abtesting"}, "spec": spec,
+        }))
+        .expect("a rollout");
+        for (entries, expected) in [
+            ([entry("a", 5001, ""), entry("b", 5002, "")], &["127.0.0.1:15001"][..]),
+            ([entry("a", 5002, ""), entry("b", 5001, "")], &["127.0.0.1:15001"]),
+            ([entry("a", 5001, "exportTo: [default]"), entry("b", 5002, "")], &["127.0.0.1:15001"]),
+            ([entry("a", 5001, "exportTo: [.]"), entry("b", 5002, "")], &[]),
+            ([entry("a", 5001, "exportTo: [other]"), entry("b", 5002, "exportTo: [.]")], &[]),
+        ] {
+            let text = entries.join("---\n");
+            let source = turnout_routes::Source { name: "routes.yaml", bytes: text.as_bytes() };
+            let documents = turnout_routes::parse(&[source]).expect("good documents").documents;
+            let found = endpoints(&documents, &rollout, Backend::Green);
+            let found: Vec<&str> = found.iter().map(|endpoint| endpoint.address.as_str()).collect();
+            assert_eq!(found, expected, "{text}");
+        }
+    }
 
     #[test]
     fn a_revision_is_what_a_label_can_hold() {

@@ -4,10 +4,9 @@
 use super::sample;
 use std::collections::BTreeSet;
 use std::fmt;
-use turnout_routes::documents::{
-    Action, Delegate, Document, HeaderSelector, HttpRule, Match, ServerTransport, VirtualService,
-};
+use turnout_routes::documents::{Action, Document, HeaderSelector, HttpRule, Match, ServerTransport, VirtualService};
 use turnout_routes::explain::Inquiry;
+use turnout_routes::router::Delegates;
 
 /// A port of a Gateway, and whether it is for TLS. Without Gateway documents all ports are alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,24 +37,27 @@ pub(super) struct Probes {
 }
 
 impl Probes {
-    /// Adds the probes of one set of documents.
-    pub(super) fn add(&mut self, documents: &[Document]) {
-        for document in documents {
-            if let Document::VirtualService(service) = document {
-                for port in ports(documents, service) {
-                    self.add_service(documents, service, port);
-                }
+    /// Adds the probes of one set of documents, as a gateway in the namespace has it.
+    pub(super) fn add(&mut self, documents: &[Document], namespace: &str) {
+        let services = documents.iter().filter_map(|document| match document {
+            Document::VirtualService(service) => Some(service),
+            _ => None,
+        });
+        let delegates = Delegates::new(services.clone());
+        for service in services.filter(|service| service.export_to.reaches(namespace)) {
+            for port in ports(documents, service) {
+                self.add_service(&delegates, service, port);
             }
         }
     }
 
-    fn add_service(&mut self, documents: &[Document], service: &VirtualService, port: Port) {
+    fn add_service(&mut self, delegates: &Delegates<'_>, service: &VirtualService, port: Port) {
         for host in service.hosts.iter().map(sample::host) {
             let root = Probe::root(port, host);
             for (rule, http) in service.http.iter().enumerate() {
                 let met = self.add_rule((service, rule, http), &root);
                 let Action::Delegate(delegate) = &http.action else { continue };
-                if let Some(target) = delegated(documents, delegate) {
+                if let Ok(target) = delegates.target(&service.metadata.namespace, delegate) {
                     let rules = target.http.iter().enumerate();
                     for ((rule, http), root) in rules.flat_map(|rule| met.iter().map(move |root| (rule, root))) {
                         self.add_rule((target, rule, http), root);
@@ -127,19 +129,6 @@ impl Probes {
         }
         texts
     }
-}
-
-/// The VirtualService whose rules take the place of one that delegates to it.
-fn delegated<'d>(documents: &'d [Document], to: &Delegate) -> Option<&'d VirtualService> {
-    documents.iter().find_map(|document| match document {
-        Document::VirtualService(service)
-            if service.hosts.is_empty()
-                && (&service.metadata.namespace, &service.metadata.name) == (&to.namespace, &to.name) =>
-        {
-            Some(service)
-        }
-        _ => None,
-    })
 }
 
 /// The ports of the Gateways that serve it; without Gateway documents, any.

@@ -1,6 +1,7 @@
 //! The label `turnout.dev/revision`, which says what pods serve: where it is missing, and the command that adds it.
 
 use crate::client::cluster::backends::Behind;
+use crate::client::cluster::gateways::Seen;
 use crate::client::cluster::{Cluster, Failure};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::ResourceExt as _;
@@ -9,21 +10,20 @@ use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use turnout_controller::names::REVISION;
 use turnout_rollout::{Backend, Mode, ModelRollout, ServiceName, full_host};
-use turnout_routes::documents::Document;
 
 /// The longest value that a label may have.
 const LONGEST: usize = 63;
 
-/// What is missing behind the backends, in lines. `documents` say what a subset is; without any the cluster does.
-pub(super) async fn missing(cluster: &Cluster, rollout: &ModelRollout, documents: &[Document]) -> Vec<String> {
+/// What is missing behind the backends, in lines. What is `seen` says what a subset is; without any the cluster does.
+pub(super) async fn missing(cluster: &Cluster, rollout: &ModelRollout, seen: &Seen) -> Vec<String> {
     let mut looked = rollout.clone();
-    if documents.is_empty() {
+    if seen.documents.is_empty() {
         // Where the VirtualService is an object its DestinationRules are objects, too, whoever serves them.
         looked.spec.mode = Mode::Istio;
     }
     let (green, blue) = (
-        of_backend(cluster, &looked, Backend::Green, documents).await,
-        of_backend(cluster, &looked, Backend::Blue, documents).await,
+        of_backend(cluster, &looked, Backend::Green, seen).await,
+        of_backend(cluster, &looked, Backend::Blue, seen).await,
     );
     let tags_differ = green.names().is_disjoint(&blue.names());
     [green.lines(Backend::Green, tags_differ), blue.lines(Backend::Blue, tags_differ)].concat()
@@ -51,20 +51,15 @@ enum Found {
     },
 }
 
-async fn of_backend(cluster: &Cluster, rollout: &ModelRollout, backend: Backend, documents: &[Document]) -> Found {
-    look(cluster, rollout, backend, documents).await.unwrap_or_else(|failure| {
+async fn of_backend(cluster: &Cluster, rollout: &ModelRollout, backend: Backend, seen: &Seen) -> Found {
+    look(cluster, rollout, backend, seen).await.unwrap_or_else(|failure| {
         Found::Said(vec![format!("turnout: the pods of {backend} were not looked at: {failure}")])
     })
 }
 
-async fn look(
-    cluster: &Cluster,
-    rollout: &ModelRollout,
-    backend: Backend,
-    documents: &[Document],
-) -> Result<Found, Failure> {
+async fn look(cluster: &Cluster, rollout: &ModelRollout, backend: Backend, seen: &Seen) -> Result<Found, Failure> {
     let said = |text: String| Found::Said(vec![format!("turnout: {backend}: {text}")]);
-    Ok(match cluster.behind(rollout, backend, documents).await? {
+    Ok(match cluster.behind(rollout, backend, seen).await? {
         Behind::Unknown => Found::Said(Vec::new()),
         Behind::NoService(service) => said(format!("there is no Service {service} yet")),
         Behind::NoSubset { host, subset } => said(format!("no DestinationRule for {host} has the subset {subset} yet")),

@@ -22,8 +22,13 @@ pub(super) struct Description {
     pub(super) notices: Vec<String>,
 }
 
-/// Describes a Service as the routes name it.
-pub(super) fn describe(facts: &ServiceFacts, named: &Named, documents: &[Document], by: EndpointsBy) -> Description {
+/// Describes a Service as the routes name it, to gateways of the namespace.
+pub(super) fn describe(
+    facts: &ServiceFacts,
+    named: &Named,
+    (documents, gateways): (&[Document], &str),
+    by: EndpointsBy,
+) -> Description {
     let Some(whole) = Whole::of(facts, by) else {
         let what = "has neither an address nor a selector: requests for it get 503";
         let notices = vec![format!("Service {}/{} {what}", facts.namespace, facts.name)];
@@ -31,7 +36,7 @@ pub(super) fn describe(facts: &ServiceFacts, named: &Named, documents: &[Documen
     };
     let host = full_host(&facts.name, &facts.namespace);
     let ends = whole.ends();
-    let subsets = subsets(documents, &host);
+    let subsets = subsets(documents, &host, gateways);
     let mut draft = Draft {
         facts,
         named,

@@ -2,9 +2,8 @@
 
 use crate::hosts::{ServiceName, full_host};
 use std::collections::{BTreeMap, BTreeSet};
-use turnout_routes::documents::{
-    Action, Destination, Document, Gateway, GatewayRef, HeaderSelector, HttpRule, Metadata, Subset, VirtualService,
-};
+use turnout_routes::documents::{Destination, Document, HeaderSelector, Match, Subset};
+use turnout_routes::router::{Act, Origin, Placed, hosted};
 
 /// A Service, or a subset of one, that requests may be sent to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,16 +34,17 @@ pub(super) struct Named {
     pub(super) subsets: BTreeSet<String>,
 }
 
-/// The Services, and subsets of them, that destinations of served routes name and that no ServiceEntry of the users
-/// describes, in order. A DestinationRule names none: what no route names gets no request.
-pub fn destinations_named(documents: &[Document]) -> Vec<NamedDestination> {
+/// The Services, and subsets of them, that destinations of rules name which gateways of the namespace `gateways` serve, and
+/// that no ServiceEntry of the users describes to them, in order. A DestinationRule names none: what no route names gets no
+/// request.
+pub fn destinations_named(documents: &[Document], gateways: &str) -> Vec<NamedDestination> {
     let mut destinations = BTreeMap::new();
-    for (document, service, place) in service_destinations(documents) {
+    for (service, place) in service_destinations(documents, gateways) {
         let subset = place.destination.subset.clone();
         let named = destinations.entry((service.clone(), subset.clone())).or_insert_with(|| NamedDestination {
             service,
             subset,
-            by: title(document),
+            by: title(&place.written),
             has_weight: false,
         });
         named.has_weight |= place.has_weight;
@@ -52,28 +52,23 @@ pub fn destinations_named(documents: &[Document]) -> Vec<NamedDestination> {
     destinations.into_values().collect()
 }
 
-/// The Services that routes name and that no ServiceEntry of the users describes.
-pub(super) fn named_services(documents: &[Document]) -> BTreeMap<ServiceName, Named> {
+/// The Services that routes name and that no ServiceEntry of the users describes, as gateways of the namespace `gateways`
+/// see them.
+pub(super) fn named_services(documents: &[Document], gateways: &str) -> BTreeMap<ServiceName, Named> {
     let mut services = BTreeMap::new();
-    for (document, service, place) in service_destinations(documents) {
-        services.entry(service).or_insert_with(|| Named::new(document)).add(place.destination);
+    for (service, place) in service_destinations(documents, gateways) {
+        services.entry(service).or_insert_with(|| Named::new(&place.written)).add(place.destination);
     }
     services
 }
 
-fn title(document: &VirtualService) -> String {
-    format!("VirtualService {}/{}", document.metadata.namespace, document.metadata.name)
+fn title(written: &Origin) -> String {
+    format!("VirtualService {}/{}", written.namespace, written.virtual_service)
 }
 
 impl Named {
-    fn new(document: &VirtualService) -> Self {
-        Self {
-            by: title(document),
-            whole: false,
-            ports: BTreeSet::new(),
-            without_port: false,
-            subsets: BTreeSet::new(),
-        }
+    fn new(written: &Origin) -> Self {
+        Self { by: title(written), whole: false, ports: BTreeSet::new(), without_port: false, subsets: BTreeSet::new() }
     }
 
     fn add(&mut self, destination: &Destination) {
@@ -88,105 +83,69 @@ impl Named {
     }
 }
 
-fn described_hosts(documents: &[Document]) -> BTreeSet<&str> {
+fn described_hosts<'d>(documents: &'d [Document], gateways: &str) -> BTreeSet<&'d str> {
     let entries = documents.iter().filter_map(|document| match document {
         Document::ServiceEntry(entry) if !super::is_generated(document) => Some(entry),
         _ => None,
     });
-    entries.flat_map(|entry| &entry.hosts).map(String::as_str).collect()
+    entries
+        .filter(|entry| entry.export_to.reaches(gateways))
+        .flat_map(|entry| &entry.hosts)
+        .map(String::as_str)
+        .collect()
 }
 
 /// A destination where it stands.
 struct Place<'d> {
     destination: &'d Destination,
+    /// The rule that it is written in.
+    written: Origin,
     /// As [`NamedDestination::has_weight`].
     has_weight: bool,
 }
 
-/// Every destination that requests may be sent to and that is a Service which no ServiceEntry of the users describes, with
-/// the document that it stands in.
-fn service_destinations(documents: &[Document]) -> impl Iterator<Item = (&VirtualService, ServiceName, Place<'_>)> {
-    let described = described_hosts(documents);
-    destinations(documents).filter_map(move |(document, place)| {
-        let host = full_host(&place.destination.host, &document.metadata.namespace);
+/// Every destination that requests may be sent to and that is a Service which no ServiceEntry of the users describes.
+fn service_destinations<'d>(
+    documents: &'d [Document],
+    gateways: &str,
+) -> impl Iterator<Item = (ServiceName, Place<'d>)> {
+    let described = described_hosts(documents, gateways);
+    let rules = hosted(documents, gateways).into_iter().flat_map(|service| service.rules);
+    rules.flat_map(|rule| places(&rule)).filter_map(move |place| {
+        let host = full_host(&place.destination.host, &place.written.namespace);
         let service = ServiceName::of_host(&host).filter(|_| !described.contains(host.as_str()));
-        service.map(|service| (document, service, place))
+        service.map(|service| (service, place))
     })
 }
 
-fn destinations(documents: &[Document]) -> impl Iterator<Item = (&VirtualService, Place<'_>)> {
-    let gateways: Vec<&Gateway> = documents.iter().filter_map(gateway).collect();
-    let services: Vec<&VirtualService> = documents.iter().filter_map(virtual_service).collect();
-    let hosted = services.iter().filter(|service| !service.hosts.is_empty() && is_served(service, &gateways));
-    let delegates: BTreeSet<(&str, &str)> =
-        hosted.flat_map(|service| service.http.iter().filter_map(delegate)).collect();
-    let services = services.into_iter().filter(move |service| {
-        let Metadata { namespace, name, .. } = &service.metadata;
-        is_served(service, &gateways) || delegates.contains(&(namespace.as_str(), name.as_str()))
+/// A rule that answers itself sends no copies either.
+fn places<'d>(rule: &Placed<'d>) -> Vec<Place<'d>> {
+    let Act::Forward { destinations, .. } = rule.act else { return Vec::new() };
+    let destinations = destinations.as_slice();
+    let (is_alone, is_picked) = (destinations.len() == 1, are_by_header(&rule.matches));
+    let weighted = destinations.iter().map(|weighted| {
+        let has_weight = !is_picked && (is_alone || weighted.weight > 0);
+        Place { destination: &weighted.destination, written: rule.origin.clone(), has_weight }
     });
-    let rules = services.flat_map(|service| service.http.iter().map(move |rule| (service, rule)));
-    rules.flat_map(|(service, rule)| {
-        let destinations = match &rule.action {
-            Action::Forward(forward) => forward.destinations.as_slice(),
-            Action::Redirect(_) | Action::DirectResponse(_) | Action::Delegate(_) => &[],
-        };
-        let (is_alone, is_picked) = (destinations.len() == 1, is_picked_by_header(rule));
-        let weighted = destinations.iter().map(move |weighted| {
-            let has_weight = !is_picked && (is_alone || weighted.weight > 0);
-            (service, Place { destination: &weighted.destination, has_weight })
-        });
-        // A rule that answers itself sends no copies either; one that delegates has them sent by those that it names.
-        let answers = matches!(rule.action, Action::Redirect(_) | Action::DirectResponse(_));
-        let mirrors = if answers { &[] } else { rule.mirrors.as_slice() };
-        let copies = mirrors.iter().map(|mirror| &mirror.destination);
-        weighted.chain(copies.map(move |destination| (service, Place { destination, has_weight: false })))
-    })
+    let copies = rule.mirrors.iter().map(|mirror| {
+        let written = rule.mirrors_of.clone();
+        Place { destination: &mirror.destination, written, has_weight: false }
+    });
+    weighted.chain(copies).collect()
 }
 
 /// Only requests with some header come to the rule.
-fn is_picked_by_header(rule: &HttpRule) -> bool {
+fn are_by_header(matches: &[Match]) -> bool {
     let is_name = |(selector, _): &(HeaderSelector, _)| matches!(selector, HeaderSelector::Name(_));
-    !rule.matches.is_empty() && rule.matches.iter().all(|one| one.headers.values().any(is_name))
+    !matches.is_empty() && matches.iter().all(|one| one.headers.values().any(is_name))
 }
 
-/// Namespace and name of the VirtualService whose rules take the place of this one.
-fn delegate(rule: &HttpRule) -> Option<(&str, &str)> {
-    match &rule.action {
-        Action::Delegate(to) => Some((&to.namespace, &to.name)),
-        _ => None,
-    }
-}
-
-fn virtual_service(document: &Document) -> Option<&VirtualService> {
-    match document {
-        Document::VirtualService(service) => Some(service),
-        _ => None,
-    }
-}
-
-fn gateway(document: &Document) -> Option<&Gateway> {
-    match document {
-        Document::Gateway(gateway) => Some(gateway),
-        _ => None,
-    }
-}
-
-/// Where there are Gateways, a VirtualService that names none of them is for sidecars, and not for the gateways here.
-fn is_served(service: &VirtualService, gateways: &[&Gateway]) -> bool {
-    let is_one_of_them = |reference: &GatewayRef| match reference {
-        GatewayRef::Mesh => false,
-        GatewayRef::Named { namespace, name } => {
-            gateways.iter().any(|gateway| (&gateway.metadata.namespace, &gateway.metadata.name) == (namespace, name))
-        }
-    };
-    gateways.is_empty() || service.gateways.iter().any(is_one_of_them)
-}
-
-/// The subsets of a host that any DestinationRule defines. Which rule counts depends on the gateway's namespace, so one
-/// more than that gateway takes may be among them: an endpoint too many changes nothing, as long as its labels are true.
-pub(super) fn subsets<'d>(documents: &'d [Document], host: &str) -> Vec<&'d Subset> {
+/// The subsets of a host that any DestinationRule defines which gateways of the namespace `gateways` see. Which of these
+/// rules counts is theirs to say, so one more than they take may be among them: an endpoint too many changes nothing, as
+/// long as its labels are true.
+pub(super) fn subsets<'d>(documents: &'d [Document], host: &str, gateways: &str) -> Vec<&'d Subset> {
     let rules = documents.iter().filter_map(|document| match document {
-        Document::DestinationRule(rule) => Some(rule),
+        Document::DestinationRule(rule) if rule.export_to.reaches(gateways) => Some(rule),
         _ => None,
     });
     let of_host = rules.filter(|rule| covers(&full_host(&rule.host, &rule.metadata.namespace), host));

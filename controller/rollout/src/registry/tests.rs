@@ -12,6 +12,13 @@ use serde_json::json;
 use turnout_routes::documents::EndpointAddress;
 use turnout_routes::router::{Backend, Identity, compile};
 
+/// The namespace of the gateways.
+const GATEWAYS: &str = "gw";
+
+fn registry(documents: &[Document], services: &[ServiceFacts], by: EndpointsBy) -> Registry {
+    super::registry(documents, GATEWAYS, services, by)
+}
+
 pub(super) fn documents(text: &str) -> Vec<Document> {
     parse(&[Source { name: "routes.yaml", bytes: text.as_bytes() }]).unwrap().documents
 }
@@ -99,7 +106,7 @@ fn check(text: &str, services: &[ServiceFacts], by: EndpointsBy, expected: &[(&s
 
 /// As `ns/service`, `ns/service/subset`, with `!` where only a header leads to it, or nothing.
 fn named(text: &str) -> Vec<String> {
-    let destinations = destinations_named(&documents(text)).into_iter();
+    let destinations = destinations_named(&documents(text), GATEWAYS).into_iter();
     let title = |NamedDestination { service, subset, has_weight, .. }| {
         let subset = subset.map(|subset| format!("/{subset}")).unwrap_or_default();
         format!("{service}{subset}{}", if has_weight { "" } else { "!" })
@@ -190,8 +197,83 @@ fn what_is_delegated_to_is_named_where_what_delegates_to_it_is_served() {
         assert_eq!(named(&format!("{gateway}{inner}{outer}")), expected, "{gateways} {delegate}");
     };
     check("edge", "inner", &["ns/copies!", "ns/model"]);
-    check("edge", "other", &["ns/copies!"]);
+    // The rule is left out, with its copies.
+    check("edge", "other", &[]);
     check("mesh", "inner", &[]);
+}
+
+/// What is not exported to the gateways does not count for them.
+#[test]
+fn services_are_named_by_what_gateways_see() {
+    let document = |kind: &str, namespace: &str, name: &str, spec: &str| {
+        format!(
+            "---\napiVersion: networking.istio.io/v1\nkind: {kind}\nmetadata: {{name: {name}, namespace: {namespace}}}\n\
+             spec: {{{spec}}}\n"
+        )
+    };
+    let route = "route: [{destination: {host: model.ns.svc.cluster.local}}]";
+    let entry = |exports: &str| {
+        let spec = format!("hosts: [model.ns.svc.cluster.local], resolution: STATIC, {exports}");
+        document("ServiceEntry", "ns", "e", &spec)
+    };
+    let service =
+        |exports: &str| document("VirtualService", "ns", "v", &format!("hosts: [h], http: [{{{route}}}], {exports}"));
+    let outer = |exports: &str| {
+        let rule = "http: [{delegate: {name: inner, namespace: other}}]";
+        document("VirtualService", "ns", "outer", &format!("hosts: [h], {rule}, {exports}"))
+    };
+    let inner =
+        |exports: &str| document("VirtualService", "other", "inner", &format!("http: [{{{route}}}], {exports}"));
+    let inner_with_hosts =
+        document("VirtualService", "other", "inner", &format!("hosts: [i], http: [{{{route}}}], exportTo: [ns]"));
+    for (text, is_named) in [
+        (service(""), true),
+        (service("exportTo: [gw]"), true),
+        (service("exportTo: [.]"), false),
+        (service("exportTo: [other]"), false),
+        // Another one describes it to those that see it.
+        (service("") + &entry(""), false),
+        (service("") + &entry("exportTo: [gw]"), false),
+        (service("") + &entry("exportTo: [.]"), true),
+        (service("") + &entry("exportTo: ['~']"), true),
+        // A rule delegates to what its own namespace sees, and gateways see the rule.
+        (outer("") + &inner(""), true),
+        (outer("") + &inner("exportTo: [ns]"), true),
+        (outer("") + &inner("exportTo: [gw]"), false),
+        (outer("exportTo: [.]") + &inner(""), false),
+        (outer("") + &inner_with_hosts, false),
+    ] {
+        assert_eq!(named(&text), if is_named { &["ns/model"][..] } else { &[] }, "{text}");
+    }
+    let subset = routes(&["{host: model, subset: v1}"]);
+    for (exports, twins) in [("", 1), ("exportTo: [gw]", 1), ("exportTo: [.]", 0), ("exportTo: [other]", 0)] {
+        let spec = format!("host: model, subsets: [{}], {exports}", version("v1"));
+        let documents = documents(&(subset.clone() + &document("DestinationRule", "ns", "r", &spec)));
+        assert_eq!(registry(&documents, &[model()], EndpointsBy::Twins).twins.len(), twins, "{exports}");
+    }
+}
+
+#[test]
+fn a_pin_is_one_through_a_delegate_too() {
+    let (pin, path) = ("match: [{headers: {x-api-version: {exact: blue}}}]", "match: [{uri: {prefix: /a}}]");
+    for (outer, inner, expected) in [
+        (pin, path, "ns/model!"),
+        (path, pin, "ns/model!"),
+        (pin, "", "ns/model!"),
+        ("", pin, "ns/model!"),
+        (path, "", "ns/model"),
+    ] {
+        let fields = |matches: &str| if matches.is_empty() { String::new() } else { format!("{matches}, ") };
+        let text = format!(
+            "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: outer, namespace: ns}}\n\
+             spec: {{hosts: [h], http: [{{{}delegate: {{name: inner}}}}]}}\n---\n\
+             apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: inner, namespace: ns}}\n\
+             spec: {{http: [{{{}route: [{{destination: {{host: model}}}}]}}]}}\n",
+            fields(outer),
+            fields(inner)
+        );
+        assert_eq!(named(&text), [expected], "{text}");
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! A backend of a rollout in a cluster: the pods behind its Service, how many of them are ready, what they serve, and what
 //! keeps them from it.
 
+use super::gateways::Seen;
 use super::pods::{has_ended, is_ready, say_why, told_by_events, trouble};
 use super::{Cluster, Failure};
 use crate::client::view::BackendView;
@@ -12,7 +13,6 @@ use turnout_controller::kube_api::istio_kind;
 use turnout_controller::names::REVISION;
 use turnout_controller::view::raw_subset;
 use turnout_rollout::{Backend, Mode, ModelRollout, ServiceName, full_host, subset_labels};
-use turnout_routes::documents::Document;
 
 /// What stands behind a backend.
 #[derive(Debug)]
@@ -34,26 +34,26 @@ pub(crate) enum Behind {
 }
 
 impl Cluster {
-    /// A backend; none if it cannot be told, as of a host outside of the cluster. `documents` say what a subset is.
+    /// A backend; none if it cannot be told, as of a host outside of the cluster. What is `seen` says what a subset is.
     pub(super) async fn backend(
         &self,
         rollout: &ModelRollout,
         backend: Backend,
-        documents: &[Document],
+        seen: &Seen,
     ) -> Result<Option<BackendView>, Failure> {
-        Ok(match self.behind(rollout, backend, documents).await? {
+        Ok(match self.behind(rollout, backend, seen).await? {
             Behind::Unknown | Behind::NoSubset { .. } => None,
             Behind::NoService(_) => Some(BackendView::default()),
             Behind::Pods { pods, .. } => Some(summary(&pods)),
         })
     }
 
-    /// What stands behind a backend. `documents` say what a subset is; where Istio serves, the cluster does.
+    /// What stands behind a backend. What is `seen` says what a subset is; where Istio serves, the cluster does.
     pub(crate) async fn behind(
         &self,
         rollout: &ModelRollout,
         backend: Backend,
-        documents: &[Document],
+        seen: &Seen,
     ) -> Result<Behind, Failure> {
         let reference = rollout.spec.backend(backend);
         let host = full_host(&reference.host, rollout.route_namespace());
@@ -62,7 +62,7 @@ impl Cluster {
             Some(subset) if rollout.spec.mode == Mode::Istio => {
                 self.istios_subset(rollout.route_namespace(), &host, subset).await?
             }
-            subset => subset_labels(documents, &host, subset.as_deref()),
+            subset => subset_labels(&seen.documents, &seen.gateways, (&host, subset.as_deref())),
         };
         match (labels, &reference.subset) {
             (Some(labels), _) => self.behind_service(service, labels).await,

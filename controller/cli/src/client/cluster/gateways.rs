@@ -39,11 +39,21 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) struct Published {
     /// Where, as `namespace/name`.
     pub(crate) title: String,
+    /// That of the gateways, too.
+    pub(crate) namespace: String,
     /// As gateways report it.
     pub(crate) revision: String,
     /// The release goes, and its controller stands still.
     pub(crate) uninstalling: bool,
     keys: BTreeMap<String, String>,
+}
+
+/// Documents as gateways see them: what is not exported to their namespace does not count.
+#[derive(Default)]
+pub(crate) struct Seen {
+    pub(crate) documents: Vec<Document>,
+    /// Their namespace.
+    pub(crate) gateways: String,
 }
 
 /// Where was looked, for messages.
@@ -158,18 +168,20 @@ impl Cluster {
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
         let title = format!("{namespace}/{name}");
         let read = api.get_opt(name).await.map_err(self.failure(format!("read the ConfigMap {title}")))?;
-        Ok(read.map(|configmap| Published::of(title, configmap)))
+        Ok(read.map(|configmap| Published::of(namespace, title, configmap)))
     }
 }
 
 impl Published {
-    fn of(title: String, configmap: ConfigMap) -> Self {
+    fn of(namespace: &str, title: String, configmap: ConfigMap) -> Self {
+        let namespace = namespace.to_owned();
         let is_route = |name: &String| [".yaml", ".yml"].iter().any(|end| name.ends_with(end));
         let data = configmap.data.unwrap_or_default();
         let keys: BTreeMap<String, String> = data.into_iter().filter(|(name, _)| is_route(name)).collect();
         let revision = revision(&sources(&keys));
         let annotations = configmap.metadata.annotations.unwrap_or_default();
-        Self { title, revision, uninstalling: annotations.contains_key(UNINSTALLING), keys }
+        let uninstalling = annotations.contains_key(UNINSTALLING);
+        Self { title, namespace, revision, uninstalling, keys }
     }
 
     /// Gateways find no route in it.
@@ -190,6 +202,11 @@ impl Published {
     /// What it consists of; nothing, if it is none that a gateway takes.
     pub(crate) fn documents(&self) -> Vec<Document> {
         self.parse().map(|parsed| parsed.documents).unwrap_or_default()
+    }
+
+    /// The same, with the namespace of the gateways.
+    pub(crate) fn seen(self) -> Seen {
+        Seen { documents: self.documents(), gateways: self.namespace }
     }
 }
 
@@ -258,7 +275,7 @@ mod tests {
     #[test]
     fn the_revision_counts_the_keys_that_gateways_read() {
         let configmap = |data: Value| serde_json::from_value(json!({"data": data})).unwrap();
-        let published = Published::of(String::new(), configmap(json!({"routes.yaml": "x", "README.md": "y"})));
+        let published = Published::of("", String::new(), configmap(json!({"routes.yaml": "x", "README.md": "y"})));
         assert_eq!(published.revision, revision(&[Source { name: "routes.yaml", bytes: b"x" }]));
     }
 }

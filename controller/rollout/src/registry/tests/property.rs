@@ -162,7 +162,7 @@ fn compiled(text: &str) -> Router {
 
 fn holds(world: &World, by: EndpointsBy) -> Result<(), TestCaseError> {
     let documents = world.documents();
-    let registry = registry(&documents, &world.services, by);
+    let registry = super::registry(&documents, &world.services, by);
     let text = publish(&registry.join(&documents), &[]).unwrap();
     let names: BTreeSet<&str> = registry.twins.iter().map(|twin| twin.name.as_str()).collect();
     prop_assert_eq!(names.len(), registry.twins.len(), "two twins of one name");
@@ -180,7 +180,7 @@ fn holds(world: &World, by: EndpointsBy) -> Result<(), TestCaseError> {
     }
     let reversed = |items: &[Document]| items.iter().rev().cloned().collect::<Vec<_>>();
     let services: Vec<_> = world.services.iter().rev().cloned().collect();
-    prop_assert_eq!(super::super::registry(&reversed(&documents), &services, by), registry);
+    prop_assert_eq!(super::registry(&reversed(&documents), &services, by), registry);
     Ok(())
 }
 
