@@ -105,6 +105,56 @@ mod tests {
         Ok(proxy.map(|proxy| proxy.to_string()))
     }
 
+    /// What NO_PROXY may hold, and whether api.corp.example is then asked directly.
+    const OF_NAMES: [(&str, bool); 24] = [
+        ("", false),
+        (",", false),
+        (".", false),
+        (":443", false),
+        ("*", true),
+        ("other, *", true),
+        ("api.corp.example", true),
+        ("API.corp.Example", true),
+        ("corp.example", true),
+        (".corp.example", true),
+        ("*.corp.example", true),
+        (".api.corp.example", false),
+        ("*.api.corp.example", false),
+        ("orp.example", false),
+        ("*orp.example", false),
+        ("example", true),
+        ("api", false),
+        ("api.corp.example:443", true),
+        (".corp.example:443", true),
+        ("corp.example:6443", false),
+        ("corp.example:https", false),
+        ("10.0.0.0/8", false),
+        ("other.example , corp.example,", true),
+        ("no list at all, corp.example", true),
+    ];
+
+    /// The same of 10.1.2.3 at port 6443.
+    const OF_ADDRESSES: [(&str, bool); 8] = [
+        ("10.1.2.3", true),
+        ("::ffff:10.1.2.3", true),
+        ("10.1.2.3:6443", true),
+        ("10.1.2.3:443", false),
+        ("10.1.0.0/16", true),
+        ("10.2.0.0/16", false),
+        ("10.1.2.4", false),
+        ("fd00::/8", false),
+    ];
+
+    /// The same of fd00::1 at port 443.
+    const OF_ADDRESSES_V6: [(&str, bool); 6] = [
+        ("fd00::1", true),
+        ("[fd00::1]", true),
+        ("[fd00::1]:443", true),
+        ("[fd00::1]:6443", false),
+        ("fd00::/8", true),
+        ("fd01::/16", false),
+    ];
+
     #[test]
     fn the_exceptions_are_those_of_go() {
         let check = |server: &str, exceptions: &str, direct: bool| {
@@ -117,55 +167,14 @@ mod tests {
                 assert_eq!(chosen, expected, "{server}, {no_proxy}={exceptions}");
             }
         };
-        for (entry, direct) in [
-            ("", false),
-            (",", false),
-            (".", false),
-            (":443", false),
-            ("*", true),
-            ("other, *", true),
-            ("api.corp.example", true),
-            ("API.corp.Example", true),
-            ("corp.example", true),
-            (".corp.example", true),
-            ("*.corp.example", true),
-            (".api.corp.example", false),
-            ("*.api.corp.example", false),
-            ("orp.example", false),
-            ("*orp.example", false),
-            ("example", true),
-            ("api", false),
-            ("api.corp.example:443", true),
-            (".corp.example:443", true),
-            ("corp.example:6443", false),
-            ("corp.example:https", false),
-            ("10.0.0.0/8", false),
-            ("other.example , corp.example,", true),
-            ("no list at all, corp.example", true),
-        ] {
+        for (entry, direct) in OF_NAMES {
             check("https://api.corp.example", entry, direct);
             check("https://API.Corp.example:443/prefix", entry, direct);
         }
-        for (entry, direct) in [
-            ("10.1.2.3", true),
-            ("::ffff:10.1.2.3", true),
-            ("10.1.2.3:6443", true),
-            ("10.1.2.3:443", false),
-            ("10.1.0.0/16", true),
-            ("10.2.0.0/16", false),
-            ("10.1.2.4", false),
-            ("fd00::/8", false),
-        ] {
+        for (entry, direct) in OF_ADDRESSES {
             check("https://10.1.2.3:6443", entry, direct);
         }
-        for (entry, direct) in [
-            ("fd00::1", true),
-            ("[fd00::1]", true),
-            ("[fd00::1]:443", true),
-            ("[fd00::1]:6443", false),
-            ("fd00::/8", true),
-            ("fd01::/16", false),
-        ] {
+        for (entry, direct) in OF_ADDRESSES_V6 {
             check("https://[fd00::1]", entry, direct);
         }
         for server in ["https://localhost:6443", "https://127.0.0.2", "https://[::1]:6443", "http://api.corp.example"] {

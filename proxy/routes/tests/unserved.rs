@@ -159,55 +159,49 @@ fn a_destination_is_warned_of_exactly_if_its_requests_get_503() {
     assert!(seen.iter().all(|count| *count > 50), "{seen:?}");
 }
 
-#[test]
-fn a_warning_says_where_why_and_what_to_add() {
-    let check = |host: &str, port, subset, entry, expected: &str| {
-        let (_, service) = HOSTS.iter().find(|(written, _)| *written == host).expect("one of the hosts");
-        let router = compiled(&documents(host, service, port, subset, entry));
-        let expected = format!("VirtualService default/m: spec.http[1].route[1].destination{expected}");
-        assert_eq!(router.warnings().map(ToString::to_string).collect::<Vec<_>>(), [expected]);
-    };
-    let entry = |ports, labelled| Some(entry("STATIC", ports, labelled));
-    check(
+/// The host of a destination, its port and subset, what there is behind it, and what follows `destination` in what is said.
+type Said = (&'static str, Option<u16>, Subset, Option<Entry>, &'static str);
+const SAID: [Said; 8] = [
+    (
         "m",
         None,
         Subset::None,
         None,
         ": requests get 503: no ServiceEntry has m.default.svc.cluster.local, and a look-up by name needs a port; \
          write port.number, or add a ServiceEntry with the host m.default.svc.cluster.local",
-    );
-    check(
+    ),
+    (
         "m.example.com",
         Some(80),
         Subset::None,
-        entry(&[81, 82], Some(true)),
+        Some(entry("STATIC", &[81, 82], Some(true))),
         ".port: requests get 503: the ServiceEntry of m.example.com has no port 80, only 81 and 82; \
          add the port to spec.ports of the ServiceEntry",
-    );
-    check(
+    ),
+    (
         "m.example.com",
         None,
         Subset::None,
-        entry(&[81, 82], Some(true)),
+        Some(entry("STATIC", &[81, 82], Some(true))),
         ": requests get 503: m.example.com has the ports 81 and 82, and the destination names none; write port.number",
-    );
-    check(
+    ),
+    (
         "m.example.com",
         None,
         Subset::None,
-        entry(&[], Some(true)),
+        Some(entry("STATIC", &[], Some(true))),
         ".port: requests get 503: the ServiceEntry of m.example.com has no ports; \
          add the port to spec.ports of the ServiceEntry",
-    );
-    check(
+    ),
+    (
         "m",
         Some(80),
         Subset::Undefined,
         None,
         ".subset: requests get 503: no DestinationRule for m.default.svc.cluster.local has the subset \"undefined\", \
          only labelled, whole; add it to spec.subsets of a DestinationRule for m.default.svc.cluster.local in the namespace default",
-    );
-    check(
+    ),
+    (
         "m",
         Some(80),
         Subset::Labelled,
@@ -215,20 +209,30 @@ fn a_warning_says_where_why_and_what_to_add() {
         ".subset: requests get 503: no ServiceEntry of m.default.svc.cluster.local has endpoints with the labels \
          version=v1 of the subset \"labelled\"; add a ServiceEntry with the host m.default.svc.cluster.local and such \
          endpoints; the controller adds it for a Service of its cluster",
-    );
-    check(
+    ),
+    (
         "m.example.com",
         Some(80),
         Subset::Labelled,
-        entry(&[80], Some(false)),
+        Some(entry("STATIC", &[80], Some(false))),
         ".subset: requests get 503: no endpoint in the ServiceEntry of m.example.com has the labels version=v1 of the \
          subset \"labelled\"; add one to its spec.endpoints",
-    );
-    check(
+    ),
+    (
         "m.example.com",
         Some(80),
         Subset::Whole,
-        entry(&[80], None),
+        Some(entry("STATIC", &[80], None)),
         ": requests get 503: the ServiceEntry of m.example.com has no endpoints; add one to its spec.endpoints",
-    );
+    ),
+];
+
+#[test]
+fn a_warning_says_where_why_and_what_to_add() {
+    for (host, port, subset, entry, expected) in SAID {
+        let (_, service) = HOSTS.iter().find(|(written, _)| *written == host).expect("one of the hosts");
+        let router = compiled(&documents(host, service, port, subset, entry));
+        let expected = format!("VirtualService default/m: spec.http[1].route[1].destination{expected}");
+        assert_eq!(router.warnings().map(ToString::to_string).collect::<Vec<_>>(), [expected]);
+    }
 }

@@ -236,9 +236,8 @@ fn what_only_the_events_of_a_pod_tell_is_told() {
     }
 }
 
-/// Each by what it lacks, and by the rule that names it: where only a header leads to it, or nothing, that is a warning.
-#[test]
-fn a_destination_without_a_rollout_is_judged_by_the_requests_that_come_to_it() {
+/// Rules for a destination that no rollout has, each with whether requests come to it that pick nothing by a header.
+fn rules_without_a_rollout() -> [(String, bool); 6] {
     let rule = |how: &str| ROUTES.replace("  http:\n", &format!("  http:\n  - {how}\n"));
     let to = "route: [{destination: {host: other, port: {number: 5001}}}]";
     let split = |weight: u32| {
@@ -246,67 +245,94 @@ fn a_destination_without_a_rollout_is_judged_by_the_requests_that_come_to_it() {
         let other = format!("{{destination: {{host: other, port: {{number: 5001}}}}, weight: {weight}}}");
         rule(&format!("{{match: [{{uri: {{prefix: /other}}}}], route: [{green}, {other}]}}"))
     };
-    let rules = [
+    let delegated = |condition: &str| {
+        let outer = rule(&format!("{{match: [{condition}], delegate: {{name: inner}}}}"));
+        let metadata = "metadata: {name: inner, namespace: ns}";
+        format!(
+            "{outer}---\napiVersion: networking.istio.io/v1\nkind: VirtualService\n{metadata}\nspec: {{http: [{{{to}}}]}}\n"
+        )
+    };
+    let (path, pin) = ("{uri: {prefix: /other}}", "{headers: {x-api-version: {exact: other}}}");
+    [
         (split(10), true),
         (split(0), false),
-        (rule(&format!("{{match: [{{uri: {{prefix: /other}}}}], {to}}}")), true),
-        (rule(&format!("{{match: [{{headers: {{x-api-version: {{exact: other}}}}}}], {to}}}")), false),
-    ];
-    let pod = |api: &Api, name: &str, status: &Value| {
-        let metadata = json!({"name": name, "namespace": "ns", "labels": {"app": "other"}});
-        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "status": status});
-        api.put(&format!("/api/v1/namespaces/ns/pods/{name}"), pod);
-    };
-    let is_ready = |ready: &str| json!({"phase": "Running", "conditions": [{"type": "Ready", "status": ready}]});
-    for (routes, has_weight) in rules {
-        let judge = if has_weight { fails } else { warns };
-        let gets = if has_weight {
-            "requests for it get 503"
+        (rule(&format!("{{match: [{path}], {to}}}")), true),
+        (rule(&format!("{{match: [{pin}], {to}}}")), false),
+        (delegated(path), true),
+        (delegated(pin), false),
+    ]
+}
+
+/// Of a destination that no rollout has.
+fn title_of(routes: &str) -> String {
+    let by = if routes.contains("delegate") { "inner" } else { "model" };
+    format!("destination other.ns.svc.cluster.local of VirtualService ns/{by}: ")
+}
+
+fn put_other(api: &Api, routes: &str, spec: &Value) {
+    publish(api, routes);
+    api.put("/api/v1/namespaces/ns/services/other", json!({"metadata": {"name": "other"}, "spec": spec}));
+}
+
+fn put_pod(api: &Api, name: &str, status: &Value) {
+    let metadata = json!({"name": name, "namespace": "ns", "labels": {"app": "other"}});
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "status": status});
+    api.put(&format!("/api/v1/namespaces/ns/pods/{name}"), pod);
+}
+
+fn readiness(ready: &str) -> Value {
+    json!({"phase": "Running", "conditions": [{"type": "Ready", "status": ready}]})
+}
+
+/// Each by what it lacks, and by the rule that names it: where only a header leads to it, or nothing, that is a warning.
+#[test]
+fn a_destination_without_a_rollout_is_judged_by_the_requests_that_come_to_it() {
+    for (routes, has_weight) in rules_without_a_rollout() {
+        let (judge, gets): (fn(&str, &dyn Fn(&Api)), _) = if has_weight {
+            (fails, "requests for it get 503")
         } else {
-            "it gets no request but a copy, or one that picks it by a header"
+            (warns, "it gets no request but a copy, or one that picks it by a header")
         };
-        let title = "destination other.ns.svc.cluster.local of VirtualService ns/model: ";
-        let with_service = |api: &Api| {
-            publish(api, &routes);
-            let service = json!({"metadata": {"name": "other"}, "spec": {"selector": {"app": "other"}}});
-            api.put("/api/v1/namespaces/ns/services/other", service);
-        };
+        let title = title_of(&routes);
+        let with_service = |api: &Api| put_other(api, &routes, &json!({"selector": {"app": "other"}}));
         judge(&format!("{title}there is no Service ns/other: {gets}"), &|api| publish(api, &routes));
         judge(&format!("{title}no pod in ns has the labels app=other: {gets}"), &with_service);
         judge(&format!("{title}0 of 1 pods are ready: {gets}"), &|api| {
             with_service(api);
-            pod(api, "other-0", &is_ready("False"));
+            put_pod(api, "other-0", &readiness("False"));
         });
         for (status, said) in troubles() {
             judge(&format!("{title}0 of 1 pods are ready; pod other-0{said}"), &|api| {
                 with_service(api);
-                pod(api, "other-0", &status);
+                put_pod(api, "other-0", &status);
             });
             warns(&format!("{title}1 of 2 pods are ready; pod other-0{said}"), &|api| {
                 with_service(api);
-                pod(api, "other-0", &status);
-                pod(api, "other-1", &is_ready("True"));
+                put_pod(api, "other-0", &status);
+                put_pod(api, "other-1", &readiness("True"));
             });
         }
+    }
+}
+
+#[test]
+fn a_destination_without_a_rollout_passes_where_it_has_what_it_needs_or_is_no_service_of_the_cluster() {
+    for (routes, _) in rules_without_a_rollout() {
+        let title = title_of(&routes);
         let passes = |change: &dyn Fn(&Api), said: &str| {
             let ran = check(change, &[]);
-            assert!(ran.code == 0 && ran.stdout.contains(said) && !ran.stdout.contains(title), "{}", ran.stdout);
+            assert!(ran.code == 0 && ran.stdout.contains(said) && !ran.stdout.contains(&title), "{}", ran.stdout);
         };
-        let said = "+ 1 destinations without a rollout have what they need";
         passes(
             &|api| {
-                with_service(api);
-                pod(api, "other-0", &is_ready("True"));
+                put_other(api, &routes, &json!({"selector": {"app": "other"}}));
+                put_pod(api, "other-0", &readiness("True"));
             },
-            said,
+            "+ 1 destinations without a rollout have what they need",
         );
-        let of_no_service = json!({"metadata": {"name": "other"}, "spec": {"externalName": "other.example"}});
         passes(
-            &|api| {
-                publish(api, &routes);
-                api.put("/api/v1/namespaces/ns/services/other", of_no_service.clone());
-            },
-            said,
+            &|api| put_other(api, &routes, &json!({"externalName": "other.example"})),
+            "+ 1 destinations without a rollout have what they need",
         );
         passes(&|api| publish(api, &routes.replace("host: other", "host: other.example")), "failed: 0");
         let entry = "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: e, namespace: ns}\n\
@@ -427,6 +453,43 @@ fn what_is_published_and_leads_nowhere_is_named() {
     warns("gateway-0 says: no listener serves the Gateway port 81", &|api| {
         put_warning(api, "no listener serves the Gateway port 81: start the gateway with --listen 81=ADDR:PORT");
     });
+}
+
+/// What a rollout governs and no gateway serves: each with what is said of it, and of the way out.
+#[test]
+fn a_governed_virtual_service_that_is_not_served_has_failed() {
+    let exported =
+        |routes: &str, exports: &str| routes.replace("spec:\n", &format!("spec:\n  exportTo: [{exports}]\n"));
+    let inner = ROUTES.replace("  hosts: [model.example]\n", "");
+    let outer = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: outer, namespace: other}\n\
+                 spec:\n  hosts: [model.example]\n  http: [{delegate: {name: model, namespace: ns}}]\n";
+    let with_outer = |inner: &str, exports: &str| format!("{inner}---\n{}", exported(outer, exports));
+    for (routes, said, hint) in [
+        (
+            exported(ROUTES, "."),
+            "not served: it is not exported to this gateway's namespace, ",
+            "under its spec.exportTo",
+        ),
+        (
+            with_outer(&exported(&inner, "."), "'*'"),
+            "not served: it is not exported to the namespace other, of which a rule delegates to it",
+            "write other under its spec.exportTo",
+        ),
+        (
+            with_outer(&inner, "."),
+            "not served: only VirtualServices that are not served delegate to it",
+            "delegate to it by one that is served",
+        ),
+        (inner.clone(), "spec: not served: it has no hosts, and no rule delegates to it", "write spec.hosts"),
+    ] {
+        let change = |api: &Api| publish(api, &routes);
+        fails(&format!("VirtualService ns/model: {said}"), &change);
+        assert!(check(&change, &[]).stdout.contains(hint), "{routes}");
+    }
+    for served in [with_outer(&inner, "'*'"), with_outer(&exported(&inner, "other"), "'*'")] {
+        let ran = check(&|api| publish(api, &served), &[]);
+        assert_eq!(ran.code, 0, "{}", ran.stdout);
+    }
 }
 
 #[test]
