@@ -141,9 +141,7 @@ pub fn explain(router: &Router, inquiry: &Inquiry) -> Explanation {
         |route, to: Redirection| Explanation::Redirect { route, status: to.status.as_u16(), location: to.location };
     // Whichever target is drawn, the split that it is drawn from is the same.
     match router.decide(&request, Draws { split: 0 }) {
-        Decision::NoRoute => {
-            Explanation::NoRoute { warnings: router.unserved().take(MAX_WARNINGS).map(ToString::to_string).collect() }
-        }
+        Decision::NoRoute => Explanation::NoRoute { warnings: router.unserved(&host).take(MAX_WARNINGS).collect() },
         Decision::ToHttps(to) => redirect(None, to),
         Decision::Answer(answer) => {
             let route = answer.route.rule.origin.in_full();

@@ -145,9 +145,12 @@ impl Router {
         self.references.iter().chain(of_destinations).filter(move |warning| told.insert(*warning))
     }
 
-    /// Why requests may find no rule.
-    pub(crate) fn unserved(&self) -> impl Iterator<Item = &Warning> {
-        self.references.iter().filter(|warning| warning.kind != "DestinationRule")
+    /// Why requests for the host may find no rule.
+    pub(crate) fn unserved(&self, host: &str) -> impl Iterator<Item = String> {
+        let warnings = self.references.iter().filter(|warning| warning.kind != "DestinationRule");
+        let of_host = move |notice: &&Notice| notice.hosts.iter().any(|pattern| pattern.matches(host));
+        let notices = self.notices.iter().filter(of_host).map(|notice| format!("{notice}; {}", notice.advice));
+        notices.chain(warnings.map(ToString::to_string))
     }
 
     /// The rules that some request can reach, once each however many hosts and ports lead to them.

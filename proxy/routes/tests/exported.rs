@@ -56,6 +56,15 @@ fn a_virtual_service_is_served_where_it_is_exported_to() {
                 .iter()
                 .any(|notice| notice.reason.contains("not exported to this gateway's namespace, gw"));
             assert_eq!(told, !is_served, "{exports} in {namespace}: {:?}", router.notices());
+            if !is_served {
+                let explained = |host: &str| explain(&router, &Inquiry::new("GET", host, []).expect("a request"));
+                let reason = format!(
+                    "VirtualService {namespace}/a: not served: it is not exported to this gateway's namespace, gw; write gw \
+                     under its spec.exportTo, or leave exportTo out"
+                );
+                assert_eq!(explained("http://h/"), Explanation::NoRoute { warnings: vec![reason] });
+                assert_eq!(explained("http://other/"), Explanation::NoRoute { warnings: Vec::new() });
+            }
         }
     }
 }

@@ -48,7 +48,7 @@ pub(super) fn compile(documents: &[Document], identity: &Identity) -> Compiled {
     let Told { mut warnings, mut notices } = references::check(&gateways, &seen, identity);
     warnings.extend(idle_rules::check(documents, &seen, own_namespace));
     warnings.extend(left_out);
-    notices.extend(hidden(documents, own_namespace).chain(of_delegates));
+    notices.extend(documents.iter().filter_map(|it| Notice::hidden(it, own_namespace)).chain(of_delegates));
     let rules = RuleCompiler::new(documents, identity);
     let mut compiler = Compiler { identity, hosted: &hosted, rules };
     let listeners = if gateways.is_empty() { compiler.whole() } else { compiler.by_port(&gateways) };
@@ -76,20 +76,6 @@ fn in_order<'d>(documents: &'d [Document], own_namespace: &str) -> (Vec<&'d Gate
     gateways.sort_by_key(|gateway| gateway.metadata.age_order());
     virtual_services.sort_by_key(|it| (export_order(it, own_namespace), it.metadata.age_order()));
     (gateways, virtual_services)
-}
-
-/// Says what the gateway does not see.
-fn hidden(documents: &[Document], own_namespace: &str) -> impl Iterator<Item = Notice> {
-    documents.iter().filter_map(move |document| {
-        let (export_to, what) = match document {
-            Document::VirtualService(it) if !it.hosts.is_empty() => (&it.export_to, "not served"),
-            Document::DestinationRule(it) => (&it.export_to, "left out"),
-            Document::ServiceEntry(it) => (&it.export_to, "left out"),
-            Document::VirtualService(_) | Document::Gateway(_) => return None,
-        };
-        let named = (document.kind(), document.metadata());
-        (!export_to.reaches(own_namespace)).then(|| Notice::hidden(named, what, own_namespace))
-    })
 }
 
 /// As in Istio, what is for fewer namespaces goes first: for its own alone, then for some.

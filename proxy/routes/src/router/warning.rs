@@ -6,7 +6,7 @@ use super::known::Known;
 use super::origin::Origin;
 use super::service_entries::DescribedService;
 use crate::decode::quoted;
-use crate::documents::{Metadata, Protocol, Resolution, ServiceEntry};
+use crate::documents::{Document, HostPattern, Metadata, Protocol, Resolution, ServiceEntry, VirtualService};
 use std::fmt;
 
 /// Names of one list that are told.
@@ -87,16 +87,37 @@ pub struct Notice {
     pub reason: String,
     /// What to write where it is not on purpose.
     pub advice: String,
+    /// Of a VirtualService, for which it serves nothing.
+    pub hosts: Vec<HostPattern>,
 }
 
 impl Notice {
     pub(super) fn new((kind, metadata): (&'static str, &Metadata), reason: String, advice: String) -> Self {
-        Self { kind, namespace: metadata.namespace.clone(), name: metadata.name.clone(), reason, advice }
+        let (namespace, name) = (metadata.namespace.clone(), metadata.name.clone());
+        Self { kind, namespace, name, reason, advice, hosts: Vec::new() }
     }
 
-    /// Of a document that gateways of the namespace do not see.
-    pub(super) fn hidden(named: (&'static str, &Metadata), what: &str, own_namespace: &str) -> Self {
-        Self::new(named, format!("{what}: it {}", not_exported(own_namespace)), export_advice(own_namespace))
+    pub(super) fn of_virtual_service(document: &VirtualService, reason: String, advice: String) -> Self {
+        let notice = Self::new(("VirtualService", &document.metadata), reason, advice);
+        Self { hosts: document.hosts.clone(), ..notice }
+    }
+
+    /// Of a document that is not exported to gateways of the namespace; none of others.
+    pub(super) fn hidden(document: &Document, own_namespace: &str) -> Option<Self> {
+        let export_to = match document {
+            Document::VirtualService(it) if !it.hosts.is_empty() => &it.export_to,
+            Document::DestinationRule(it) => &it.export_to,
+            Document::ServiceEntry(it) => &it.export_to,
+            Document::VirtualService(_) | Document::Gateway(_) => return None,
+        };
+        if export_to.reaches(own_namespace) {
+            return None;
+        }
+        let (reason, advice) = (not_exported(own_namespace), export_advice(own_namespace));
+        Some(match document {
+            Document::VirtualService(it) => Self::of_virtual_service(it, format!("not served: it {reason}"), advice),
+            _ => Self::new((document.kind(), document.metadata()), format!("left out: it {reason}"), advice),
+        })
     }
 }
 

@@ -209,8 +209,8 @@ impl<'d> Placer<'d> {
                     continue;
                 }
             };
-            let named = ("VirtualService", &document.metadata);
-            self.placement.notices.push(Notice::new(named, format!("not served: {reason}"), advice));
+            let notice = Notice::of_virtual_service(document, format!("not served: {reason}"), advice);
+            self.placement.notices.push(notice);
         }
     }
 

@@ -75,7 +75,10 @@ impl Checker<'_> {
                 let advice = "select labels that it has, or start it with these".to_owned();
                 self.warn(gateway, "spec.selector".to_owned(), reason, advice);
             }
-            None => self.note(gateway, reason, "select labels that it has"),
+            None => {
+                let advice = "select labels that it has".to_owned();
+                self.told.notices.push(Notice::new(gateway.named(), reason, advice));
+            }
         }
     }
 
@@ -115,7 +118,8 @@ impl Checker<'_> {
             let path = if own.is_empty() { "spec" } else { "spec.gateways" };
             self.warn(virtual_service, path.to_owned(), reason, "write it under spec.gateways".to_owned());
         } else {
-            self.note(virtual_service, reason, "name a Gateway that is there under spec.gateways");
+            let advice = "name a Gateway that is there under spec.gateways".to_owned();
+            self.told.notices.push(Notice::of_virtual_service(virtual_service, reason, advice));
         }
     }
 
@@ -186,10 +190,6 @@ impl Checker<'_> {
 
     fn warn(&mut self, document: &impl Named, path: String, reason: String, advice: String) {
         self.told.warnings.push(Warning::of_document(document.named(), path, reason, advice));
-    }
-
-    fn note(&mut self, document: &impl Named, reason: String, advice: &str) {
-        self.told.notices.push(Notice::new(document.named(), reason, advice.to_owned()));
     }
 }
 
