@@ -159,6 +159,16 @@ fn service_entries_of_one_host_are_joined_as_in_istio() {
         (vec![plain("a", http), plain("b", other)], Some(80), Ok(vec![1])),
         (vec![plain("a", http), plain("b", other)], Some(81), Ok(vec![2])),
         (vec![plain("a", http), plain("b", other)], None, Ok(vec![1])),
+        (
+            vec![plain("a", http), ("n", "b", other, "exportTo: [gw]")],
+            None,
+            Err(format!("the ServiceEntry of {HOST} has no port 80, only 81")),
+        ),
+        (
+            vec![("o", "a", http, ""), ("o", "b", other, "")],
+            None,
+            Err(format!("{HOST} has the ports 80 and 81, and the destination names none")),
+        ),
         (vec![plain("a", http), plain("b", http)], Some(80), Ok(vec![1, 2])),
         (vec![plain("a", http), ("n", "b", other, &labelled)], Some(81), only("80")),
         (vec![plain("a", http), ("n", "b", other, "exportTo: [n]")], Some(81), only("80")),

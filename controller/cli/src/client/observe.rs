@@ -64,7 +64,10 @@ pub(crate) fn endpoints(documents: &[Document], rollout: &ModelRollout, backend:
     let host = full_host(&reference.host, rollout.route_namespace());
     let entries = ServiceEntries::new(documents, GATEWAYS);
     let labels = subset_labels(documents, GATEWAYS, (&host, reference.subset.as_deref()));
-    let service = entries.get(&host).and_then(|service| Some((service, service.port(reference.port).ok()?)));
+    let service = entries.get(&host).and_then(|service| {
+        let wanted = reference.port.or_else(|| service.implied_port(rollout.route_namespace()));
+        Some((service, service.port(wanted).ok()?))
+    });
     let (Some((service, port)), Some(labels)) = (service, labels) else { return Vec::new() };
     let is_selected =
         |endpoint: &&ServiceEndpoint| labels.iter().all(|(key, value)| endpoint.labels.get(key) == Some(value));

@@ -24,6 +24,8 @@ pub struct DescribedService<'d> {
     ports: BTreeMap<u16, &'d ServicePort>,
     /// All of its namespace.
     entries: Vec<&'d ServiceEntry>,
+    /// The oldest of them, where several are and the gateways see it.
+    oldest: Option<&'d ServiceEntry>,
 }
 
 impl<'d> ServiceEntries<'d> {
@@ -34,11 +36,7 @@ impl<'d> ServiceEntries<'d> {
             _ => None,
         });
         let mut entries: Vec<&ServiceEntry> = entries.collect();
-        entries.sort_by_key(|entry| {
-            let metadata = &entry.metadata;
-            let age = metadata.creation_timestamp.as_deref().unwrap_or_default();
-            (entry.export_to.is_everywhere(), age, &metadata.namespace, &metadata.name)
-        });
+        entries.sort_by_key(|entry| (entry.export_to.is_everywhere(), age(entry)));
         let mut by_host: HashMap<&str, DescribedService<'_>> = HashMap::new();
         let (seen, unseen): (Vec<_>, Vec<_>) =
             entries.into_iter().partition(|entry| entry.export_to.reaches(namespace));
@@ -54,6 +52,10 @@ impl<'d> ServiceEntries<'d> {
                 Some(known) => known.add_endpoints(entry),
                 None => _ = hidden.entry(host).or_insert(entry),
             }
+        }
+        for service in by_host.values_mut().filter(|service| service.entries.len() > 1) {
+            let oldest = service.entries.iter().copied().min_by_key(|entry| age(entry));
+            service.oldest = oldest.filter(|entry| entry.export_to.reaches(namespace));
         }
         Self { by_host, hidden }
     }
@@ -79,13 +81,19 @@ impl<'d> ServiceEntries<'d> {
     }
 }
 
+fn age(entry: &ServiceEntry) -> (&str, &str, &str) {
+    let (created, name, namespace) = entry.metadata.age_order();
+    (created, namespace, name)
+}
+
 fn with_hosts<'d>(entries: &[&'d ServiceEntry]) -> impl Iterator<Item = (&'d ServiceEntry, &'d str)> {
     entries.iter().flat_map(|entry| entry.hosts.iter().map(|host| (*entry, host.as_str())))
 }
 
 impl<'d> DescribedService<'d> {
     fn new(first: &'d ServiceEntry) -> Self {
-        Self { first, ports: first.ports.iter().map(|port| (port.number, port)).collect(), entries: vec![first] }
+        let ports = first.ports.iter().map(|port| (port.number, port)).collect();
+        Self { first, ports, entries: vec![first], oldest: None }
     }
 
     fn add(&mut self, entry: &'d ServiceEntry) {
@@ -111,14 +119,19 @@ impl<'d> DescribedService<'d> {
         self.ports.keys().copied()
     }
 
-    /// The port of this number; where none is wanted, the only one of the first entry.
+    /// The port of this number; where none is wanted, the only one.
     pub fn port(&self, wanted: Option<u16>) -> Result<&'d ServicePort, Missing> {
-        match (wanted, self.first.ports.as_slice()) {
+        match (wanted, self.ports.len()) {
             (Some(number), _) => self.ports.get(&number).copied().ok_or(Missing::Port),
-            (None, [only]) => Ok(only),
-            (None, []) => Err(Missing::Port),
+            (None, 0 | 1) => self.ports.values().next().copied().ok_or(Missing::Port),
             (None, _) => Err(Missing::PortNotGiven),
         }
+    }
+
+    /// The port that a rule in `namespace` means which names none: that of the oldest entry, if it is one beside others there.
+    pub fn implied_port(&self, namespace: &str) -> Option<u16> {
+        let oldest = self.oldest.filter(|oldest| oldest.metadata.namespace == namespace)?;
+        if let [only] = oldest.ports.as_slice() { Some(only.number) } else { None }
     }
 
     /// The entries whose endpoints are those of the port, each with the port as it has it. Addresses go with addresses by

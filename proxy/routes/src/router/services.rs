@@ -106,7 +106,10 @@ impl<'d> Services<'d> {
     }
 
     fn look_up(&mut self, to: &Destination, namespace: &str) -> Resolved {
-        let wanted = Wanted { host: complete(&to.host, namespace), port: to.port, subset: to.subset.clone() };
+        let host = complete(&to.host, namespace);
+        let implied = || self.entries.get(&host)?.implied_port(namespace);
+        let port = to.port.or_else(implied);
+        let wanted = Wanted { host, port, subset: to.subset.clone() };
         let backend = self.backend_of.get(&wanted).copied().unwrap_or_else(|| {
             let made = self.backend(&wanted).map(|backend| self.intern(&wanted, backend));
             self.backend_of.insert(wanted.clone(), made);
