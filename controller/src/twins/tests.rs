@@ -3,7 +3,7 @@
 
 use super::*;
 use serde_json::{Value, json};
-use turnout_routes::documents::Document;
+use turnout_routes::documents::{Document, ExportTo};
 use turnout_routes::{Source, parse};
 
 /// The namespace `flagger` with a rule over these hosts.
@@ -49,6 +49,18 @@ fn workloads(view: &View) -> Vec<String> {
         other => panic!("{other:?} is no ServiceEntry"),
     };
     entries.iter().map(of).collect()
+}
+
+#[test]
+fn twins_are_made_for_what_the_gateways_see() {
+    for (exports, expected) in [("gw", 1), ("flagger", 0)] {
+        let mut view = view(&["scorer"]);
+        view.gateways_namespace = "gw".to_owned();
+        add_service(&mut view, "scorer", &json!({"app": "scorer"}), &json!({}));
+        let Document::VirtualService(routes) = &mut view.documents.documents[0] else { panic!("no VirtualService") };
+        routes.export_to = ExportTo::Namespaces(BTreeSet::from([exports.to_owned()]));
+        assert_eq!(registry(&view, RegistryKind::Twins).twins.len(), expected, "{exports}");
+    }
 }
 
 /// Flagger asks for `destination_workload=~"scorer"`, its target, and `scorer-primary`, which it makes of it; its Services
