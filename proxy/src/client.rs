@@ -130,7 +130,7 @@ impl Client {
     }
 
     pub(crate) fn is_http2(&self) -> bool {
-        self.http2
+        self.http2.get()
     }
 
     pub(crate) fn transport(&self) -> Transport<'_> {

@@ -443,7 +443,7 @@ async fn clear_text_can_be_redirected_to_https() -> anyhow::Result<()> {
     let bed = start(&secrets, &servers, &[("*", "green")], &[]).await?;
     let table = [
         ("a.example.com", "/score?x=1", "https://a.example.com/score?x=1"),
-        ("a.example.com:80", "/", "https://a.example.com/"),
+        ("a.example.com:80", "/", "https://a.example.com:80/"),
     ];
     for (host, path, location) in table {
         let request = RawRequest::new("POST", path).header("Host", host).sized_body(b"{}");

@@ -37,7 +37,7 @@ mod warning;
 pub use backend::{
     Backend, BackendId, BackendPolicy, EndpointSource, Http2Policy, HttpVersion, Limits, Missing, Outliers, Workload,
 };
-pub use compile::{Act, Hosted, Placed, hosted};
+pub use compile::{Act, Hosted, Placed, full_hosts, hosted};
 pub use cors::{CompiledCors, CorsAnswer};
 pub use decide::{Answer, Decision, Draws, Forward, LocalAnswer};
 pub use delegates::{Delegates, NoDelegate};

@@ -343,7 +343,7 @@ fn what_is_delegated_by_others_is_not_this_gateways() {
         document(
             "outer",
             "hosted",
-            &format!("hosts: [h], {fields}"),
+            &format!("hosts: [h.example], {fields}"),
             &[&format!("delegate: {{name: {to}, namespace: inner}}"), ROUTE],
         )
     };

@@ -256,9 +256,9 @@ fn the_scheme_that_counts_is_the_one_that_the_client_asked_by() {
     check(&documents, "/", "200", "200");
     check(&documents, "/match", "200", "201");
     check(&documents, "/redirect", "301 -> http://a:80/new", "301 -> https://a:80/new");
-    check(&https_only, "/", "301 -> https://a/", "200");
-    check(&https_only, "/match", "301 -> https://a/match", "201");
-    check(&https_only, "/redirect", "301 -> https://a/redirect", "301 -> https://a:80/new");
+    check(&https_only, "/", "301 -> https://a:80/", "200");
+    check(&https_only, "/match", "301 -> https://a:80/match", "201");
+    check(&https_only, "/redirect", "301 -> https://a:80/redirect", "301 -> https://a:80/new");
 }
 
 /// Every part of a policy has its own narrowest place, but what is set for the very port stands alone.

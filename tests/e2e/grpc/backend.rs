@@ -136,7 +136,7 @@ async fn answer(request: http::Request<Incoming>, seen: Seen) -> http::Response<
         EXPAND => {
             grpc.server_streaming(tower::service_fn(|asked| ready(expand(asked, Call(seen.clone())))), request).await
         }
-        CHAT => grpc.streaming(tower::service_fn(|asked| ready(chat(asked, Call(seen.clone())))), request).await,
+        CHAT => grpc.streaming(tower::service_fn(|asked| ready(Ok(chat(asked, Call(seen.clone()))))), request).await,
         other => Status::unimplemented(other).into_http(),
     }
 }
@@ -184,7 +184,7 @@ fn expand(
 fn chat(
     asked: Request<Streaming<String>>,
     call: Call,
-) -> Result<Response<impl Stream<Item = Result<String, Status>> + Send + 'static>, Status> {
+) -> Response<impl Stream<Item = Result<String, Status>> + Send + 'static> {
     let answers = stream::unfold(Some((asked.into_inner(), call)), |talk| async move {
         let (mut messages, call) = talk?;
         match messages.message().await {
@@ -197,7 +197,7 @@ fn chat(
             Err(status) => Some((Err(status), None)),
         }
     });
-    Ok(Response::new(stream::iter([Ok("hello".to_owned())]).chain(answers)))
+    Response::new(stream::iter([Ok("hello".to_owned())]).chain(answers))
 }
 
 /// A connection as tonic wants it.

@@ -4,9 +4,11 @@
 use super::sample;
 use std::collections::BTreeSet;
 use std::fmt;
-use turnout_routes::documents::{Action, Document, HeaderSelector, HttpRule, Match, ServerTransport, VirtualService};
+use turnout_routes::documents::{
+    Action, Document, HeaderSelector, HttpRule, Match, ServerTransport, ValueMatch, VirtualService,
+};
 use turnout_routes::explain::Inquiry;
-use turnout_routes::router::Delegates;
+use turnout_routes::router::{Delegates, full_hosts};
 
 /// A port of a Gateway, and whether it is for TLS. Without Gateway documents all ports are alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,7 +54,9 @@ impl Probes {
     }
 
     fn add_service(&mut self, delegates: &Delegates<'_>, service: &VirtualService, port: Port) {
-        for host in service.hosts.iter().map(sample::host) {
+        // A short host is served as it is written without a Gateway, and in full at one.
+        let hosts: BTreeSet<_> = service.hosts.iter().chain(&full_hosts(service)).map(sample::host).collect();
+        for host in hosts {
             let root = Probe::root(port, host);
             for (rule, http) in service.http.iter().enumerate() {
                 let met = self.add_rule((service, rule, http), &root);
@@ -102,11 +106,11 @@ impl Probes {
             let changed = |probe: &Probe| texts.iter().map(|text| change(probe, text)).collect::<Vec<_>>();
             probes = probes.iter().flat_map(changed).collect();
         };
-        if let Some(method) = &condition.method {
+        if let Some(ValueMatch::Value(method)) = &condition.method {
             let set = |probe: &Probe, method: &str| Probe { method: method.to_owned(), ..probe.clone() };
             vary(sample::texts(method), "method", &set);
         }
-        if let Some(authority) = &condition.authority {
+        if let Some(ValueMatch::Value(authority)) = &condition.authority {
             let set = |probe: &Probe, authority: &str| Probe { host: authority.to_owned(), ..probe.clone() };
             vary(sample::texts(authority), "authority", &set);
         }

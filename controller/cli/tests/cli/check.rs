@@ -284,11 +284,13 @@ fn readiness(ready: &str) -> Value {
     json!({"phase": "Running", "conditions": [{"type": "Ready", "status": ready}]})
 }
 
+type Judge = fn(&str, &dyn Fn(&Api));
+
 /// Each by what it lacks, and by the rule that names it: where only a header leads to it, or nothing, that is a warning.
 #[test]
 fn a_destination_without_a_rollout_is_judged_by_the_requests_that_come_to_it() {
     for (routes, has_weight) in rules_without_a_rollout() {
-        let (judge, gets): (fn(&str, &dyn Fn(&Api)), _) = if has_weight {
+        let (judge, gets): (Judge, _) = if has_weight {
             (fails, "requests for it get 503")
         } else {
             (warns, "it gets no request but a copy, or one that picks it by a header")

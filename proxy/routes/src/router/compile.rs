@@ -18,7 +18,7 @@ use crate::documents::{
     Document, ExportTo, Gateway, HostPattern, NamespaceScope, Server, ServerHost, ServerTransport, VirtualService,
 };
 use delegation::Placement;
-pub use delegation::{Act, Hosted, Placed};
+pub use delegation::{Act, Hosted, Placed, full_hosts};
 use references::Told;
 use rules::{RuleCompiler, Served};
 use std::collections::{BTreeMap, BTreeSet};

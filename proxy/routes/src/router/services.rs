@@ -87,7 +87,8 @@ impl<'d> Services<'d> {
         let Some(listener) = listener.filter(|_| to.port.is_none()) else { return Cow::Borrowed(to) };
         let service = self.entries.get(&complete(&to.host, namespace));
         let is_one_of_several = |service: &DescribedService<'_>| {
-            service.ports().count() > 1 && service.ports().any(|port| port == listener)
+            let has_it = service.ports().count() > 1 && service.ports().any(|port| port == listener);
+            has_it && service.implied_port(namespace).is_none()
         };
         if !service.is_some_and(is_one_of_several) {
             return Cow::Borrowed(to);

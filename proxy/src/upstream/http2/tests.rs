@@ -143,7 +143,7 @@ fn an_upload_that_the_endpoint_does_not_take_ends_when_its_answer_has() {
         for (ends, pieces) in [(false, 1), (false, 5), (true, 5)] {
             let (connection, mut far) = connection(9, if ends { Duration::from_millis(1) } else { LONG }).await;
             let mut source = Some(ClientBody::test(Upload { pieces, ends }, LONG));
-            let limits = BodyLimits { max_bytes: None, read_ahead_bytes: 0, replay_bytes: 0 };
+            let limits = BodyLimits { max_bytes: None, read_ahead_bytes: 0, waits: true, replay_bytes: 0 };
             let body =
                 RequestBody::read(&mut source, limits, &mut BytesCount::Known(0)).await.expect("nothing is read");
             let stream = connection.first();

@@ -107,7 +107,7 @@ enum Fate<'d> {
 }
 
 /// As at Istio's gateways a short name is one of the namespace's services.
-pub(super) fn full_hosts(document: &VirtualService) -> Vec<HostPattern> {
+pub fn full_hosts(document: &VirtualService) -> Vec<HostPattern> {
     let full = |host: &HostPattern| match host {
         HostPattern::Exact(name) => HostPattern::Exact(complete(name, &document.metadata.namespace)),
         HostPattern::Any | HostPattern::Suffix(_) => host.clone(),

@@ -3,8 +3,8 @@
 //! alone. So a name that is not here is a warning only where another one is that it misspells, or where that other one is
 //! left without use. Destinations are looked at where they are resolved.
 
-use super::in_scope;
 use super::delegation::full_hosts;
+use super::in_scope;
 use crate::documents::{
     Gateway, GatewayRef, HostPattern, Metadata, NamespaceScope, Server, ServerHost, VirtualService,
 };

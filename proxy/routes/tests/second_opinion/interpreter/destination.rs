@@ -71,9 +71,10 @@ impl Documents {
     fn subset(&self, host: &str, of_service: &str, subset: &str) -> Option<&Value> {
         let searched = [(true, NAMESPACE), (false, of_service), (false, NAMESPACE)];
         let rules = searched.into_iter().find_map(|(is_private, searched)| {
-            let rules = self.destination_rules.iter().filter(|rule| {
-                is_private_to_its_own(rule) == is_private && namespace(rule) == searched
-            });
+            let rules = self
+                .destination_rules
+                .iter()
+                .filter(|rule| is_private_to_its_own(rule) == is_private && namespace(rule) == searched);
             consolidated(most_specific(host, rules)).into_iter().rfind(|(exports, _)| {
                 is_private || exports.is_empty() || exports.contains("*") || exports.contains(NAMESPACE)
             })
