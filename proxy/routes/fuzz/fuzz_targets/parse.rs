@@ -15,8 +15,8 @@ fuzz_target!(|bytes: &[u8]| {
     };
     assert_eq!(problems.iter().any(|problem| problem.severity == Severity::Error), is_refused);
     // As YAML breaks lines; a problem may be where the text ends.
-    let text = String::from_utf8_lossy(bytes);
-    let lines: Vec<&str> = text.split('\n').flat_map(|line| line.trim_end_matches('\r').split('\r')).collect();
+    let text = String::from_utf8_lossy(bytes).replace("\r\n", "\n");
+    let lines: Vec<&str> = text.split(['\n', '\r']).collect();
     for problem in &problems {
         assert!(problem.source == "fuzz" && !problem.message.is_empty() && problem.column > 0, "{problem}");
         let line = problem.line.checked_sub(1).and_then(|line| lines.get(line));
