@@ -16,8 +16,8 @@ use turnout_rollout::{
 use turnout_routes::documents::{Document, EndpointAddress, ServiceEndpoint, ServicePort};
 use turnout_routes::router::ServiceEntries;
 
-/// The namespace of gateways that are told none.
-const GATEWAYS: &str = "default";
+/// The namespace of the gateways that `turnout` starts itself.
+pub(crate) const GATEWAYS: &str = "default";
 /// Nobody listens there.
 const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
@@ -64,8 +64,15 @@ pub(crate) fn endpoints(documents: &[Document], rollout: &ModelRollout, backend:
     let host = full_host(&reference.host, rollout.route_namespace());
     let entries = ServiceEntries::new(documents, GATEWAYS);
     let labels = subset_labels(documents, GATEWAYS, (&host, reference.subset.as_deref()));
+    let mut listeners = documents.iter().filter_map(|document| match document {
+        Document::Gateway(gateway) => Some(gateway.servers.iter().map(|server| server.port)),
+        _ => None,
+    });
     let service = entries.get(&host).and_then(|service| {
-        let wanted = reference.port.or_else(|| service.implied_port(rollout.route_namespace()));
+        let implied = || service.implied_port(rollout.route_namespace());
+        // Of several ports, that by which requests come in.
+        let of_listener = || listeners.by_ref().flatten().find(|port| service.port(Some(*port)).is_ok());
+        let wanted = reference.port.or_else(implied).or_else(of_listener);
         Some((service, service.port(wanted).ok()?))
     });
     let (Some((service, port)), Some(labels)) = (service, labels) else { return Vec::new() };
@@ -126,20 +133,31 @@ mod tests {
                  name: p{port}, protocol: HTTP}}], endpoints: [{{address: 127.0.0.1, ports: {{p{port}: 1{port}}}}}], {more}}}\n"
             )
         };
-        let green = serde_json::json!({"host": "model-svc-green", "port": 5001});
-        let spec = serde_json::json!({"route": {"virtualService": "m"}, "green": green, "blue": {"host": "b"}});
-        let rollout: ModelRollout = serde_json::from_value(serde_json::json!({
-            "apiVersion": "turnout.dev/v1alpha1", "kind": "ModelRollout",
-            "metadata": {"name": "m", "namespace": "abtesting"}, "spec": spec,
-        }))
-        .expect("a rollout");
-        for (entries, expected) in [
-            ([entry("a", 5001, ""), entry("b", 5002, "")], &["127.0.0.1:15001"][..]),
-            ([entry("a", 5002, ""), entry("b", 5001, "")], &["127.0.0.1:15001"]),
-            ([entry("a", 5001, "exportTo: [default]"), entry("b", 5002, "")], &["127.0.0.1:15001"]),
-            ([entry("a", 5001, "exportTo: [.]"), entry("b", 5002, "")], &[]),
-            ([entry("a", 5001, "exportTo: [other]"), entry("b", 5002, "exportTo: [.]")], &[]),
+        let several = entry("a", 5001, "").replace("ports: [{", "ports: [{number: 80, name: p80, protocol: HTTP}, {");
+        let gateway = |port: u16| {
+            format!(
+                "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: g, namespace: abtesting}}\n\
+                 spec: {{servers: [{{port: {{number: {port}, name: http, protocol: HTTP}}, hosts: ['*']}}]}}\n"
+            )
+        };
+        for (entries, port, expected) in [
+            ([entry("a", 5001, ""), entry("b", 5002, "")], Some(5001), &["127.0.0.1:15001"][..]),
+            ([entry("a", 5002, ""), entry("b", 5001, "")], Some(5001), &["127.0.0.1:15001"]),
+            ([entry("a", 5001, "exportTo: [default]"), entry("b", 5002, "")], Some(5001), &["127.0.0.1:15001"]),
+            ([entry("a", 5001, "exportTo: [.]"), entry("b", 5002, "")], Some(5001), &[]),
+            ([entry("a", 5001, "exportTo: [other]"), entry("b", 5002, "exportTo: [.]")], Some(5001), &[]),
+            ([entry("a", 5001, ""), gateway(80)], None, &["127.0.0.1:15001"]),
+            ([several.clone(), gateway(5001)], None, &["127.0.0.1:15001"]),
+            ([several.clone(), gateway(80)], None, &["127.0.0.1:80"]),
+            ([several, gateway(81)], None, &[]),
         ] {
+            let green = serde_json::json!({"host": "model-svc-green", "port": port});
+            let spec = serde_json::json!({"route": {"virtualService": "m"}, "green": green, "blue": {"host": "b"}});
+            let rollout: ModelRollout = serde_json::from_value(serde_json::json!({
+                "apiVersion": "turnout.dev/v1alpha1", "kind": "ModelRollout",
+                "metadata": {"name": "m", "namespace": "abtesting"}, "spec": spec,
+            }))
+            .expect("a rollout");
             let text = entries.join("---\n");
             let source = turnout_routes::Source { name: "routes.yaml", bytes: text.as_bytes() };
             let documents = turnout_routes::parse(&[source]).expect("good documents").documents;

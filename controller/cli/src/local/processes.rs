@@ -3,6 +3,7 @@
 
 use crate::client::directory::{Directory, GatewayAddresses};
 use crate::client::http;
+use crate::client::observe::GATEWAYS;
 use anyhow::{Context as _, bail};
 use std::fs::{self, OpenOptions};
 use std::net::SocketAddr;
@@ -132,7 +133,16 @@ impl Gateway {
         }
         command.arg("gateway").arg("--exit-with-parent").arg("--routes").arg(directory.routes());
         command.args(["--listen", &format!("80={}", options.listen), "--workers", &options.workers.to_string()]);
-        command.args(["--status", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--shutdown-delay-ms", "0"]);
+        command.args([
+            "--namespace",
+            GATEWAYS,
+            "--status",
+            "127.0.0.1:0",
+            "--admin",
+            "127.0.0.1:0",
+            "--shutdown-delay-ms",
+            "0",
+        ]);
         command.args(["--drain-timeout-ms", "3000"]).arg("--addresses-file").arg(&addresses_file);
         command.stdout(Stdio::null());
         let mut process = Process::start(&mut command, directory, GATEWAY)?;
