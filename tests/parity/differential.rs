@@ -149,7 +149,7 @@ impl Bed {
         let refused = parse(&[Source { name: "routes.yaml", bytes: documents.as_bytes() }]).err();
         let loaded = loaded.await.with_context(|| format!("running {load:?}"))?;
         let said = String::from_utf8_lossy(&loaded.stdout);
-        match (said.starts_with("refused"), refused) {
+        match (said.lines().any(|line| line.starts_with("refused")), refused) {
             (true, Some(_)) => return Ok(false),
             (true, None) => anyhow::bail!("Istio alone refuses: {said}"),
             (false, Some(problems)) => anyhow::bail!("the gateway alone refuses: {problems}"),

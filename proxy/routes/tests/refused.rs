@@ -8,7 +8,7 @@ use turnout_routes::{Source, parse};
 const README: &str = include_str!("../../../README.md");
 
 /// As the README has it, with a piece of a document that has it.
-const REFUSED: [(&str, &str, &str); 36] = [
+const REFUSED: [(&str, &str, &str); 39] = [
     ("HTTP_PROXY", "Gateway", "servers: [{port: {number: 1, name: a, protocol: HTTP_PROXY}, hosts: ['*']}]"),
     ("UDP", "Gateway", "servers: [{port: {number: 1, name: a, protocol: UDP}, hosts: ['*']}]"),
     ("bind", "Gateway", "servers: [{port: {number: 1, name: a, protocol: HTTP}, hosts: ['*'], bind: 0.0.0.0}]"),
@@ -27,6 +27,9 @@ const REFUSED: [(&str, &str, &str); 36] = [
     (":path", "rule", "match: [{headers: {':path': {exact: b}}}]"),
     ("exponentialDelay", "rule", "fault: {delay: {fixedDelay: 1s, exponentialDelay: 1s}}"),
     ("retryRemoteLocalities", "rule", "retries: {attempts: 1, retryRemoteLocalities: true}"),
+    ("connection", "rule", "headers: {request: {set: {connection: a}}}"),
+    ("content-length", "rule", "headers: {request: {add: {content-length: '1'}}}"),
+    ("transfer-encoding", "rule", "headers: {response: {set: {transfer-encoding: a}}}"),
     ("http2Error", "rule", "fault: {abort: {httpStatus: 500, http2Error: a}}"),
     ("PASSTHROUGH", "policy", "loadBalancer: {simple: PASSTHROUGH}"),
     ("zoneAwareLbSetting", "policy", "loadBalancer: {zoneAwareLbSetting: {}}"),

@@ -106,8 +106,8 @@ fn rules_of(document: &mut Value) -> impl Iterator<Item = &mut Value> {
 
 /// Fields of a rule that the router only passes on.
 fn more() -> impl Strategy<Value = Value> {
-    let fault = of("[{abort: {httpStatus: 503, percentage: {value: 100}}}, {abort: {httpStatus: 429}},
-        {abort: {httpStatus: 404, percentage: {value: 100}}}, {abort: {httpStatus: 503, percentage: {value: 0}}}]");
+    let fault = of("[{abort: {httpStatus: 507, percentage: {value: 100}}}, {abort: {httpStatus: 420}},
+        {abort: {httpStatus: 418, percentage: {value: 100}}}, {abort: {httpStatus: 503, percentage: {value: 0}}}]");
     let retries = of("[{attempts: 0}, {attempts: 1, retryOn: 5xx}, {attempts: 2, retryOn: '503'},
         {attempts: 2, retryOn: 'gateway-error,connect-failure', perTryTimeout: 9s}, {attempts: 3, perTryTimeout: 8s}]");
     (rarely(fault), sometimes(cors()), sometimes(retries), rarely(of("[10s, 12.5s, 1m]"))).prop_map(

@@ -358,14 +358,16 @@ fn changed(name: &str, item: &Item<'_>, message: Message) -> Decoded<Option<Head
         Message::Response | Message::OwnResponse if is_authority => {
             Err(item.error("a response has no authority to set"))
         }
-        _ if FRAMING.iter().any(|framing| name.eq_ignore_ascii_case(framing)) => Err(item
-            .advise(format!("{} says how a message is framed, which is the gateway's", quoted(name)), "leave it out")),
+        _ if UNSUPPORTED_FRAMING.iter().any(|framing| name.eq_ignore_ascii_case(framing)) => {
+            let message = format!("not supported by the gateway: {} says how a message is framed", quoted(name));
+            Err(item.advise(message, "leave it out"))
+        }
         _ => header_name(name, item).map(Some),
     }
 }
 
 /// A rule that could set these could make one message two.
-const FRAMING: [&str; 3] = ["connection", "content-length", "transfer-encoding"];
+const UNSUPPORTED_FRAMING: [&str; 3] = ["connection", "content-length", "transfer-encoding"];
 
 fn removed(item: &Item<'_>) -> Decoded<HeaderName> {
     match item.string()? {

@@ -91,13 +91,10 @@ fn on_purpose(mut expected: Verdict, decided: &Verdict, request: &Request) -> Ve
     let (Verdict::Forward { choices, .. }, Verdict::Forward { choices: decided, .. }) = (&mut expected, decided) else {
         return expected;
     };
-    for (Choice { place: Place { name, reach }, .. }, decided) in choices.iter_mut().zip(decided) {
-        match reach {
-            // A service that no document has is looked up in DNS, if there is a port to ask.
-            Reach::UnknownService => *reach = decided.place.reach.clone(),
-            // A service with several ports is asked for none of them, be it that of the listener.
-            Reach::Endpoints(_) if !name.contains(':') => *reach = Reach::NoCluster,
-            Reach::Endpoints(_) | Reach::NoCluster => {}
+    for (Choice { place, .. }, decided) in choices.iter_mut().zip(decided) {
+        // A service that no document has is looked up in DNS, if there is a port to ask.
+        if place.reach == Reach::UnknownService {
+            place.reach = decided.place.reach.clone();
         }
     }
     expected
