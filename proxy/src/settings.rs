@@ -183,7 +183,8 @@ struct TimeoutArguments {
     #[arg(long, value_name = "MS", env = "TURNOUT_KEEP_ALIVE_IDLE_TIMEOUT_MS", default_value = "60000")]
     keep_alive_idle_timeout_ms: String,
 
-    /// Between two pieces of a request body (408 beyond).
+    /// Between two pieces of a request body (408 beyond); between HTTP/2 and HTTP/2, where the two sides may talk by turns,
+    /// there is no limit.
     #[arg(long, value_name = "MS", env = "TURNOUT_REQUEST_BODY_IDLE_TIMEOUT_MS", default_value = "60000")]
     request_body_idle_timeout_ms: String,
 

@@ -26,10 +26,16 @@ struct Scene {
 
 impl Scene {
     async fn start() -> anyhow::Result<Self> {
+        Self::start_with(&[]).await
+    }
+
+    async fn start_with(flags: &[&str]) -> anyhow::Result<Self> {
         let backend = Backend::start().await?;
         let documents = service("model", &[backend.address]).replace("protocol: HTTP}", "protocol: GRPC}")
             + &virtual_service("- route: [{destination: {host: model}}]");
-        let bed = Bed::over(Backends::start_named(&[]).await?, &documents, &[PORT], &["--workers", "1"]).await?;
+        let bed =
+            Bed::over(Backends::start_named(&[]).await?, &documents, &[PORT], &[&["--workers", "1"], flags].concat())
+                .await?;
         let mut client = Channel::open(bed.address()).await?;
         client.ready().await?;
         Ok(Self { bed, backend, client })
@@ -194,6 +200,22 @@ async fn both_sides_talk_by_turns() -> anyhow::Result<()> {
         scene.is_over().await?;
     }
     Ok(())
+}
+
+/// The time for a body is no time for a conversation.
+#[tokio::test]
+async fn a_client_may_listen_for_long() -> anyhow::Result<()> {
+    let mut scene = Scene::start_with(&["--request-body-idle-timeout-ms", "100"]).await?;
+    let (sender, mut answers) = scene.chat().await?;
+    expect(&mut answers, Some("hello")).await?;
+    for text in ["one", "two"] {
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        sender.send(text.to_owned()).await?;
+        expect(&mut answers, Some(&format!("re: {text}"))).await?;
+    }
+    drop(sender);
+    expect(&mut answers, Some("bye")).await?;
+    expect(&mut answers, None).await
 }
 
 #[tokio::test]

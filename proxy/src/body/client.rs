@@ -15,7 +15,8 @@ use tokio::time::{Instant, Sleep};
 #[derive(Debug)]
 pub(crate) struct ClientBody {
     incoming: Source,
-    idle_timeout: Duration,
+    /// None lets it take its time.
+    idle_timeout: Option<Duration>,
     /// Made when the body first has nothing to give, which most bodies never do.
     timer: Option<Pin<Box<Sleep>>>,
     /// Whether the timer counts: only while the client is waited for, not while the backend is.
@@ -38,6 +39,7 @@ impl ClientBody {
         // HTTP/2 can end one request's body without the others', and asking for one is what tells a client to go on.
         let is_http2 = version == Version::HTTP_2;
         let can_linger = !is_http2 && !awaits_continue;
+        let idle_timeout = Some(idle_timeout);
         Self { incoming: Source::Hyper(incoming), idle_timeout, timer: None, waiting: false, can_linger, is_http2 }
     }
 
@@ -47,6 +49,7 @@ impl ClientBody {
         B: Body<Data = Bytes, Error = GatewayError> + Send + 'static,
     {
         let incoming = Source::Test(http_body_util::combinators::UnsyncBoxBody::new(body));
+        let idle_timeout = Some(idle_timeout);
         Self { incoming, idle_timeout, timer: None, waiting: false, can_linger: true, is_http2: false }
     }
 
@@ -55,11 +58,17 @@ impl ClientBody {
         self.can_linger
     }
 
+    /// One side of a conversation may say nothing for as long as the other speaks.
+    pub(super) fn let_take_its_time(&mut self) {
+        self.idle_timeout = None;
+    }
+
     fn poll_timer(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.idle_timeout)));
+        let Some(idle_timeout) = self.idle_timeout else { return Poll::Pending };
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(idle_timeout)));
         if !self.waiting {
             self.waiting = true;
-            timer.as_mut().reset(Instant::now() + self.idle_timeout);
+            timer.as_mut().reset(Instant::now() + idle_timeout);
         }
         timer.as_mut().poll(context)
     }

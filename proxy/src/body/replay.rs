@@ -44,6 +44,9 @@ impl RequestBody {
             return Ok(Self::whole(Bytes::new()));
         }
         limits.check(length.unwrap_or(0))?;
+        if !limits.waits {
+            source.let_take_its_time();
+        }
         let mut ahead = BytesMut::new();
         let reads_ahead = length.is_none_or(|length| length <= limits.read_ahead_bytes as u64);
         while reads_ahead && ahead.len() <= limits.read_ahead_bytes {

@@ -20,9 +20,10 @@ pub(crate) struct BodyLimits {
     pub(crate) max_bytes: Option<u64>,
     /// Read before an upstream connection is taken.
     pub(crate) read_ahead_bytes: usize,
-    /// Whether that is waited for. Else it is what has come already.
+    /// Whether that is waited for, as all of the body is for a time. Else it is what has come already, and the rest takes its
+    /// time.
     pub(crate) waits: bool,
-    /// Kept so that a try can be made again; 0 keeps nothing beyond what was read ahead.
+    /// Kept so that a try can be made again; 0 keeps nothing beyond what is read ahead.
     pub(crate) replay_bytes: usize,
 }
 
@@ -323,7 +324,11 @@ impl State {
     }
 
     fn keep(&mut self, data: &Bytes) {
-        if self.complete_from_start && self.kept.bytes + data.len() <= self.limits.replay_bytes {
+        if data.is_empty() {
+            return;
+        }
+        let most = self.limits.replay_bytes.max(self.limits.read_ahead_bytes);
+        if self.complete_from_start && self.kept.bytes + data.len() <= most {
             self.kept.append(data);
         } else {
             // What was kept is of no use without this piece: no other try can be made, so let it go.

@@ -155,7 +155,14 @@ impl Reloader {
         self.count("unreadable");
         if self.snapshots.set_unreadable(Some(error.to_owned())) {
             let path = self.path.display();
-            tracing::error!(%path, error, "routes cannot be read: the last good table keeps serving");
+            tracing::error!(%path, error, "routes cannot be read: {}", self.what_serves());
+        }
+    }
+
+    fn what_serves(&self) -> &'static str {
+        match self.snapshots.current() {
+            Some(_) => "the last good table keeps serving",
+            None => "nothing is served until they are corrected",
         }
     }
 
@@ -164,7 +171,7 @@ impl Reloader {
         if *is_nothing && self.snapshots.current().is_none() {
             tracing::info!("no routes are published yet");
         } else {
-            tracing::error!(revision, "routes refused: the last good table keeps serving\n{reason}");
+            tracing::error!(revision, "routes refused: {}\n{reason}", self.what_serves());
             self.metrics.rejected.set(1);
             self.count("rejected");
         }

@@ -90,6 +90,9 @@ impl<T: AsyncRead + Unpin> ClientIo<T> {
             if let Some(opening) = opening(&self.ahead, may_be_http2) {
                 return Poll::Ready(Ok(Some(opening)));
             }
+            if !self.ahead.is_empty() {
+                self.client.head_begins();
+            }
             let mut some = [0; 1024];
             let mut buffer = ReadBuf::new(&mut some);
             ready!(Pin::new(&mut self.inner).poll_read(context, &mut buffer))?;
@@ -97,7 +100,6 @@ impl<T: AsyncRead + Unpin> ClientIo<T> {
                 // What lacks its end is for hyper to refuse.
                 return Poll::Ready(Ok((!self.ahead.is_empty()).then_some(Opening::Http1)));
             }
-            self.client.head_begins();
             self.ahead.extend_from_slice(buffer.filled());
         }
     }

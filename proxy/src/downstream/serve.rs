@@ -37,7 +37,7 @@ pub(super) struct Server {
     pub(super) settings: Arc<ConnectionSettings>,
     pub(super) requests: Arc<RequestSettings>,
     pub(super) drain: Arc<Drain>,
-    /// Of the connections that are past their first bytes.
+    /// Of the connections that are past their handshake, if they have one.
     pub(super) clients: RefCell<Slab<Rc<Client>>>,
 }
 

@@ -110,7 +110,9 @@ fn restored(parts: &Parts, raw: &RawBytes) -> Result<Option<String>, GatewayErro
     let target = restored.as_deref().or_else(|| parts.uri.path_and_query().map(PathAndQuery::as_str));
     match target.filter(|target| target.starts_with('?')) {
         None => Ok(restored),
-        Some(_) if parts.version == Version::HTTP_2 => Err(GatewayError::BadRequest(&"a path begins with a slash")),
+        Some(_) if parts.version == Version::HTTP_2 => {
+            Err(GatewayError::BadRequest(&"the path does not begin with a slash"))
+        }
         Some(query) => Ok(Some(format!("/{query}"))),
     }
 }

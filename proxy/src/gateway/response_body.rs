@@ -28,7 +28,7 @@ pub(crate) struct ResponseBody {
     source: Source,
     /// None where something else follows, which has it.
     record: Option<Record>,
-    /// None once it is handed on.
+    /// None once it is handed on, or once the client is let go before it has taken all.
     open: Option<OpenRequest>,
     /// What is left of the request.
     unread: Option<ClientBody>,

@@ -69,17 +69,18 @@ fn notice_if_gone(stream: &TcpStream, policy: &BackendPolicy, stall_timeout: Dur
     let within = |asked: Option<Duration>, default: Duration| {
         asked.unwrap_or(default).clamp(Duration::from_secs(1), LONGEST_KEEPALIVE)
     };
-    let mut keepalive = TcpKeepalive::new()
-        .with_time(within(asked.time, KEEPALIVE_AFTER))
-        .with_interval(within(asked.interval, KEEPALIVE_EVERY));
-    if let Some(probes) = asked.probes {
-        keepalive = keepalive.with_retries(probes.min(MOST_PROBES));
+    let (time, interval) = (within(asked.time, KEEPALIVE_AFTER), within(asked.interval, KEEPALIVE_EVERY));
+    let mut keepalive = TcpKeepalive::new().with_time(time).with_interval(interval);
+    let probes = asked.probes.map(|probes| probes.min(MOST_PROBES));
+    if let Some(probes) = probes {
+        keepalive = keepalive.with_retries(probes);
     }
     socket.set_tcp_keepalive(&keepalive)?;
-    // It would count in place of the probes that a policy asks for.
+    // It counts in place of the probes, so all that a policy asks for must have their time.
     #[cfg(target_os = "linux")]
-    if policy.keepalive.is_none() {
-        socket.set_tcp_user_timeout(Some(stall_timeout))?;
+    {
+        let probing = probes.map_or(Duration::ZERO, |probes| time + interval * probes);
+        socket.set_tcp_user_timeout(Some(stall_timeout.max(probing)))?;
     }
     Ok(())
 }
@@ -111,12 +112,13 @@ mod tests {
     use turnout_routes::documents::TcpKeepalive as Asked;
 
     #[tokio::test]
-    async fn an_endpoint_that_takes_nothing_is_given_up_unless_the_policy_counts_probes() {
+    async fn an_endpoint_that_takes_nothing_is_given_up_but_not_before_the_probes_of_the_policy() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let set = EndpointSet::at_ports(&[listener.local_addr().expect("it is bound").port()]);
         let limit = Duration::from_secs(7);
-        let asked = Asked { probes: Some(3), ..Asked::default() };
-        for (keepalive, expected) in [(None, Some(limit)), (Some(asked), None)] {
+        let asked = |probes| Asked { time: Some(limit), interval: Some(limit), probes };
+        for (keepalive, limits) in [(None, 1), (Some(asked(None)), 1), (Some(asked(Some(3))), 4)] {
+            let expected = Some(limit * limits);
             let policy = BackendPolicy { keepalive, ..BackendPolicy::default() };
             let connected = connect(&set.as_slice()[0], &policy, limit, None).await;
             let Ok((Either::Left(stream), None)) = connected else { panic!("it listens in plain text") };

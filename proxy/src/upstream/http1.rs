@@ -80,7 +80,7 @@ enum Driver {
 
 /// Why a request brought no answer.
 pub(super) enum SendFailure {
-    /// Nothing was sent: the connection had ended before. Here is the head again.
+    /// The endpoint has seen nothing of it. Here is the head again.
     Untouched(OutgoingHead),
     /// The try failed.
     Failed(Failure),

@@ -226,14 +226,14 @@ impl Http2 {
         !self.sender.is_closed() && !is_worn && (!self.is_idle() || now < self.expires.get())
     }
 
-    /// How many streams at a time the endpoint takes.
-    fn takes(&self) -> usize {
-        self.driven.borrow().as_ref().map_or(0, Connection::current_max_send_streams)
+    /// How many streams at a time the endpoint takes; none once it has said farewell, and what it has goes on to its end.
+    fn takes(&self) -> Option<usize> {
+        self.driven.borrow().as_ref().map(Connection::current_max_send_streams)
     }
 
     /// An endpoint that takes no streams is as one that says farewell.
     fn end_if_it_takes_nothing(&self) {
-        if self.takes() == 0 {
+        if self.takes() == Some(0) {
             self.end();
         }
     }
@@ -274,7 +274,7 @@ impl Http2 {
     pub(super) fn begin(self: &Rc<Self>, policy: &Http2Policy) -> Option<Http2Stream> {
         let most = policy.max_streams.unwrap_or(MAX_STREAMS);
         let streams = self.streams.get();
-        let is_free = self.is_settled.get() && streams < most && (streams as usize) < self.takes();
+        let is_free = self.is_settled.get() && streams < most && (streams as usize) < self.takes().unwrap_or_default();
         is_free.then(|| self.first())
     }
 }

@@ -24,7 +24,7 @@ pub(crate) struct Outgoing {
     pub(crate) client_version: Version,
     /// None while a try has it, or once one has used it up.
     head: Option<OutgoingHead>,
-    /// Whether a try may follow one that was sent: only then is the head copied for it.
+    /// Whether a try may follow one that was sent, or one that may come back unsent: only then is the head copied for it.
     keeps_head: bool,
 }
 

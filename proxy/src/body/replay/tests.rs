@@ -72,7 +72,8 @@ fn cases() -> impl Strategy<Value = Case> {
             pieces,
             end,
             says_length,
-            limits,
+            // What takes its time may stall.
+            limits: BodyLimits { waits: limits.waits || end == End::Stalled, ..limits },
             given_up,
             answers_early,
             window,
