@@ -307,7 +307,56 @@ fn a_destination_rule_counts_where_it_is_exported_to() {
     // Of rules for one host those exported alike make one, and the last such set counts.
     assert_eq!(timeout(&[("n", ""), ("n", "")]), 1);
     assert_eq!(timeout(&[("n", ""), ("n", "exportTo: [gw]")]), 2);
-    assert_eq!(timeout(&[("n", "exportTo: [gw]"), ("n", ""), ("n", "exportTo: [gw]")]), 2);
+}
+
+/// Of rules of one host, each with a subset of the number of its place: the numbers of the subsets that are there, and the
+/// number of the rule whose policy counts.
+fn joined(exports: &[&str]) -> (Vec<usize>, Option<u64>) {
+    let subset_of = |at: usize| {
+        let route = format!("route: [{{destination: {{host: {HOST}, port: {{number: 80}}, subset: v{at}}}}}]");
+        format!("{{match: [{{uri: {{exact: /{at}}}}}], {route}}}")
+    };
+    let routes: Vec<String> = (1..=exports.len()).map(subset_of).collect();
+    let mut documents = vec![
+        document("VirtualService", "n", "a", &format!("hosts: [h], http: [{}]", routes.join(", "))),
+        entry(1, ("n", "e", "80 http", "")),
+    ];
+    documents.extend((1..).zip(exports).map(|(at, exports)| {
+        let policy = format!("trafficPolicy: {{connectionPool: {{tcp: {{connectTimeout: {at}s}}}}}}");
+        let spec = format!("host: {HOST}, {policy}, subsets: [{{name: v{at}}}], {exports}");
+        document("DestinationRule", "n", &format!("r{at}"), &spec)
+    }));
+    let router = compiled(&documents);
+    let there =
+        router.backends().iter().filter_map(|backend| backend.subset.as_deref()?.strip_prefix('v')?.parse().ok());
+    let policy = router.backends().first().map(|backend| backend.policy.connect_timeout.as_secs());
+    (there.collect(), policy)
+}
+
+/// As in Istio's `mergeDestinationRule`.
+#[test]
+fn destination_rules_of_one_host_are_joined_as_in_istio() {
+    let (all, us, others) = ("", "exportTo: [gw]", "exportTo: [other]");
+    let (both, both_and_more) = ("exportTo: [other, gw]", "exportTo: [gw, more, other]");
+    for (exports, subsets, policy) in [
+        (&[us, us][..], vec![1, 2], 1),
+        // What is for more namespaces becomes part of what is for fewer, and is hidden with it.
+        (&[us, both], vec![1, 2], 1),
+        (&[both, us], vec![2], 2),
+        (&[others, both], vec![], 0),
+        (&[others, both, us], vec![3], 3),
+        (&[us, others, both], vec![1, 3], 1),
+        (&[us, both, both_and_more], vec![1, 2, 3], 1),
+        (&[all, both], vec![2], 2),
+        (&[us, all], vec![2], 2),
+        // Where the last set does not take it, it begins one, even if one before that does.
+        (&[us, all, us], vec![3], 3),
+        (&[us, others, us], vec![3], 3),
+        (&[us, all, us, us], vec![3, 4], 3),
+    ] {
+        let policy = Some(policy).filter(|policy| *policy > 0);
+        assert_eq!(joined(exports), (subsets, policy), "{exports:?}");
+    }
 }
 
 #[test]

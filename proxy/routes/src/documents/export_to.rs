@@ -36,6 +36,11 @@ impl ExportTo {
         matches!(self, Self::Namespaces(names) if names.iter().all(|name| name == own_namespace))
     }
 
+    /// Whether both are for some namespaces, and it is for all of the other's.
+    pub(crate) fn names_all_of(&self, other: &Self) -> bool {
+        matches!((self, other), (Self::Namespaces(names), Self::Namespaces(others)) if names.is_superset(others))
+    }
+
     pub(super) fn decode(item: &Item<'_>, own_namespace: &str, can_be_nowhere: bool) -> Decoded<Self> {
         let mut names = BTreeSet::new();
         let count = item.each(|item| {

@@ -63,12 +63,8 @@ impl<'d> DestinationRules<'d> {
     /// Leaves of each host those that count. Done at the end: a rule for a host hides those for wider ones, whoever it is
     /// exported to (as in Istio).
     fn narrow(&mut self, own_namespace: &str) {
-        let exported = self.exported.values_mut().chain([&mut self.all_exported]);
-        for rules in exported.flat_map(HostMap::values_mut) {
-            rules.retain(|rule| rule.export_to.reaches(own_namespace));
-        }
         let all = self.exported.values_mut().chain([&mut self.all_exported, &mut self.own]);
-        all.flat_map(HostMap::values_mut).for_each(merged);
+        all.flat_map(HostMap::values_mut).for_each(|rules| merge(rules, own_namespace));
     }
 
     /// The rules that name the host, in whichever namespace.
@@ -87,16 +83,34 @@ impl<'d> DestinationRules<'d> {
     }
 }
 
-/// Of the rules of one host in one namespace those that make one rule, as in Istio: of those that select this gateway the
-/// first and its like, else of the others those that are exported as the last is of which none before it was.
-fn merged(rules: &mut Vec<&DestinationRule>) {
+/// Of the rules of one host in one namespace those that make one rule for the gateway, as in Istio: of those that select it
+/// the first and its like, else of the others the last set that is exported to it. A rule that the newest set does not take
+/// begins one, whoever sees it.
+fn merge(rules: &mut Vec<&DestinationRule>, own_namespace: &str) {
     if let Some(first) = rules.iter().copied().find(|rule| rule.selector.is_some()) {
         rules.retain(|rule| rule.selector == first.selector);
         return;
     }
-    let is_new = |(at, rule): &(usize, &&DestinationRule)| rules[..*at].iter().all(|it| it.export_to != rule.export_to);
-    let last = rules.iter().enumerate().rfind(is_new).map(|(_, rule)| rule.export_to.clone());
-    rules.retain(|rule| Some(&rule.export_to) == last.as_ref());
+    let (mut newest, mut counting): (Option<&DestinationRule>, _) = (None, None);
+    for (at, rule) in rules.iter().copied().enumerate() {
+        if newest.is_some_and(|newest| takes(newest, rule)) {
+            continue;
+        }
+        newest = Some(rule);
+        if rule.export_to.reaches(own_namespace) {
+            counting = Some((at, rule));
+        }
+    }
+    let Some((at, first)) = counting else { return rules.clear() };
+    rules.drain(..at);
+    rules.retain(|rule| takes(first, rule));
+}
+
+/// Whether a rule becomes part of a set before its visibility is looked at (`mergeDestinationRule`): where it is for the same
+/// namespaces as the first rule of the set, or for those and more.
+fn takes(first: &DestinationRule, rule: &DestinationRule) -> bool {
+    let is_beside_it = rule.metadata.namespace == first.metadata.namespace;
+    rule.export_to == first.export_to || (is_beside_it && rule.export_to.names_all_of(&first.export_to))
 }
 
 /// The first policy that there is.
