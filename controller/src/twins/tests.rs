@@ -58,7 +58,7 @@ fn twins_are_made_for_what_the_gateways_see() {
         view.gateways_namespace = "gw".to_owned();
         add_service(&mut view, "scorer", &json!({"app": "scorer"}), &json!({}));
         let Document::VirtualService(routes) = &mut view.documents.documents[0] else { panic!("no VirtualService") };
-        routes.export_to = ExportTo::Namespaces(BTreeSet::from([exports.to_owned()]));
+        routes.export_to = ExportTo::new(BTreeSet::from([exports.to_owned()]), "");
         assert_eq!(registry(&view, RegistryKind::Twins).twins.len(), expected, "{exports}");
     }
 }

@@ -172,6 +172,8 @@ fn service_entries_of_one_host_are_joined_as_in_istio() {
         (vec![plain("a", http), plain("b", http)], Some(80), Ok(vec![1, 2])),
         (vec![plain("a", http), ("n", "b", other, &labelled)], Some(81), only("80")),
         (vec![plain("a", http), ("n", "b", other, "exportTo: [n]")], Some(81), only("80")),
+        (vec![plain("a", http), ("n", "b", other, "exportTo: ['*']")], Some(81), only("80")),
+        (vec![("n", "a", http, "exportTo: [., gw]"), ("n", "b", other, "exportTo: [n, gw]")], Some(81), only("80")),
         (vec![plain("a", http), ("n", "b", other, "resolution: DNS")], Some(81), only("80")),
         (vec![plain("a", http), ("o", "b", other, "")], Some(81), only("80")),
         // Endpoints of all of the namespace are, at ports that are called alike: of names that are looked up, by number.
@@ -337,6 +339,7 @@ fn joined(exports: &[&str]) -> (Vec<usize>, Option<u64>) {
 #[test]
 fn destination_rules_of_one_host_are_joined_as_in_istio() {
     let (all, us, others) = ("", "exportTo: [gw]", "exportTo: [other]");
+    let (star, dot_and_us, own_and_us) = ("exportTo: ['*']", "exportTo: [., gw]", "exportTo: [n, gw]");
     let (both, both_and_more) = ("exportTo: [other, gw]", "exportTo: [gw, more, other]");
     for (exports, subsets, policy) in [
         (&[us, us][..], vec![1, 2], 1),
@@ -349,6 +352,12 @@ fn destination_rules_of_one_host_are_joined_as_in_istio() {
         (&[us, both, both_and_more], vec![1, 2, 3], 1),
         (&[all, both], vec![2], 2),
         (&[us, all], vec![2], 2),
+        // What is written counts, not what it means.
+        (&[all, star], vec![2], 2),
+        (&[star, all], vec![2], 2),
+        (&[star, star], vec![1, 2], 1),
+        (&[dot_and_us, own_and_us], vec![2], 2),
+        (&[us, dot_and_us], vec![1, 2], 1),
         // Where the last set does not take it, it begins one, even if one before that does.
         (&[us, all, us], vec![3], 3),
         (&[us, others, us], vec![3], 3),

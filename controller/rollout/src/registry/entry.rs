@@ -190,7 +190,7 @@ impl Draft<'_> {
             internal: !matches!(self.whole, Whole::ExternalName(_)),
             resolution: if is_static { Resolution::Static(self.endpoints) } else { Resolution::Dns(self.endpoints) },
             subject_alt_names: Vec::new(),
-            export_to: ExportTo::Everywhere,
+            export_to: ExportTo::default(),
         };
         Description { entry: Some(entry), twins: self.twins, notices: self.notices }
     }

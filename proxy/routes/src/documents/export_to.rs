@@ -7,7 +7,14 @@ use std::collections::BTreeSet;
 
 /// Where a document counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum ExportTo {
+pub struct ExportTo {
+    /// By which Istio compares two documents: for it, nothing is not `*`, and `.` is not the name of the namespace.
+    written: BTreeSet<String>,
+    scope: Scope,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+enum Scope {
     /// `*`, or nothing.
     #[default]
     Everywhere,
@@ -18,33 +25,47 @@ pub enum ExportTo {
 }
 
 impl ExportTo {
+    /// As it is written in a document of the namespace.
+    pub fn new(written: BTreeSet<String>, own_namespace: &str) -> Self {
+        let named = |name: &String| if name == "." { own_namespace.to_owned() } else { name.clone() };
+        let scope = if written.is_empty() || written.contains("*") {
+            Scope::Everywhere
+        } else if written.contains("~") {
+            Scope::Nowhere
+        } else {
+            Scope::Namespaces(written.iter().map(named).collect())
+        };
+        Self { written, scope }
+    }
+
     /// Whether it counts in the namespace.
     pub fn reaches(&self, namespace: &str) -> bool {
-        match self {
-            Self::Everywhere => true,
-            Self::Nowhere => false,
-            Self::Namespaces(names) => names.contains(namespace),
+        match &self.scope {
+            Scope::Everywhere => true,
+            Scope::Nowhere => false,
+            Scope::Namespaces(names) => names.contains(namespace),
         }
     }
 
     pub(crate) fn is_everywhere(&self) -> bool {
-        *self == Self::Everywhere
+        self.scope == Scope::Everywhere
     }
 
     /// Whether it counts in its own namespace alone.
     pub(crate) fn is_private(&self, own_namespace: &str) -> bool {
-        matches!(self, Self::Namespaces(names) if names.iter().all(|name| name == own_namespace))
+        matches!(&self.scope, Scope::Namespaces(names) if names.iter().all(|name| name == own_namespace))
     }
 
-    /// Whether both are for some namespaces, and it is for all of the other's.
+    /// Whether all that is written in the other is written in it, and something is.
     pub(crate) fn names_all_of(&self, other: &Self) -> bool {
-        matches!((self, other), (Self::Namespaces(names), Self::Namespaces(others)) if names.is_superset(others))
+        !other.written.is_empty() && self.written.is_superset(&other.written)
     }
 
     pub(super) fn decode(item: &Item<'_>, own_namespace: &str, can_be_nowhere: bool) -> Decoded<Self> {
-        let mut names = BTreeSet::new();
-        let count = item.each(|item| {
-            let name = match item.string()? {
+        let (mut written, mut names) = (BTreeSet::new(), BTreeSet::new());
+        item.each(|item| {
+            let text = item.string()?;
+            let name = match text {
                 "." => own_namespace,
                 "~" if can_be_nowhere => "~",
                 text if text == "*" || is_label(text) && *text == text.to_ascii_lowercase() => text,
@@ -53,24 +74,18 @@ impl ExportTo {
                     return Err(item.advise(message, "write the name of one, . for the document's own, or *"));
                 }
             };
+            written.insert(text.to_owned());
             if names.insert(name.to_owned()) { Ok(()) } else { Err(item.error(format!("{name} is there twice"))) }
         })?;
-        match (count.len(), names.contains("*"), names.contains("~")) {
-            (0, ..) | (1, true, _) => Ok(Self::Everywhere),
-            (1, _, true) => Ok(Self::Nowhere),
-            (_, true, _) | (_, _, true) => {
-                let of_all = if names.contains("*") { "*" } else { "~" };
+        match ["*", "~"].into_iter().find(|name| names.contains(*name)) {
+            Some(of_all) if names.len() > 1 => {
                 Err(item.advise(format!("{of_all} leaves nothing to say to others"), "leave the others out"))
             }
-            _ => Ok(Self::Namespaces(names)),
+            _ => Ok(Self::new(written, own_namespace)),
         }
     }
 
     pub(super) fn encode(&self) -> Vec<Value> {
-        match self {
-            Self::Everywhere => Vec::new(),
-            Self::Nowhere => vec!["~".into()],
-            Self::Namespaces(names) => names.iter().map(|name| name.as_str().into()).collect(),
-        }
+        self.written.iter().map(|name| name.as_str().into()).collect()
     }
 }

@@ -15,7 +15,7 @@ use super::listeners::{Listeners, PortTable, TlsServer};
 use super::rule::Rule;
 use super::warning::{Notice, Warning};
 use crate::documents::{
-    Document, ExportTo, Gateway, HostPattern, NamespaceScope, Server, ServerHost, ServerTransport, VirtualService,
+    Document, Gateway, HostPattern, NamespaceScope, Server, ServerHost, ServerTransport, VirtualService,
 };
 use delegation::Placement;
 pub use delegation::{Act, Hosted, Placed, full_hosts};
@@ -80,10 +80,10 @@ fn in_order<'d>(documents: &'d [Document], own_namespace: &str) -> (Vec<&'d Gate
 
 /// As in Istio, what is for fewer namespaces goes first: for its own alone, then for some.
 fn export_order(document: &VirtualService, own_namespace: &str) -> u8 {
-    match &document.export_to {
-        ExportTo::Namespaces(_) if document.metadata.namespace == own_namespace => 0,
-        ExportTo::Namespaces(_) => 1,
-        ExportTo::Everywhere | ExportTo::Nowhere => 2,
+    match document.metadata.namespace == own_namespace {
+        _ if document.export_to.is_everywhere() => 2,
+        true => 0,
+        false => 1,
     }
 }
 

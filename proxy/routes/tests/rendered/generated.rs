@@ -153,7 +153,7 @@ fn destination_rule() -> impl Strategy<Value = DestinationRule> {
     (metadata(), host, policy().prop_map(Box::new), btree_map(label(), subset, 0..3), export_to(), selector).prop_map(
         |(metadata, host, policy, subsets, export_to, selector)| {
             let subsets = subsets.into_iter().map(|(name, (labels, policy))| Subset { name, labels, policy });
-            let export_to = if selector.is_some() { ExportTo::Everywhere } else { export_to };
+            let export_to = if selector.is_some() { ExportTo::default() } else { export_to };
             DestinationRule { metadata, host, policy, subsets: subsets.collect(), export_to, selector }
         },
     )
@@ -290,7 +290,8 @@ fn client_tls() -> impl Strategy<Value = ClientTls> {
 }
 
 fn export_to() -> impl Strategy<Value = ExportTo> {
-    prop_oneof![Just(ExportTo::Everywhere), btree_set(label(), 1..3).prop_map(ExportTo::Namespaces)]
+    let everywhere = select(vec![BTreeSet::new(), BTreeSet::from(["*".to_owned()])]);
+    prop_oneof![everywhere, btree_set(label(), 1..3)].prop_map(|written| ExportTo::new(written, ""))
 }
 
 /// What is kept as it is written.
@@ -324,7 +325,8 @@ fn service_entry() -> impl Strategy<Value = ServiceEntry> {
         });
     ports.prop_flat_map(|ports| {
         let names: Vec<String> = ports.iter().map(|port| port.name.clone()).collect();
-        let names_of_others = (vec(text(), 0..2), prop_oneof![4 => export_to(), 1 => Just(ExportTo::Nowhere)]);
+        let nowhere = ExportTo::new(BTreeSet::from(["~".to_owned()]), "");
+        let names_of_others = (vec(text(), 0..2), prop_oneof![4 => export_to(), 1 => Just(nowhere)]);
         (metadata(), vec(host_name(), 1..3), Just(ports), any::<bool>(), resolution(names), names_of_others).prop_map(
             |(metadata, hosts, ports, internal, resolution, (subject_alt_names, export_to))| ServiceEntry {
                 metadata,
