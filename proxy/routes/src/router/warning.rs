@@ -7,6 +7,7 @@ use super::origin::Origin;
 use super::service_entries::DescribedService;
 use crate::decode::quoted;
 use crate::documents::{Document, HostPattern, Metadata, Protocol, Resolution, ServiceEntry, VirtualService};
+use std::borrow::Borrow;
 use std::fmt;
 
 /// Names of one list that are told.
@@ -240,8 +241,8 @@ impl Known<'_> {
             Some(meant) => format!("did you mean {meant}?"),
             None => format!("add it to spec.subsets of a DestinationRule for {host}{place}"),
         };
-        let known: Vec<_> = self.rules.iter().flat_map(|rule| &rule.subsets).map(|it| it.name.clone()).collect();
-        let only = if known.is_empty() { String::new() } else { format!(", only {}", listed(known.into_iter())) };
+        let mut known = self.rules.iter().flat_map(|rule| &rule.subsets).map(|it| it.name.as_str()).peekable();
+        let only = if known.peek().is_none() { String::new() } else { format!(", only {}", listed(known)) };
         let reason = format!("no DestinationRule for {host} has the subset {}{only}", self.subset());
         Lack { field: ".subset", gets_503: true, reason, advice }
     }
@@ -318,10 +319,10 @@ pub(super) fn export_advice(namespace: &str) -> String {
 }
 
 /// `a, b, c and others`, each once.
-pub(super) fn listed(names: impl Iterator<Item = String>) -> String {
-    let mut told: Vec<String> = Vec::new();
+pub(super) fn listed<N: Borrow<str>>(names: impl Iterator<Item = N>) -> String {
+    let mut told: Vec<N> = Vec::new();
     for name in names {
-        if told.contains(&name) {
+        if told.iter().any(|it| it.borrow() == name.borrow()) {
             continue;
         }
         if told.len() == TOLD {

@@ -78,8 +78,10 @@ pub(super) fn place<'d>(
     documents: &[&'d VirtualService],
     is_served: impl Fn(&VirtualService) -> bool,
 ) -> Placement<'d> {
+    let delegates = Delegates::new(documents.iter().copied());
     let mut placer = Placer {
-        delegates: Delegates::new(documents.iter().copied()),
+        names: delegates.without_hosts().map(|it| it.metadata.full_name()).collect(),
+        delegates,
         fates: BTreeMap::new(),
         slips: Slips::new(),
         placement: Placement::default(),
@@ -117,6 +119,8 @@ pub fn full_hosts(document: &VirtualService) -> Vec<HostPattern> {
 
 struct Placer<'d> {
     delegates: Delegates<'d>,
+    /// Of those without hosts, with their namespaces: written once, however many rules miss theirs.
+    names: Vec<String>,
     /// Of those that some rule delegates to.
     fates: BTreeMap<Name<'d>, Fate<'d>>,
     slips: Slips,
@@ -175,8 +179,7 @@ impl<'d> Placer<'d> {
                 (reason, "leave its hosts and gateways out".to_owned())
             }
             Err(NoDelegate::Missing) => {
-                let known: Vec<_> = self.delegates.without_hosts().map(|it| it.metadata.full_name()).collect();
-                let advice = match self.slips.meant(&full, known.iter().map(String::as_str)) {
+                let advice = match self.slips.meant(&full, self.names.iter().map(String::as_str)) {
                     Some(meant) => format!("did you mean {meant}?"),
                     None => "add it, without hosts, or leave the rule out".to_owned(),
                 };

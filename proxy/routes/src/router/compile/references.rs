@@ -185,7 +185,7 @@ impl Checker<'_> {
     }
 
     fn known(&self) -> String {
-        listed(self.names.iter().cloned())
+        listed(self.names.iter().map(String::as_str))
     }
 
     fn warn(&mut self, document: &impl Named, path: String, reason: String, advice: String) {
