@@ -275,9 +275,13 @@ fn destination_rules_are_idle_by_what_the_gateway_sees() {
         ("exportTo: [.]", settings(82, ""), false),
         ("", settings(80, "exportTo: [.]").replace(HOST, "nowhere.example"), false),
         ("", settings(80, "").replace(HOST, "nowhere.example"), true),
+        ("", settings(80, "").replace(HOST, "hidden.example"), false),
     ] {
         let [one, other] = entries(exports);
-        let router = compiled(&[one, other, rule.clone(), route.clone()]);
+        // What only a VirtualService names that the gateway does not see may be for another.
+        let hidden = "hosts: [h], exportTo: [.], http: [{route: [{destination: {host: hidden.example}}]}]";
+        let hidden = document("VirtualService", "n", "hidden", hidden);
+        let router = compiled(&[one, other, rule.clone(), route.clone(), hidden]);
         let said: Vec<_> = router.warnings().filter(|warning| warning.kind == "DestinationRule").collect();
         assert_eq!(said.len(), usize::from(told), "{exports} {rule}: {said:?}");
     }

@@ -46,7 +46,7 @@ pub(super) fn compile(documents: &[Document], identity: &Identity) -> Compiled {
         delegation::place(&virtual_services, |it| is_seen(it) && is_bound(it));
     let seen: Vec<&VirtualService> = virtual_services.into_iter().filter(|it| is_seen(it)).collect();
     let Told { mut warnings, mut notices } = references::check(&gateways, &seen, identity);
-    warnings.extend(idle_rules::check(documents, &seen, own_namespace));
+    warnings.extend(idle_rules::check(documents, own_namespace));
     warnings.extend(left_out);
     notices.extend(documents.iter().filter_map(|it| Notice::hidden(it, own_namespace)).chain(of_delegates));
     let rules = RuleCompiler::new(documents, identity);

@@ -9,13 +9,13 @@ use crate::router::warning::{Warning, listed};
 use std::collections::{BTreeMap, BTreeSet};
 use std::iter::once;
 
-/// Looks at all documents; VirtualServices are those among them that count.
-pub(super) fn check(documents: &[Document], virtual_services: &[&VirtualService], own_namespace: &str) -> Vec<Warning> {
+/// Looks at all documents: a VirtualService that the gateway does not see names hosts for others.
+pub(super) fn check(documents: &[Document], own_namespace: &str) -> Vec<Warning> {
     let mut checker = Checker { slips: Slips::new(), warnings: Vec::new() };
     let rules = documents.iter().filter_map(destination_rule);
     // Others are for gateways that see other services.
     let rules: Vec<&DestinationRule> = rules.filter(|rule| rule.export_to.reaches(own_namespace)).collect();
-    checker.destination_rules(&rules, named_ports(documents, virtual_services, own_namespace));
+    checker.destination_rules(&rules, named_ports(documents, own_namespace));
     checker.warnings
 }
 
@@ -73,9 +73,9 @@ impl Checker {
     }
 }
 
-fn named_ports(documents: &[Document], virtual_services: &[&VirtualService], own_namespace: &str) -> NamedPorts {
+fn named_ports(documents: &[Document], own_namespace: &str) -> NamedPorts {
     let mut destinations: BTreeMap<String, Option<BTreeSet<u16>>> = BTreeMap::new();
-    for document in virtual_services {
+    for document in documents.iter().filter_map(virtual_service) {
         for to in document.http.iter().flat_map(destinations_of) {
             let ports =
                 destinations.entry(complete(&to.host, &document.metadata.namespace)).or_insert(Some(BTreeSet::new()));
@@ -110,6 +110,13 @@ fn destinations_of(http: &HttpRule) -> impl Iterator<Item = &Destination> {
 fn destination_rule(document: &Document) -> Option<&DestinationRule> {
     match document {
         Document::DestinationRule(rule) => Some(rule),
+        _ => None,
+    }
+}
+
+fn virtual_service(document: &Document) -> Option<&VirtualService> {
+    match document {
+        Document::VirtualService(virtual_service) => Some(virtual_service),
         _ => None,
     }
 }
