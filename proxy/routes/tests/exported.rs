@@ -310,6 +310,9 @@ fn a_destination_rule_counts_where_it_is_exported_to() {
     // The gateway's own goes first, if it counts there.
     assert_eq!(timeout(&[("n", ""), ("gw", "")]), 2);
     assert_eq!(timeout(&[("n", ""), ("gw", "exportTo: [other]")]), 1);
+    // So do those of the service's namespace before Istio's, if any of them counts.
+    assert_eq!(timeout(&[("n", ""), ("istio-system", "")]), 1);
+    assert_eq!(timeout(&[("n", "exportTo: [other]"), ("istio-system", "")]), 2);
     // Of rules for one host those exported alike make one, and the last such set counts.
     assert_eq!(timeout(&[("n", ""), ("n", "")]), 1);
     assert_eq!(timeout(&[("n", ""), ("n", "exportTo: [gw]")]), 2);

@@ -74,9 +74,10 @@ impl<'d> DestinationRules<'d> {
 
     /// The rules of a host: those in the gateway's own namespace, else those in the service's, else those in Istio's, which
     /// are for everybody and so come last even if the gateway is there, too; else, for a host of which no namespace is known,
-    /// any. Of these, those of the most specific pattern; oldest first.
+    /// any. Of these, those of the most specific pattern; oldest first. Where none of them is exported to the gateway, the
+    /// next namespace is asked (as in Istio's `getExportedDestinationRuleFromNamespace`).
     pub(super) fn of(&self, host: &str, namespace: &str) -> &[&'d DestinationRule] {
-        let of_namespace = |namespace: &str| self.exported.get(namespace)?.get(host);
+        let of_namespace = |namespace: &str| self.exported.get(namespace)?.get(host).filter(|rules| !rules.is_empty());
         let of_others = || of_namespace(namespace).or_else(|| of_namespace(ROOT_NAMESPACE));
         let foreign = || if namespace == UNKNOWN { self.all_exported.get(host) } else { None };
         self.own.get(host).or_else(of_others).or_else(foreign).map_or(&[], Vec::as_slice)
