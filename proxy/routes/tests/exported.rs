@@ -251,6 +251,35 @@ fn what_is_hidden_is_not_said_to_be_missing() {
     }
 }
 
+/// Its endpoints count beside a ServiceEntry of its host and namespace that the gateway sees.
+#[test]
+fn of_a_hidden_service_entry_it_is_said_what_counts_of_it() {
+    let not_exported = "it is not exported to this gateway's namespace, gw";
+    let left_out = format!("left out: {not_exported}");
+    let joined = format!("only its endpoints count, beside those of ServiceEntry n/a: {not_exported}");
+    let beside = "write gw under its spec.exportTo, or leave exportTo out";
+    let in_place = "write gw in place of ~ under its spec.exportTo, or leave exportTo out";
+    let seen = ("n", "a", "80 http", "");
+    for (entries, reason, advice) in [
+        (vec![seen, ("n", "b", "80 http", "exportTo: [n]")], &joined, beside),
+        (vec![seen, ("n", "b", "80 http", "exportTo: ['~']")], &joined, in_place),
+        (vec![seen, ("n", "b", "80 web", "exportTo: [n]")], &left_out, beside),
+        (vec![seen, ("n", "b", "80 http", "resolution: DNS, exportTo: [n]")], &left_out, beside),
+        (vec![seen, ("o", "b", "80 http", "exportTo: [o]")], &left_out, beside),
+        (vec![("n", "b", "80 http", "exportTo: [n]")], &left_out, beside),
+        (vec![("n", "b", "80 http", "exportTo: ['~']")], &left_out, in_place),
+    ] {
+        let mut documents: Vec<String> = entries.iter().enumerate().map(|(at, it)| entry(at + 1, *it)).collect();
+        documents.push(document("VirtualService", "n", "a", &format!("hosts: [h], http: [{{{ROUTE}}}]")));
+        let router = compiled(&documents);
+        let told: Vec<_> = router.notices().iter().map(|notice| (&notice.reason, notice.advice.as_str())).collect();
+        assert_eq!(told, [(reason, advice)], "{entries:?}");
+        // So it is where a destination misses it.
+        let warnings: Vec<_> = router.warnings().map(|warning| warning.advice.as_str()).collect();
+        assert_eq!(warnings, if entries.len() == 1 { vec![advice] } else { vec![] }, "{entries:?}");
+    }
+}
+
 /// A DestinationRule that the gateway does not see is not for it, and one for a service that it does not see may be right.
 #[test]
 fn destination_rules_are_idle_by_what_the_gateway_sees() {

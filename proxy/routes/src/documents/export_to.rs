@@ -51,6 +51,10 @@ impl ExportTo {
         self.scope == Scope::Everywhere
     }
 
+    pub(crate) fn is_nowhere(&self) -> bool {
+        self.scope == Scope::Nowhere
+    }
+
     /// Whether it counts in its own namespace alone.
     pub(crate) fn is_private(&self, own_namespace: &str) -> bool {
         matches!(&self.scope, Scope::Namespaces(names) if names.iter().all(|name| name == own_namespace))

@@ -13,6 +13,7 @@ use super::hosts::{HostTable, VirtualHost};
 use super::identity::Identity;
 use super::listeners::{Listeners, PortTable, TlsServer};
 use super::rule::Rule;
+use super::service_entries::ServiceEntries;
 use super::warning::{Notice, Warning};
 use crate::documents::{
     Document, Gateway, HostPattern, NamespaceScope, Server, ServerHost, ServerTransport, VirtualService,
@@ -46,9 +47,11 @@ pub(super) fn compile(documents: &[Document], identity: &Identity) -> Compiled {
         delegation::place(&virtual_services, |it| is_seen(it) && is_bound(it));
     let seen: Vec<&VirtualService> = virtual_services.into_iter().filter(|it| is_seen(it)).collect();
     let Told { mut warnings, mut notices } = references::check(&gateways, &seen, identity);
-    warnings.extend(idle_rules::check(documents, own_namespace));
+    let entries = ServiceEntries::new(documents, own_namespace);
+    warnings.extend(idle_rules::check(documents, &entries, own_namespace));
     warnings.extend(left_out);
-    notices.extend(documents.iter().filter_map(|it| Notice::hidden(it, own_namespace)).chain(of_delegates));
+    let hidden = documents.iter().filter_map(|it| Notice::hidden(it, own_namespace, &entries));
+    notices.extend(hidden.chain(of_delegates));
     let rules = RuleCompiler::new(documents, identity);
     let mut compiler = Compiler { identity, hosted: &hosted, rules };
     let listeners = if gateways.is_empty() { compiler.whole() } else { compiler.by_port(&gateways) };

@@ -107,8 +107,8 @@ fn merge(rules: &mut Vec<&DestinationRule>, own_namespace: &str) {
     rules.retain(|rule| takes(first, rule));
 }
 
-/// Whether a rule becomes part of a set before its visibility is looked at (`mergeDestinationRule`): where it is for the same
-/// namespaces as the first rule of the set, or for those and more.
+/// Whether a rule becomes part of a set, before it is looked at who sees it (`mergeDestinationRule`): where it is for the
+/// same namespaces as the first rule of the set, or for those and more.
 fn takes(first: &DestinationRule, rule: &DestinationRule) -> bool {
     let is_beside_it = rule.metadata.namespace == first.metadata.namespace;
     rule.export_to == first.export_to || (is_beside_it && rule.export_to.names_all_of(&first.export_to))

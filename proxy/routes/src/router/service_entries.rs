@@ -79,6 +79,12 @@ impl<'d> ServiceEntries<'d> {
     pub(super) fn hidden(&self, host: &str) -> Option<&'d ServiceEntry> {
         self.hidden.get(host).copied()
     }
+
+    /// The entry that says what a service is to which this one, which is not exported to the gateways, adds its endpoints.
+    pub(super) fn joined(&self, hidden: &ServiceEntry) -> Option<&'d ServiceEntry> {
+        let mut services = hidden.hosts.iter().filter_map(|host| self.by_host.get(host.as_str()));
+        services.find(|service| service.takes_endpoints(hidden)).map(|service| service.first)
+    }
 }
 
 fn age(entry: &ServiceEntry) -> (&str, &str, &str) {
@@ -98,7 +104,7 @@ impl<'d> DescribedService<'d> {
 
     fn add(&mut self, entry: &'d ServiceEntry) {
         let first = self.first;
-        let is_like_it = entry.metadata.namespace == first.metadata.namespace
+        let is_like_it = self.is_beside(entry)
             && entry.metadata.labels == first.metadata.labels
             && entry.export_to == first.export_to
             && std::mem::discriminant(&entry.resolution) == std::mem::discriminant(&first.resolution);
@@ -109,9 +115,17 @@ impl<'d> DescribedService<'d> {
     }
 
     fn add_endpoints(&mut self, entry: &'d ServiceEntry) {
-        if entry.metadata.namespace == self.first.metadata.namespace {
+        if self.is_beside(entry) {
             self.entries.push(entry);
         }
+    }
+
+    fn is_beside(&self, entry: &ServiceEntry) -> bool {
+        entry.metadata.namespace == self.first.metadata.namespace
+    }
+
+    fn takes_endpoints(&self, entry: &ServiceEntry) -> bool {
+        self.is_beside(entry) && self.ports.values().any(|port| self.port_of(entry, port).is_some())
     }
 
     /// The numbers of its ports, in order.
@@ -134,20 +148,21 @@ impl<'d> DescribedService<'d> {
         if let [only] = oldest.ports.as_slice() { Some(only.number) } else { None }
     }
 
-    /// The entries whose endpoints are those of the port, each with the port as it has it. Addresses go with addresses by
-    /// the name of the port; where names are looked up, all go together by its number.
+    /// The entries whose endpoints are those of the port, each with the port as it has it.
     pub fn sources(&self, port: &ServicePort) -> impl Iterator<Item = (&'d ServiceEntry, &'d ServicePort)> {
-        let of = &self.first.resolution;
-        self.entries.iter().filter_map(move |entry| {
-            let mut ports = entry.ports.iter();
-            let same = match (of, &entry.resolution) {
-                (Resolution::Static(_), Resolution::Static(_)) => ports.find(|other| other.name == port.name),
-                (Resolution::Dns(_), Resolution::Static(_) | Resolution::Dns(_)) => {
-                    ports.find(|other| other.number == port.number)
-                }
-                _ => None,
-            };
-            Some((*entry, same?))
-        })
+        self.entries.iter().filter_map(move |entry| Some((*entry, self.port_of(entry, port)?)))
+    }
+
+    /// The port as the entry has it, if its endpoints are those of the port. Addresses go with addresses by the name of the
+    /// port; where names are looked up, all go together by its number.
+    fn port_of<'e>(&self, entry: &'e ServiceEntry, port: &ServicePort) -> Option<&'e ServicePort> {
+        let mut ports = entry.ports.iter();
+        match (&self.first.resolution, &entry.resolution) {
+            (Resolution::Static(_), Resolution::Static(_)) => ports.find(|other| other.name == port.name),
+            (Resolution::Dns(_), Resolution::Static(_) | Resolution::Dns(_)) => {
+                ports.find(|other| other.number == port.number)
+            }
+            _ => None,
+        }
     }
 }

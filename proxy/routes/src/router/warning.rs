@@ -4,9 +4,9 @@
 use super::backend::{Backend, Missing, cluster_namespace};
 use super::known::Known;
 use super::origin::Origin;
-use super::service_entries::DescribedService;
+use super::service_entries::{DescribedService, ServiceEntries};
 use crate::decode::quoted;
-use crate::documents::{Document, HostPattern, Metadata, Protocol, Resolution, ServiceEntry, VirtualService};
+use crate::documents::{Document, ExportTo, HostPattern, Metadata, Protocol, Resolution, ServiceEntry, VirtualService};
 use std::borrow::Borrow;
 use std::fmt;
 
@@ -104,7 +104,7 @@ impl Notice {
     }
 
     /// Of a document that is not exported to gateways of the namespace; none of others.
-    pub(super) fn hidden(document: &Document, own_namespace: &str) -> Option<Self> {
+    pub(super) fn hidden(document: &Document, own_namespace: &str, entries: &ServiceEntries<'_>) -> Option<Self> {
         let export_to = match document {
             Document::VirtualService(it) if !it.hosts.is_empty() => &it.export_to,
             Document::DestinationRule(it) => &it.export_to,
@@ -114,10 +114,17 @@ impl Notice {
         if export_to.reaches(own_namespace) {
             return None;
         }
-        let (reason, advice) = (not_exported(own_namespace), export_advice(own_namespace));
-        Some(match document {
-            Document::VirtualService(it) => Self::of_virtual_service(it, format!("not served: it {reason}"), advice),
-            _ => Self::new((document.kind(), document.metadata()), format!("left out: it {reason}"), advice),
+        let (reason, advice) =
+            (format!("it {}", not_exported(own_namespace)), advice_to_export(export_to, own_namespace));
+        let joined = if let Document::ServiceEntry(entry) = document { entries.joined(entry) } else { None };
+        Some(match (document, joined) {
+            (Document::VirtualService(it), _) => Self::of_virtual_service(it, format!("not served: {reason}"), advice),
+            (_, Some(first)) => {
+                let first = first.metadata.full_name();
+                let reason = format!("only its endpoints count, beside those of ServiceEntry {first}: {reason}");
+                Self::new((document.kind(), document.metadata()), reason, advice)
+            }
+            _ => Self::new((document.kind(), document.metadata()), format!("left out: {reason}"), advice),
         })
     }
 }
@@ -156,7 +163,7 @@ impl Known<'_> {
         };
         let advice = match (self.meant, self.hidden) {
             (Some(meant), _) => format!("did you mean {meant}?"),
-            (None, Some(_)) => export_advice(self.own_namespace),
+            (None, Some(entry)) => advice_to_export(&entry.export_to, self.own_namespace),
             (None, None) => return lack,
         };
         let in_dns = || {
@@ -201,7 +208,7 @@ impl Known<'_> {
         let host = &self.wanted.host;
         let reason = format!("{}, and a look-up by name needs a port", self.no_entry());
         let advice = match self.hidden {
-            Some(_) => export_advice(self.own_namespace),
+            Some(entry) => advice_to_export(&entry.export_to, self.own_namespace),
             None => format!("write port.number, or add a ServiceEntry with the host {host}"),
         };
         Lack { field: "", gets_503: true, reason, advice }
@@ -252,17 +259,17 @@ impl Known<'_> {
         let labels: Vec<String> =
             self.subset.iter().flat_map(|subset| &subset.labels).map(|(key, value)| format!("{key}={value}")).collect();
         let (subset, labels) = (self.subset(), labels.join(","));
-        match self.service.map(|service| service.first) {
-            None if self.hidden.is_some() => Lack {
+        match (self.service.map(|service| service.first), self.hidden) {
+            (None, Some(entry)) => Lack {
                 field: ".subset",
                 gets_503: true,
                 reason: format!(
                     "{}, and no other has endpoints with the labels {labels} of the subset {subset}",
                     self.no_entry()
                 ),
-                advice: export_advice(self.own_namespace),
+                advice: advice_to_export(&entry.export_to, self.own_namespace),
             },
-            None => Lack {
+            (None, None) => Lack {
                 field: ".subset",
                 gets_503: true,
                 reason: format!(
@@ -273,7 +280,7 @@ impl Known<'_> {
                      its cluster"
                 ),
             },
-            Some(ServiceEntry { resolution: Resolution::None, .. }) => Lack {
+            (Some(ServiceEntry { resolution: Resolution::None, .. }), _) => Lack {
                 field: "",
                 gets_503: true,
                 reason: format!(
@@ -281,13 +288,13 @@ impl Known<'_> {
                 ),
                 advice: "write resolution: DNS, or STATIC with endpoints".to_owned(),
             },
-            Some(_) if labels.is_empty() => Lack {
+            (Some(_), _) if labels.is_empty() => Lack {
                 field: "",
                 gets_503: true,
                 reason: format!("the ServiceEntry of {host} has no endpoints"),
                 advice: "add one to its spec.endpoints".to_owned(),
             },
-            Some(_) => Lack {
+            (Some(_), _) => Lack {
                 field: ".subset",
                 gets_503: true,
                 reason: format!(
@@ -316,6 +323,14 @@ pub(super) fn not_exported(own_namespace: &str) -> String {
 /// What to do about a document that the namespace does not see.
 pub(super) fn export_advice(namespace: &str) -> String {
     format!("write {namespace} under its spec.exportTo, or leave exportTo out")
+}
+
+/// The same, given what its exportTo says now: `~` stands alone.
+fn advice_to_export(export_to: &ExportTo, namespace: &str) -> String {
+    if export_to.is_nowhere() {
+        return format!("write {namespace} in place of ~ under its spec.exportTo, or leave exportTo out");
+    }
+    export_advice(namespace)
 }
 
 /// `a, b, c and others`, each once.

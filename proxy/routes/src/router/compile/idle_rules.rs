@@ -10,12 +10,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::iter::once;
 
 /// Looks at all documents: a VirtualService that the gateway does not see names hosts for others.
-pub(super) fn check(documents: &[Document], own_namespace: &str) -> Vec<Warning> {
+pub(super) fn check(documents: &[Document], entries: &ServiceEntries<'_>, own_namespace: &str) -> Vec<Warning> {
     let mut checker = Checker { slips: Slips::new(), warnings: Vec::new() };
     let rules = documents.iter().filter_map(destination_rule);
     // Others are for gateways that see other services.
     let rules: Vec<&DestinationRule> = rules.filter(|rule| rule.export_to.reaches(own_namespace)).collect();
-    checker.destination_rules(&rules, named_ports(documents, own_namespace));
+    checker.destination_rules(&rules, named_ports(documents, entries));
     checker.warnings
 }
 
@@ -73,7 +73,7 @@ impl Checker {
     }
 }
 
-fn named_ports(documents: &[Document], own_namespace: &str) -> NamedPorts {
+fn named_ports(documents: &[Document], entries: &ServiceEntries<'_>) -> NamedPorts {
     let mut destinations: BTreeMap<String, Option<BTreeSet<u16>>> = BTreeMap::new();
     for document in documents.iter().filter_map(virtual_service) {
         for to in document.http.iter().flat_map(destinations_of) {
@@ -86,7 +86,6 @@ fn named_ports(documents: &[Document], own_namespace: &str) -> NamedPorts {
         }
     }
     let any_forwards = !destinations.is_empty();
-    let entries = ServiceEntries::new(documents, own_namespace);
     // What entries say of a host counts; of one that they hide, nothing is known.
     for host in entries.hosts() {
         let ports = entries.get(host).map(|service| service.ports().collect());
