@@ -14,7 +14,6 @@ use tonic::client::Grpc;
 use tonic::{Code, Request, Status, Streaming};
 use turnout_tests::bed::{Bed, PORT, service, virtual_service};
 use turnout_tests::echo::Backends;
-use turnout_tests::eventually;
 
 const LONG: Duration = Duration::from_secs(15);
 
@@ -71,19 +70,10 @@ impl Scene {
         Ok((sender, timeout(LONG, answer).await.context("no head")??.into_inner()))
     }
 
-    async fn in_flight(&self, expected: f64) -> anyhow::Result<()> {
-        eventually(LONG, || async {
-            let seen = self.bed.count("turnout_requests_in_flight", &[]).await?;
-            ensure!(seen.total_cmp(&expected).is_eq(), "{seen} in flight, not {expected}");
-            Ok(())
-        })
-        .await
-    }
-
     /// That a call is over at the backend, and at the gateway.
     async fn is_over(&mut self) -> anyhow::Result<()> {
         while self.backend.sees().await? != "over" {}
-        self.in_flight(0.0).await
+        self.bed.in_flight(0.0).await
     }
 }
 
@@ -119,7 +109,7 @@ async fn a_unary_call_is_answered_with_a_message_or_a_status() -> anyhow::Result
     }
     // Its answer is trailers alone.
     is_refusal(&scene.unary("fail").await.err().context("it does not fail")?)?;
-    scene.in_flight(0.0).await
+    scene.bed.in_flight(0.0).await
 }
 
 #[tokio::test]
@@ -174,7 +164,7 @@ async fn a_servers_messages_pass_in_order_and_its_status_behind_them() -> anyhow
             Err(status) => is_refusal(&status).context(asked)?,
         }
     }
-    scene.in_flight(0.0).await
+    scene.bed.in_flight(0.0).await
 }
 
 #[tokio::test]
@@ -225,7 +215,7 @@ async fn a_client_that_cancels_a_call_ends_it_at_the_backend() -> anyhow::Result
     let mut client = scene.client.clone();
     let hang = Request::new("hang".to_owned());
     let call = tokio::spawn(async move { client.unary(hang, PathAndQuery::from_static(UNARY), Text).await });
-    scene.in_flight(1.0).await?;
+    scene.bed.in_flight(1.0).await?;
     call.abort();
     scene.is_over().await.context("unary")?;
 

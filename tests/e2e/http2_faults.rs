@@ -9,7 +9,6 @@ use tokio::time::timeout;
 use turnout_tests::bed::{Bed, PORT, service, virtual_service};
 use turnout_tests::client::{RawConnection, RawRequest, RawResponse};
 use turnout_tests::echo::Backends;
-use turnout_tests::eventually;
 use turnout_tests::frames::{ACK, CANCEL, END_HEADERS, Frame, FrameConnection, StreamEnd, kind, setting};
 
 const LONG: Duration = Duration::from_secs(10);
@@ -49,15 +48,6 @@ impl Scene {
         let mut client = self.bed.open().await?;
         client.send(&request.to_bytes()).await?;
         Ok(client)
-    }
-
-    async fn in_flight(&self, expected: f64) -> anyhow::Result<()> {
-        eventually(LONG, || async {
-            let seen = self.bed.count("turnout_requests_in_flight", &[]).await?;
-            ensure!(seen.total_cmp(&expected).is_eq(), "{seen} in flight, not {expected}");
-            Ok(())
-        })
-        .await
     }
 }
 
@@ -128,7 +118,7 @@ async fn a_stream_that_is_reset_at_any_moment_by_any_code_ends_alone() -> anyhow
             }
         }
     }
-    scene.in_flight(0.0).await?;
+    scene.bed.in_flight(0.0).await?;
     ensure!(!scene.bed.gateway.log().contains("panicked"), "{}", scene.bed.gateway.log());
     Ok(())
 }
@@ -152,7 +142,7 @@ async fn a_farewell_in_the_middle_lets_what_it_covers_end() -> anyhow::Result<()
     backend.send(&Frame::data(covered, &BODY[3..], true)).await?;
     let answer = client.response("GET").await?;
     ensure!(answer.complete && answer.body == BODY, "{answer:?}");
-    scene.in_flight(0.0).await
+    scene.bed.in_flight(0.0).await
 }
 
 #[tokio::test]
@@ -170,7 +160,7 @@ async fn a_farewell_or_an_end_in_the_middle_of_what_it_does_not_cover_breaks_it_
         }
         let answer = client.response("GET").await?;
         ensure!((answer.status, answer.complete) == (200, false), "{answer:?}");
-        scene.in_flight(0.0).await?;
+        scene.bed.in_flight(0.0).await?;
     }
     Ok(())
 }
@@ -194,7 +184,7 @@ async fn a_client_of_http2_is_told_the_same() -> anyhow::Result<()> {
         ensure!(matches!(end, StreamEnd::Answered) == is_whole, "{moment}: {end:?}");
         ensure!(is_whole || matches!(end, StreamEnd::Reset(_)), "{moment}: {end:?}");
     }
-    scene.in_flight(0.0).await
+    scene.bed.in_flight(0.0).await
 }
 
 /// An upload for which the backend grants no more room, when its stream or connection ends.
@@ -223,7 +213,7 @@ async fn an_upload_that_waits_for_room_ends_with_its_stream_or_connection() -> a
         let answer = client.response("POST").await.context(how)?;
         let expected = if how == "answer" { 200 } else { 503 };
         ensure!((answer.status, answer.complete) == (expected, true), "{how}: {answer:?}");
-        scene.in_flight(0.0).await.context(how)?;
+        scene.bed.in_flight(0.0).await.context(how)?;
     }
     Ok(())
 }
@@ -249,5 +239,5 @@ async fn what_a_connection_takes_no_more_goes_over_another() -> anyhow::Result<(
         backend.send_all(&[head(stream), Frame::data(stream, BODY, true)]).await?;
         ensure!(client.response("GET").await?.text() == "answer");
     }
-    scene.in_flight(0.0).await
+    scene.bed.in_flight(0.0).await
 }

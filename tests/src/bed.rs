@@ -6,9 +6,11 @@
 use std::fmt::Write as _;
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::client::{self, RawConnection, RawRequest, RawResponse};
 use crate::echo::{Backends, NAMES};
+use crate::eventually;
 use crate::gateway::{Gateway, GatewayCommand};
 use crate::mount::KubeletMount;
 
@@ -74,6 +76,16 @@ impl Bed {
     /// The sum of a metric's series with these labels; 0 if there is none.
     pub async fn count(&self, name: &str, labels: &[(&str, &str)]) -> anyhow::Result<f64> {
         Ok(self.gateway.metrics().await?.sum(name, labels).unwrap_or_default())
+    }
+
+    /// Waits until so many requests are in flight.
+    pub async fn in_flight(&self, expected: f64) -> anyhow::Result<()> {
+        eventually(Duration::from_secs(15), || async {
+            let seen = self.count("turnout_requests_in_flight", &[]).await?;
+            anyhow::ensure!(seen.total_cmp(&expected).is_eq(), "{seen} in flight, not {expected}");
+            Ok(())
+        })
+        .await
     }
 
     /// How many requests the backends received since they were cleared.

@@ -21,7 +21,7 @@ async fn the_end_of_one_side_is_the_others_and_is_told_with_what_has_passed() ->
     for (who, how, flags) in TABLE {
         let scene = Scene::start("", "", &[]).await?;
         let Tunnel { mut client, mut backend } = scene.open().await?;
-        scene.in_flight(1.0).await?;
+        scene.bed.in_flight(1.0).await?;
         client.write_all(b"hello").await?;
         expect(&mut backend, b"hello").await?;
         backend.write_all(b"goodbye").await?;
@@ -33,7 +33,7 @@ async fn the_end_of_one_side_is_the_others_and_is_told_with_what_has_passed() ->
         drop(ends);
         expect_end(&mut other).await?;
         drop(other);
-        scene.in_flight(0.0).await?;
+        scene.bed.in_flight(0.0).await?;
         let [entry] = &scene.log(1).await?[..] else { unreachable!("there is one") };
         let seen = (&entry["status"], &entry["flags"], &entry["request_bytes"], &entry["response_bytes"]);
         ensure!(seen == (&101.into(), &flags.into(), &5.into(), &7.into()), "{who} {how}: {entry}");
@@ -95,7 +95,7 @@ async fn a_client_that_sends_to_a_backend_that_is_gone_keeps_nothing_open() -> a
             }
         };
         timeout(LONG, trickles).await.with_context(|| format!("{how}: it stays open"))?;
-        scene.in_flight(0.0).await?;
+        scene.bed.in_flight(0.0).await?;
     }
     Ok(())
 }
@@ -119,7 +119,7 @@ async fn a_side_that_takes_nothing_is_given_up() -> anyhow::Result<()> {
         let Tunnel { mut client, mut backend } = scene.open().await?;
         let (filling, _idle) = if client_fills { (&mut client, &mut backend) } else { (&mut backend, &mut client) };
         fill(filling).await?;
-        scene.in_flight(0.0).await?;
+        scene.bed.in_flight(0.0).await?;
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Which way handshakes go, and what holds for them as for every request: splits, matches, changes of headers, retries,
 //! limits and reloads.
 
-use super::scene::{LONG, Scene, handshake, in_flight};
+use super::scene::{LONG, Scene, handshake};
 use anyhow::ensure;
 use std::collections::BTreeMap;
 use tokio::io::AsyncWriteExt as _;
@@ -65,12 +65,12 @@ async fn tunnels_are_split_and_pinned_and_outlive_a_reload() -> anyhow::Result<(
             tunnels.push(tunnel);
         }
     }
-    in_flight(&bed, 121.0).await?;
+    bed.in_flight(121.0).await?;
     for tunnel in &mut tunnels {
         echoes(tunnel).await?;
     }
     drop(tunnels);
-    in_flight(&bed, 0.0).await
+    bed.in_flight(0.0).await
 }
 
 #[tokio::test]
@@ -143,7 +143,7 @@ async fn a_tunnel_has_its_places_until_it_ends() -> anyhow::Result<()> {
         let refused = scene.bed.send(&RawRequest::get("/page")).await?;
         ensure!((refused.status, refused.header("x-turnout-reason")) == (status, Some(reason)), "{refused:?}");
         drop(tunnel);
-        scene.in_flight(0.0).await?;
+        scene.bed.in_flight(0.0).await?;
         let mut connection = scene.bed.open().await?;
         connection.send(&RawRequest::get("/page").to_bytes()).await?;
         let (mut backend, asked) = scene.accept().await?;

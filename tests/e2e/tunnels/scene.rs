@@ -83,20 +83,6 @@ impl Scene {
         })
         .await
     }
-
-    /// Waits until so many requests are in flight.
-    pub(super) async fn in_flight(&self, expected: f64) -> anyhow::Result<()> {
-        in_flight(&self.bed, expected).await
-    }
-}
-
-pub(super) async fn in_flight(bed: &Bed, expected: f64) -> anyhow::Result<()> {
-    eventually(LONG, || async {
-        let seen = bed.count("turnout_requests_in_flight", &[]).await?;
-        ensure!(seen.total_cmp(&expected).is_eq(), "{seen} in flight, not {expected}");
-        Ok(())
-    })
-    .await
 }
 
 fn documents(backend: SocketAddr, fields: &str, policy: &str) -> String {
