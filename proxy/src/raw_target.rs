@@ -1,4 +1,5 @@
-//! The bytes of a target that `http::Uri` takes in no path or no query, and Envoy in both: `"`, `<`, `>` and the backtick.
+//! The bytes of a target that `http::Uri` takes in no path or no query, and Envoy in both: `"`, `<`, `>` and the backtick;
+//! in one that a rewrite made `#`, too, and a first byte that is no slash.
 //! Where a head comes in each gives its place to a stand-in ([`RequestLine`]); the bytes themselves go beside the URI
 //! ([`RawBytes`]) and are put back where a head goes out ([`PutBack`]). One byte stands for one, so nothing else moves.
 
@@ -8,6 +9,11 @@ use http::uri::{InvalidUri, PathAndQuery};
 
 /// A URI takes it in path and query, but in no authority; and it is rare.
 const STAND_IN: u8 = b'|';
+
+/// What stands there for the byte at an offset: a path that a rewrite made may begin with another byte than a URI's.
+fn stand_in(offset: u16) -> u8 {
+    if offset == 0 { b'/' } else { STAND_IN }
+}
 
 fn is_raw(byte: u8) -> bool {
     matches!(byte, b'"' | b'<' | b'>' | b'`')
@@ -29,7 +35,7 @@ impl RawBytes {
         let before = scheme + uri.authority().map_or(0, |authority| authority.as_str().len());
         for (offset, byte) in &self.0 {
             let at = usize::from(*offset).checked_sub(before)?;
-            *text.get_mut(at).filter(|stand_in| **stand_in == STAND_IN)? = *byte;
+            *text.get_mut(at).filter(|seen| **seen == stand_in(*offset))? = *byte;
         }
         String::from_utf8(text).ok()
     }
@@ -137,9 +143,11 @@ impl TryFrom<String> for WireTarget {
         let mut text = text.into_bytes();
         let mut raw = RawBytes::default();
         for (offset, byte) in (0..u16::MAX).zip(&mut text) {
-            // A rewrite can put a `#` there, which a URI cuts off with what follows; Envoy sends it.
-            if is_raw(*byte) || *byte == b'#' {
-                raw.0.push((offset, std::mem::replace(byte, STAND_IN)));
+            // A rewrite can put a `#` there, which a URI cuts off with what follows, or leave the first slash out; Envoy
+            // sends both.
+            let is_other_start = offset == 0 && byte.is_ascii_graphic() && *byte != b'/';
+            if is_other_start || is_raw(*byte) || *byte == b'#' {
+                raw.0.push((offset, std::mem::replace(byte, stand_in(offset))));
             }
         }
         Ok(Self { uri: PathAndQuery::from_maybe_shared(Bytes::from(text))?, raw })
@@ -166,9 +174,9 @@ impl PutBack {
         let mut bytes = bytes[..bytes.len().min(self.left())].to_vec();
         for (offset, byte) in &self.raw.0 {
             let at = (self.target + usize::from(*offset)).checked_sub(self.written);
-            if let Some(stand_in) = at.and_then(|at| bytes.get_mut(at)) {
-                debug_assert_eq!(*stand_in, STAND_IN, "only a stand-in gives way");
-                *stand_in = *byte;
+            if let Some(seen) = at.and_then(|at| bytes.get_mut(at)) {
+                debug_assert_eq!(*seen, stand_in(*offset), "only a stand-in gives way");
+                *seen = *byte;
             }
         }
         bytes
@@ -260,7 +268,7 @@ mod tests {
 
     #[test]
     fn a_head_goes_out_as_it_was_meant_in_whatever_pieces() {
-        for target in ["/\"<>`|?\"<>`|", "/a?\"", "/\"", "/a#b?c#d", "/score"] {
+        for target in ["/\"<>`|?\"<>`|", "/a?\"", "/\"", "/a#b?c#d", "b/c", "b", "?a\"", "\"/c", "/score"] {
             let wire = WireTarget::try_from(target.to_owned()).expect("a target");
             let head = format!("POST {} HTTP/1.1\r\nX: |\r\n\r\n", wire.uri);
             for (first, size) in (0..head.len()).flat_map(|first| [(first, 1), (first, 3), (first, head.len())]) {

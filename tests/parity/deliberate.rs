@@ -100,7 +100,6 @@ const HIDES_NONE: &str = "a DestinationRule for other pods hides none that is fo
 const NO_BODY: &str = "what has no body says nothing of one";
 const NO_REDIRECT: &str = "304 sends nobody elsewhere";
 const LINES: &str = "several lines of one header stay several";
-const NO_SLASH: &str = "a path begins with a slash (RFC 9112, 3.2.1)";
 const GRPC_ALONE: &str = "by default only answers to gRPC requests are looked at for a status of gRPC";
 
 /// Every deliberate difference.
@@ -146,7 +145,6 @@ pub(crate) const DELIBERATE: &[Deliberate] = &[
     differs("direct-response/statuses-that-have-no-body", &[1, 2], LENGTH, NO_BODY),
     differs("direct-response/statuses-that-have-no-body", &[2], &["response header location"], NO_REDIRECT),
     differs("headers/request-operations-on-the-gateways-own-names", &[1], FORWARDED_FOR, LINES),
-    differs("differential/rewrite-to-a-path-without-a-slash", &[1], REFUSAL, NO_SLASH),
     differs("retry/default-policy-grpc-status-header", &[1, 2, 3, 8], &["attempts"], GRPC_ALONE),
     differs("match/path-normalisation", &[13], REFUSAL, HIDDEN_DOT_SEGMENT),
     differs("retry/attempts-0-disables", &[1], &["share of status 200", "share of status 503"], AVOIDED),

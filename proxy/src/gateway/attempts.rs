@@ -15,6 +15,8 @@ use turnout_routes::router::{Failure, RetryPolicy};
 /// The longest pause between two tries, as a multiple of the base (Envoy's default).
 const LONGEST_BACKOFF: u32 = 10;
 
+const NOT_OVER_HTTP2: &str = "the target is none that a backend of HTTP/2 can be sent";
+
 /// Why there is no answer to pass on.
 pub(super) struct Failed {
     pub(super) error: GatewayError,
@@ -67,6 +69,7 @@ impl Gateway {
                 }
                 Err(SendError::NoEndpoints) => return Err(GatewayError::NoEndpoints.into()),
                 Err(SendError::Overflow) => return Err(GatewayError::Overflow.into()),
+                Err(SendError::Target) => return Err(GatewayError::BadRequest(&NOT_OVER_HTTP2).into()),
                 Err(SendError::Body) => {
                     return Err(outgoing.body.failure().unwrap_or(GatewayError::UpstreamReset).into());
                 }

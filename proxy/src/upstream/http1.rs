@@ -86,6 +86,8 @@ pub(super) enum SendFailure {
     Failed(Failure),
     /// The request's own body failed; the upstream is not to blame.
     Body,
+    /// Its protocol has no word for the request's target.
+    Target,
 }
 
 impl Http1 {

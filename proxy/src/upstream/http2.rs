@@ -315,8 +315,10 @@ impl Http2Stream {
         let connection = &self.place.connection;
         // What the endpoint has not seen of it goes to another connection.
         outgoing.keep_head();
-        let next = if outgoing.encode_raw() { outgoing.next_try() } else { None };
-        let Some((head, body)) = next else {
+        if !outgoing.encode_raw() {
+            return Err(SendFailure::Target);
+        }
+        let Some((head, body)) = outgoing.next_try() else {
             return Err(SendFailure::Failed(Failure::AfterRequest));
         };
         let scheme = if connection.peer.is_some() { http::uri::Scheme::HTTPS } else { http::uri::Scheme::HTTP };

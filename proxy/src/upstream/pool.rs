@@ -77,6 +77,8 @@ pub(crate) enum SendError {
     Failed(Failure),
     /// The request's own body failed; the upstream is not to blame.
     Body,
+    /// What the endpoint speaks has no word for the request's target.
+    Target,
 }
 
 impl WorkerUpstreams {
@@ -227,6 +229,7 @@ impl WorkerUpstream {
                     return Err(SendError::Failed(failure));
                 }
                 Err(SendFailure::Body) => return Err(SendError::Body),
+                Err(SendFailure::Target) => return Err(SendError::Target),
             }
         }
     }

@@ -226,10 +226,6 @@ fn serve(document: &mut Value) {
 
 fn plain(rule: &mut Value) {
     answer_plainly(rule);
-    if let Some(rewrite) = rule.pointer_mut("/rewrite/uriRegexRewrite/rewrite").filter(|rewrite| *rewrite == "-") {
-        // No target begins without a slash.
-        *rewrite = "/-".into();
-    }
     let Some(parts) = rule.get_mut("route").and_then(Value::as_array_mut) else { return };
     let is_split = parts.len() > 1;
     for part in parts {

@@ -49,6 +49,7 @@ async fn send(stream: &Http2Stream, body: RequestBody) -> &'static str {
         Err(SendFailure::Untouched(_)) => "untouched",
         Err(SendFailure::Failed(_)) => "failed",
         Err(SendFailure::Body) => "body",
+        Err(SendFailure::Target) => "target",
     }
 }
 
@@ -164,13 +165,15 @@ fn an_upload_that_the_endpoint_does_not_take_ends_when_its_answer_has() {
 }
 
 #[test]
-fn a_target_that_is_too_long_when_it_is_escaped_is_not_sent_as_another() {
+fn a_target_that_http2_has_no_word_for_is_not_sent_as_another() {
     on_a_worker(bounded(async {
         let (connection, _far) = connection(9, LONG).await;
-        let wire = crate::raw_target::WireTarget::try_from(format!("/{}", "\"".repeat(30_000))).expect("a target");
-        let mut outgoing = post(nothing()).with_raw(wire.raw);
-        outgoing.put_back(OutgoingHead { method: Method::GET, target: wire.uri, headers: HeaderMap::new() });
-        let sent = connection.first().send(&mut outgoing, SocketAddr::from(([127, 0, 0, 1], 80))).await;
-        assert!(matches!(sent, Err(SendFailure::Failed(_))) && connection.last_stream.get() == 0);
+        for target in [format!("/{}", "\"".repeat(30_000)), "b/c".to_owned()] {
+            let wire = crate::raw_target::WireTarget::try_from(target).expect("a target");
+            let mut outgoing = post(nothing()).with_raw(wire.raw);
+            outgoing.put_back(OutgoingHead { method: Method::GET, target: wire.uri, headers: HeaderMap::new() });
+            let sent = connection.first().send(&mut outgoing, SocketAddr::from(([127, 0, 0, 1], 80))).await;
+            assert!(matches!(sent, Err(SendFailure::Target)) && connection.last_stream.get() == 0);
+        }
     }));
 }
