@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use turnout_routes::documents::Document;
+use turnout_routes::router::{DestinationRules, Identity};
 
 /// What follows the namespace in the full name of every service of the cluster.
 const CLUSTER_SUFFIX: &str = ".svc.cluster.local";
@@ -27,13 +28,9 @@ pub fn subset_labels(
     (host, subset): (&str, Option<&str>),
 ) -> Option<BTreeMap<String, String>> {
     let Some(wanted) = subset else { return Some(BTreeMap::new()) };
-    let rules = documents.iter().filter_map(|document| match document {
-        Document::DestinationRule(rule) if rule.export_to.reaches(gateways) => Some(rule),
-        _ => None,
-    });
-    let rules = rules.filter(|rule| full_host(&rule.host, &rule.metadata.namespace) == host);
-    let mut subsets = rules.flat_map(|rule| &rule.subsets);
-    subsets.find(|subset| subset.name == wanted).map(|subset| subset.labels.clone())
+    // Which labels gateways carry is not known here: a rule for some of them alone (`workloadSelector`) counts for none.
+    let identity = Identity { labels: BTreeMap::new(), namespace: gateways.to_owned() };
+    DestinationRules::new(documents, &identity).subset_labels(host, wanted).cloned()
 }
 
 /// A Service of the cluster.
@@ -74,25 +71,36 @@ mod tests {
     use turnout_routes::{Source, parse};
 
     #[test]
-    fn a_subset_is_what_the_documents_say() {
-        let check = |exports: &str, subset: Option<&str>, expected: Option<&str>| {
-            let text = format!(
-                "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: m, namespace: ns}}\n\
-                 spec:\n  host: model\n  subsets:\n  - {{name: v1, labels: {{version: one}}}}\n  exportTo: [{exports}]\n"
-            );
+    fn a_subset_is_what_gateways_find_of_it() {
+        let check = |rules: &[(&str, &str, &str)], subset: Option<&str>, expected: Option<&str>| {
+            let rules = rules.iter().enumerate().map(|(at, (namespace, host, exports))| {
+                format!(
+                    "apiVersion: networking.istio.io/v1\nkind: DestinationRule\n\
+                     metadata: {{name: r{at}, namespace: {namespace}}}\nspec:\n  host: '{host}'\n  \
+                     subsets:\n  - {{name: v1, labels: {{version: r{at}}}}}\n  exportTo: [{exports}]\n"
+                )
+            });
+            let text = rules.collect::<Vec<_>>().join("---\n");
             let source = Source { name: "routes.yaml", bytes: text.as_bytes() };
             let documents = parse(&[source]).expect("the documents are right").documents;
             let labels = subset_labels(&documents, "gw", ("model.ns.svc.cluster.local", subset));
             let labels = labels.map(|labels| labels.values().cloned().collect::<String>());
-            assert_eq!(labels.as_deref(), expected, "{exports} {subset:?}");
+            assert_eq!(labels.as_deref(), expected, "{text}{subset:?}");
         };
-        check("", None, Some(""));
-        check("", Some("v1"), Some("one"));
-        check("", Some("v2"), None);
-        for (exports, expected) in [("gw", Some("one")), ("other, gw", Some("one")), ("other", None), (".", None)] {
-            check(exports, Some("v1"), expected);
-            check(exports, None, Some(""));
+        check(&[("ns", "model", "")], None, Some(""));
+        check(&[("ns", "model", "")], Some("v1"), Some("r0"));
+        check(&[("ns", "model", "")], Some("v2"), None);
+        for (exports, expected) in [("gw", Some("r0")), ("other, gw", Some("r0")), ("other", None), (".", None)] {
+            check(&[("ns", "model", exports)], Some("v1"), expected);
+            check(&[("ns", "model", exports)], None, Some(""));
         }
+        let full = "model.ns.svc.cluster.local";
+        check(&[("ns", "*.ns.svc.cluster.local", "")], Some("v1"), Some("r0"));
+        check(&[("ns", "*", ""), ("ns", full, "")], Some("v1"), Some("r1"));
+        check(&[("ns", full, ""), ("gw", full, "")], Some("v1"), Some("r1"));
+        check(&[("istio-system", full, "")], Some("v1"), Some("r0"));
+        check(&[("ns", full, ""), ("istio-system", full, "")], Some("v1"), Some("r0"));
+        check(&[("other", full, "")], Some("v1"), None);
     }
 
     #[test]

@@ -41,6 +41,7 @@ pub use compile::{Act, Hosted, Placed, full_hosts, hosted};
 pub use cors::{CompiledCors, CorsAnswer};
 pub use decide::{Answer, Decision, Draws, Forward, LocalAnswer};
 pub use delegates::{Delegates, NoDelegate};
+pub use destination_rules::DestinationRules;
 pub use fault::{Injected, inject};
 pub use header_operations::{FormatContext, HeaderChangeList, HeaderValueSource};
 pub use identity::Identity;

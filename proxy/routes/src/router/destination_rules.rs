@@ -1,14 +1,14 @@
 //! Which DestinationRules are for a service, and what they say of it together.
 
-use super::backend::{BackendPolicy, Http2Policy, HttpVersion, Limits, Outliers, UNKNOWN};
+use super::backend::{BackendPolicy, Http2Policy, HttpVersion, Limits, Outliers, UNKNOWN, cluster_namespace};
 use super::host_map::HostMap;
 use super::identity::Identity;
 use super::known::complete;
 use crate::documents::{
-    Balancing, ClientTls, DestinationRule, H2Upgrade, HostPattern, OutlierDetection, PortPolicy, Protocol, Subset,
-    TrafficPolicy,
+    Balancing, ClientTls, DestinationRule, Document, H2Upgrade, HostPattern, OutlierDetection, PortPolicy, Protocol,
+    Subset, TrafficPolicy,
 };
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +22,8 @@ const FOR_EVER: Duration = Duration::from_hours(24 * 365 * 10);
 type ByHost<'d> = HostMap<Vec<&'d DestinationRule>>;
 
 /// All DestinationRules that may count for the gateway.
-pub(super) struct DestinationRules<'d> {
+#[derive(Debug)]
+pub struct DestinationRules<'d> {
     /// Those of its own namespace.
     own: ByHost<'d>,
     /// Those that are for gateways of other namespaces, too, by their own.
@@ -32,8 +33,14 @@ pub(super) struct DestinationRules<'d> {
 }
 
 impl<'d> DestinationRules<'d> {
-    /// `rules` are in order, oldest first.
-    pub(super) fn new(rules: &[&'d DestinationRule], identity: &Identity) -> Self {
+    /// Those of `documents`, as this gateway sees them.
+    pub fn new(documents: &'d [Document], identity: &Identity) -> Self {
+        let rules = documents.iter().filter_map(|document| match document {
+            Document::DestinationRule(rule) => Some(rule),
+            _ => None,
+        });
+        let mut rules: Vec<&DestinationRule> = rules.collect();
+        rules.sort_by_key(|rule| rule.metadata.age_order());
         let mut made = Self {
             own: HostMap::default(),
             exported: HashMap::new(),
@@ -58,6 +65,12 @@ impl<'d> DestinationRules<'d> {
         }
         made.narrow(&identity.namespace);
         made
+    }
+
+    /// What the pods of a subset carry besides those of their host, which is in full; none if no rule has it that counts.
+    pub fn subset_labels(&self, host: &str, subset: &str) -> Option<&'d BTreeMap<String, String>> {
+        let namespace = cluster_namespace(host).unwrap_or(UNKNOWN);
+        find_subset(self.of(host, namespace), subset).map(|subset| &subset.labels)
     }
 
     /// Leaves of each host those that count. Done at the end: a rule for a host hides those for wider ones, whoever it is

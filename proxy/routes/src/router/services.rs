@@ -54,16 +54,10 @@ impl std::fmt::Display for Wanted {
 
 impl<'d> Services<'d> {
     pub(super) fn new(documents: &'d [Document], identity: &'d Identity) -> Self {
-        let rules = documents.iter().filter_map(|document| match document {
-            Document::DestinationRule(rule) => Some(rule),
-            _ => None,
-        });
-        let mut rules: Vec<&DestinationRule> = rules.collect();
-        rules.sort_by_key(|rule| rule.metadata.age_order());
         Self {
             identity,
             entries: ServiceEntries::new(documents, &identity.namespace),
-            rules: DestinationRules::new(&rules, identity),
+            rules: DestinationRules::new(documents, identity),
             backends: Vec::new(),
             backend_of: HashMap::new(),
             resolved: HashMap::new(),
