@@ -504,7 +504,11 @@ async fn admin_shows_the_routes_and_explains_requests() -> anyhow::Result<()> {
     assert_eq!((&shared["outcome"], &shared["backends"][1]["share"]), (&"forward".into(), &0.25.into()), "{shared}");
     let moved = explain("url=http://any.example.com/old").await?;
     assert_eq!((&moved["status"], &moved["location"]), (&301.into(), &"http://any.example.com/new".into()), "{moved}");
-    assert_eq!(bed.gateway.admin("/explain?url=:::&method=").await?.status, 400);
+    let pasted = explain("url=http://localhost:18080/score").await?;
+    assert_eq!(pasted["backends"][1]["share"], 0.25, "the only Gateway port is meant: {pasted}");
+    for bad in ["url=:::&method=", "url=/score&heder=a:b", "url=/score&port=http"] {
+        assert_eq!(bed.gateway.admin(&format!("/explain?{bad}")).await?.status, 400, "{bad}");
+    }
     assert_eq!(bed.received(), 0, "what is explained is not sent");
     Ok(())
 }

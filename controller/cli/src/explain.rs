@@ -6,7 +6,6 @@ use crate::route_files::GatewayArguments;
 use clap::Args;
 use std::path::PathBuf;
 use turnout_routes::explain::{Explanation, Inquiry, Share, explain};
-use turnout_routes::router::Router;
 
 /// Says where a request would go: the rule that governs it and each backend's share.
 ///
@@ -46,9 +45,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let router = arguments.gateway.compile(&arguments.gateway.read_documents(&arguments.routes)?);
     let headers = arguments.headers.iter().map(String::as_str);
     let inquiry = Inquiry::new(&arguments.method, &arguments.url, headers)?;
-    let inquiry = match arguments.port.or_else(|| only_port(&router, &arguments.url)) {
+    let inquiry = match arguments.port {
         Some(port) => inquiry.on_port(port),
-        None => inquiry,
+        None => inquiry.on_only_port(&router),
     };
     let explanation = explain(&router, &inquiry);
     match arguments.output {
@@ -56,20 +55,6 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         Output::Json => print_json(&explanation)?,
     }
     Ok(DONE)
-}
-
-/// The Gateway's port where there is one alone and the URL's is none of them: a port-forward or a listener has another.
-fn only_port(router: &Router, url: &str) -> Option<u16> {
-    let given = url.parse::<http::Uri>().ok().map(|uri| match uri.port_u16() {
-        Some(port) => port,
-        None if uri.scheme_str() == Some("https") => 443,
-        None => 80,
-    });
-    let ports: Vec<u16> = router.ports().collect();
-    match ports.as_slice() {
-        [only] if given != Some(*only) => Some(*only),
-        _ => None,
-    }
 }
 
 /// An explanation for people.

@@ -115,6 +115,16 @@ impl Inquiry {
         Ok(Self { method, authority, path, query: uri.query().map(str::to_owned), scheme, port, headers: lines })
     }
 
+    /// Asks about the only Gateway port there is, if there is one alone: a port-forward or a listener has another.
+    #[must_use]
+    pub fn on_only_port(self, router: &Router) -> Self {
+        let mut ports = router.ports();
+        match (ports.next(), ports.next()) {
+            (Some(only), None) => self.on_port(only),
+            _ => self,
+        }
+    }
+
     /// Asks about another Gateway port than the URL's.
     #[must_use]
     pub fn on_port(self, port: u16) -> Self {

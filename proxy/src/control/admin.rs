@@ -52,18 +52,28 @@ fn told(target: &Target, upstreams: &[Arc<Upstream>]) -> Value {
     }
 }
 
-/// `/explain?method=POST&url=http://host/score&header=x-api-version: blue`: where the request would go, and why.
+/// What `/explain` takes; `header` may come several times.
+const PARAMETERS: [&str; 4] = ["method", "url", "header", "port"];
+
+/// `/explain?method=POST&url=http://host/score&header=x-api-version: blue`: where the request would go, and why. The
+/// Gateway's port is `port`, else the only one there is, else that of the URL.
 async fn explain_request(
     State(control): State<Arc<Control>>,
     Query(parameters): Query<Vec<(String, String)>>,
 ) -> Response {
     let Some(snapshot) = control.snapshots.current() else { return no_routes() };
+    let refuse = |error: &str| (StatusCode::BAD_REQUEST, Json(json!({ "error": error }))).into_response();
+    if let Some((unknown, _)) = parameters.iter().find(|(key, _)| !PARAMETERS.contains(&key.as_str())) {
+        return refuse(&format!("`{unknown}` is not known here: write {}", PARAMETERS.join(", ")));
+    }
     let first = |name: &str| parameters.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
     let headers = parameters.iter().filter(|(key, _)| key == "header").map(|(_, value)| value.as_str());
     let inquiry = Inquiry::new(first("method").unwrap_or("GET"), first("url").unwrap_or("/"), headers);
-    match inquiry {
-        Ok(inquiry) => Json(explain(&snapshot.router, &inquiry)).into_response(),
-        Err(error) => (StatusCode::BAD_REQUEST, Json(json!({ "error": error.to_string() }))).into_response(),
+    match (inquiry, first("port").map(str::parse)) {
+        (Ok(inquiry), None) => Json(explain(&snapshot.router, &inquiry.on_only_port(&snapshot.router))).into_response(),
+        (Ok(inquiry), Some(Ok(port))) => Json(explain(&snapshot.router, &inquiry.on_port(port))).into_response(),
+        (Err(error), _) => refuse(&error.to_string()),
+        (Ok(_), Some(Err(_))) => refuse("`port` is not the port of a Gateway"),
     }
 }
 
