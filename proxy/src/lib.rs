@@ -13,6 +13,7 @@ mod drain;
 mod error;
 mod files;
 mod gateway;
+mod grpc_status;
 mod hop_by_hop;
 mod io;
 mod log;

@@ -109,7 +109,14 @@ async fn a_unary_call_is_answered_with_a_message_or_a_status() -> anyhow::Result
     }
     // Its answer is trailers alone.
     is_refusal(&scene.unary("fail").await.err().context("it does not fail")?)?;
-    scene.bed.in_flight(0.0).await
+    scene.bed.in_flight(0.0).await?;
+    let code = i32::from(refusal().code());
+    for (status, expected) in [("0", 5.0), (&*code.to_string(), 1.0), ("", 0.0)] {
+        let labels = [("request_protocol", "grpc"), ("grpc_response_status", status), ("reporter", "source")];
+        let seen = scene.bed.count("istio_requests_total", &labels).await?;
+        ensure!((seen - expected).abs() < 0.5, "{seen} of status `{status}`");
+    }
+    Ok(())
 }
 
 #[tokio::test]
@@ -253,5 +260,9 @@ async fn a_call_ends_when_its_time_is_over() -> anyhow::Result<()> {
     let call = scene.client.unary(hang, PathAndQuery::from_static(UNARY), Text);
     let status = timeout(LONG, call).await?.err().context("it is answered")?;
     ensure!(status.code() == Code::Unavailable, "{status:?}");
-    scene.is_over().await
+    scene.is_over().await?;
+    let seen =
+        scene.bed.count("istio_requests_total", &[("grpc_response_status", "14"), ("reporter", "source")]).await?;
+    ensure!((seen - 1.0).abs() < 0.5, "{seen} of the gateway's own");
+    Ok(())
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 /// The gateway's files and rooms, lowest first. Each may name those of the lines before its own, and what shares its line
 /// only itself.
 const ROOMS: [&[&str]; 13] = [
-    &["error", "files", "drain", "random", "raw_target", "hop_by_hop", "io", "testing"],
+    &["error", "files", "drain", "random", "raw_target", "grpc_status", "hop_by_hop", "io", "testing"],
     &["settings"],
     &["client"],
     &["telemetry"],

@@ -7,6 +7,7 @@ use super::tunnel::Tunnel;
 use super::{Gateway, grpc, headers};
 use crate::body::client::ClientBody;
 use crate::error::{ErrorFormat, Flag, Flags, GatewayError};
+use crate::grpc_status::GRPC_STATUS;
 use crate::upstream::UpstreamBody;
 use bytes::Bytes;
 use http::response::Parts;
@@ -56,7 +57,7 @@ impl<'s> Answer<'s> {
             }
             AbortWith::Http(status) => *response.status_mut() = status,
             AbortWith::Grpc(number) if to_grpc => {
-                response.headers_mut().insert(grpc::STATUS, HeaderValue::from(u16::from(number)));
+                response.headers_mut().insert(GRPC_STATUS, HeaderValue::from(u16::from(number)));
             }
             AbortWith::Grpc(_) => {}
         }
@@ -155,6 +156,7 @@ impl Gateway {
                     parts.headers.remove(header::CONTENT_TYPE);
                 }
                 closing.record.answer(parts.status, flags);
+                closing.record.read_grpc_status(&parts.headers);
                 if closing.record.is_head() && !body.is_empty() {
                     // HTTP/2 would send the body of an answer to HEAD; only its length is meant.
                     parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
@@ -164,6 +166,7 @@ impl Gateway {
             }
             Content::Passing(passing) => {
                 closing.record.answer(parts.status, flags);
+                closing.record.read_grpc_status(&parts.headers);
                 ResponseBody::passing(*passing, closing)
             }
             Content::Tunnel(tunnel) => {

@@ -1,13 +1,13 @@
 //! gRPC: which requests are its, and how the gateway answers them itself. A client of gRPC reads the status that it acts
 //! on from a header of its own, and takes any other HTTP status than 200 for a broken connection.
 
+use crate::grpc_status::{self, GRPC_STATUS};
 use bytes::Bytes;
 use http::response::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 use std::time::Duration;
 
-pub(super) const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 const CONTENT_TYPE: &str = "application/grpc";
@@ -49,22 +49,10 @@ pub(super) fn convert(parts: &mut Parts, body: &mut Bytes) {
             parts.headers.entry(MESSAGE).or_insert(message);
         }
     }
-    parts.headers.entry(STATUS).or_insert(HeaderValue::from(status(parts.status)));
+    let status = grpc_status::of_http(parts.status);
+    parts.headers.entry(GRPC_STATUS).or_insert(HeaderValue::from(u16::from(status)));
     parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
     parts.status = StatusCode::OK;
-}
-
-/// The number that gRPC's own mapping gives to an HTTP status.
-fn status(http: StatusCode) -> u16 {
-    const UNKNOWN: u16 = 2;
-    match http.as_u16() {
-        400 => 13,
-        401 => 16,
-        403 => 7,
-        404 => 12,
-        429 | 502..=504 => 14,
-        _ => UNKNOWN,
-    }
 }
 
 #[cfg(test)]
@@ -111,7 +99,7 @@ mod tests {
             let (mut parts, mut body) = response.into_parts();
             convert(&mut parts, &mut body);
             let header = |name: &HeaderName| parts.headers.get(name).map(|value| value.to_str().expect("text"));
-            assert_eq!((header(&STATUS).unwrap_or_default(), header(&MESSAGE)), expected, "{status}");
+            assert_eq!((header(&GRPC_STATUS).unwrap_or_default(), header(&MESSAGE)), expected, "{status}");
             assert_eq!((parts.status, body.len()), (StatusCode::OK, 0));
             assert_eq!(header(&header::CONTENT_TYPE), Some("application/grpc"));
         };

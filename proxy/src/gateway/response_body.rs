@@ -180,8 +180,10 @@ impl Body for ResponseBody {
         match ready!(this.poll_source(context)) {
             None => Poll::Ready(None),
             Some(Ok(frame)) => {
-                if let (Some(record), Some(data)) = (&mut this.record, frame.data_ref()) {
-                    record.response_bytes += data.len() as u64;
+                match (&mut this.record, frame.data_ref(), frame.trailers_ref()) {
+                    (Some(record), Some(data), _) => record.response_bytes += data.len() as u64,
+                    (Some(record), None, Some(trailers)) => record.read_grpc_status(trailers),
+                    _ => {}
                 }
                 this.let_go_of_client();
                 Poll::Ready(Some(Ok(frame)))

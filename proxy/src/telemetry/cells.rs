@@ -1,7 +1,7 @@
 //! One worker's counts of the requests that it has served. The request path touches nothing else; a scrape asks every
 //! worker to add its counts to the shared series.
 
-use super::metrics::{LocalSeries, Metrics, Outcome, Sizes};
+use super::metrics::{LocalSeries, Metrics, Outcome, Protocol, Sizes};
 use crate::error::Flags;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -22,7 +22,7 @@ struct Key {
     workload: *const Workload,
     code: u16,
     flags: Flags,
-    grpc: bool,
+    protocol: Protocol,
 }
 
 struct Cell {
@@ -41,12 +41,13 @@ impl WorkerMetrics {
     }
 
     /// Counts a request that is over.
-    pub(crate) fn request(&self, workload: Option<&Arc<Workload>>, code: u16, flags: Flags, grpc: bool, sizes: &Sizes) {
-        let key = Key { workload: workload.map_or(ptr::null(), Arc::as_ptr), code, flags, grpc };
+    pub(crate) fn request(&self, workload: Option<&Arc<Workload>>, outcome: Outcome, sizes: &Sizes) {
+        let Outcome { code, flags, protocol } = outcome;
+        let key = Key { workload: workload.map_or(ptr::null(), Arc::as_ptr), code, flags, protocol };
         let mut cells = self.cells.borrow_mut();
         let cell = cells.entry(key).or_insert_with(|| Cell {
             workload: workload.map(Arc::downgrade),
-            series: self.shared.local_series(workload.map(|workload| &**workload), Outcome { code, flags, grpc }),
+            series: self.shared.local_series(workload.map(|workload| &**workload), outcome),
         });
         cell.series.count(sizes);
     }
@@ -87,7 +88,8 @@ mod tests {
             request_bytes: 10,
             response_bytes: 20,
         };
-        worker.request(workload, code, Flags::NONE, false, &sizes);
+        let outcome = Outcome { code, flags: Flags::NONE, protocol: Protocol::Http };
+        worker.request(workload, outcome, &sizes);
     }
 
     /// The sum of the requests that a side reports, of those whose labels contain this text.

@@ -3,7 +3,7 @@
 
 mod standard;
 
-pub(crate) use standard::{Outcome, Sizes};
+pub(crate) use standard::{Outcome, Protocol, Sizes};
 
 use prometheus::core::Collector;
 use prometheus::local::LocalHistogram;

@@ -3,9 +3,10 @@
 
 use super::access_log::{AccessLog, Entry};
 use super::cells::WorkerMetrics;
-use super::metrics::Sizes;
+use super::metrics::{Outcome, Protocol, Sizes};
 use crate::error::{Flag, Flags};
-use http::{HeaderValue, Method, StatusCode, Version};
+use crate::grpc_status;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -33,6 +34,8 @@ pub(crate) struct Record {
     status: StatusCode,
     flags: Flags,
     pub(crate) grpc: bool,
+    /// What the answer to gRPC has said of that.
+    grpc_status: Option<u8>,
     pub(crate) retries: u32,
     pub(crate) destination: Destination,
     /// What only the access log needs.
@@ -94,6 +97,7 @@ impl Record {
             status: NO_ANSWER,
             flags: Flags::of(Flag::DownstreamGone),
             grpc: false,
+            grpc_status: None,
             retries: 0,
             destination: Destination::default(),
         }
@@ -134,6 +138,21 @@ impl Record {
         self.flags = self.flags(flags);
     }
 
+    /// What the answer's head says of gRPC, or its trailers, which have the last word.
+    pub(crate) fn read_grpc_status(&mut self, headers: &HeaderMap) {
+        if self.grpc {
+            self.grpc_status = grpc_status::said(headers).or(self.grpc_status);
+        }
+    }
+
+    fn protocol(&self) -> Protocol {
+        if !self.grpc {
+            return Protocol::Http;
+        }
+        let of_http = (self.status != NO_ANSWER).then(|| grpc_status::of_http(self.status));
+        Protocol::Grpc(self.grpc_status.or(of_http))
+    }
+
     /// The answer was not finished.
     pub(crate) fn fail(&mut self, flag: Flag) {
         self.flags.flag = flag;
@@ -171,7 +190,8 @@ impl Drop for Record {
         let code = if self.status == NO_ANSWER { 0 } else { self.status.as_u16() };
         let (request_bytes, response_bytes) = (self.request_bytes.get(), self.response_bytes);
         let sizes = Sizes { elapsed, upstream: self.upstream.at(elapsed), request_bytes, response_bytes };
-        self.telemetry.metrics.request(self.destination.workload.as_ref(), code, self.flags, self.grpc, &sizes);
+        let outcome = Outcome { code, flags: self.flags, protocol: self.protocol() };
+        self.telemetry.metrics.request(self.destination.workload.as_ref(), outcome, &sizes);
         let Some(detail) = self.detail.take() else { return };
         self.telemetry.access_log.write(Entry {
             method: self.method.clone(),

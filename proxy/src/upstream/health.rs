@@ -2,6 +2,7 @@
 
 use super::clock::clock_ms;
 use super::outgoing::Asked;
+use crate::grpc_status;
 use http::{Response, StatusCode};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -38,29 +39,9 @@ impl TryOutcome {
     /// Of an answer to gRPC what its head says of that, as a status of HTTP; what trailers say is not waited for (both as
     /// Envoy has it).
     pub(super) fn of<B>(answer: &Response<B>, asked: Asked) -> Self {
-        let said = || answer.headers().get("grpc-status")?.to_str().ok()?.parse().ok();
-        let of_grpc: Option<u32> = if asked == Asked::GrpcAnswer { said() } else { None };
-        Self::Answer(of_grpc.map_or(answer.status(), http_status))
+        let of_grpc = if asked == Asked::GrpcAnswer { grpc_status::said(answer.headers()) } else { None };
+        Self::Answer(of_grpc.map_or(answer.status(), grpc_status::to_http))
     }
-}
-
-/// Envoy's mapping.
-fn http_status(grpc: u32) -> StatusCode {
-    let code = match grpc {
-        0 => 200,
-        1 => 499,
-        3 | 9 | 11 => 400,
-        4 => 504,
-        5 => 404,
-        6 | 10 => 409,
-        7 => 403,
-        8 => 429,
-        12 => 501,
-        14 => 503,
-        16 => 401,
-        _ => 500,
-    };
-    StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 impl Health {

@@ -56,12 +56,20 @@ pub(super) struct StandardSeries {
     response_bytes: HistogramVec,
 }
 
+/// What a request is, as its labels have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Protocol {
+    Http,
+    /// With the status that ended the call; none if nothing came.
+    Grpc(Option<u8>),
+}
+
 /// What requests that are alike have in common.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Outcome {
     pub(crate) code: u16,
     pub(crate) flags: Flags,
-    pub(crate) grpc: bool,
+    pub(crate) protocol: Protocol,
 }
 
 /// The part of one request that is measured.
@@ -110,6 +118,11 @@ impl StandardSeries {
     ) -> LocalStandardSeries {
         let of = |field: fn(&Workload) -> &String| workload.map_or(UNKNOWN, |workload| field(workload));
         let (code, flags) = (outcome.code.to_string(), outcome.flags.to_string());
+        let (protocol, grpc_status) = match outcome.protocol {
+            Protocol::Http => ("http", None),
+            Protocol::Grpc(status) => ("grpc", status),
+        };
+        let grpc_status = grpc_status.map(|status| status.to_string()).unwrap_or_default();
         let values: [&str; LABELS.len()] = [
             "source",
             &source.workload,
@@ -131,9 +144,9 @@ impl StandardSeries {
             of(|w| &w.app),
             of(|w| &w.version),
             CLUSTER,
-            if outcome.grpc { "grpc" } else { "http" },
+            protocol,
             &code,
-            "",
+            &grpc_status,
             &flags,
             UNKNOWN,
         ];
