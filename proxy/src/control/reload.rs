@@ -27,6 +27,9 @@ const LOOK_ANYWAY: Duration = Duration::from_secs(10);
 /// Looks where the system has no more watches to give.
 const LOOK_UNWATCHED: Duration = Duration::from_secs(1);
 
+/// Between two looks: of a file that is written beside the routes, a log perhaps, each line is a hint.
+const REST: Duration = Duration::from_millis(20);
+
 /// Keeps the route snapshot as the files say.
 pub(crate) struct Reloader {
     pub(crate) path: PathBuf,
@@ -58,6 +61,7 @@ impl Reloader {
         let mut watch = Watch::new(&self.path);
         loop {
             self.look(&mut watch).await;
+            tokio::time::sleep(REST).await;
             // A time-out is as good as a hint.
             let look_anyway = if watch.is_complete() { LOOK_ANYWAY } else { LOOK_UNWATCHED };
             let _ = tokio::time::timeout(look_anyway, watch.hint()).await;

@@ -4,6 +4,7 @@ use super::*;
 use crate::telemetry::metrics::SourceNames;
 use crate::upstream::Resolver;
 use std::fs::File;
+use std::io::Write as _;
 use std::path::Path;
 use std::time::SystemTime;
 use tempfile::TempDir;
@@ -144,4 +145,24 @@ async fn only_what_was_touched_of_late_is_read_again() {
     assert!(!waits(folder.path()).await);
     touch(&other, 0);
     assert_eq!((waits(&file).await, waits(&other).await, waits(folder.path()).await), (false, true, true));
+}
+
+#[tokio::test]
+async fn what_is_written_beside_the_routes_does_not_keep_it_reading() {
+    let Scene { folder, reloader, first: _first } = Scene::new();
+    let looks = reloader.metrics.reloads.with_label_values(&["unreadable"]);
+    let began = std::time::Instant::now();
+    let write = async {
+        let mut log = File::create(folder.path().join("log")).expect("a log");
+        for _ in 0..300 {
+            writeln!(log, "a request").expect("writable");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! {
+        () = reloader.run() => {}
+        () = write => {}
+    }
+    let most = 2 + began.elapsed().as_millis() / REST.as_millis();
+    assert!((2..=most).contains(&u128::from(looks.get())), "{} looks, at most {most}", looks.get());
 }
