@@ -102,6 +102,8 @@ pub struct Shadow {
     pub only_stable_failed: u64,
     /// By path and scale, in this order.
     pub fields: Vec<Field>,
+    /// Those of `pairs` in which anything of `schema_changes` was seen.
+    pub schema_changed: u64,
     /// What changed -> in how many pairs.
     pub schema_changes: BTreeMap<String, u64>,
     /// Values beyond the most fields that are kept.
@@ -225,6 +227,7 @@ impl Shadow {
         add(&mut self.only_candidate_failed, other.only_candidate_failed);
         add(&mut self.only_stable_failed, other.only_stable_failed);
         join(&mut self.fields, &other.fields, Field::order, Field::add);
+        add(&mut self.schema_changed, other.schema_changed);
         add_named(&mut self.schema_changes, &other.schema_changes);
         add(&mut self.fields_left_out, other.fields_left_out);
     }
