@@ -163,6 +163,13 @@ pub fn total<'a>(pages: impl IntoIterator<Item = &'a Page>) -> Vec<PolicyEvidenc
     policies
 }
 
+/// The epochs in one order, those that are the same added up: whoever sums floats needs one order.
+pub(crate) fn sorted(epochs: &[Epoch]) -> Vec<Epoch> {
+    let mut sorted = Vec::new();
+    join(&mut sorted, epochs, Epoch::order, Epoch::add);
+    sorted
+}
+
 impl PolicyEvidence {
     fn order(&self, other: &Self) -> Ordering {
         (&self.policy, &self.salt).cmp(&(&other.policy, &other.salt))

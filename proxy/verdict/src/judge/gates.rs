@@ -1,0 +1,249 @@
+//! The gates that requirements make of the evidence at hand.
+
+use super::finding::{self, Finding, Subject};
+use super::question::{Question, Rate};
+use super::requirements::{
+    AbsoluteRequirement, ComparisonRequirement, FailureRequirement, LatencyRequirement, Requirements,
+};
+use super::Decision;
+use crate::evidence::{Arm, Epoch, Field, Histogram, Shadow};
+use crate::latency::{Boundaries, FIRST};
+use crate::relative_risk::Counts;
+use crate::{absolute, logarithms, pairs};
+
+/// Above this share the candidate is compared with stable's failures before, too.
+const BLIND: f64 = 0.95;
+/// The part of alpha within which stable's rate before may be above what is taken for its limit.
+const OF_ALPHA: f64 = 0.1;
+
+pub(super) struct Gate {
+    pub(super) question: Question,
+    /// Of all gates together 1.
+    pub(super) weight: f64,
+    subject: Subject,
+    candidate: Rate,
+    stable: Option<Rate>,
+    limit: f64,
+}
+
+pub(super) fn gates(requirements: &Requirements, boundaries: Option<&Boundaries>, epochs: &[Epoch]) -> Vec<Gate> {
+    let mut gates = Vec::new();
+    if let Some(failures) = &requirements.failures {
+        gates.push(failure_gate(failures, requirements.alpha, epochs));
+    }
+    if let Some(latency) = &requirements.latency {
+        gates.push(latency_gate(latency, boundaries, epochs));
+    }
+    if let Some(absolute) = &requirements.absolute {
+        gates.push(absolute_gate(absolute, epochs));
+    }
+    if let Some(comparison) = &requirements.comparison {
+        gates.extend(comparison_gates(comparison, epochs));
+    }
+    let sum: f64 = gates.iter().map(|gate| gate.weight).sum();
+    gates.iter_mut().for_each(|gate| gate.weight /= sum);
+    gates
+}
+
+fn of_arm(rate: &mut Rate, arm: &Arm) {
+    rate.add(arm.failures.total(), arm.requests);
+}
+
+fn is_split(epoch: &Epoch) -> bool {
+    epoch.candidate_share > 0.0 && epoch.candidate_share < 1.0
+}
+
+/// While the candidate is given no requests, its failures are those of copies. Later they are those of its requests alone:
+/// a request of stable's that has a copy would else be counted twice.
+fn failure_gate(requirement: &FailureRequirement, alpha: f64, epochs: &[Epoch]) -> Gate {
+    let mut counts = Vec::new();
+    let (mut candidate, mut stable, mut copies, mut originals) = Default::default();
+    let (mut blind, mut before) = (Rate::default(), Rate::default());
+    for epoch in epochs {
+        if epoch.candidate_share > BLIND {
+            of_arm(&mut blind, &epoch.candidate);
+        } else {
+            of_arm(&mut before, &epoch.stable);
+        }
+        if is_split(epoch) {
+            of_arm(&mut candidate, &epoch.candidate);
+            of_arm(&mut stable, &epoch.stable);
+            counts.push(Counts {
+                share: epoch.candidate_share,
+                candidate: logarithms::count(epoch.candidate.failures.total()),
+                stable: logarithms::count(epoch.stable.failures.total()),
+            });
+        } else if let (Some(shadow), true) = (&epoch.shadow, epoch.candidate_share <= 0.0) {
+            of_copies(shadow, &mut copies, &mut originals);
+            counts.extend(pairs::discordant(
+                logarithms::count(shadow.only_candidate_failed),
+                logarithms::count(shadow.only_stable_failed),
+            ));
+        }
+    }
+    let mut all = copies;
+    all.add(candidate.failures, candidate.requests);
+    if candidate.requests == 0 {
+        (candidate, stable) = (copies, originals);
+    }
+    let limit = absolute::upper_limit(
+        logarithms::count(before.failures),
+        logarithms::count(before.requests),
+        alpha * OF_ALPHA,
+    );
+    let blind = (requirement.blind > 0.0 && blind.requests > 0).then_some((blind, limit, requirement.blind));
+    Gate {
+        question: Question::Ratio {
+            counts,
+            margin: requirement.margin,
+            negligible: (all, requirement.negligible),
+            blind,
+        },
+        weight: requirement.weight,
+        subject: Subject::Failures,
+        candidate,
+        stable: Some(stable),
+        limit: requirement.margin,
+    }
+}
+
+fn of_copies(shadow: &Shadow, copies: &mut Rate, originals: &mut Rate) {
+    of_arm(copies, &shadow.candidate);
+    let both = shadow.candidate.failures.total().saturating_sub(shadow.only_candidate_failed);
+    originals.add(both.saturating_add(shadow.only_stable_failed), shadow.candidate.requests);
+}
+
+fn latency_gate(requirement: &LatencyRequirement, boundaries: Option<&Boundaries>, epochs: &[Epoch]) -> Gate {
+    let split: Vec<&Epoch> = epochs.iter().filter(|epoch| is_split(epoch)).collect();
+    let mut question = Question::Unknown;
+    // Until there are boundaries, what is awaited is told.
+    let mut subject = Subject::Latency { slower_than_ms: None };
+    let has: u64 = epochs.iter().map(|epoch| epoch.stable.latency.total()).fold(0, u64::saturating_add);
+    let mut candidate = Rate { failures: 0, requests: 0 };
+    let mut stable = Rate { failures: 0, requests: has.min(FIRST) };
+    if let Some(boundaries) = boundaries {
+        let counts: Vec<_> = (0..boundaries.buckets.len()).map(|index| boundaries.counts(index, epochs)).collect();
+        let worst = |index: &usize| crate::latency::slower(&counts[*index..=*index]);
+        let worst = (0..counts.len()).max_by(|a, b| worst(a).total_cmp(&worst(b))).unwrap_or(0);
+        let bucket = boundaries.buckets[worst];
+        subject = Subject::Latency {
+            slower_than_ms: Histogram::bound(bucket).map(|bound| bound.as_secs_f64() * 1e3),
+        };
+        (candidate, stable) = Default::default();
+        for epoch in split {
+            let of = |rate: &mut Rate, arm: &Arm| rate.add(arm.latency.slower_than(bucket), arm.latency.total());
+            of(&mut candidate, &epoch.candidate);
+            of(&mut stable, &epoch.stable);
+        }
+        question = Question::Slow { boundaries: counts, margin: requirement.margin };
+    }
+    Gate { question, weight: requirement.weight, subject, candidate, stable: Some(stable), limit: requirement.margin }
+}
+
+fn absolute_gate(requirement: &AbsoluteRequirement, epochs: &[Epoch]) -> Gate {
+    let mut rate = Rate::default();
+    for epoch in epochs {
+        of_arm(&mut rate, &epoch.candidate);
+        if let Some(shadow) = &epoch.shadow {
+            of_arm(&mut rate, &shadow.candidate);
+        }
+    }
+    limit_gate(Subject::Absolute, rate, requirement.at_most, requirement.weight)
+}
+
+fn limit_gate(subject: Subject, rate: Rate, limit: f64, weight: f64) -> Gate {
+    Gate { question: Question::Limit { rate, limit }, weight, subject, candidate: rate, stable: None, limit }
+}
+
+fn comparison_gates(requirement: &ComparisonRequirement, epochs: &[Epoch]) -> Vec<Gate> {
+    let mut all = Shadow::default();
+    for shadow in epochs.iter().filter_map(|epoch| epoch.shadow.as_ref()) {
+        all.add(shadow);
+    }
+    let mut gates = Vec::new();
+    if let Some(limit) = requirement.schema {
+        let rate = Rate { failures: all.schema_changed, requests: all.pairs };
+        gates.push(limit_gate(Subject::Schema, rate, limit, 1.0));
+    }
+    for field in &all.fields {
+        if let Some(agreement) = requirement.agreement {
+            let rate = Rate { failures: field.differ, requests: field.compared };
+            gates.push(limit_gate(Subject::Agreement { field: field.path.clone() }, rate, 1.0 - agreement, 1.0));
+        }
+        if let Some(margin) = requirement.excess.filter(|_| field.noise_compared > 0) {
+            gates.push(excess_gate(field, margin));
+        }
+        if let Some(margin) = requirement.bias.filter(|_| field.bias.count() > 0) {
+            gates.push(Gate {
+                question: Question::Mean { bias: field.bias, margin },
+                weight: 1.0,
+                subject: Subject::Bias { field: field.path.clone(), mean: field.bias.mean() },
+                candidate: Rate { failures: 0, requests: field.bias.count() },
+                stable: None,
+                limit: margin,
+            });
+        }
+    }
+    if gates.is_empty() {
+        // Without a pair there is nothing that could be shown.
+        gates.push(Gate { question: Question::Unknown, ..limit_gate(Subject::Schema, Rate::default(), 0.0, 1.0) });
+    }
+    let parts = logarithms::count(gates.len() as u64);
+    gates.iter_mut().for_each(|gate| gate.weight = requirement.weight / parts);
+    gates
+}
+
+fn excess_gate(field: &Field, margin: f64) -> Gate {
+    let [candidate, noise] = [field.discordant_candidate, field.discordant_noise].map(logarithms::count);
+    let of = |failures: u64| Rate { failures, requests: field.noise_compared };
+    Gate {
+        question: Question::Ratio {
+            counts: pairs::discordant(candidate, noise).to_vec(),
+            margin,
+            negligible: (of(field.discordant_candidate), FailureRequirement::default().negligible),
+            blind: None,
+        },
+        weight: 1.0,
+        subject: Subject::Excess { field: field.path.clone() },
+        candidate: of(field.discordant_candidate),
+        stable: Some(of(field.discordant_noise)),
+        limit: margin,
+    }
+}
+
+impl Gate {
+    pub(super) fn finding(&self, requirements: &Requirements) -> Finding {
+        let wanted = -requirements.alpha.ln();
+        let minimum = logarithms::count(requirements.minimum);
+        let seen = logarithms::count(self.candidate.requests);
+        let decide = |times: f64| {
+            let evidence = self.question.evidence(times);
+            if evidence.worse + self.weight.ln() >= wanted {
+                Decision::RollBack
+            } else if evidence.passes >= wanted && seen * times >= minimum {
+                Decision::Promote
+            } else {
+                Decision::Inconclusive
+            }
+        };
+        let decision = decide(1.0);
+        let evidence = self.question.evidence(1.0);
+        let samples = self.candidate.requests.saturating_add(self.stable.map_or(0, |rate| rate.requests));
+        // The pairs of a field are the same for either.
+        let samples = if matches!(self.subject, Subject::Excess { .. }) { self.candidate.requests } else { samples };
+        Finding {
+            subject: self.subject.clone(),
+            decision,
+            candidate: self.candidate.part(),
+            candidate_samples: self.candidate.requests,
+            stable: self.stable.map(Rate::part),
+            stable_samples: self.stable.map_or(0, |rate| rate.requests),
+            limit: self.limit,
+            ratio: self.question.interval(requirements.alpha),
+            e_value: finding::e_value(evidence.worse),
+            p: (-evidence.worse).exp().min(1.0),
+            e_value_passes: finding::e_value(evidence.passes),
+            to_go: finding::to_go(samples, |times| decide(times) != Decision::Inconclusive),
+        }
+    }
+}
