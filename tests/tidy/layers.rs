@@ -156,6 +156,7 @@ fn no_two_files_need_each_other() {
     for source in [
         "proxy/src",
         "proxy/routes/src",
+        "proxy/verdict/src",
         "controller/src",
         "controller/driver/src",
         "controller/rollout/src",

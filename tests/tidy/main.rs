@@ -14,10 +14,11 @@ use turnout_rollout::STAGE_TABLE;
 use turnout_routes::Source;
 
 /// Which crates of the workspace each may depend on. A crate that is not here may not exist.
-const LAYERS: [(&str, &[&str]); 9] = [
+const LAYERS: [(&str, &[&str]); 10] = [
     ("turnout-routes", &[]),
+    ("turnout-verdict", &[]),
     ("turnout-rollout", &["turnout-routes"]),
-    ("turnout-proxy", &["turnout-routes"]),
+    ("turnout-proxy", &["turnout-routes", "turnout-verdict"]),
     ("turnout-bench", &[]),
     ("turnout-driver", &["turnout-rollout", "turnout-routes"]),
     ("turnout-controller", &["turnout-driver", "turnout-rollout", "turnout-routes"]),
@@ -30,6 +31,7 @@ const LAYERS: [(&str, &[&str]); 9] = [
             "turnout-proxy",
             "turnout-rollout",
             "turnout-routes",
+            "turnout-verdict",
         ],
     ),
     ("turnout-tests", &["turnout-bench", "turnout-rollout", "turnout-routes"]),
@@ -37,8 +39,9 @@ const LAYERS: [(&str, &[&str]); 9] = [
 ];
 
 /// Crates that do no I/O, with what they may depend on outside the workspace.
-const PURE: [(&str, &[&str]); 2] = [
+const PURE: [(&str, &[&str]); 3] = [
     ("turnout-routes", &["bytes", "http", "regex", "saphyr-parser", "serde", "serde_json", "sha2", "thiserror"]),
+    ("turnout-verdict", &["libm", "serde"]),
     ("turnout-rollout", &["schemars", "serde", "serde_json", "thiserror"]),
 ];
 
@@ -137,7 +140,7 @@ fn crates_depend_only_downwards() {
 
 #[test]
 fn pure_crates_do_no_input_or_output() {
-    let pure = ["proxy/routes/src/", "controller/rollout/src/"];
+    let pure = ["proxy/routes/src/", "proxy/verdict/src/", "controller/rollout/src/"];
     let mut faults = Vec::new();
     for path in tracked("rs") {
         let name = relative(&path);
@@ -288,7 +291,7 @@ fn the_routes_in_the_documents_are_accepted() {
 #[test]
 fn the_architecture_pages_name_files_that_exist() {
     let pages: [(&str, &[&str]); 2] = [
-        ("proxy/ARCHITECTURE.md", &["proxy/src", "proxy", "proxy/routes/src", "proxy/routes/src/router"]),
+        ("proxy/ARCHITECTURE.md", &["proxy/src", "proxy", "proxy/routes/src", "proxy/routes/src/router", "proxy/verdict/src"]),
         ("controller/ARCHITECTURE.md", &["controller/src", "controller"]),
     ];
     let mut faults = Vec::new();
