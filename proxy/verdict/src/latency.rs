@@ -63,8 +63,9 @@ impl Boundaries {
             logarithms::count(histogram.slower_than(bucket).saturating_sub(before))
         };
         let counts = epochs.iter().map(|epoch| {
+            // JSON may have changed the last digit.
             let is_same = |before: &&Before| {
-                before.revision == epoch.revision && before.candidate_share.total_cmp(&epoch.candidate_share).is_eq()
+                before.revision == epoch.revision && (before.candidate_share - epoch.candidate_share).abs() < 1e-9
             };
             let before = self.before.iter().find(is_same);
             let of = |arm: &dyn Fn(&Before) -> u64| before.map_or(0, arm);

@@ -39,12 +39,11 @@ impl Bias {
 
     /// Counts a pair of numbers; what is not finite is not a number to compare, and `false` says that it was not counted.
     pub fn record(&mut self, live: f64, candidate: f64) -> bool {
-        let unit = if self.scale > 0.0 { self.scale } else { live.abs().max(candidate.abs()) };
-        let difference = if live.total_cmp(&candidate).is_eq() || unit == 0.0 { 0.0 } else { (candidate - live) / unit };
         if !(live.is_finite() && candidate.is_finite()) {
             return false;
         }
-        let difference = difference.clamp(-1.0, 1.0);
+        let unit = if self.scale > 0.0 { self.scale } else { live.abs().max(candidate.abs()) };
+        let difference = if unit > 0.0 { ((candidate - live) / unit).clamp(-1.0, 1.0) } else { 0.0 };
         let mut power = 1.0;
         for sum in &mut self.sums {
             power *= difference;

@@ -1,6 +1,7 @@
 //! The kernel against rational numbers without rounding, over every sequence of up to twenty failures: a sequence counts by
 //! how many of its failures are the candidate's, so that those that count alike are taken together.
 
+use num_bigint::BigInt;
 use num_rational::BigRational;
 use num_traits::{One, ToPrimitive, Zero};
 use turnout_verdict::evidence::Bias;
@@ -24,28 +25,35 @@ fn theta(share: &BigRational, ratio: &BigRational) -> BigRational {
 }
 
 /// Asserts what the kernel has computed, in logarithms, to nine digits.
-fn is_exact(what: &str, logarithm: f64, exact: &BigRational) {
-    let exact = exact.to_f64().unwrap();
+fn is_exact(what: &str, logarithm: f64, exact: f64) {
     assert!((logarithm.exp() / exact - 1.0).abs() < 1e-9, "{what}: {} is not {exact}", logarithm.exp());
 }
 
-/// The exact e-value of so many failures of either under each share.
-fn evidence(epochs: &[(f64, usize, usize)], ratio: f64, direction: f64) -> BigRational {
-    let base = rational(ratio);
-    let mut sum = BigRational::zero();
-    for step in alternatives(FAILURES) {
-        let other = &base * rational((direction * step).exp());
-        let mut product = BigRational::one();
-        for (share, candidate, stable) in epochs {
-            let share = rational(*share);
-            let (null, alternative) = (theta(&share, &base), theta(&share, &other));
-            let one = BigRational::one();
-            product *= (&alternative / &null).pow(i32::try_from(*candidate).unwrap());
-            product *= ((&one - alternative) / (one - null)).pow(i32::try_from(*stable).unwrap());
+/// By what a failure of the candidate, and one of stable, changes the likelihood of each alternative.
+fn factors(share: f64, ratio: f64, direction: f64) -> Vec<[BigRational; 2]> {
+    let (share, base, one) = (rational(share), rational(ratio), BigRational::one());
+    let null = theta(&share, &base);
+    let factors = alternatives(FAILURES).map(|step| {
+        let alternative = theta(&share, &(&base * rational((direction * step).exp())));
+        [&alternative / &null, (&one - &alternative) / (&one - &null)]
+    });
+    factors.collect()
+}
+
+/// The e-value of so many failures of either under each share's factors. Each alternative is exact, and rounded once.
+fn evidence(epochs: &[(&[[BigRational; 2]], usize, usize)]) -> f64 {
+    let of = |alternative: usize| {
+        let (mut numerator, mut denominator) = (BigInt::one(), BigInt::one());
+        for (factors, candidate, stable) in epochs {
+            for (factor, count) in factors[alternative].iter().zip([candidate, stable]) {
+                let count = u32::try_from(*count).unwrap();
+                numerator *= factor.numer().pow(count);
+                denominator *= factor.denom().pow(count);
+            }
         }
-        sum += product;
-    }
-    sum / whole(16)
+        BigRational::new_raw(numerator, denominator).to_f64().unwrap()
+    };
+    (0..16).map(of).sum::<f64>() / 16.0
 }
 
 fn counts(epochs: &[(f64, usize, usize)]) -> Vec<Counts> {
@@ -57,8 +65,9 @@ fn counts(epochs: &[(f64, usize, usize)]) -> Vec<Counts> {
     epochs.iter().map(count).collect()
 }
 
-/// The exact probability that the evidence is ever `wanted`, where each of twenty is the candidate's with `probability`.
-fn ever(probability: &BigRational, wanted: &BigRational, evidence: impl Fn(usize, usize) -> BigRational) -> BigRational {
+/// Asserts that the evidence reaches `wanted`, where each of twenty is the candidate's with `probability`, as rarely as it
+/// may: the probability is exact.
+fn reaches_rarely(what: &str, probability: &BigRational, wanted: u32, evidence: impl Fn(usize, usize) -> f64) {
     let mut alive = vec![BigRational::one()];
     let mut reached = BigRational::zero();
     for all in 1..=FAILED {
@@ -68,22 +77,25 @@ fn ever(probability: &BigRational, wanted: &BigRational, evidence: impl Fn(usize
             next[own] += part * (BigRational::one() - probability);
         }
         for (own, part) in next.iter_mut().enumerate() {
-            if evidence(own, all - own) >= *wanted {
+            // What rounding leaves open counts against the evidence.
+            if evidence(own, all - own) >= f64::from(wanted) * (1.0 - 1e-12) {
                 reached += std::mem::take(part);
             }
         }
         alive = next;
     }
-    reached
+    println!("{what}: {:.4} reach {wanted}", reached.to_f64().unwrap());
+    assert!(reached <= BigRational::new(1.into(), wanted.into()));
 }
 
 #[test]
 fn every_sequence_of_twenty_failures_is_weighed_exactly() {
     for share in [0.5, 0.1, 0.05, 0.99] {
         for (ratio, direction) in [(1.0, 1.0), (2.0, -1.0), (1.5, 1.0)] {
-            let table: Vec<Vec<BigRational>> = (0..=FAILED)
-                .map(|own| (0..=FAILED - own).map(|other| evidence(&[(share, own, other)], ratio, direction)).collect())
-                .collect();
+            let factors = factors(share, ratio, direction);
+            let row = |own| (0..=FAILED - own).map(|other| evidence(&[(&factors, own, other)])).collect();
+            let table: Vec<Vec<f64>> = (0..=FAILED).map(row).collect();
+            let what = format!("{share} against {ratio}");
             for (own, row) in table.iter().enumerate() {
                 for (other, exact) in row.iter().enumerate() {
                     let counts = counts(&[(share, own, other)]);
@@ -92,14 +104,12 @@ fn every_sequence_of_twenty_failures_is_weighed_exactly() {
                     } else {
                         relative_risk::less_often(&counts, ratio, FAILURES)
                     };
-                    is_exact(&format!("{own} and {other} at {share} against {ratio}"), computed, exact);
+                    is_exact(&format!("{own} and {other} at {what}"), computed, *exact);
                 }
             }
-            for alpha in [20, 5, 2] {
-                let null = theta(&rational(share), &rational(ratio));
-                let false_alarms = ever(&null, &whole(alpha), |own, other| table[own][other].clone());
-                println!("{share} against {ratio}: {:.4} reach {alpha}", false_alarms.to_f64().unwrap());
-                assert!(false_alarms <= BigRational::one() / whole(alpha));
+            let null = theta(&rational(share), &rational(ratio));
+            for wanted in [20, 5, 2] {
+                reaches_rarely(&what, &null, wanted, |own, other| table[own][other]);
             }
         }
     }
@@ -107,11 +117,13 @@ fn every_sequence_of_twenty_failures_is_weighed_exactly() {
 
 #[test]
 fn epochs_of_different_shares_are_one_process() {
+    let (low, half) = (factors(0.1, 1.0, 1.0), factors(0.5, 1.0, 1.0));
     for first in 0..=FAILED / 2 {
         for own in 0..=FAILED / 2 {
-            let epochs = [(0.1, first, FAILED / 2 - first), (0.5, own, FAILED / 2 - own)];
+            let (others, other) = (FAILED / 2 - first, FAILED / 2 - own);
+            let epochs = [(0.1, first, others), (0.5, own, other)];
             let computed = relative_risk::more_often(&counts(&epochs), 1.0, FAILURES);
-            is_exact(&format!("{epochs:?}"), computed, &evidence(&epochs, 1.0, 1.0));
+            is_exact(&format!("{epochs:?}"), computed, evidence(&[(&low, first, others), (&half, own, other)]));
         }
     }
     // At a share of all or nothing, nothing is learned.
@@ -120,7 +132,7 @@ fn epochs_of_different_shares_are_one_process() {
 }
 
 /// The integral of the likelihood ratio over all rates below the limit, term by term.
-fn below_limit(failures: usize, requests: usize, limit: &BigRational) -> BigRational {
+fn below_limit(failures: usize, requests: usize, limit: &BigRational) -> f64 {
     let successes = requests - failures;
     let (mut sum, mut binomial) = (BigRational::zero(), BigRational::one());
     for index in 0..=successes {
@@ -130,30 +142,30 @@ fn below_limit(failures: usize, requests: usize, limit: &BigRational) -> BigRati
         binomial = binomial * whole(successes - index) / whole(index + 1);
     }
     let null = (BigRational::one() - limit).pow(i32::try_from(successes).unwrap());
-    sum / limit.pow(i32::try_from(failures + 1).unwrap()) / null
+    (sum / limit.pow(i32::try_from(failures + 1).unwrap()) / null).to_f64().unwrap()
 }
 
 #[test]
 fn every_count_of_up_to_twenty_requests_is_weighed_exactly_against_a_limit() {
     for limit in [0.01, 0.1, 0.5, 0.9] {
         let exact = rational(limit);
+        // More often than the limit is what succeeds less often than the rest.
         let beyond = BigRational::one() - &exact;
+        let table = |limit: &BigRational| -> Vec<Vec<f64>> {
+            (0..=FAILED).map(|all| (0..=all).map(|failed| below_limit(failed, all, limit)).collect()).collect()
+        };
+        let (below, above) = (table(&exact), table(&beyond));
         for requests in 0..=FAILED {
             for failures in 0..=requests {
                 let what = format!("{failures} of {requests} against {limit}");
                 let (own, all) = (failures.to_f64().unwrap(), requests.to_f64().unwrap());
-                let below = below_limit(failures, requests, &exact);
-                is_exact(&what, absolute::less_often(own, all, limit), &below);
-                // More often than the limit is what succeeds less often than the rest.
-                let above = below_limit(requests - failures, requests, &beyond);
-                is_exact(&what, absolute::more_often(own, all, limit), &above);
+                is_exact(&what, absolute::less_often(own, all, limit), below[requests][failures]);
+                is_exact(&what, absolute::more_often(own, all, limit), above[requests][requests - failures]);
             }
         }
         for wanted in [20, 5, 2] {
-            let passed = ever(&exact, &whole(wanted), |own, other| below_limit(own, own + other, &exact));
-            let failed = ever(&exact, &whole(wanted), |own, other| below_limit(other, own + other, &beyond));
-            assert!(passed <= BigRational::one() / whole(wanted), "{limit}: {passed}");
-            assert!(failed <= BigRational::one() / whole(wanted), "{limit}: {failed}");
+            reaches_rarely(&format!("passed at {limit}"), &exact, wanted, |own, other| below[own + other][own]);
+            reaches_rarely(&format!("failed at {limit}"), &exact, wanted, |own, other| above[own + other][other]);
         }
     }
 }
@@ -207,20 +219,15 @@ fn the_sums_of_powers_tell_no_more_than_the_bets() {
 #[test]
 fn a_bias_at_the_margin_passes_as_rarely_as_it_may() {
     // Every sequence of twenty differences that are each the largest or the least there is, with the mean at the margin.
-    let margin = 0.5;
-    let probability = rational(0.75);
+    let (margin, probability) = (0.5, rational(0.75));
+    let table = |evidence: &dyn Fn(&Bias) -> f64| -> Vec<Vec<f64>> {
+        let of = |up, down| biased(std::iter::repeat_n(1.0, up).chain(std::iter::repeat_n(-1.0, down)));
+        (0..=FAILED).map(|up| (0..=FAILED).map(|down| evidence(&of(up, down)).exp()).collect()).collect()
+    };
+    let passes = table(&|bias| pairs::no_bias(bias, margin, 1.0));
+    let fails = table(&|bias| pairs::is_biased(bias, margin, 1.0));
     for wanted in [20, 5, 2] {
-        let evidence = |up: usize, down: usize| {
-            let differences = std::iter::repeat_n(1.0, up).chain(std::iter::repeat_n(-1.0, down));
-            rational(pairs::no_bias(&biased(differences), margin, 1.0).exp())
-        };
-        let passed = ever(&probability, &whole(wanted), evidence);
-        assert!(passed <= BigRational::one() / whole(wanted));
-        let evidence = |up: usize, down: usize| {
-            let differences = std::iter::repeat_n(1.0, up).chain(std::iter::repeat_n(-1.0, down));
-            rational(pairs::is_biased(&biased(differences), margin, 1.0).exp())
-        };
-        let failed = ever(&probability, &whole(wanted), evidence);
-        assert!(failed <= BigRational::one() / whole(wanted));
+        reaches_rarely("unbiased", &probability, wanted, |up, down| passes[up][down]);
+        reaches_rarely("biased", &probability, wanted, |up, down| fails[up][down]);
     }
 }
