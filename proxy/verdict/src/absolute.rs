@@ -53,17 +53,18 @@ pub fn upper_limit(failures: f64, requests: f64, alpha: f64) -> f64 {
 fn fraction(a: f64, b: f64, x: f64) -> f64 {
     const TINY: f64 = 1e-300;
     let away = |value: f64| if value.abs() < TINY { TINY } else { value };
-    let mut d = 1.0 / away(1.0 - (a + b) * x / (a + 1.0));
-    let (mut c, mut value) = (1.0, d);
+    let mut below = 1.0 / away(1.0 - (a + b) * x / (a + 1.0));
+    let (mut above, mut value) = (1.0, below);
     for index in 1..1_000_000_u32 {
-        let m = f64::from(index);
-        let even = m * (b - m) * x / ((a + 2.0 * m - 1.0) * (a + 2.0 * m));
-        let odd = -(a + m) * (a + b + m) * x / ((a + 2.0 * m) * (a + 2.0 * m + 1.0));
+        let index = f64::from(index);
+        let twice = a + 2.0 * index;
+        let even = index * (b - index) * x / ((twice - 1.0) * twice);
+        let odd = -(a + index) * (a + b + index) * x / (twice * (twice + 1.0));
         let mut step = 1.0;
         for term in [even, odd] {
-            d = 1.0 / away(1.0 + term * d);
-            c = away(1.0 + term / c);
-            step = c * d;
+            below = 1.0 / away(1.0 + term * below);
+            above = away(1.0 + term / above);
+            step = above * below;
             value *= step;
         }
         if (step - 1.0).abs() < 1e-15 {

@@ -10,6 +10,7 @@ pub use bias::Bias;
 pub use histogram::Histogram;
 
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
@@ -164,10 +165,13 @@ pub fn total<'a>(pages: impl IntoIterator<Item = &'a Page>) -> Vec<PolicyEvidenc
 }
 
 /// The epochs in one order, those that are the same added up: whoever sums floats needs one order.
-pub(crate) fn sorted(epochs: &[Epoch]) -> Vec<Epoch> {
+pub(crate) fn sorted(epochs: &[Epoch]) -> Cow<'_, [Epoch]> {
+    if epochs.is_sorted_by(|one, next| one.order(next).is_lt()) {
+        return Cow::Borrowed(epochs);
+    }
     let mut sorted = Vec::new();
     join(&mut sorted, epochs, Epoch::order, Epoch::add);
-    sorted
+    Cow::Owned(sorted)
 }
 
 impl PolicyEvidence {

@@ -39,7 +39,9 @@ pub enum Subject {
     Bias {
         /// JSON pointer.
         field: String,
-        /// In units of the field's scale.
+        /// In units of the value; 0: the difference is relative.
+        scale: f64,
+        /// In units of `scale`.
         mean: f64,
     },
     /// Pairs whose shape differs.
@@ -66,6 +68,9 @@ pub struct Finding {
     pub stable_samples: u64,
     /// What has to be shown: how many times as often at most, or which part at most.
     pub limit: f64,
+    /// Or, where times are asked for, in which part of the candidate's samples at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub negligible: Option<f64>,
     /// How many times as often it happens to the candidate, with probability 1 - alpha.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ratio: Option<Interval>,
@@ -95,7 +100,8 @@ pub(super) fn to_go(samples: u64, is_decided: impl Fn(f64) -> bool) -> Option<u6
             return None;
         }
     }
-    while enough - few > 0.01 * few {
+    let samples = logarithms::count(samples);
+    while enough - few > 0.02 * (enough - 1.0) && (enough - few) * samples > 0.25 {
         let middle = f64::midpoint(few, enough);
         if is_decided(middle) {
             enough = middle;
@@ -104,7 +110,7 @@ pub(super) fn to_go(samples: u64, is_decided: impl Fn(f64) -> bool) -> Option<u6
         }
     }
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a cast of floats ends at the limits")]
-    Some(((enough - 1.0) * logarithms::count(samples)).ceil() as u64)
+    Some(((enough - 1.0) * samples).round().max(1.0) as u64)
 }
 
 impl fmt::Display for Finding {
@@ -112,7 +118,8 @@ impl fmt::Display for Finding {
         self.numbers(f)?;
         match self.decision {
             Decision::Promote => write!(f, "; shown: {}", self.wanted()),
-            Decision::RollBack => write!(f, "; worse than allowed (e-value {:.1})", self.e_value),
+            Decision::RollBack if self.e_value > 1e6 => f.write_str("; shown to be worse (e-value above a million)"),
+            Decision::RollBack => write!(f, "; shown to be worse (e-value {:.0})", self.e_value),
             Decision::Inconclusive => {
                 write!(f, "; not shown yet: {}", self.wanted())?;
                 match self.to_go {
@@ -161,8 +168,8 @@ impl Finding {
                 f,
                 "of {samples} pairs {field} differed in {part} from stable's answer, and stable's second answer in {other}"
             ),
-            Subject::Bias { field, mean } => {
-                write!(f, "in {samples} pairs {field} differed by {mean:+.3} of its scale on average")
+            Subject::Bias { field, scale, mean } => {
+                write!(f, "in {samples} pairs {field} differed by {} on average", difference(*mean, *scale))
             }
             Subject::Schema => write!(f, "the answer's shape differed in {part} of {samples} pairs"),
         }
@@ -171,11 +178,12 @@ impl Finding {
     fn wanted(&self) -> String {
         match &self.subject {
             Subject::Failures | Subject::Latency { .. } | Subject::Excess { .. } => {
-                format!("less than {} times as often", self.limit)
+                let times = format!("less than {} times as often", self.limit);
+                self.negligible.map_or(times.clone(), |part| format!("{times} or in less than {}", percent(part)))
             }
             Subject::Absolute | Subject::Schema => format!("at most {}", percent(self.limit)),
             Subject::Agreement { .. } => format!("at least {}", percent(1.0 - self.limit)),
-            Subject::Bias { .. } => format!("at most {} of its scale", self.limit),
+            Subject::Bias { scale, .. } => format!("at most {} to either side", difference(self.limit, *scale)),
         }
     }
 }
@@ -183,6 +191,11 @@ impl Finding {
 fn percent(part: f64) -> String {
     let rounded = format!("{:.2}", part * 100.0);
     format!("{} %", rounded.trim_end_matches('0').trim_end_matches('.'))
+}
+
+/// In units of the value, or in per cent where it is relative.
+fn difference(scaled: f64, scale: f64) -> String {
+    if scale > 0.0 { format!("{:.3}", scaled * scale) } else { percent(scaled) }
 }
 
 /// Two digits are all that a forecast is worth.

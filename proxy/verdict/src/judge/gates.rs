@@ -1,11 +1,11 @@
 //! The gates that requirements make of the evidence at hand.
 
+use super::Decision;
 use super::finding::{self, Finding, Subject};
 use super::question::{Question, Rate};
 use super::requirements::{
     AbsoluteRequirement, ComparisonRequirement, FailureRequirement, LatencyRequirement, Requirements,
 };
-use super::Decision;
 use crate::evidence::{Arm, Epoch, Field, Histogram, Shadow};
 use crate::latency::{Boundaries, FIRST};
 use crate::relative_risk::Counts;
@@ -24,6 +24,7 @@ pub(super) struct Gate {
     candidate: Rate,
     stable: Option<Rate>,
     limit: f64,
+    negligible: Option<f64>,
 }
 
 pub(super) fn gates(requirements: &Requirements, boundaries: Option<&Boundaries>, epochs: &[Epoch]) -> Vec<Gate> {
@@ -41,7 +42,9 @@ pub(super) fn gates(requirements: &Requirements, boundaries: Option<&Boundaries>
         gates.extend(comparison_gates(comparison, epochs));
     }
     let sum: f64 = gates.iter().map(|gate| gate.weight).sum();
-    gates.iter_mut().for_each(|gate| gate.weight /= sum);
+    for gate in &mut gates {
+        gate.weight /= sum;
+    }
     gates
 }
 
@@ -86,11 +89,8 @@ fn failure_gate(requirement: &FailureRequirement, alpha: f64, epochs: &[Epoch]) 
     if candidate.requests == 0 {
         (candidate, stable) = (copies, originals);
     }
-    let limit = absolute::upper_limit(
-        logarithms::count(before.failures),
-        logarithms::count(before.requests),
-        alpha * OF_ALPHA,
-    );
+    let limit =
+        absolute::upper_limit(logarithms::count(before.failures), logarithms::count(before.requests), alpha * OF_ALPHA);
     let blind = (requirement.blind > 0.0 && blind.requests > 0).then_some((blind, limit, requirement.blind));
     Gate {
         question: Question::Ratio {
@@ -104,6 +104,7 @@ fn failure_gate(requirement: &FailureRequirement, alpha: f64, epochs: &[Epoch]) 
         candidate,
         stable: Some(stable),
         limit: requirement.margin,
+        negligible: Some(requirement.negligible).filter(|limit| *limit > 0.0),
     }
 }
 
@@ -126,9 +127,7 @@ fn latency_gate(requirement: &LatencyRequirement, boundaries: Option<&Boundaries
         let worst = |index: &usize| crate::latency::slower(&counts[*index..=*index]);
         let worst = (0..counts.len()).max_by(|a, b| worst(a).total_cmp(&worst(b))).unwrap_or(0);
         let bucket = boundaries.buckets[worst];
-        subject = Subject::Latency {
-            slower_than_ms: Histogram::bound(bucket).map(|bound| bound.as_secs_f64() * 1e3),
-        };
+        subject = Subject::Latency { slower_than_ms: Histogram::bound(bucket).map(|bound| bound.as_secs_f64() * 1e3) };
         (candidate, stable) = Default::default();
         for epoch in split {
             let of = |rate: &mut Rate, arm: &Arm| rate.add(arm.latency.slower_than(bucket), arm.latency.total());
@@ -137,7 +136,15 @@ fn latency_gate(requirement: &LatencyRequirement, boundaries: Option<&Boundaries
         }
         question = Question::Slow { boundaries: counts, margin: requirement.margin };
     }
-    Gate { question, weight: requirement.weight, subject, candidate, stable: Some(stable), limit: requirement.margin }
+    Gate {
+        question,
+        weight: requirement.weight,
+        subject,
+        candidate,
+        stable: Some(stable),
+        limit: requirement.margin,
+        negligible: None,
+    }
 }
 
 fn absolute_gate(requirement: &AbsoluteRequirement, epochs: &[Epoch]) -> Gate {
@@ -152,7 +159,15 @@ fn absolute_gate(requirement: &AbsoluteRequirement, epochs: &[Epoch]) -> Gate {
 }
 
 fn limit_gate(subject: Subject, rate: Rate, limit: f64, weight: f64) -> Gate {
-    Gate { question: Question::Limit { rate, limit }, weight, subject, candidate: rate, stable: None, limit }
+    Gate {
+        question: Question::Limit { rate, limit },
+        weight,
+        subject,
+        candidate: rate,
+        stable: None,
+        limit,
+        negligible: None,
+    }
 }
 
 fn comparison_gates(requirement: &ComparisonRequirement, epochs: &[Epoch]) -> Vec<Gate> {
@@ -177,10 +192,15 @@ fn comparison_gates(requirement: &ComparisonRequirement, epochs: &[Epoch]) -> Ve
             gates.push(Gate {
                 question: Question::Mean { bias: field.bias, margin },
                 weight: 1.0,
-                subject: Subject::Bias { field: field.path.clone(), mean: field.bias.mean() },
+                subject: Subject::Bias {
+                    field: field.path.clone(),
+                    scale: field.bias.scale(),
+                    mean: field.bias.mean(),
+                },
                 candidate: Rate { failures: 0, requests: field.bias.count() },
                 stable: None,
                 limit: margin,
+                negligible: None,
             });
         }
     }
@@ -189,18 +209,21 @@ fn comparison_gates(requirement: &ComparisonRequirement, epochs: &[Epoch]) -> Ve
         gates.push(Gate { question: Question::Unknown, ..limit_gate(Subject::Schema, Rate::default(), 0.0, 1.0) });
     }
     let parts = logarithms::count(gates.len() as u64);
-    gates.iter_mut().for_each(|gate| gate.weight = requirement.weight / parts);
+    for gate in &mut gates {
+        gate.weight = requirement.weight / parts;
+    }
     gates
 }
 
 fn excess_gate(field: &Field, margin: f64) -> Gate {
     let [candidate, noise] = [field.discordant_candidate, field.discordant_noise].map(logarithms::count);
     let of = |failures: u64| Rate { failures, requests: field.noise_compared };
+    let negligible = FailureRequirement::default().negligible;
     Gate {
         question: Question::Ratio {
             counts: pairs::discordant(candidate, noise).to_vec(),
             margin,
-            negligible: (of(field.discordant_candidate), FailureRequirement::default().negligible),
+            negligible: (of(field.discordant_candidate), negligible),
             blind: None,
         },
         weight: 1.0,
@@ -208,6 +231,7 @@ fn excess_gate(field: &Field, margin: f64) -> Gate {
         candidate: of(field.discordant_candidate),
         stable: Some(of(field.discordant_noise)),
         limit: margin,
+        negligible: Some(negligible),
     }
 }
 
@@ -239,6 +263,7 @@ impl Gate {
             stable: self.stable.map(Rate::part),
             stable_samples: self.stable.map_or(0, |rate| rate.requests),
             limit: self.limit,
+            negligible: self.negligible,
             ratio: self.question.interval(requirements.alpha),
             e_value: finding::e_value(evidence.worse),
             p: (-evidence.worse).exp().min(1.0),

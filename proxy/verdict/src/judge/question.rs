@@ -52,19 +52,11 @@ impl Rate {
     }
 
     fn less_often(self, limit: f64, times: f64) -> f64 {
-        absolute::less_often(
-            times * logarithms::count(self.failures),
-            times * logarithms::count(self.requests),
-            limit,
-        )
+        absolute::less_often(times * logarithms::count(self.failures), times * logarithms::count(self.requests), limit)
     }
 
     fn more_often(self, limit: f64, times: f64) -> f64 {
-        absolute::more_often(
-            times * logarithms::count(self.failures),
-            times * logarithms::count(self.requests),
-            limit,
-        )
+        absolute::more_often(times * logarithms::count(self.failures), times * logarithms::count(self.requests), limit)
     }
 }
 
@@ -85,25 +77,20 @@ impl Question {
                     worse = logarithms::sum([(1.0 - weight).ln() + worse, weight.ln() + beside].into_iter());
                 }
                 let compared = relative_risk::less_often(&counts, *margin, relative_risk::FAILURES);
-                let passes = if *limit > 0.0 {
-                    logarithms::mean(&[compared, rate.less_often(*limit, times)])
-                } else {
-                    compared
-                };
+                let passes =
+                    if *limit > 0.0 { logarithms::mean(&[compared, rate.less_often(*limit, times)]) } else { compared };
                 Evidence { worse, passes }
             }
             Self::Slow { boundaries, margin } => {
                 let boundaries: Vec<_> = boundaries.iter().map(|counts| seen(counts, times)).collect();
                 Evidence { worse: latency::slower(&boundaries), passes: latency::not_slower(&boundaries, *margin) }
             }
-            Self::Limit { rate, limit } => Evidence {
-                worse: rate.more_often(*limit, times),
-                passes: rate.less_often(*limit, times),
-            },
-            Self::Mean { bias, margin } => Evidence {
-                worse: pairs::is_biased(bias, *margin, times),
-                passes: pairs::no_bias(bias, *margin, times),
-            },
+            Self::Limit { rate, limit } => {
+                Evidence { worse: rate.more_often(*limit, times), passes: rate.less_often(*limit, times) }
+            }
+            Self::Mean { bias, margin } => {
+                Evidence { worse: pairs::is_biased(bias, *margin, times), passes: pairs::no_bias(bias, *margin, times) }
+            }
             Self::Unknown => Evidence { worse: 0.0, passes: 0.0 },
         }
     }

@@ -176,10 +176,12 @@ fn a_limit_is_weighed_alike_whatever_the_numbers() {
     for requests in [1e2, 1e4, 1e6, 1e8] {
         let (below, above) = (0.01 - 1e-9, 0.01 + 1e-9);
         let near = [below, above].map(|limit| absolute::less_often(requests * 0.01, requests, limit));
-        assert!((near[0] - near[1]).abs() < 1e-4, "{requests}: {near:?}");
+        // The beta function is a difference of numbers that grow with the requests.
+        assert!((near[0] - near[1]).abs() < 1e-11 * requests + 1e-5, "{requests}: {near:?}");
     }
     // The evidence against a limit grows with the limit.
-    let grows: Vec<f64> = (1..100_u32).map(|limit| absolute::less_often(30.0, 3_000.0, f64::from(limit) / 100.0)).collect();
+    let grows: Vec<f64> =
+        (1..100_u32).map(|limit| absolute::less_often(30.0, 3_000.0, f64::from(limit) / 100.0)).collect();
     assert!(grows.windows(2).all(|pair| pair[0] < pair[1]), "{grows:?}");
     assert!((0.015..0.02).contains(&absolute::upper_limit(30.0, 3_000.0, 0.05)));
 }
@@ -210,7 +212,7 @@ fn the_sums_of_powers_tell_no_more_than_the_bets() {
         let exact = bets(1.0).min(bets(-1.0)).ln();
         let computed = pairs::no_bias(&biased(differences.iter().copied()), margin, 1.0);
         assert!(computed <= exact, "{case}: {computed} is more than {exact}");
-        if spread < 0.4 && exact > 1.0 {
+        if spread < 0.4 && (1.0..6.0).contains(&exact) {
             assert!(computed > 0.9 * exact, "{case}: {computed} is far from {exact}");
         }
     }

@@ -54,8 +54,12 @@ fn requests(share: f64, stable: f64, candidate: f64, evidence: impl Fn(f64, f64)
 #[test]
 fn without_a_difference_few_are_rolled_back() {
     for (share, expected) in [(0.5, 0.033), (0.1, 0.029), (0.05, 0.021)] {
-        let figure = ends(share, 1_000, worse(share)).reached;
+        // Ten thousand requests, of which one per cent fail, and twenty times as many.
+        let figure = ends(share, 100, worse(share)).reached;
         within_a_tenth(&format!("false rollbacks at {share}"), figure, expected);
+        let later = ends(share, 2_000, worse(share)).reached;
+        println!("after twenty times as many: {later:.4}");
+        assert!(later <= 0.05);
     }
 }
 
@@ -80,7 +84,7 @@ fn a_limit_is_shown_to_be_kept_after_so_many_requests() {
         let passes = |requests: &u32| absolute::less_often(failures, f64::from(*requests), limit) >= 20_f64.ln();
         (1..10_000).find(passes).unwrap()
     };
-    assert_eq!((first(0.0, 0.01), first(1.0, 0.01), first(0.0, 0.001)), (451, 684, 4_531));
+    assert_eq!((first(0.0, 0.01), first(1.0, 0.01), first(0.0, 0.001)), (449, 683, 4_512));
 }
 
 #[test]
@@ -92,5 +96,5 @@ fn a_candidate_that_differs_more_than_the_noise_is_stopped_after_so_many_pairs()
     };
     within_a_tenth("noise 2 %, candidate 5 %", pairs_until(0.02, 0.05), 550.0);
     within_a_tenth("noise 0.1 %, candidate 1 %", pairs_until(0.001, 0.01), 830.0);
-    within_a_tenth("no difference", ends(0.5, 400, pairs::differs_more).reached, 0.03);
+    within_a_tenth("no difference, of fifty discordant pairs", ends(0.5, 50, pairs::differs_more).reached, 0.03);
 }

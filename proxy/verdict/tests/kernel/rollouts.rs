@@ -23,6 +23,19 @@ enum Deal {
     InTurn,
 }
 
+/// What may be wrong with the traffic of a rollout, or with those who serve it.
+#[derive(Clone, Copy, PartialEq)]
+enum Trouble {
+    /// For some hundreds of requests, a third of them fails and all are slow.
+    Bursts,
+    /// Every tenth request fails: they come from one client over one connection.
+    Period,
+    /// Failures become fifty times as frequent, little by little.
+    Ramp,
+    /// A replica ends, and another begins to count.
+    Restarts,
+}
+
 struct Replica {
     page: Page,
     tickets: u32,
@@ -34,10 +47,7 @@ struct Rollout {
     deal: Deal,
     replicas: Vec<Replica>,
     gone: Vec<Page>,
-    has_bursts: bool,
-    has_period: bool,
-    is_ramp: bool,
-    has_restarts: bool,
+    troubles: Vec<Trouble>,
     in_burst: bool,
     requests: u32,
 }
@@ -49,24 +59,17 @@ fn divisor(a: u32, b: u32) -> u32 {
 impl Rollout {
     fn new(seed: u64, deal: Deal) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
-        let mut flip = || random.bool();
-        let (has_bursts, has_period, is_ramp, has_restarts) = (flip(), flip(), flip(), flip());
+        let all = [Trouble::Bursts, Trouble::Period, Trouble::Ramp, Trouble::Restarts];
+        let troubles = all.into_iter().filter(|_| random.bool()).collect();
         let replicas = 1 + random.u32(0..3);
-        let mut rollout = Self {
-            random,
-            seed,
-            deal,
-            replicas: Vec::new(),
-            gone: Vec::new(),
-            has_bursts,
-            has_period,
-            is_ramp,
-            has_restarts,
-            in_burst: false,
-            requests: 0,
-        };
+        let mut rollout =
+            Self { random, seed, deal, replicas: Vec::new(), gone: Vec::new(), troubles, in_burst: false, requests: 0 };
         rollout.replicas = (0..replicas).map(|_| rollout.replica()).collect();
         rollout
+    }
+
+    fn has(&self, trouble: Trouble) -> bool {
+        self.troubles.contains(&trouble)
     }
 
     fn replica(&mut self) -> Replica {
@@ -90,13 +93,13 @@ impl Rollout {
     /// Whether the next request fails, and how many milliseconds it takes, whoever answers it.
     fn outcome(&mut self) -> (bool, f64) {
         self.requests += 1;
-        if self.has_bursts && self.random.f64() < if self.in_burst { 0.01 } else { 0.001 } {
+        if self.has(Trouble::Bursts) && self.random.f64() < if self.in_burst { 0.01 } else { 0.001 } {
             self.in_burst = !self.in_burst;
         }
         let done = f64::from(self.requests) / f64::from(REQUESTS_OF_A_STAGE * 6);
-        let usual = if self.is_ramp { 0.001 + 0.05 * done } else { 0.01 };
+        let usual = if self.has(Trouble::Ramp) { 0.001 + 0.05 * done } else { 0.01 };
         let rate = if self.in_burst { 0.3 } else { usual };
-        let is_tenth = self.has_period && self.requests.is_multiple_of(10);
+        let is_tenth = self.has(Trouble::Period) && self.requests.is_multiple_of(10);
         let slow = if self.in_burst || is_tenth { 4.0 } else { 1.0 };
         let millis = 50.0 * slow * (0.5 * normal(&mut self.random)).exp();
         (is_tenth || self.random.f64() < rate, millis)
@@ -105,11 +108,11 @@ impl Rollout {
     fn request(&mut self, stage: usize, sum: &mut Epoch) {
         let (fails, millis) = self.outcome();
         let mut index = self.random.usize(..self.replicas.len());
-        if self.has_period {
+        if self.has(Trouble::Period) {
             // A client keeps its connection.
             index = 0;
         }
-        if self.has_restarts && self.random.f64() < 0.000_5 {
+        if self.has(Trouble::Restarts) && self.random.f64() < 0.000_5 {
             let new = self.replica();
             self.gone.push(std::mem::replace(&mut self.replicas[index], new).page);
         }
@@ -138,7 +141,7 @@ impl Rollout {
     }
 
     /// Whether it is ever rolled back. What the replicas show together is, at the end of each stage, what is judged here.
-    fn is_rolled_back(mut self, requirements: &Requirements) -> bool {
+    fn ends_in_a_rollback(mut self, requirements: &Requirements) -> bool {
         let (mut state, mut epochs) = (State::default(), Vec::new());
         for (stage, weight) in STAGES.iter().enumerate() {
             let mut epoch = Epoch {
@@ -172,7 +175,8 @@ fn failures() -> Requirements {
 }
 
 fn rolled_back(rollouts: u32, deal: Deal, requirements: &Requirements) -> u32 {
-    let count = (0..rollouts).filter(|seed| Rollout::new(u64::from(*seed), deal).is_rolled_back(requirements)).count();
+    let count =
+        (0..rollouts).filter(|seed| Rollout::new(u64::from(*seed), deal).ends_in_a_rollback(requirements)).count();
     u32::try_from(count).unwrap()
 }
 
@@ -201,7 +205,7 @@ fn dealing_in_turn_would_make_verdicts_wrong() {
         let mut count = 0;
         for seed in 0..rollouts {
             let mut rollout = Rollout::new(u64::from(seed), deal);
-            (rollout.has_bursts, rollout.has_period, rollout.is_ramp, rollout.has_restarts) = (false, true, false, false);
+            rollout.troubles = vec![Trouble::Period];
             rollout.requests = rollout.random.u32(0..10);
             let mut epoch = Epoch { revision: "half".to_owned(), candidate_share: 0.5, ..Epoch::default() };
             let mut state = State::default();

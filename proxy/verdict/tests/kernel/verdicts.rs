@@ -33,12 +33,49 @@ fn failures_decide() {
     let check = |stable, candidate, decision, sentence| {
         check(&failures(), &[epoch(0.5, stable, candidate)], decision, &[sentence]);
     };
-    check(arm(500, 5), arm(500, 25), Decision::RollBack, "");
-    check(arm(5_000, 50), arm(5_000, 50), Decision::Promote, "");
-    check(arm(1_000, 10), arm(1_000, 12), Decision::Inconclusive, "");
-    check(arm(600, 0), arm(600, 0), Decision::Promote, "");
-    check(arm(20, 0), arm(20, 0), Decision::Inconclusive, "");
-    check(arm(0, 0), arm(0, 0), Decision::Inconclusive, "");
+    check(
+        arm(500, 5),
+        arm(500, 25),
+        Decision::RollBack,
+        "5 % of the candidate's 500 requests failed, 1 % of stable's 500: 1.3 to 32.2 times as often; \
+         shown to be worse (e-value 496)",
+    );
+    check(
+        arm(5_000, 50),
+        arm(5_000, 50),
+        Decision::Promote,
+        "1 % of the candidate's 5,000 requests failed, 1 % of stable's 5,000: 0.5 to 2.0 times as often; \
+         shown: less than 2 times as often or in less than 1 %",
+    );
+    check(
+        arm(1_000, 10),
+        arm(1_000, 12),
+        Decision::Inconclusive,
+        "1.2 % of the candidate's 1,000 requests failed, 1 % of stable's 1,000: 0.3 to 5.0 times as often; \
+         not shown yet: less than 2 times as often or in less than 1 %; about 16,000 more requests decide it",
+    );
+    check(
+        arm(600, 0),
+        arm(600, 0),
+        Decision::Promote,
+        "0 % of the candidate's 600 requests failed, 0 % of stable's 600; \
+         shown: less than 2 times as often or in less than 1 %",
+    );
+    check(
+        arm(20, 0),
+        arm(20, 0),
+        Decision::Inconclusive,
+        "0 % of the candidate's 20 requests failed, 0 % of stable's 20; \
+         not shown yet: less than 2 times as often or in less than 1 %; about 1,100 more requests decide it",
+    );
+    check(
+        arm(0, 0),
+        arm(0, 0),
+        Decision::Inconclusive,
+        "0 % of the candidate's 0 requests failed, 0 % of stable's 0; \
+         not shown yet: less than 2 times as often or in less than 1 %; \
+         how many more requests it takes cannot be told yet",
+    );
 }
 
 #[test]
@@ -54,7 +91,7 @@ fn what_was_shown_once_stays_shown() {
 
 #[test]
 fn at_a_hundred_per_cent_the_candidate_is_compared_with_stable_before() {
-    let before = epoch(0.5, arm(3_000, 30), arm(3_000, 30));
+    let before = epoch(0.5, arm(9_000, 90), arm(9_000, 90));
     let after = |failures| epoch(1.0, arm(0, 0), arm(3_000, failures));
     let decision = |failed| judge(&failures(), &mut State::default(), &[before.clone(), after(failed)]).decision;
     assert_eq!(decision(30), Decision::Promote);
@@ -72,7 +109,9 @@ fn copies_decide_while_the_candidate_is_given_no_requests() {
     let failing = Shadow { candidate: arm(400, 40), only_candidate_failed: 39, only_stable_failed: 3, ..shadow(400) };
     let mut before = epoch(0.0, arm(4_000, 40), arm(0, 0));
     before.shadow = Some(failing);
-    check(&failures(), &[before], Decision::RollBack, &[""]);
+    let sentence = "10 % of the candidate's 400 requests failed, 1 % of stable's 400: 3.0 to 152.9 times as often; \
+                    shown to be worse (e-value above a million)";
+    check(&failures(), &[before], Decision::RollBack, &[sentence]);
 }
 
 #[test]
@@ -101,16 +140,38 @@ fn answers_are_compared() {
         before.shadow = Some(Shadow { fields: vec![field], schema_changed: changed, ..shadow(600) });
         [before]
     };
-    check(&requirements, &with(field(10, 0.0), 0), Decision::Promote, &[""]);
-    check(&requirements, &with(field(60, 0.2), 600), Decision::RollBack, &[""]);
-    check(&requirements, &[], Decision::Inconclusive, &[""]);
+    let good = [
+        "the answer's shape differed in 0 % of 600 pairs; shown: at most 1 %",
+        "/score agreed in 99.5 % of 600 pairs; shown: at least 95 %",
+        "of 600 pairs /score differed in 0.5 % from stable's answer, and stable's second answer in 2 %; \
+         shown: less than 2 times as often or in less than 1 %",
+        "in 600 pairs /score differed by 0.000 on average; shown: at most 0.050 to either side",
+    ];
+    check(&requirements, &with(field(3, 0.0), 0), Decision::Promote, &good);
+    let bad = [
+        "the answer's shape differed in 100 % of 600 pairs; shown to be worse (e-value above a million)",
+        "/score agreed in 90 % of 600 pairs; shown to be worse (e-value 7786)",
+        "of 600 pairs /score differed in 10 % from stable's answer, and stable's second answer in 2 %; \
+         shown to be worse (e-value above a million)",
+        "in 600 pairs /score differed by 0.200 on average; shown to be worse (e-value above a million)",
+    ];
+    check(&requirements, &with(field(60, 0.2), 600), Decision::RollBack, &bad);
+    let nothing = "the answer's shape differed in 0 % of 0 pairs; not shown yet: at most 1 %; \
+                   how many more pairs it takes cannot be told yet";
+    check(&requirements, &[], Decision::Inconclusive, &[nothing]);
 }
 
 #[test]
 fn a_limit_and_slowness_decide() {
     let absolute = Requirements { absolute: Some(AbsoluteRequirement::default()), ..Requirements::default() };
-    check(&absolute, &[epoch(0.5, arm(451, 0), arm(451, 0))], Decision::Promote, &[""]);
-    check(&absolute, &[epoch(0.5, arm(451, 0), arm(451, 30))], Decision::RollBack, &[""]);
+    let check_one = |requirements, epoch, decision, sentence| check(requirements, &[epoch], decision, &[sentence]);
+    let kept = "0 % of the candidate's 449 requests failed; shown: at most 1 %";
+    check_one(&absolute, epoch(0.5, arm(449, 0), arm(449, 0)), Decision::Promote, kept);
+    let one_more =
+        "0 % of the candidate's 440 requests failed; not shown yet: at most 1 %; about 9 more requests decide it";
+    check_one(&absolute, epoch(0.5, arm(440, 0), arm(440, 0)), Decision::Inconclusive, one_more);
+    let broken = "2.5 % of the candidate's 1,000 requests failed; shown to be worse (e-value 38)";
+    check_one(&absolute, epoch(0.5, arm(1_000, 0), arm(1_000, 25)), Decision::RollBack, broken);
 
     let latency = Requirements { latency: Some(LatencyRequirement::default()), ..Requirements::default() };
     let timed = |requests: u64, slow: u64| {
@@ -119,7 +180,9 @@ fn a_limit_and_slowness_decide() {
         arm.latency.record(Histogram::bucket(Duration::from_millis(100)), slow);
         arm
     };
-    check(&latency, &[epoch(0.5, timed(400, 4), timed(400, 40))], Decision::Inconclusive, &[""]);
+    let early = "what is slow is told by stable's first 500 requests, of which 400 have ended; \
+                 not shown yet: less than 2 times as often; how many more requests it takes cannot be told yet";
+    check_one(&latency, epoch(0.5, timed(400, 4), timed(400, 40)), Decision::Inconclusive, early);
     let mut state = State::default();
     let mut judged = |stable, candidate| judge(&latency, &mut state, &[epoch(0.5, stable, candidate)]);
     // What chose the boundaries does not count.
@@ -127,5 +190,7 @@ fn a_limit_and_slowness_decide() {
     assert_eq!((first.decision, first.findings[0].e_value), (Decision::Inconclusive, 1.0));
     let second = judged(timed(1_000, 8), timed(1_000, 500));
     assert_eq!(second.decision, Decision::RollBack);
-    assert_eq!(second.findings[0].to_string(), "");
+    let slow = "50 % of the candidate's 1,000 requests took longer than 10.8 ms, 0.8 % of stable's 1,000; \
+                shown to be worse (e-value above a million)";
+    assert_eq!(second.findings[0].to_string(), slow);
 }
