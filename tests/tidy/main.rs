@@ -291,7 +291,10 @@ fn the_routes_in_the_documents_are_accepted() {
 #[test]
 fn the_architecture_pages_name_files_that_exist() {
     let pages: [(&str, &[&str]); 2] = [
-        ("proxy/ARCHITECTURE.md", &["proxy/src", "proxy", "proxy/routes/src", "proxy/routes/src/router", "proxy/verdict/src"]),
+        (
+            "proxy/ARCHITECTURE.md",
+            &["proxy/src", "proxy", "proxy/routes/src", "proxy/routes/src/router", "proxy/verdict/src"],
+        ),
         ("controller/ARCHITECTURE.md", &["controller/src", "controller"]),
     ];
     let mut faults = Vec::new();
