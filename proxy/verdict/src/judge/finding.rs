@@ -17,7 +17,10 @@ const FARTHEST: f64 = 10_000.0;
 #[serde(tag = "subject", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Subject {
     /// Requests that fail, of the one and of the other.
-    Failures,
+    Failures {
+        /// The part of the candidate's, 0 to 1, below which it does not matter how many of stable's fail.
+        negligible: f64,
+    },
     /// Requests that take longer than one of the boundaries: the one that tells most, once they are chosen.
     Latency {
         /// The boundary.
@@ -34,6 +37,8 @@ pub enum Subject {
     Excess {
         /// JSON pointer.
         field: String,
+        /// The part of the pairs, 0 to 1, below which it does not matter how often stable's second answer does.
+        negligible: f64,
     },
     /// By how much a number differs.
     Bias {
@@ -68,9 +73,6 @@ pub struct Finding {
     pub stable_samples: u64,
     /// What has to be shown: how many times as often at most, or which part at most.
     pub limit: f64,
-    /// Or, where times are asked for, in which part of the candidate's samples at most.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub negligible: Option<f64>,
     /// How many times as often it happens to the candidate, with probability 1 - alpha.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ratio: Option<Interval>,
@@ -134,7 +136,7 @@ impl fmt::Display for Finding {
 impl Finding {
     fn unit(&self) -> &'static str {
         match self.subject {
-            Subject::Failures | Subject::Latency { .. } | Subject::Absolute => "requests",
+            Subject::Failures { .. } | Subject::Latency { .. } | Subject::Absolute => "requests",
             _ => "pairs",
         }
     }
@@ -145,7 +147,7 @@ impl Finding {
         let part = percent(self.candidate);
         let other = percent(self.stable.unwrap_or_default());
         match &self.subject {
-            Subject::Failures => {
+            Subject::Failures { .. } => {
                 write!(f, "{part} of the candidate's {samples} requests failed, {other} of stable's {others}")?;
                 match self.ratio {
                     Some(Interval { low, high: Some(high) }) => write!(f, ": {low:.1} to {high:.1} times as often"),
@@ -164,7 +166,7 @@ impl Finding {
             Subject::Agreement { field } => {
                 write!(f, "{field} agreed in {} of {samples} pairs", percent(1.0 - self.candidate))
             }
-            Subject::Excess { field } => write!(
+            Subject::Excess { field, .. } => write!(
                 f,
                 "of {samples} pairs {field} differed in {part} from stable's answer, and stable's second answer in {other}"
             ),
@@ -177,10 +179,21 @@ impl Finding {
 
     fn wanted(&self) -> String {
         match &self.subject {
-            Subject::Failures | Subject::Latency { .. } | Subject::Excess { .. } => {
-                let times = format!("less than {} times as often", self.limit);
-                self.negligible.map_or(times.clone(), |part| format!("{times} or in less than {}", percent(part)))
+            Subject::Failures { negligible } if *negligible > 0.0 => {
+                format!(
+                    "less than {} times as often, or less than {} of its requests",
+                    self.limit,
+                    percent(*negligible)
+                )
             }
+            Subject::Excess { negligible, .. } => {
+                format!(
+                    "less than {} times as often, or in less than {} of the pairs",
+                    self.limit,
+                    percent(*negligible)
+                )
+            }
+            Subject::Failures { .. } | Subject::Latency { .. } => format!("less than {} times as often", self.limit),
             Subject::Absolute | Subject::Schema => format!("at most {}", percent(self.limit)),
             Subject::Agreement { .. } => format!("at least {}", percent(1.0 - self.limit)),
             Subject::Bias { scale, .. } => format!("at most {} to either side", difference(self.limit, *scale)),

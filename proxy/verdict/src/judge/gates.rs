@@ -24,7 +24,6 @@ pub(super) struct Gate {
     candidate: Rate,
     stable: Option<Rate>,
     limit: f64,
-    negligible: Option<f64>,
 }
 
 pub(super) fn gates(requirements: &Requirements, boundaries: Option<&Boundaries>, epochs: &[Epoch]) -> Vec<Gate> {
@@ -91,20 +90,21 @@ fn failure_gate(requirement: &FailureRequirement, alpha: f64, epochs: &[Epoch]) 
     }
     let limit =
         absolute::upper_limit(logarithms::count(before.failures), logarithms::count(before.requests), alpha * OF_ALPHA);
+    let limit = (limit * requirement.ratio).min(1.0);
     let blind = (requirement.blind > 0.0 && blind.requests > 0).then_some((blind, limit, requirement.blind));
     Gate {
         question: Question::Ratio {
             counts,
+            ratio: requirement.ratio,
             margin: requirement.margin,
             negligible: (all, requirement.negligible),
             blind,
         },
         weight: requirement.weight,
-        subject: Subject::Failures,
+        subject: Subject::Failures { negligible: requirement.negligible },
         candidate,
         stable: Some(stable),
         limit: requirement.margin,
-        negligible: Some(requirement.negligible).filter(|limit| *limit > 0.0),
     }
 }
 
@@ -136,15 +136,7 @@ fn latency_gate(requirement: &LatencyRequirement, boundaries: Option<&Boundaries
         }
         question = Question::Slow { boundaries: counts, margin: requirement.margin };
     }
-    Gate {
-        question,
-        weight: requirement.weight,
-        subject,
-        candidate,
-        stable: Some(stable),
-        limit: requirement.margin,
-        negligible: None,
-    }
+    Gate { question, weight: requirement.weight, subject, candidate, stable: Some(stable), limit: requirement.margin }
 }
 
 fn absolute_gate(requirement: &AbsoluteRequirement, epochs: &[Epoch]) -> Gate {
@@ -159,15 +151,7 @@ fn absolute_gate(requirement: &AbsoluteRequirement, epochs: &[Epoch]) -> Gate {
 }
 
 fn limit_gate(subject: Subject, rate: Rate, limit: f64, weight: f64) -> Gate {
-    Gate {
-        question: Question::Limit { rate, limit },
-        weight,
-        subject,
-        candidate: rate,
-        stable: None,
-        limit,
-        negligible: None,
-    }
+    Gate { question: Question::Limit { rate, limit }, weight, subject, candidate: rate, stable: None, limit }
 }
 
 fn comparison_gates(requirement: &ComparisonRequirement, epochs: &[Epoch]) -> Vec<Gate> {
@@ -200,7 +184,6 @@ fn comparison_gates(requirement: &ComparisonRequirement, epochs: &[Epoch]) -> Ve
                 candidate: Rate { failures: 0, requests: field.bias.count() },
                 stable: None,
                 limit: margin,
-                negligible: None,
             });
         }
     }
@@ -222,16 +205,16 @@ fn excess_gate(field: &Field, margin: f64) -> Gate {
     Gate {
         question: Question::Ratio {
             counts: pairs::discordant(candidate, noise).to_vec(),
+            ratio: 1.0,
             margin,
             negligible: (of(field.discordant_candidate), negligible),
             blind: None,
         },
         weight: 1.0,
-        subject: Subject::Excess { field: field.path.clone() },
+        subject: Subject::Excess { field: field.path.clone(), negligible },
         candidate: of(field.discordant_candidate),
         stable: Some(of(field.discordant_noise)),
         limit: margin,
-        negligible: Some(negligible),
     }
 }
 
@@ -263,7 +246,6 @@ impl Gate {
             stable: self.stable.map(Rate::part),
             stable_samples: self.stable.map_or(0, |rate| rate.requests),
             limit: self.limit,
-            negligible: self.negligible,
             ratio: self.question.interval(requirements.alpha),
             e_value: finding::e_value(evidence.worse),
             p: (-evidence.worse).exp().min(1.0),

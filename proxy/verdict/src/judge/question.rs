@@ -16,6 +16,8 @@ pub(super) enum Question {
     /// Which of the two fails more often?
     Ratio {
         counts: Vec<Counts>,
+        /// Worse is more than so many times as often.
+        ratio: f64,
         margin: f64,
         /// What passes without anything to compare: the candidate fails less often than that.
         negligible: (Rate, f64),
@@ -69,9 +71,9 @@ impl Question {
     /// As if everything had been seen so many times.
     pub(super) fn evidence(&self, times: f64) -> Evidence {
         match self {
-            Self::Ratio { counts, margin, negligible: (rate, limit), blind } => {
+            Self::Ratio { counts, ratio, margin, negligible: (rate, limit), blind } => {
                 let counts = seen(counts, times);
-                let mut worse = relative_risk::more_often(&counts, 1.0, relative_risk::FAILURES);
+                let mut worse = relative_risk::more_often(&counts, *ratio, relative_risk::FAILURES);
                 if let Some((rate, limit, weight)) = blind {
                     let beside = rate.more_often(*limit, times);
                     worse = logarithms::sum([(1.0 - weight).ln() + worse, weight.ln() + beside].into_iter());

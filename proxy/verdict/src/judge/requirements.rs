@@ -28,6 +28,8 @@ pub struct Requirements {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct FailureRequirement {
+    /// Rolled back when it is shown to fail more than so many times as often as stable.
+    pub ratio: f64,
     /// Passed when it is shown to fail less than so many times as often as stable,
     pub margin: f64,
     /// or, 0 to 1, less often than this: where nothing fails, nothing can be told by failures.
@@ -101,7 +103,7 @@ impl Default for Requirements {
 
 impl Default for FailureRequirement {
     fn default() -> Self {
-        Self { margin: 2.0, negligible: 0.01, weight: 0.6, blind: 0.1 }
+        Self { ratio: 1.0, margin: 2.0, negligible: 0.01, weight: 0.6, blind: 0.1 }
     }
 }
 

@@ -45,35 +45,35 @@ fn failures_decide() {
         arm(5_000, 50),
         Decision::Promote,
         "1 % of the candidate's 5,000 requests failed, 1 % of stable's 5,000: 0.5 to 2.0 times as often; \
-         shown: less than 2 times as often or in less than 1 %",
+         shown: less than 2 times as often, or less than 1 % of its requests",
     );
     check(
         arm(1_000, 10),
         arm(1_000, 12),
         Decision::Inconclusive,
         "1.2 % of the candidate's 1,000 requests failed, 1 % of stable's 1,000: 0.3 to 5.0 times as often; \
-         not shown yet: less than 2 times as often or in less than 1 %; about 16,000 more requests decide it",
+         not shown yet: less than 2 times as often, or less than 1 % of its requests; about 16,000 more requests decide it",
     );
     check(
         arm(600, 0),
         arm(600, 0),
         Decision::Promote,
         "0 % of the candidate's 600 requests failed, 0 % of stable's 600; \
-         shown: less than 2 times as often or in less than 1 %",
+         shown: less than 2 times as often, or less than 1 % of its requests",
     );
     check(
         arm(20, 0),
         arm(20, 0),
         Decision::Inconclusive,
         "0 % of the candidate's 20 requests failed, 0 % of stable's 20; \
-         not shown yet: less than 2 times as often or in less than 1 %; about 1,100 more requests decide it",
+         not shown yet: less than 2 times as often, or less than 1 % of its requests; about 1,100 more requests decide it",
     );
     check(
         arm(0, 0),
         arm(0, 0),
         Decision::Inconclusive,
         "0 % of the candidate's 0 requests failed, 0 % of stable's 0; \
-         not shown yet: less than 2 times as often or in less than 1 %; \
+         not shown yet: less than 2 times as often, or less than 1 % of its requests; \
          how many more requests it takes cannot be told yet",
     );
 }
@@ -144,7 +144,7 @@ fn answers_are_compared() {
         "the answer's shape differed in 0 % of 600 pairs; shown: at most 1 %",
         "/score agreed in 99.5 % of 600 pairs; shown: at least 95 %",
         "of 600 pairs /score differed in 0.5 % from stable's answer, and stable's second answer in 2 %; \
-         shown: less than 2 times as often or in less than 1 %",
+         shown: less than 2 times as often, or in less than 1 % of the pairs",
         "in 600 pairs /score differed by 0.000 on average; shown: at most 0.050 to either side",
     ];
     check(&requirements, &with(field(3, 0.0), 0), Decision::Promote, &good);
