@@ -65,7 +65,7 @@ pub fn judge(requirements: &Requirements, state: &mut State, epochs: &[Epoch]) -
     let is_worse = state.highest >= wanted;
     if is_worse && !findings.iter().any(|finding| finding.decision == Decision::RollBack) {
         // Together they show what none of them shows alone, or it was shown before: the first among them stands for it.
-        let weighted = |gate: &Gate| gate.weight.ln() + gate.question.evidence(1.0).worse;
+        let weighted = |gate: &Gate| gate.weight.ln() + gate.question.worse(1.0);
         let heaviest = (0..gates.len()).max_by(|a, b| weighted(&gates[*a]).total_cmp(&weighted(&gates[*b])));
         if let Some(heaviest) = heaviest {
             findings[heaviest].decision = Decision::RollBack;
@@ -98,7 +98,7 @@ fn gates_of(requirements: &Requirements, state: &mut State, epochs: &[Epoch]) ->
 }
 
 fn look(state: &mut State, gates: &[Gate]) {
-    let evidence = gates.iter().map(|gate| gate.weight.ln() + gate.question.evidence(1.0).worse);
+    let evidence = gates.iter().map(|gate| gate.weight.ln() + gate.question.worse(1.0));
     let evidence: Vec<f64> = evidence.collect();
     if !evidence.is_empty() {
         state.highest = state.highest.max(logarithms::sum(evidence.iter().copied()));

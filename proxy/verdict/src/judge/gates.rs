@@ -88,17 +88,16 @@ fn failure_gate(requirement: &FailureRequirement, alpha: f64, epochs: &[Epoch]) 
     if candidate.requests == 0 {
         (candidate, stable) = (copies, originals);
     }
-    let limit =
-        absolute::upper_limit(logarithms::count(before.failures), logarithms::count(before.requests), alpha * OF_ALPHA);
-    let limit = (limit * requirement.ratio).min(1.0);
-    let blind = (requirement.blind > 0.0 && blind.requests > 0).then_some((blind, limit, requirement.blind));
+    let (failed, of) = (logarithms::count(before.failures), logarithms::count(before.requests));
+    // It takes a while to find, and is not asked for before there are such shares.
+    let usual = if blind.requests > 0 { absolute::upper_limit(failed, of, alpha * OF_ALPHA) } else { 1.0 };
     Gate {
         question: Question::Ratio {
             counts,
             ratio: requirement.ratio,
             margin: requirement.margin,
             negligible: (all, requirement.negligible),
-            blind,
+            blind: (blind, (usual * requirement.ratio).min(1.0), requirement.blind),
         },
         weight: requirement.weight,
         subject: Subject::Failures { negligible: requirement.negligible },
@@ -164,6 +163,7 @@ fn comparison_gates(requirement: &ComparisonRequirement, epochs: &[Epoch]) -> Ve
         let rate = Rate { failures: all.schema_changed, requests: all.pairs };
         gates.push(limit_gate(Subject::Schema, rate, limit, 1.0));
     }
+    // A field counts from its first pair on: those of an answer are there together.
     for field in &all.fields {
         if let Some(agreement) = requirement.agreement {
             let rate = Rate { failures: field.differ, requests: field.compared };
@@ -208,7 +208,7 @@ fn excess_gate(field: &Field, margin: f64) -> Gate {
             ratio: 1.0,
             margin,
             negligible: (of(field.discordant_candidate), negligible),
-            blind: None,
+            blind: (Rate::default(), 1.0, 0.0),
         },
         weight: 1.0,
         subject: Subject::Excess { field: field.path.clone(), negligible },
@@ -224,17 +224,16 @@ impl Gate {
         let minimum = logarithms::count(requirements.minimum);
         let seen = logarithms::count(self.candidate.requests);
         let decide = |times: f64| {
-            let evidence = self.question.evidence(times);
-            if evidence.worse + self.weight.ln() >= wanted {
+            if self.question.worse(times) + self.weight.ln() >= wanted {
                 Decision::RollBack
-            } else if evidence.passes >= wanted && seen * times >= minimum {
+            } else if seen * times >= minimum && self.question.passes(times) >= wanted {
                 Decision::Promote
             } else {
                 Decision::Inconclusive
             }
         };
         let decision = decide(1.0);
-        let evidence = self.question.evidence(1.0);
+        let worse = self.question.worse(1.0);
         let samples = self.candidate.requests.saturating_add(self.stable.map_or(0, |rate| rate.requests));
         // The pairs of a field are the same for either.
         let samples = if matches!(self.subject, Subject::Excess { .. }) { self.candidate.requests } else { samples };
@@ -247,9 +246,9 @@ impl Gate {
             stable_samples: self.stable.map_or(0, |rate| rate.requests),
             limit: self.limit,
             ratio: self.question.interval(requirements.alpha),
-            e_value: finding::e_value(evidence.worse),
-            p: (-evidence.worse).exp().min(1.0),
-            e_value_passes: finding::e_value(evidence.passes),
+            e_value: finding::e_value(worse),
+            p: (-worse).exp().min(1.0),
+            e_value_passes: finding::e_value(self.question.passes(1.0)),
             to_go: finding::to_go(samples, |times| decide(times) != Decision::Inconclusive),
         }
     }

@@ -22,7 +22,7 @@ pub(super) enum Question {
         /// What passes without anything to compare: the candidate fails less often than that.
         negligible: (Rate, f64),
         /// At shares at which nothing can be compared: the candidate's failures, stable's rate, and the weight of it.
-        blind: Option<(Rate, f64, f64)>,
+        blind: (Rate, f64, f64),
     },
     /// Which of the two is slow more often, at each boundary?
     Slow { boundaries: Vec<Vec<Counts>>, margin: f64 },
@@ -32,14 +32,6 @@ pub(super) enum Question {
     Mean { bias: Bias, margin: f64 },
     /// Nothing is known to ask it of.
     Unknown,
-}
-
-/// Logarithms of e-values.
-pub(super) struct Evidence {
-    /// That the candidate is worse.
-    pub(super) worse: f64,
-    /// That it is good enough.
-    pub(super) passes: f64,
 }
 
 impl Rate {
@@ -67,33 +59,41 @@ fn seen(counts: &[Counts], times: f64) -> Vec<Counts> {
     counts.iter().map(seen).collect()
 }
 
+fn seen_each(boundaries: &[Vec<Counts>], times: f64) -> Vec<Vec<Counts>> {
+    boundaries.iter().map(|counts| seen(counts, times)).collect()
+}
+
 impl Question {
-    /// As if everything had been seen so many times.
-    pub(super) fn evidence(&self, times: f64) -> Evidence {
+    /// The logarithm of the evidence that the candidate is worse, as if everything had been seen so many times.
+    pub(super) fn worse(&self, times: f64) -> f64 {
         match self {
-            Self::Ratio { counts, ratio, margin, negligible: (rate, limit), blind } => {
-                let counts = seen(counts, times);
-                let mut worse = relative_risk::more_often(&counts, *ratio, relative_risk::FAILURES);
-                if let Some((rate, limit, weight)) = blind {
-                    let beside = rate.more_often(*limit, times);
-                    worse = logarithms::sum([(1.0 - weight).ln() + worse, weight.ln() + beside].into_iter());
+            Self::Ratio { counts, ratio, blind: (rate, limit, weight), .. } => {
+                let compared = relative_risk::more_often(&seen(counts, times), *ratio, relative_risk::FAILURES);
+                if *weight <= 0.0 {
+                    return compared;
                 }
-                let compared = relative_risk::less_often(&counts, *margin, relative_risk::FAILURES);
-                let passes =
-                    if *limit > 0.0 { logarithms::mean(&[compared, rate.less_often(*limit, times)]) } else { compared };
-                Evidence { worse, passes }
+                // Until there is anything to see, it is no evidence, and has its weight all the same.
+                let beside = if rate.requests > 0 { rate.more_often(*limit, times) } else { 0.0 };
+                logarithms::sum([(1.0 - weight).ln() + compared, weight.ln() + beside].into_iter())
             }
-            Self::Slow { boundaries, margin } => {
-                let boundaries: Vec<_> = boundaries.iter().map(|counts| seen(counts, times)).collect();
-                Evidence { worse: latency::slower(&boundaries), passes: latency::not_slower(&boundaries, *margin) }
+            Self::Slow { boundaries, .. } => latency::slower(&seen_each(boundaries, times)),
+            Self::Limit { rate, limit } => rate.more_often(*limit, times),
+            Self::Mean { bias, margin } => pairs::is_biased(bias, *margin, times),
+            Self::Unknown => 0.0,
+        }
+    }
+
+    /// The logarithm of the evidence that it is good enough, likewise.
+    pub(super) fn passes(&self, times: f64) -> f64 {
+        match self {
+            Self::Ratio { counts, margin, negligible: (rate, limit), .. } => {
+                let compared = relative_risk::less_often(&seen(counts, times), *margin, relative_risk::FAILURES);
+                if *limit > 0.0 { logarithms::mean(&[compared, rate.less_often(*limit, times)]) } else { compared }
             }
-            Self::Limit { rate, limit } => {
-                Evidence { worse: rate.more_often(*limit, times), passes: rate.less_often(*limit, times) }
-            }
-            Self::Mean { bias, margin } => {
-                Evidence { worse: pairs::is_biased(bias, *margin, times), passes: pairs::no_bias(bias, *margin, times) }
-            }
-            Self::Unknown => Evidence { worse: 0.0, passes: 0.0 },
+            Self::Slow { boundaries, margin } => latency::not_slower(&seen_each(boundaries, times), *margin),
+            Self::Limit { rate, limit } => rate.less_often(*limit, times),
+            Self::Mean { bias, margin } => pairs::no_bias(bias, *margin, times),
+            Self::Unknown => 0.0,
         }
     }
 

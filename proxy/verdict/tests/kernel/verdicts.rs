@@ -38,7 +38,7 @@ fn failures_decide() {
         arm(500, 25),
         Decision::RollBack,
         "5 % of the candidate's 500 requests failed, 1 % of stable's 500: 1.3 to 32.2 times as often; \
-         shown to be worse (e-value 496)",
+         shown to be worse (e-value 446)",
     );
     check(
         arm(5_000, 50),
