@@ -233,3 +233,25 @@ fn a_bias_at_the_margin_passes_as_rarely_as_it_may() {
         reaches_rarely("biased", &probability, wanted, |up, down| fails[up][down]);
     }
 }
+
+#[test]
+fn the_ratio_is_rarely_outside_of_its_interval() {
+    for (share, ratio) in [(0.5, 1.0), (0.5, 3.0), (0.1, 2.0)] {
+        let truth = theta(&rational(share), &rational(ratio));
+        for (alpha, wanted) in [(0.05, 20), (0.5, 2)] {
+            let is_outside = |own, other| {
+                let interval = relative_risk::interval(&counts(&[(share, own, other)]), alpha, FAILURES);
+                let is_inside = interval.low <= ratio && interval.high.is_none_or(|high| ratio <= high);
+                if is_inside { 0.0 } else { f64::INFINITY }
+            };
+            reaches_rarely(&format!("interval of {ratio} at {share}"), &truth, wanted, is_outside);
+        }
+    }
+    let known = relative_risk::interval(&counts(&[(0.5, 1_000, 1_000)]), 0.05, FAILURES);
+    assert!(
+        known.low > 0.8 && known.low < 1.0 && known.high.is_some_and(|high| high > 1.0 && high < 1.25),
+        "{known:?}"
+    );
+    assert!(relative_risk::interval(&[], 0.05, FAILURES).low <= 0.0);
+    assert_eq!(relative_risk::interval(&counts(&[(0.5, 9, 0)]), 0.05, FAILURES).high, None);
+}

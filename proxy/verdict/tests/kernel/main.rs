@@ -6,6 +6,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by it")]
 
+mod counts;
 mod exact;
 mod figures;
 mod merged;
