@@ -11,9 +11,12 @@
 //! | [`latency`] | whether one is slower, by relative risk at four boundaries |
 //! | [`pairs`] | whether two answers to one request differ more than stable from itself, and to which side |
 //!
+//! What two answers have in common is said by [`answers`], which adds it to the evidence.
+//!
 //! There is no I/O, no clock and no randomness, and the same evidence gives the same verdict to the bit.
 
 pub mod absolute;
+pub mod answers;
 pub mod evidence;
 pub mod judge;
 pub mod latency;
