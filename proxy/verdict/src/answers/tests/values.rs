@@ -61,6 +61,8 @@ fn numbers_agree_within_a_tolerance() {
         // With one of the two the other is 0.
         ("answer number abs=0.01", "1000", "1000.02", "answer differs"),
         ("answer number rel=0.1", "100", "110", "agree"),
+        ("answer number rel=0.1", "100", "111", "agree"),
+        ("answer number rel=0.1", "111", "100", "agree"),
         ("answer number rel=0.1", "100", "111.2", "answer differs"),
         ("answer number rel=0.1", "0", "0.0000001", "answer differs"),
         ("answer number abs=1 rel=0.1", "0", "1", "agree"),
