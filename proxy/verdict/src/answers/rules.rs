@@ -152,10 +152,8 @@ impl How {
             (_, abs, rel) => Tolerance { abs: abs.unwrap_or(0.0).max(0.0), rel: rel.unwrap_or(0.0).max(0.0) },
         };
         // A bias of a tenth of the scale is what is usually asked about: with this scale it is the tolerance.
-        let scale = match (rule.kind, rule.abs) {
-            (Kind::Number, Some(_)) if tolerance.abs.is_finite() => 10.0 * tolerance.abs,
-            _ => 0.0,
-        };
+        let scale = rule.abs.filter(|_| rule.kind == Kind::Number).map_or(0.0, |abs| 10.0 * abs.max(0.0));
+        let scale = if scale.is_finite() { scale } else { 0.0 };
         Self { kind: rule.kind, tolerance, scale }
     }
 }

@@ -107,6 +107,26 @@ fn without_a_rule_a_bias_is_relative() {
     assert!((bias.mean() + 0.2 / 3.0).abs() < 1e-6);
 }
 
+#[test]
+fn the_scale_of_a_bias_is_ten_tolerances_where_a_rule_has_one() {
+    let scale = |of_rules: &str| field(&tallied(&[("1", "1", None)], &rules(of_rules)), "").bias.scale();
+    let rows = [
+        ("", 0.0),
+        ("answer number", 0.0),
+        ("answer number rel=0.5", 0.0),
+        ("answer number abs=0", 0.0),
+        ("answer number abs=0.5", 5.0),
+        ("answer number abs=0.5 rel=0.5", 5.0),
+        ("answer number abs=-1", 0.0),
+        ("answer class abs=0.5", 0.0),
+        // A page must not show what JSON has no number for.
+        ("answer number abs=1e308", 0.0),
+    ];
+    for (of_rules, expected) in rows {
+        assert!(scale(of_rules).total_cmp(&expected).is_eq(), "{of_rules}: {}", scale(of_rules));
+    }
+}
+
 /// A comparison of objects of so many members, named from there on, of which the last differs.
 fn wide(from: usize, members: usize, rules: &Rules) -> Comparison {
     let body = |last: u32| {
