@@ -82,15 +82,22 @@ fn a_long_name_is_cut_from_what_is_told_apart() {
 #[test]
 fn memory_is_bounded_by_the_length_of_the_bodies() {
     const LENGTH: usize = 100_000;
+    let per_byte = |live: &[u8], other: &[u8], rules: &Rules| {
+        let taken = measure(|| drop(compare(&answer(live), &answer(other), rules)));
+        taken.bytes_max / (live.len() + other.len()) as u64
+    };
     let (none, set) = (Rules::default(), rules("answer set"));
-    for part in
-        ["1,", "[1],", "[[]],", "{\"a\":1},", "\"a\",", "\"\\n\",", "1234567890123456789012,", "{\"a\":[{\"b\":[1]}]},"]
-    {
-        let body = format!("[{}0]", part.repeat(LENGTH / part.len())).into_bytes();
-        for (rules, most) in [(&none, 40), (&set, 80)] {
-            let taken = measure(|| drop(compare(&answer(&body), &answer(&body), rules))).bytes_max;
-            let per_byte = taken / (2 * body.len() as u64);
-            assert!(per_byte < most, "{part}: {per_byte} bytes for each byte of a body");
-        }
+    let parts =
+        ["1", "[1]", "[[]]", "{\"a\":1}", "\"a\"", "\"\\n\"", "1234567890123456789012", "{\"a\":[{\"b\":[1]}]}"];
+    for part in parts {
+        let many = vec![part; LENGTH / (part.len() + 1)].join(",");
+        let (live, other) = (format!("[{many},0]"), format!("[0,{many}]"));
+        let (live, other) = (live.as_bytes(), other.as_bytes());
+        assert_eq!(said_of(live, other, &set), "agree");
+        let taken = (per_byte(live, live, &none), per_byte(live, other, &set));
+        assert!(taken.0 < 40 && taken.1 < 80, "{part}: {taken:?} bytes for each byte of a body");
     }
+    let names = wide(10_000, 1);
+    let taken = per_byte(&names, &names, &none);
+    assert!(taken < 15, "{taken} bytes for each byte of names");
 }

@@ -149,6 +149,12 @@ fn names_that_never_end_are_counted_together() {
     assert_eq!(counts(others), [95, 95, 95, 95, 0, 0]);
     let all_differ: u64 = shadow.fields.iter().map(|field| field.differ).sum();
     assert_eq!(all_differ, 100, "nothing that differs is lost");
+    // Whichever of them it is that differs.
+    let of_two = |other: &str| compare(&answer(br#"{"x1":1,"x2":1}"#), &answer(other.as_bytes()), &none);
+    let [same, differs] = [r#"{"x1":1,"x2":1}"#, r#"{"x1":2,"x2":1}"#].map(of_two);
+    tally(&mut shadow, &differs, Some(&same));
+    tally(&mut shadow, &same, Some(&differs));
+    assert_eq!(counts(field(&shadow, OTHERS)), [97, 96, 97, 96, 1, 1]);
     // What a rule names still has a place.
     let named = rules("/k004999 class");
     tally(&mut shadow, &wide(4_950, 50, &named), None);
