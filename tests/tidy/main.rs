@@ -40,7 +40,21 @@ const LAYERS: [(&str, &[&str]); 10] = [
 
 /// Crates that do no I/O, with what they may depend on outside the workspace.
 const PURE: [(&str, &[&str]); 3] = [
-    ("turnout-routes", &["bytes", "http", "regex", "saphyr-parser", "serde", "serde_json", "sha2", "thiserror"]),
+    (
+        "turnout-routes",
+        &[
+            "bytes",
+            "http",
+            "ipnet",
+            "regex",
+            "saphyr-parser",
+            "serde",
+            "serde_json",
+            "sha2",
+            "thiserror",
+            "twox-hash",
+        ],
+    ),
     ("turnout-verdict", &["jiter", "libm", "serde", "serde_json", "thiserror"]),
     ("turnout-rollout", &["schemars", "serde", "serde_json", "thiserror"]),
 ];

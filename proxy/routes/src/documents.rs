@@ -1,5 +1,5 @@
 //! The documents of a routes file: Istio's `Gateway`, `VirtualService`, `DestinationRule` and `ServiceEntry`, as types
-//! that cannot hold what Istio would refuse. Whoever has a [`Document`] checks nothing again; [`parse`](crate::parse())
+//! that cannot hold what Istio would refuse, and Turnout's own `SplitPolicy`. Whoever has a [`Document`] checks nothing again; [`parse`](crate::parse())
 //! makes them from YAML and reports every problem at once, [`render`](crate::render()) writes them back so that
 //! `parse(render(x)) == x`.
 //!
@@ -15,6 +15,7 @@ mod host;
 mod metadata;
 mod percent;
 mod service_entry;
+mod split_policy;
 mod string_match;
 mod virtual_service;
 
@@ -41,6 +42,9 @@ pub(crate) use metadata::DEFAULT_NAMESPACE;
 pub use metadata::Metadata;
 pub use percent::Percent;
 pub use service_entry::{EndpointAddress, Protocol, Resolution, ServiceEndpoint, ServiceEntry, ServicePort};
+pub use split_policy::{
+    Assign, AssignBy, CompareKind, CompareRule, Interval, Override, PolicyRoute, Rescue, Shadow, SplitPolicy,
+};
 pub use string_match::{Pattern, StringMatch, ValueMatch};
 pub use virtual_service::{
     Abort, AbortWith, Action, Cors, Delay, Delegate, Destination, Destinations, DirectResponse, Fault, Forward,
@@ -60,22 +64,24 @@ pub enum Document {
     DestinationRule(DestinationRule),
     /// The ports and endpoints of one service.
     ServiceEntry(ServiceEntry),
+    /// How the requests of one rule get their destinations, and how these are compared.
+    SplitPolicy(SplitPolicy),
 }
 
-/// The API of the documents, in its versions; they differ in nothing that the gateway reads.
+/// Istio's API, in its versions; they differ in nothing that the gateway reads.
 const API_VERSIONS: [&str; 3] =
     ["networking.istio.io/v1", "networking.istio.io/v1beta1", "networking.istio.io/v1alpha3"];
 /// These and the kinds for people.
 const ACCEPTED: &str = "the gateway reads Gateway, VirtualService, DestinationRule and ServiceEntry \
-                        of networking.istio.io/v1, v1beta1 and v1alpha3";
+                        of networking.istio.io/v1, v1beta1 and v1alpha3, and SplitPolicy of turnout.dev/v1alpha1";
 /// The groups of APIs that say what a gateway is to do with requests: what is not known of them is refused. A document of
 /// any other is left out.
 const GROUPS: [&str; 5] =
     ["extensions.istio.io", "gateway.networking.k8s.io", "networking.istio.io", "security.istio.io", "turnout.dev"];
 /// Of these, what is for sidecars alone.
 const OF_SIDECARS: [&str; 2] = ["PeerAuthentication", "Sidecar"];
-/// The document for what Istio cannot say: its name is taken, its fields are not settled.
-const RESERVED: (&str, &str) = ("turnout.dev/v1alpha1", "SplitPolicy");
+/// Turnout's own API.
+const OWN_API_VERSIONS: [&str; 1] = ["turnout.dev/v1alpha1"];
 
 /// The kinds of documents.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -84,10 +90,12 @@ enum Kind {
     VirtualService,
     DestinationRule,
     ServiceEntry,
+    SplitPolicy,
 }
 
 impl Kind {
-    const ALL: [Self; 4] = [Self::Gateway, Self::VirtualService, Self::DestinationRule, Self::ServiceEntry];
+    const ALL: [Self; 5] =
+        [Self::Gateway, Self::VirtualService, Self::DestinationRule, Self::ServiceEntry, Self::SplitPolicy];
 
     fn as_str(self) -> &'static str {
         match self {
@@ -95,6 +103,15 @@ impl Kind {
             Self::VirtualService => "VirtualService",
             Self::DestinationRule => "DestinationRule",
             Self::ServiceEntry => "ServiceEntry",
+            Self::SplitPolicy => "SplitPolicy",
+        }
+    }
+
+    /// The newest first.
+    fn api_versions(self) -> &'static [&'static str] {
+        match self {
+            Self::Gateway | Self::VirtualService | Self::DestinationRule | Self::ServiceEntry => &API_VERSIONS,
+            Self::SplitPolicy => &OWN_API_VERSIONS,
         }
     }
 
@@ -106,13 +123,17 @@ impl Kind {
 impl Document {
     /// As in `kind`.
     pub fn kind(&self) -> &'static str {
-        let kind = match self {
+        self.known_kind().as_str()
+    }
+
+    fn known_kind(&self) -> Kind {
+        match self {
             Self::Gateway(_) => Kind::Gateway,
             Self::VirtualService(_) => Kind::VirtualService,
             Self::DestinationRule(_) => Kind::DestinationRule,
             Self::ServiceEntry(_) => Kind::ServiceEntry,
-        };
-        kind.as_str()
+            Self::SplitPolicy(_) => Kind::SplitPolicy,
+        }
     }
 
     /// Name, namespace, age and labels.
@@ -122,6 +143,7 @@ impl Document {
             Self::VirtualService(document) => &document.metadata,
             Self::DestinationRule(document) => &document.metadata,
             Self::ServiceEntry(document) => &document.metadata,
+            Self::SplitPolicy(document) => &document.metadata,
         }
     }
 
@@ -146,7 +168,7 @@ impl Document {
         let kind = object.required("kind").and_then(|item| item.string());
         let (api_version, kind) = (api_version?, kind?);
         let kind = match Kind::of(kind) {
-            Some(known) if API_VERSIONS.contains(&api_version) => known,
+            Some(known) if known.api_versions().contains(&api_version) => known,
             known => return Err(refuse_kind(&mut object, api_version, kind, known.is_some())),
         };
         let metadata = object.required("metadata").and_then(|item| {
@@ -168,6 +190,7 @@ impl Document {
             Kind::VirtualService => VirtualService::decode(&spec, known).map(Self::VirtualService),
             Kind::DestinationRule => DestinationRule::decode(&spec, known).map(Self::DestinationRule),
             Kind::ServiceEntry => ServiceEntry::decode(&spec, known).map(Self::ServiceEntry),
+            Kind::SplitPolicy => SplitPolicy::decode(&spec, known).map(Self::SplitPolicy),
         });
         metadata.and(document)
     }
@@ -178,9 +201,10 @@ impl Document {
             Self::VirtualService(document) => document.encode(),
             Self::DestinationRule(document) => document.encode(),
             Self::ServiceEntry(document) => document.encode(),
+            Self::SplitPolicy(document) => document.encode(),
         };
         Fields::new()
-            .field("apiVersion", API_VERSIONS[0])
+            .field("apiVersion", self.known_kind().api_versions()[0])
             .field("kind", self.kind())
             .field("metadata", self.metadata().encode())
             .field("spec", spec)
@@ -199,10 +223,6 @@ impl Serialize for Document {
 fn refuse_kind(object: &mut Object<'_>, api_version: &str, kind: &str, is_kind_known: bool) -> Reported {
     let item = object.required(if is_kind_known { "apiVersion" } else { "kind" });
     item.map_or_else(std::convert::identity, |item| {
-        if (api_version, kind) == RESERVED {
-            return item
-                .advise("SplitPolicy is reserved and not supported by the gateway yet", "leave the document out");
-        }
         if kind == "List" {
             return item.advise("a List is not a document", "write its items one by one, with --- between them");
         }

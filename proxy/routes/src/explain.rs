@@ -146,11 +146,12 @@ pub fn explain(router: &Router, inquiry: &Inquiry) -> Explanation {
         path: &inquiry.path,
         query: inquiry.query.as_deref(),
         headers: &inquiry.headers,
+        peer: None,
     };
     let redirect =
         |route, to: Redirection| Explanation::Redirect { route, status: to.status.as_u16(), location: to.location };
     // Whichever target is drawn, the split that it is drawn from is the same.
-    match router.decide(&request, Draws { split: 0 }) {
+    match router.decide(&request, Draws::random(0)) {
         Decision::NoRoute => Explanation::NoRoute { warnings: router.unserved(&host).take(MAX_WARNINGS).collect() },
         Decision::ToHttps(to) => redirect(None, to),
         Decision::Answer(answer) => {

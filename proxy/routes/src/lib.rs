@@ -9,6 +9,7 @@ mod decode;
 pub mod documents;
 mod encode;
 pub mod explain;
+pub mod ledger;
 mod locate;
 mod parse;
 mod problem;

@@ -4,6 +4,7 @@
 //!
 //! The reading order is the order of a request: host, then matcher, then split, then header operations and rewrite.
 
+mod assignment;
 mod backend;
 mod compile;
 mod cors;
@@ -11,6 +12,7 @@ mod decide;
 mod delegates;
 mod destination_rules;
 mod fault;
+mod hash;
 mod header_operations;
 mod host_map;
 mod hosts;
@@ -21,6 +23,7 @@ mod matcher;
 mod mirror;
 mod origin;
 mod path;
+mod policy;
 mod redirect;
 mod request;
 mod retry;
@@ -32,8 +35,10 @@ mod slip;
 mod split;
 #[cfg(test)]
 mod testing;
+mod tickets;
 mod warning;
 
+pub use assignment::{Assigned, Assignment};
 pub use backend::{
     Backend, BackendId, BackendPolicy, EndpointSource, Http2Policy, HttpVersion, Limits, Missing, Outliers, Workload,
 };
@@ -49,12 +54,14 @@ pub use listeners::{PortKind, TlsServer};
 pub use mirror::MirrorTarget;
 pub use origin::Origin;
 pub use path::{PathRefusal, normalise_path};
+pub use policy::{Policy, RescuePlan, Role, ShadowPlan};
 pub use redirect::{CompiledRedirect, Redirection};
-pub use request::{RequestHead, Transport};
+pub use request::{Peer, RequestHead, Transport};
 pub use retry::{Failure, RetryPolicy};
 pub use rule::{Route, Rule, RuleAction};
 pub use service_entries::{DescribedService, ServiceEntries};
 pub use split::{Replaced, Split, Target, Ticket};
+pub use tickets::{LARGEST_BLOCK, Tickets};
 pub use warning::{Notice, Warning};
 
 use crate::documents::Document;
@@ -97,10 +104,18 @@ pub fn compile(documents: &[Document], identity: &Identity) -> Router {
 impl Router {
     /// Decides on a request: the most specific host, then its rules in order, then what the rule does. For a request that
     /// is forwarded nothing is allocated, unless its host has capitals or a rule matches a header whose lines are joined.
-    pub fn decide(&self, request: &RequestHead<'_>, draws: Draws) -> Decision<'_> {
+    pub fn decide(&self, request: &RequestHead<'_>, draws: Draws<'_>) -> Decision<'_> {
         let table = self.listeners.table(request.port, request.transport);
         let host = table.and_then(|table| table.find(request.authority));
         host.map_or(Decision::NoRoute, |host| Decision::at(host, request, draws))
+    }
+
+    /// New tickets for this table, which is published under `revision`. `instance` tells processes with the same table apart:
+    /// what fails in pairs would else meet the same target in each of two gateways.
+    pub fn tickets(&self, revision: &str, instance: u64) -> Tickets {
+        let policies = self.rules.iter().filter_map(|rule| rule.policy.as_ref());
+        let policies = policies.map(|policy| (policy.index, policy.name.as_str(), policy.salt.as_str()));
+        Tickets::new(policies, revision, instance)
     }
 
     /// How connections to a port begin.

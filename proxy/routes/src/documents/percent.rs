@@ -19,8 +19,8 @@ impl Percent {
     pub const ALL: Self = Self(1_000_000);
 
     /// At most a million of them.
-    pub fn of_millionths(millionths: u32) -> Self {
-        Self(millionths.min(Self::ALL.0))
+    pub const fn of_millionths(millionths: u32) -> Self {
+        Self(if millionths > Self::ALL.0 { Self::ALL.0 } else { millionths })
     }
 
     /// Whether a request is among them that drew this number, uniform over its whole range.

@@ -1,18 +1,30 @@
 //! The one place that says what happens to a request: host, rule, and what the rule does. It is pure; whatever is left to
 //! chance comes in as [`Draws`]. The gateway carries a [`Decision`] out, `explain` prints it, and neither decides.
 
+use super::assignment::Assigned;
 use super::hosts::VirtualHost;
+use super::policy::Role;
 use super::redirect::Redirection;
 use super::request::RequestHead;
 use super::rule::{Route, RuleAction};
 use super::split::{Split, Target};
+use super::tickets::Tickets;
 use crate::documents::{DirectResponse, Scheme};
 
-/// What is left to chance, drawn before the request is looked at; each number is uniform over its whole range.
+/// What is left to chance, and what is counted: all that decides beside the request and the table.
 #[derive(Clone, Copy, Debug)]
-pub struct Draws {
-    /// Picks the target of a split.
+pub struct Draws<'t> {
+    /// Picks the target of a split; uniform over its whole range.
     pub split: u64,
+    /// Pick it where a policy has the split exact.
+    pub tickets: &'t Tickets,
+}
+
+impl Draws<'static> {
+    /// Without tickets: what a policy has exact is drawn as well.
+    pub fn random(split: u64) -> Self {
+        Self { split, tickets: Tickets::NONE }
+    }
 }
 
 /// What is done with a request.
@@ -35,8 +47,17 @@ pub struct Forward<'r> {
     pub route: &'r Route,
     /// Among which targets the choice was.
     pub split: &'r Split,
-    /// Which of them was drawn; it may have no backend.
+    /// Which of them it came to; it may have no backend.
     pub target: &'r Target,
+    /// How it came to it.
+    pub assigned: Assigned,
+}
+
+impl Forward<'_> {
+    /// What the target is to the rule's policy.
+    pub fn role(&self) -> Role {
+        self.route.rule.policy.as_ref().map_or(Role::Unknown, |policy| policy.role(self.target))
+    }
 }
 
 /// An answer for which no backend is asked.
@@ -59,17 +80,21 @@ pub enum LocalAnswer<'r> {
 
 impl<'r> Decision<'r> {
     /// What a host does with a request.
-    pub(super) fn at(host: &'r VirtualHost, request: &RequestHead<'_>, draws: Draws) -> Self {
+    pub(super) fn at(host: &'r VirtualHost, request: &RequestHead<'_>, draws: Draws<'_>) -> Self {
         if host.https_redirect && request.scheme == Scheme::Http {
             return Self::ToHttps(Redirection::to_https(request));
         }
         host.find(request).map_or(Self::NoRoute, |route| Self::of(route, request, draws))
     }
 
-    fn of(route: &'r Route, request: &RequestHead<'_>, draws: Draws) -> Self {
+    fn of(route: &'r Route, request: &RequestHead<'_>, draws: Draws<'_>) -> Self {
         let content = match &route.rule.action {
             RuleAction::Forward(split) => {
-                return Self::Forward(Forward { route, split, target: split.pick(split.draw(draws.split)) });
+                let (target, assigned) = match &route.rule.policy {
+                    None => (split.pick(split.draw(draws.split)), Assigned::Weights),
+                    Some(policy) => policy.assign.assign(split, request, (draws.split, draws.tickets)),
+                };
+                return Self::Forward(Forward { route, split, target, assigned });
             }
             RuleAction::Redirect(redirect) => {
                 LocalAnswer::Redirect(redirect.apply(request, route.matcher.path_prefix_len()))

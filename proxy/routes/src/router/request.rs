@@ -1,7 +1,10 @@
 //! What the router is asked with: the head of a request, and how it came.
 
 use crate::documents::Scheme;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
+use std::net::IpAddr;
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// What a request is routed by. The path is normalised ([`super::normalise_path`]) and without its query.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +26,30 @@ pub struct RequestHead<'a> {
     pub query: Option<&'a str>,
     /// The headers that are left for matching.
     pub headers: &'a HeaderMap,
+    /// Who sent it. None: it is only asked about.
+    pub peer: Option<Peer>,
+}
+
+/// The other end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its address.
+    pub address: IpAddr,
+    /// Whether its word about its own clients counts.
+    pub is_trusted: bool,
+}
+
+impl RequestHead<'_> {
+    /// The client's address; behind a trusted proxy the one that the proxy saw.
+    pub(super) fn client(&self) -> Option<IpAddr> {
+        let peer = self.peer?;
+        // The proxy has put it behind what it was told itself.
+        let told = || {
+            let line = self.headers.get_all(FORWARDED_FOR).iter().next_back()?;
+            line.to_str().ok()?.rsplit(',').next()?.trim().parse().ok()
+        };
+        peer.is_trusted.then(told).flatten().or(Some(peer.address))
+    }
 }
 
 /// How a connection reached the gateway.

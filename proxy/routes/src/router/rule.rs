@@ -5,6 +5,7 @@ use super::header_operations::HeaderChangeList;
 use super::matcher::Matcher;
 use super::mirror::MirrorTarget;
 use super::origin::Origin;
+use super::policy::Policy;
 use super::redirect::CompiledRedirect;
 use super::retry::RetryPolicy;
 use super::rewrite::CompiledRewrite;
@@ -46,6 +47,8 @@ pub struct Rule {
     pub cors: Option<Box<CompiledCors>>,
     /// Where copies of the requests go that are forwarded.
     pub mirrors: Vec<MirrorTarget>,
+    /// What a SplitPolicy says of it.
+    pub policy: Option<Arc<Policy>>,
     /// For answers that the gateway makes itself while it acts for this rule.
     pub local_response_headers: HeaderChangeList,
 }

@@ -36,5 +36,5 @@ pub(super) fn head<'a>(line: &'a str, headers: &'a HeaderMap) -> RequestHead<'a>
     let scheme = if scheme == "https" { Scheme::Https } else { Scheme::Http };
     let (authority, target) = rest.split_at(rest.find('/').expect("a path"));
     let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
-    RequestHead { port: 8080, transport: Transport::Plain, scheme, method, authority, path, query, headers }
+    RequestHead { port: 8080, transport: Transport::Plain, scheme, method, authority, path, query, headers, peer: None }
 }

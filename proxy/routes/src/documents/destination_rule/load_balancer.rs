@@ -208,19 +208,21 @@ impl ConsistentHash {
     }
 }
 
-fn header(item: &Item<'_>) -> Decoded<Option<HeaderName>> {
+pub(in crate::documents) fn header(item: &Item<'_>) -> Decoded<Option<HeaderName>> {
     let Some(text) = item.filled()? else { return Ok(None) };
     let name = text.parse().map_err(|_| item.error(format!("{} is not the name of a header", quoted(text))))?;
     Ok(Some(name))
 }
 
 impl HashCookie {
-    fn decode(item: &Item<'_>) -> Decoded<Self> {
+    /// Of which only the name is known.
+    pub(in crate::documents) fn named(item: &Item<'_>) -> Decoded<Self> {
+        cookie_name(item).map(|name| Self { name, path: String::new(), ttl: None, attributes: Vec::new() })
+    }
+
+    pub(in crate::documents) fn decode(item: &Item<'_>) -> Decoded<Self> {
         let mut object = item.object()?;
-        let name = object.required("name").and_then(|item| match item.string()? {
-            text if !text.is_empty() && text.bytes().all(is_token) => Ok(text.to_owned()),
-            text => Err(item.error(format!("{} is not the name of a cookie", quoted(text)))),
-        });
+        let name = object.required("name").and_then(|item| cookie_name(&item));
         let path = object.field_or_default("path", |item| cookie_text(item, item.string()?));
         let ttl = object.field("ttl", Item::duration_or_zero);
         let attributes = object.field_or_default("attributes", decode_attributes);
@@ -228,7 +230,7 @@ impl HashCookie {
         Ok(Self { name: name?, path: path?, ttl: ttl?, attributes: attributes? })
     }
 
-    fn encode(&self) -> Value {
+    pub(in crate::documents) fn encode(&self) -> Value {
         let attribute = |(name, value): &(String, String)| {
             Fields::new()
                 .field("name", name.as_str())
@@ -240,6 +242,13 @@ impl HashCookie {
             .some("ttl", self.ttl.map(duration))
             .list("attributes", self.attributes.iter().map(attribute))
             .into()
+    }
+}
+
+fn cookie_name(item: &Item<'_>) -> Decoded<String> {
+    match item.string()? {
+        text if !text.is_empty() && text.bytes().all(is_token) => Ok(text.to_owned()),
+        text => Err(item.error(format!("{} is not the name of a cookie", quoted(text)))),
     }
 }
 

@@ -100,7 +100,7 @@ impl WeightedDestination {
 }
 
 impl Destination {
-    pub(super) fn decode(item: &Item<'_>) -> Decoded<Self> {
+    pub(in crate::documents) fn decode(item: &Item<'_>) -> Decoded<Self> {
         let mut object = item.object()?;
         let host = object.required("host").and_then(|item| {
             let host = item.string()?.to_ascii_lowercase();
@@ -128,7 +128,7 @@ impl Destination {
         Ok(Self { host: host?, subset: subset?, port: port? })
     }
 
-    pub(super) fn encode(&self) -> Value {
+    pub(in crate::documents) fn encode(&self) -> Value {
         Fields::new()
             .field("host", self.host.as_str())
             .some("subset", self.subset.as_deref())

@@ -158,6 +158,7 @@ impl<'d> RuleCompiler<'d> {
             fault,
             cors,
             mirrors,
+            policy: None,
             retry: RetryPolicy::compile(placed.retries),
             local_response_headers: HeaderChangeList::merged(&placed.headers.response, &HeaderChanges::default())
                 .for_backend(None),
