@@ -44,7 +44,7 @@ use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
 use tokio_util::either::Either;
-use turnout_routes::router::{Decision, Draws, Forward, LocalAnswer, Target};
+use turnout_routes::router::{Assigned, Decision, Draws, Forward, LocalAnswer, Target};
 
 /// One worker's gateway.
 pub(crate) struct Gateway {
@@ -122,18 +122,23 @@ impl Gateway {
 
     /// Does what is decided on a request.
     async fn answer<'s>(&self, snapshot: &'s WorkerSnapshot, inbound: &mut Inbound, record: &mut Record) -> Answer<'s> {
-        let decision = snapshot.shared.router.decide(&inbound.routing_head(), Draws { split: self.random.next_u64() });
+        let draws = Draws { split: self.random.next_u64(), tickets: &snapshot.shared.tickets };
+        let mut decision = snapshot.shared.router.decide(&inbound.routing_head(), draws);
         if let (Some(detail), Some(route)) = (&mut record.detail, decision.route()) {
             detail.rule = Some(Arc::clone(&route.rule));
         }
-        let local = match &decision {
+        let local = match &mut decision {
             Decision::Forward(forward) => {
-                let forward = Forward { target: self.present(snapshot, forward), ..*forward };
+                forward.target = self.present(snapshot, forward);
+                if let Assigned::NewCookie(number) = forward.assigned {
+                    affinity::give_cookie(forward, number, inbound);
+                }
+                let forward = &*forward;
                 // One of two futures: one after the other would take more room in every request.
                 let forwarding = if intervenes(&forward.route.rule) {
-                    Either::Left(Box::pin(self.intervene(snapshot, &forward, inbound, record)))
+                    Either::Left(Box::pin(self.intervene(snapshot, forward, inbound, record)))
                 } else {
-                    Either::Right(self.forward(snapshot, &forward, inbound, record))
+                    Either::Right(self.forward(snapshot, forward, inbound, record))
                 };
                 return forwarding.await;
             }

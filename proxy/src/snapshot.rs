@@ -4,13 +4,15 @@
 use crate::upstream::Upstream;
 use arc_swap::ArcSwapOption;
 use std::sync::{Arc, Mutex, PoisonError};
-use turnout_routes::router::Router;
+use turnout_routes::router::{Router, Tickets};
 
 /// A compiled table and the upstreams that it names.
 pub(crate) struct Snapshot {
     /// Lower-case hex SHA-256 of the sources, as [`turnout_routes::revision`] defines it.
     pub(crate) revision: String,
     pub(crate) router: Router,
+    /// Of this table alone: each begins with new blocks.
+    pub(crate) tickets: Tickets,
     /// By [`turnout_routes::router::BackendId`].
     pub(crate) upstreams: Vec<Arc<Upstream>>,
     /// What a person should know of the table, in words.

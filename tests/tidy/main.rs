@@ -42,18 +42,7 @@ const LAYERS: [(&str, &[&str]); 10] = [
 const PURE: [(&str, &[&str]); 3] = [
     (
         "turnout-routes",
-        &[
-            "bytes",
-            "http",
-            "ipnet",
-            "regex",
-            "saphyr-parser",
-            "serde",
-            "serde_json",
-            "sha2",
-            "thiserror",
-            "twox-hash",
-        ],
+        &["bytes", "http", "ipnet", "regex", "saphyr-parser", "serde", "serde_json", "sha2", "thiserror", "twox-hash"],
     ),
     ("turnout-verdict", &["jiter", "libm", "serde", "serde_json", "thiserror"]),
     ("turnout-rollout", &["schemars", "serde", "serde_json", "thiserror"]),

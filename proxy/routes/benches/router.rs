@@ -90,6 +90,7 @@ fn deciding(criterion: &mut Criterion) {
             path: &path,
             query: None,
             headers: &headers,
+            peer: None,
         };
         assert!(is_forwarded(&router, &request), "{host}{path}");
         group.bench_with_input(BenchmarkId::from_parameter(routes), &router, |bencher, router| {
@@ -100,7 +101,7 @@ fn deciding(criterion: &mut Criterion) {
 }
 
 fn is_forwarded(router: &Router, request: &RequestHead<'_>) -> bool {
-    matches!(router.decide(request, Draws { split: u64::MAX / 2 }), Decision::Forward(_))
+    matches!(router.decide(request, Draws::random(u64::MAX / 2)), Decision::Forward(_))
 }
 
 criterion_group!(benches, reading, compiling, deciding);

@@ -1,10 +1,11 @@
 //! Where a request would go, and why: what the admin port and `turnout explain` say.
 
-use crate::documents::{AbortWith, Percent, Scheme};
+use crate::decode::one_of;
+use crate::documents::{AbortWith, HashKey, Override, Percent, Scheme};
 use crate::encode::duration;
 use crate::router::{
-    Decision, Draws, LocalAnswer, PortKind, Redirection, RequestHead, Route, Router, Rule, Split, Target, Transport,
-    Warning, normalise_path,
+    Decision, Draws, LocalAnswer, Policy, PortKind, Redirection, RequestHead, Route, Router, Rule, Split, Target,
+    Transport, Warning, normalise_path,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use serde::Serialize;
@@ -50,7 +51,7 @@ pub enum Explanation {
         target: String,
         /// In the document's order; shares add up to 1.
         backends: Vec<Share>,
-        /// What else happens to some of the requests, a sentence each: faults, then copies.
+        /// What else happens to some of the requests, a sentence each: faults, copies, and what a SplitPolicy says.
         #[serde(skip_serializing_if = "Vec::is_empty")]
         also: Vec<String>,
     },
@@ -165,12 +166,12 @@ pub fn explain(router: &Router, inquiry: &Inquiry) -> Explanation {
             route: forward.route.rule.origin.in_full(),
             target: target(forward.route, &request),
             backends: shares(forward.split),
-            also: also(&forward.route.rule),
+            also: also(&forward.route.rule).chain(pinning(router, &request)).collect(),
         },
     }
 }
 
-fn also(rule: &Rule) -> Vec<String> {
+fn also(rule: &Rule) -> impl Iterator<Item = String> {
     let share = |percent: Percent| format!("{} % of the requests", percent.value());
     let fault = rule.fault.as_ref();
     let delay = fault.and_then(|fault| fault.delay.as_ref()).and_then(|delay| Some((delay.fixed?, delay.percent)));
@@ -180,11 +181,42 @@ fn also(rule: &Rule) -> Vec<String> {
         AbortWith::Http(status) => format!("{} are answered {} by the gateway", share(percent), status.as_u16()),
         AbortWith::Grpc(number) => format!("{} are answered gRPC status {number} by the gateway", share(percent)),
     });
-    let mirrors = rule.mirrors.iter().map(|mirror| {
+    let mirrors = rule.mirrors.iter().map(move |mirror| {
         let lack = mirror.warning.as_ref().map(|warning| format!(" ({})", warning.reason)).unwrap_or_default();
         format!("copies of {} go to {}{lack}", share(mirror.percent), mirror.name)
     });
-    delay.into_iter().chain(abort).chain(mirrors).collect()
+    let policy = rule.policy.iter().flat_map(|policy| of_policy(policy));
+    delay.into_iter().chain(abort).chain(mirrors).chain(policy)
+}
+
+fn of_policy(policy: &Policy) -> impl Iterator<Item = String> {
+    let name = &policy.name;
+    let key = policy.assign.key().map(|key| match key {
+        HashKey::Header(header) => format!("the header {header}"),
+        HashKey::Query(parameter) => format!("the query parameter {parameter}"),
+        HashKey::SourceIp => "the client's address".to_owned(),
+        HashKey::Cookie(cookie) => format!("the cookie {}", cookie.name),
+    });
+    let block = policy.assign.block_size().map_or("drawn for each".to_owned(), |size| format!("exact over {size}"));
+    let assigned = match key {
+        Some(key) => format!("who gets which is decided by {key}, for the others {block} (SplitPolicy {name})"),
+        None => format!("the split is {block} (SplitPolicy {name})"),
+    };
+    let shadow = policy.shadow.as_ref().map(|shadow| {
+        let lack = shadow.target.warning.as_ref().map(|it| format!(" ({})", it.reason)).unwrap_or_default();
+        let percent = shadow.target.percent.value();
+        format!("{percent} % of the requests are answered by {} as well, and compared{lack}", shadow.target.name)
+    });
+    [assigned].into_iter().chain(shadow)
+}
+
+/// From where the header counts that the request has.
+fn pinning(router: &Router, request: &RequestHead<'_>) -> impl Iterator<Item = String> {
+    let own = router.pinning(request).filter(|it| request.headers.contains_key(&it.header));
+    own.map(|Override { header, from }| {
+        let from: Vec<String> = from.iter().flatten().map(ToString::to_string).collect();
+        format!("{header} counts for requests from {} alone", one_of(from.iter().map(String::as_str)))
+    })
 }
 
 /// The path and query that a backend gets.

@@ -25,7 +25,8 @@ pub fn next<A: Clone + PartialEq>(previous: &[(u64, A)], weights: &[(A, u32)]) -
     let quotas = quotas(weights);
     let mut segments = segments(previous, weights);
     for (arm, quota) in quotas.iter().enumerate() {
-        release(&mut segments, arm, owned(&segments, arm).saturating_sub(*quota));
+        let excess = owned(&segments, arm).saturating_sub(*quota);
+        release(&mut segments, arm, excess);
     }
     for (arm, quota) in quotas.iter().enumerate() {
         let lacking = quota.saturating_sub(owned(&segments, arm));
@@ -101,5 +102,46 @@ fn take(segments: &mut Vec<Segment>, arm: usize, mut lacking: u128) {
             }
         }
         place += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(previous: &[(u64, &str)], weights: &[(&str, u32)], expected: &[(u64, &str)]) {
+        assert_eq!(next(previous, weights), expected, "{previous:?} {weights:?}");
+    }
+
+    #[test]
+    fn tails_are_given_up_and_nothing_else() {
+        const QUARTER: u64 = 1 << 62;
+        check(&[], &[("a", 1), ("b", 3)], &[(0, "a"), (QUARTER, "b")]);
+        check(&[], &[("a", 0), ("b", 3)], &[(0, "b")]);
+        check(&[], &[], &[]);
+        check(&[], &[("a", 0)], &[]);
+        let three = [(0, "a"), (2 * QUARTER, "b"), (3 * QUARTER, "c")];
+        check(&three, &[("a", 2), ("b", 1), ("c", 1)], &three);
+        // From the tail of the first to the third.
+        let after = [(0, "a"), (QUARTER, "c"), (2 * QUARTER, "b"), (3 * QUARTER, "c")];
+        check(&three, &[("a", 1), ("b", 1), ("c", 2)], &after);
+        // And back: the last that it owns, which is not what it got.
+        check(
+            &after,
+            &[("a", 2), ("b", 1), ("c", 1)],
+            &[(0, "a"), (QUARTER, "c"), (2 * QUARTER, "b"), (3 * QUARTER, "a")],
+        );
+        // Who is gone leaves all, and who is new takes of it.
+        check(&three, &[("b", 1), ("c", 1), ("d", 2)], &[(0, "d"), (2 * QUARTER, "b"), (3 * QUARTER, "c")]);
+    }
+
+    #[test]
+    fn of_two_the_first_has_what_is_below_its_share() {
+        for (weight, of) in [(1, 3), (1, 10), (99, 100), (1, i32::MAX.unsigned_abs())] {
+            let parts = next(&[], &[("candidate", weight), ("stable", of - weight)]);
+            // The smallest hash that is not below.
+            let border = (u128::from(weight) << 64).div_ceil(u128::from(of));
+            assert_eq!(parts, [(0, "candidate"), (u64::try_from(border).expect("one of them"), "stable")]);
+        }
     }
 }

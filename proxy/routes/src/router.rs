@@ -64,8 +64,9 @@ pub use split::{Replaced, Split, Target, Ticket};
 pub use tickets::{LARGEST_BLOCK, Tickets};
 pub use warning::{Notice, Warning};
 
-use crate::documents::Document;
+use crate::documents::{Document, Override};
 use compile::Compiled;
+use hosts::VirtualHost;
 use listeners::{Listeners, PortTable};
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write;
@@ -110,12 +111,12 @@ impl Router {
         host.map_or(Decision::NoRoute, |host| Decision::at(host, request, draws))
     }
 
-    /// New tickets for this table, which is published under `revision`. `instance` tells processes with the same table apart:
-    /// what fails in pairs would else meet the same target in each of two gateways.
-    pub fn tickets(&self, revision: &str, instance: u64) -> Tickets {
+    /// New tickets for this table, which is published under `revision`. `nonce` is another for each process: what comes in
+    /// pairs would else meet the same target at two gateways.
+    pub fn tickets(&self, revision: &str, nonce: u64) -> Tickets {
         let policies = self.rules.iter().filter_map(|rule| rule.policy.as_ref());
         let policies = policies.map(|policy| (policy.index, policy.name.as_str(), policy.salt.as_str()));
-        Tickets::new(policies, revision, instance)
+        Tickets::new(policies, revision, nonce)
     }
 
     /// How connections to a port begin.
@@ -155,7 +156,9 @@ impl Router {
     pub fn warnings(&self) -> impl Iterator<Item = &Warning> {
         let targets = self.splits().flat_map(|(_, split)| split.targets());
         let mirrors = self.rules.iter().flat_map(|rule| &rule.mirrors);
-        let of_destinations = targets.map(|target| &target.warning).chain(mirrors.map(|mirror| &mirror.warning));
+        let shadows = self.rules.iter().filter_map(|rule| Some(&rule.policy.as_ref()?.shadow.as_ref()?.target));
+        let mirrors = mirrors.chain(shadows).map(|mirror| &mirror.warning);
+        let of_destinations = targets.map(|target| &target.warning).chain(mirrors);
         let of_destinations = of_destinations.flatten().map(Box::as_ref);
         let mut told = HashSet::new();
         self.references.iter().chain(of_destinations).filter(move |warning| told.insert(*warning))
@@ -163,10 +166,17 @@ impl Router {
 
     /// Why requests for the host may find no rule.
     pub(crate) fn unserved(&self, host: &str) -> impl Iterator<Item = String> {
-        let warnings = self.references.iter().filter(|warning| warning.kind != "DestinationRule");
+        let about_hosts = |warning: &&Warning| !matches!(warning.kind, "DestinationRule" | "SplitPolicy");
+        let warnings = self.references.iter().filter(about_hosts);
         let of_host = move |notice: &&Notice| notice.hosts.iter().any(|pattern| pattern.matches(host));
         let notices = self.notices.iter().filter(of_host).map(|notice| format!("{notice}; {}", notice.advice));
         notices.chain(warnings.map(ToString::to_string))
+    }
+
+    /// Who may pick a version of a request's host.
+    pub(crate) fn pinning(&self, request: &RequestHead<'_>) -> impl Iterator<Item = &Override> {
+        let table = self.listeners.table(request.port, request.transport);
+        table.and_then(|table| table.find(request.authority)).into_iter().flat_map(VirtualHost::pinning)
     }
 
     /// The rules that some request can reach, once each however many hosts and ports lead to them.

@@ -5,7 +5,7 @@ use allocation_counter::measure;
 use http::{HeaderMap, HeaderValue};
 use std::collections::BTreeMap;
 use turnout_routes::documents::Scheme;
-use turnout_routes::router::{Decision, Draws, Identity, RequestHead, Router, Transport, compile};
+use turnout_routes::router::{Assigned, Decision, Draws, Identity, Peer, RequestHead, Router, Transport, compile};
 use turnout_routes::{Source, parse};
 
 /// One of each way to name a host; `q.example.com` is found by its exact name, `x.q.example.com` by a suffix.
@@ -55,6 +55,11 @@ const SERVERS: [(&str, Transport<'static>); 3] = [
 ];
 
 fn router(host: &str, condition: &str, server: &str) -> Router {
+    governed(host, condition, server, "")
+}
+
+/// The same with further documents.
+fn governed(host: &str, condition: &str, server: &str, more: &str) -> Router {
     let documents = format!(
         "{{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {{name: gw}}, spec: {{servers: [
             {{port: {{number: 80, name: a, {server}, hosts: ['*']}}]}}}}
@@ -62,7 +67,8 @@ fn router(host: &str, condition: &str, server: &str) -> Router {
 {{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {{name: v}}, spec: {{gateways: [gw], hosts: [{host}],
     http: [{{match: [{{uri: {{regex: '/never.*'}}}}, {{headers: {{x-never: {{}}}}}}], directResponse: {{status: 404}}}},
            {{match: [{{{condition}}}], route: [{{destination: {{host: m, port: {{number: 1}}}}, weight: 3}},
-                                            {{destination: {{host: n, port: {{number: 2}}}}, weight: 1}}]}}]}}}}"
+                                            {{destination: {{host: n, port: {{number: 2}}}}, weight: 1}}]}}]}}}}
+{more}"
     );
     let source = Source { name: "routes.yaml", bytes: documents.as_bytes() };
     let parsed = parse(&[source]).unwrap_or_else(|problems| panic!("refused:\n{problems}"));
@@ -91,8 +97,9 @@ fn a_forwarded_request_is_decided_without_an_allocation() {
                     path: "/Score",
                     query: Some("j=1&k=v"),
                     headers: &headers,
+                    peer: None,
                 };
-                let decide = |split| matches!(router.decide(&request, Draws { split }), Decision::Forward(_));
+                let decide = |split| matches!(router.decide(&request, Draws::random(split)), Decision::Forward(_));
                 // A regular expression makes the memory that it works in when it is first used.
                 assert!(decide(0), "{pattern}, {condition}, {server}: not forwarded");
                 let mut forwarded = true;
@@ -101,6 +108,49 @@ fn a_forwarded_request_is_decided_without_an_allocation() {
                 assert_eq!(counted.count_total, 0, "{pattern}, {condition}, {server}");
             }
         }
+    }
+}
+
+/// Neither is where a policy says how.
+#[test]
+fn a_policy_costs_no_allocation() {
+    let mut headers = HeaderMap::new();
+    for (name, value) in
+        [("x-user", "anna"), ("cookie", "a=b; user=anna"), ("x-version", "b"), ("x-forwarded-for", "::1")]
+    {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    let check = |policy: &str, expected: Assigned| {
+        let more = format!(
+            "---\n{{apiVersion: turnout.dev/v1alpha1, kind: SplitPolicy, metadata: {{name: p}}, \
+             spec: {{route: {{virtualService: v}}, candidate: {{host: n}}, {policy}}}}}\n"
+        );
+        let router = governed(
+            "q.example.com",
+            "headers: {x-user: {}}, withoutHeaders: {x-version: {}}",
+            "protocol: HTTP}",
+            &more,
+        );
+        let tickets = router.tickets("revision", 0);
+        let (transport, scheme, headers, peer) = (Transport::Plain, Scheme::Http, &headers, "10.0.0.1");
+        let peer = Some(Peer { address: peer.parse().expect("an address"), is_trusted: true });
+        let (authority, path, query) = ("q.example.com", "/", Some("a=b&user=anna"));
+        let request = RequestHead { port: 80, transport, scheme, method: "GET", authority, path, query, headers, peer };
+        let mut decisions = [None; 20];
+        let counted = measure(|| {
+            for (split, decision) in (0..).zip(&mut decisions) {
+                if let Decision::Forward(forward) = router.decide(&request, Draws { split, tickets: &tickets }) {
+                    *decision = Some((forward.assigned, forward.role()));
+                }
+            }
+        });
+        assert!(decisions.iter().all(|decision| decision.is_some_and(|(how, _)| how == expected)), "{decisions:?}");
+        assert_eq!(counted.count_total, 0, "{policy}");
+    };
+    let pinning = "override: {header: x-version, from: [10.0.0.0/8]}";
+    check(pinning, Assigned::Block);
+    for key in ["header: x-user", "query: user", "cookie: user", "address: true"] {
+        check(&format!("{pinning}, salt: a, assign: {{by: {{{key}}}}}"), Assigned::Sticky);
     }
 }
 
@@ -113,10 +163,10 @@ fn what_does_cost_an_allocation_is_known() {
     let check = |authority: &str, condition: &str, expected: u64| {
         let router = router("q.example.com", condition, "protocol: HTTP}");
         let (transport, scheme, headers) = (Transport::Plain, Scheme::Http, &headers);
-        let request =
-            RequestHead { port: 80, transport, scheme, method: "GET", authority, path: "/", query: None, headers };
+        let (path, query, peer) = ("/", None, None);
+        let request = RequestHead { port: 80, transport, scheme, method: "GET", authority, path, query, headers, peer };
         let mut decision = None;
-        let counted = measure(|| decision = Some(router.decide(&request, Draws { split: 0 })));
+        let counted = measure(|| decision = Some(router.decide(&request, Draws::random(0))));
         assert!(matches!(decision, Some(Decision::Forward(_))), "{authority}, {condition}: {decision:?}");
         assert_eq!(counted.count_total, expected, "{authority}, {condition}");
     };

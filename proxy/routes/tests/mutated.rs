@@ -128,8 +128,9 @@ fn decide(router: &Router, head: &AnyHead) {
     let normalised = normalise_path(path).ok();
     let path = normalised.as_deref().unwrap_or(path);
     let (transport, scheme, query) = (Transport::Plain, Scheme::Http, Some(query.as_str()));
-    let asked = RequestHead { port: 80, transport, scheme, method, authority, path, query, headers: &headers };
-    let decision = router.decide(&asked, Draws { split: head.draw });
+    let asked =
+        RequestHead { port: 80, transport, scheme, method, authority, path, query, headers: &headers, peer: None };
+    let decision = router.decide(&asked, Draws::random(head.draw));
     if let Decision::Forward(forward) = &decision {
         forward.route.rewrite(path, query);
         forward.target.request_headers.apply(&mut headers, &Nothing);

@@ -125,8 +125,9 @@ fn finds_an_endpoint(router: &Router) -> bool {
         path: "/",
         query: None,
         headers: &HeaderMap::new(),
+        peer: None,
     };
-    match router.decide(&request, Draws { split: 0 }) {
+    match router.decide(&request, Draws::random(0)) {
         Decision::Forward(forward) => {
             forward.target.backend.is_ok_and(|id| !router.backends()[id.0].endpoints.is_empty())
         }

@@ -5,6 +5,7 @@ mod source;
 mod watch;
 
 use crate::credentials::Credentials;
+use crate::random::Random;
 use crate::snapshot::{Rejected, Snapshot, Snapshots};
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::{Registry, Upstream};
@@ -147,7 +148,8 @@ impl Reloader {
         let upstreams = prepared.commit();
         self.await_new_weight(&router, &upstreams);
         tracing::info!(revision, backends = upstreams.len(), "routes in effect");
-        self.snapshots.publish(Snapshot { revision, router, upstreams, warnings, unserved_ports });
+        let tickets = router.tickets(&revision, Random::new().next_u64());
+        self.snapshots.publish(Snapshot { revision, router, tickets, upstreams, warnings, unserved_ports });
         self.metrics.rejected.set(0);
         self.count("published");
         self.tell_first();

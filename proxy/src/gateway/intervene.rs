@@ -2,7 +2,6 @@
 //! pages of other origins are told. Few rules do, and the requests of no other carry room for it.
 
 use super::answer::Answer;
-use super::intervention::Intervention;
 use super::request::Inbound;
 use super::{Gateway, WorkerSnapshot};
 use crate::telemetry::record::Record;
@@ -49,7 +48,8 @@ impl Gateway {
                 CorsAnswer::Preflight(headers) => return Answer::preflight(headers).leaving(inbound.body.take()),
             }
         }
-        inbound.intervention = Some(Box::new(Intervention { in_flight, page, ..Intervention::default() }));
+        let intervention = inbound.intervention.get_or_insert_default();
+        (intervention.in_flight, intervention.page) = (in_flight, page);
         self.forward(snapshot, forward, inbound, record).await
     }
 }

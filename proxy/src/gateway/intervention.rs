@@ -15,8 +15,8 @@ pub(super) struct Intervention {
     pub(super) page: Option<(Arc<Rule>, HeaderValue)>,
     /// The request as it was sent, where the answer's headers name something of it.
     pub(super) sent: Option<Sent>,
-    /// By which the client goes to the same endpoint the next time.
-    pub(super) set_cookie: Option<HeaderValue>,
+    /// By which the client comes to the same target, and the same endpoint, the next time.
+    pub(super) set_cookies: Vec<HeaderValue>,
 }
 
 /// A request as it was sent.
@@ -27,9 +27,9 @@ pub(super) struct Sent {
 }
 
 impl Intervention {
-    /// Gives the cookie, which is about the backend that answered, and says in the answer who may read it. After the rule's own changes, as in Envoy.
+    /// Gives the cookies, which are about the backend that answered, and says in the answer who may read it. After the rule's own changes, as in Envoy.
     pub(super) fn finish(&self, answer: &mut HeaderMap, is_of_backend: bool) {
-        if let Some(cookie) = self.set_cookie.as_ref().filter(|_| is_of_backend) {
+        for cookie in self.set_cookies.iter().filter(|_| is_of_backend) {
             answer.append(header::SET_COOKIE, cookie.clone());
         }
         if let Some((rule, origin)) = &self.page

@@ -15,7 +15,7 @@ use http::{Version, header};
 use hyper::body::Incoming;
 use std::rc::Rc;
 use turnout_routes::documents::Scheme;
-use turnout_routes::router::RequestHead;
+use turnout_routes::router::{Peer, RequestHead};
 
 /// See the module.
 pub(super) struct Inbound {
@@ -96,6 +96,7 @@ impl Inbound {
             path: self.head.path(&self.parts.uri),
             query: self.head.query(&self.parts.uri),
             headers: &self.parts.headers,
+            peer: Some(Peer { address: self.client.peer.ip(), is_trusted: self.trusted }),
         }
     }
 }

@@ -156,8 +156,9 @@ fn decide(served: &Served, case: &Case<'_>) {
         path: &path,
         query: case.query.as_ref().map(|word| word.0),
         headers: &headers,
+        peer: None,
     };
-    let draws = Draws { split: case.draw };
+    let draws = Draws::random(case.draw);
     let decision = served.router.decide(&head, draws);
     assert_eq!(said(&decision), said(&served.router.decide(&head, draws)), "asked again");
     assert_eq!(said(&decision), said(&served.reversed.decide(&head, draws)), "the documents the other way round");

@@ -7,8 +7,8 @@ mod outlier_detection;
 
 pub use client_tls::{ClientCertificate, ClientTls, TlsOrigination};
 pub use connection_pool::{ConnectionPool, H2Upgrade, Http2KeepAlive, TcpKeepalive};
-pub use load_balancer::{Balancing, ConsistentHash, HashCookie, HashKey, HashTable, LoadBalancer, Warmup};
 pub(in crate::documents) use load_balancer::header;
+pub use load_balancer::{Balancing, ConsistentHash, HashCookie, HashKey, HashTable, LoadBalancer, Warmup};
 pub use outlier_detection::OutlierDetection;
 
 use super::Metadata;

@@ -115,10 +115,7 @@ impl PolicyRoute {
     }
 
     fn encode(&self) -> Value {
-        Fields::new()
-            .field("virtualService", self.virtual_service.as_str())
-            .some("http", self.http.as_deref())
-            .into()
+        Fields::new().field("virtualService", self.virtual_service.as_str()).some("http", self.http.as_deref()).into()
     }
 }
 

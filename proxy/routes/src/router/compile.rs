@@ -5,7 +5,9 @@
 mod delegation;
 mod idle_rules;
 mod merged_matches;
+mod policies;
 mod references;
+mod rule_policy;
 mod rules;
 
 use super::backend::Backend;
@@ -55,7 +57,8 @@ pub(super) fn compile(documents: &[Document], identity: &Identity) -> Compiled {
     let rules = RuleCompiler::new(documents, identity);
     let mut compiler = Compiler { identity, hosted: &hosted, rules };
     let listeners = if gateways.is_empty() { compiler.whole() } else { compiler.by_port(&gateways) };
-    let (rules, backends) = compiler.rules.finish();
+    let (rules, backends, of_policies) = compiler.rules.finish();
+    warnings.extend(of_policies);
     Compiled { listeners, rules, backends, warnings, notices }
 }
 
@@ -73,7 +76,7 @@ fn in_order<'d>(documents: &'d [Document], own_namespace: &str) -> (Vec<&'d Gate
         match document {
             Document::Gateway(gateway) => gateways.push(gateway),
             Document::VirtualService(virtual_service) => virtual_services.push(virtual_service),
-            Document::DestinationRule(_) | Document::ServiceEntry(_) => {}
+            Document::DestinationRule(_) | Document::ServiceEntry(_) | Document::SplitPolicy(_) => {}
         }
     }
     gateways.sort_by_key(|gateway| gateway.metadata.age_order());

@@ -4,6 +4,7 @@
 use super::host_map::HostMap;
 use super::request::{RequestHead, without_port};
 use super::rule::Route;
+use crate::documents::Override;
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -26,6 +27,8 @@ pub(super) struct Routes {
     pub(super) specific: Vec<Route>,
     /// What follows it in the document no request can reach.
     pub(super) catch_all: Option<Route>,
+    /// Whose headers count for nothing here.
+    pub(super) pinning: Vec<Override>,
 }
 
 impl Routes {
@@ -48,9 +51,16 @@ impl VirtualHost {
     /// The first route that matches; where several VirtualServices share the host, their catch-alls come last, as in
     /// Istio.
     pub(super) fn find(&self, request: &RequestHead<'_>) -> Option<&Route> {
-        let specific = self.services.iter().flat_map(|routes| &routes.specific);
-        let catch_alls = self.services.iter().filter_map(|routes| routes.catch_all.as_ref());
-        specific.chain(catch_alls).find(|route| route.matcher.matches(request))
+        let services = || self.services.iter();
+        let specific = services().flat_map(|routes| routes.specific.iter().map(|route| (route, &routes.pinning)));
+        let catch_alls = services().filter_map(|routes| Some((routes.catch_all.as_ref()?, &routes.pinning)));
+        let mut all = specific.chain(catch_alls);
+        all.find(|(route, pinning)| route.matcher.matches(request, pinning)).map(|(route, _)| route)
+    }
+
+    /// Who may pick a version.
+    pub(super) fn pinning(&self) -> impl Iterator<Item = &Override> {
+        self.services.iter().flat_map(|routes| &routes.pinning)
     }
 }
 

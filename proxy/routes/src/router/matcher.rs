@@ -3,7 +3,7 @@
 //! first of repeated query parameters counts, nothing is percent-decoded).
 
 use super::request::RequestHead;
-use crate::documents::{HeaderSelector, Match, StringMatch, ValueMatch};
+use crate::documents::{HeaderSelector, Match, Override, StringMatch, ValueMatch};
 use http::{HeaderMap, HeaderName};
 use std::borrow::Cow;
 
@@ -66,13 +66,14 @@ impl Matcher {
         }
     }
 
-    pub(super) fn matches(&self, request: &RequestHead<'_>) -> bool {
+    /// `pinning` says from whom some headers count.
+    pub(super) fn matches(&self, request: &RequestHead<'_>, pinning: &[Override]) -> bool {
         self.path.matches(request.path)
             && self.port.is_none_or(|port| port == request.port)
             && self.method.as_ref().is_none_or(|method| matches_present(method, request.method))
             && self.scheme.as_ref().is_none_or(|scheme| matches_present(scheme, request.scheme.as_str()))
             && self.authority.as_ref().is_none_or(|authority| matches_present(authority, request.authority))
-            && self.headers.iter().all(|header| header.matches(request))
+            && self.headers.iter().all(|header| header.matches(request, pinning))
             && self.query.iter().all(|(key, value)| matches_query(request.query, key, value))
     }
 
@@ -131,11 +132,15 @@ impl PathMatcher {
 }
 
 impl HeaderMatcher {
-    fn matches(&self, request: &RequestHead<'_>) -> bool {
+    fn matches(&self, request: &RequestHead<'_>, pinning: &[Override]) -> bool {
         match &self.selector {
             HeaderSelector::Authority => match &self.value {
                 ValueMatch::Present => !self.inverted,
                 ValueMatch::Value(value) => matches_text(value, request.authority.as_bytes()) != self.inverted,
+            },
+            HeaderSelector::Name(name) if pinning.iter().any(|it| hides(it, name, request)) => match &self.value {
+                ValueMatch::Present => self.inverted,
+                ValueMatch::Value(value) => self.matches_none(value),
             },
             HeaderSelector::Name(name) => match &self.value {
                 ValueMatch::Present => request.headers.contains_key(name) != self.inverted,
@@ -144,10 +149,15 @@ impl HeaderMatcher {
         }
     }
 
+    /// Whether a request matches that has no such header.
+    fn matches_none(&self, value: &StringMatch) -> bool {
+        self.inverted && !matches_text(value, b"")
+    }
+
     fn matches_lines(&self, name: &HeaderName, value: &StringMatch, headers: &HeaderMap) -> bool {
         let mut lines = headers.get_all(name).iter().peekable();
         if lines.peek().is_none() {
-            return self.inverted && !matches_text(value, b"");
+            return self.matches_none(value);
         }
         let any = match joined(name, headers) {
             Some(line) => matches_text(value, &line),
@@ -155,6 +165,11 @@ impl HeaderMatcher {
         };
         any != self.inverted
     }
+}
+
+/// Whether the header counts for nothing, since the client may not pick a version by it.
+fn hides(pinning: &Override, name: &HeaderName, request: &RequestHead<'_>) -> bool {
+    pinning.header == *name && !pinning.admits(request.client())
 }
 
 /// Envoy keeps one line of each of these and joins repeated ones with a comma; every other header keeps its lines.
@@ -224,7 +239,7 @@ mod tests {
             let (matcher, headers) = (matcher(entry), HeaderMap::new());
             for (requests, expected) in [(met, true), (not_met, false)] {
                 for request in requests {
-                    assert_eq!(matcher.matches(&head(request, &headers)), expected, "{entry}: {request}");
+                    assert_eq!(matcher.matches(&head(request, &headers), &[]), expected, "{entry}: {request}");
                 }
             }
         };
@@ -255,7 +270,7 @@ mod tests {
             for (cases, expected) in [(met, true), (not_met, false)] {
                 for lines in cases {
                     let headers = headers(lines);
-                    assert_eq!(matcher.matches(&head("GET http://h/", &headers)), expected, "{entry}: {lines:?}");
+                    assert_eq!(matcher.matches(&head("GET http://h/", &headers), &[]), expected, "{entry}: {lines:?}");
                 }
             }
         };

@@ -109,7 +109,7 @@ impl Notice {
             Document::VirtualService(it) if !it.hosts.is_empty() => &it.export_to,
             Document::DestinationRule(it) => &it.export_to,
             Document::ServiceEntry(it) => &it.export_to,
-            Document::VirtualService(_) | Document::Gateway(_) => return None,
+            Document::VirtualService(_) | Document::Gateway(_) | Document::SplitPolicy(_) => return None,
         };
         if export_to.reaches(own_namespace) {
             return None;

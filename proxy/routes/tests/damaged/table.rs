@@ -359,7 +359,8 @@ const FRAME_EDITS: [(&str, &str, &str, &str, &str); 19] = [
 
 /// Documents that are not made from [`ROUTES`].
 fn own_documents() -> Vec<DamagedFile> {
-    let reserved = "apiVersion: turnout.dev/v1alpha1\nkind: SplitPolicy\nmetadata: {name: a}\nspec: {}\n";
+    let policy = "apiVersion: turnout.dev/v1alpha1\nkind: SplitPolicy\nmetadata: {name: a}\nspec: {}\n";
+    let rollout = policy.replace("SplitPolicy", "ModelRollout");
     let route = "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: a}\nspec: {}\n";
     let twice_delegated = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: a}\n\
                            spec: {http: [{delegate: {name: b}}]}\n";
@@ -371,8 +372,9 @@ fn own_documents() -> Vec<DamagedFile> {
     let and_a_text = format!("{ROUTES}---\nhello\n");
     let and_a_field = format!("{ROUTES}data: {{}}\n");
     let below = ROUTES.lines().count() + 1;
-    let rows: [(&str, &'static str, &str, usize, &str); 13] = [
-        (reserved, "SplitPolicy default/a", "kind", 2, "SplitPolicy is reserved"),
+    let rows: [(&str, &'static str, &str, usize, &str); 14] = [
+        (policy, "SplitPolicy default/a", "spec.route", 4, "required"),
+        (&rollout, "ModelRollout default/a", "kind", 2, "\"ModelRollout\" is not known"),
         (route, "HTTPRoute default/a", "kind", 2, "\"HTTPRoute\" is not known"),
         (twice_delegated, "VirtualService default/a", "spec.http[0].delegate", 4, "without hosts cannot delegate"),
         (no_name, "ServiceEntry default/a", "spec.hosts", 4, "a host with a wildcard has no address"),

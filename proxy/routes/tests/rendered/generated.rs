@@ -1,6 +1,8 @@
 //! Strategies for whole documents: everything that the model can hold, with texts that readers of YAML like to take for
 //! something else.
 
+mod policies;
+
 use bytes::Bytes;
 use http::{HeaderName, StatusCode};
 use proptest::collection::{btree_map, btree_set, vec};
@@ -19,6 +21,7 @@ pub(crate) fn documents() -> impl Strategy<Value = Vec<Document>> {
         1 => gateway().prop_map(Document::Gateway),
         1 => destination_rule().prop_map(Document::DestinationRule),
         1 => service_entry().prop_map(Document::ServiceEntry),
+        1 => policies::split_policy().prop_map(Document::SplitPolicy),
     ];
     vec(document, 1..=6).prop_map(|documents| {
         let key = |document: &Document| {

@@ -145,8 +145,9 @@ fn decided(router: &Router, request: &Request) -> Verdict {
         path: &path,
         query,
         headers: &headers,
+        peer: None,
     };
-    let decision = router.decide(&head, Draws { split: 0 });
+    let decision = router.decide(&head, Draws::random(0));
     let rule = decision.route().map(|route| route.rule.origin.in_full());
     let own_response = |status: u16| {
         let route = decision.route().expect("a rule");
@@ -237,7 +238,7 @@ fn check_tickets(router: &Router, head: &RequestHead<'_>, forward: &Forward<'_>)
         // The least number that is drawn as the first of its tickets.
         let draw =
             u64::try_from(((u128::from(first) << 64).div_ceil(u128::from(all))).min(u64::MAX.into())).expect("a draw");
-        let Decision::Forward(drawn) = router.decide(head, Draws { split: draw }) else { panic!("not forwarded") };
+        let Decision::Forward(drawn) = router.decide(head, Draws::random(draw)) else { panic!("not forwarded") };
         assert!(std::ptr::eq(drawn.target, target), "{}: drawn {}", target.name, drawn.target.name);
         first = last + 1;
     }

@@ -58,7 +58,10 @@ impl Assign {
 
     /// None if it is the default.
     pub(super) fn encode(&self) -> Option<Value> {
-        Fields::new().some("by", self.by.encode()).list("ledger", self.ledger.iter().map(Interval::encode)).into_filled()
+        Fields::new()
+            .some("by", self.by.encode())
+            .list("ledger", self.ledger.iter().map(Interval::encode))
+            .into_filled()
     }
 }
 

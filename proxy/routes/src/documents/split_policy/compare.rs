@@ -5,6 +5,8 @@ use crate::encode::Fields;
 use serde_json::Value;
 
 const MOST_RULES: usize = 1000;
+/// Of a tolerance.
+const MOST: f64 = 1e15;
 
 /// One of the rules.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,7 +54,7 @@ impl CompareRule {
         let mut object = item.object()?;
         let path = object.required("path").and_then(|item| decode_pointer(&item));
         let kind = object.required("kind").and_then(|item| item.choice(&KINDS, &[]));
-        let [abs, rel] = ["abs", "rel"].map(|name| object.field(name, |item| item.number(0.0..=f64::MAX)));
+        let [abs, rel] = ["abs", "rel"].map(|name| object.field(name, |item| item.number(0.0..=MOST)));
         object.finish();
         let (abs, rel, kind) = (abs?, rel?, kind?);
         if kind != CompareKind::Number && (abs.is_some() || rel.is_some()) {

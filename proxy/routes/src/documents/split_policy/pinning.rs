@@ -19,11 +19,11 @@ pub struct Override {
 }
 
 impl Override {
-    /// Whether a client may pick; one whose address is not known only where everybody may.
+    /// Whether a client may pick. None is nobody yet: the request is only asked about.
     pub(crate) fn admits(&self, client: Option<IpAddr>) -> bool {
-        let Some(from) = &self.from else { return true };
-        // An IPv4 client of a socket for both.
-        client.map(|address| address.to_canonical()).is_some_and(|client| from.iter().any(|net| net.contains(&client)))
+        let (Some(from), Some(client)) = (&self.from, client) else { return true };
+        // An IPv4 client may come by a socket for both.
+        from.iter().any(|net| net.contains(&client.to_canonical()))
     }
 
     pub(super) fn decode(item: &Item<'_>) -> Decoded<Self> {

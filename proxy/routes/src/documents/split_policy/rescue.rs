@@ -44,9 +44,6 @@ impl Rescue {
 
     pub(super) fn encode(&self) -> Value {
         let name = |on: &RetryCondition| CONDITIONS.iter().find(|(_, known)| known == on).map(|(name, _)| *name);
-        Fields::new()
-            .list("on", self.on.iter().filter_map(name))
-            .field("budgetPercent", self.budget.value())
-            .into()
+        Fields::new().list("on", self.on.iter().filter_map(name)).field("budgetPercent", self.budget.value()).into()
     }
 }

@@ -83,6 +83,12 @@ pub enum RetryCondition {
 }
 
 impl Retries {
+    /// One more try, and on what.
+    pub(crate) fn once(retry_on: BTreeSet<RetryCondition>) -> Self {
+        let (per_try_timeout, backoff, ignore_previous_hosts) = (None, None, None);
+        Self::On { attempts: NonZeroU32::MIN, per_try_timeout, retry_on, backoff, ignore_previous_hosts }
+    }
+
     pub(super) fn decode(item: &Item<'_>) -> Decoded<Self> {
         let mut object = item.object()?;
         let attempts = object.field_or_default("attempts", |item| item.unsigned::<u32>(0..=i64::from(i32::MAX)));

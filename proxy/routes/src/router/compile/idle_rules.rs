@@ -1,7 +1,7 @@
 //! DestinationRules for a host or a port that nothing else has. Where no rule forwards anything, what does may be in another
 //! file.
 
-use crate::documents::{Action, Destination, DestinationRule, Document, HttpRule, VirtualService};
+use crate::documents::{Action, Destination, DestinationRule, Document, HttpRule};
 use crate::router::known::complete;
 use crate::router::service_entries::ServiceEntries;
 use crate::router::slip::Slips;
@@ -75,10 +75,10 @@ impl Checker {
 
 fn named_ports(documents: &[Document], entries: &ServiceEntries<'_>) -> NamedPorts {
     let mut destinations: BTreeMap<String, Option<BTreeSet<u16>>> = BTreeMap::new();
-    for document in documents.iter().filter_map(virtual_service) {
-        for to in document.http.iter().flat_map(destinations_of) {
-            let ports =
-                destinations.entry(complete(&to.host, &document.metadata.namespace)).or_insert(Some(BTreeSet::new()));
+    for document in documents {
+        for to in destinations_of(document) {
+            let host = complete(&to.host, &document.metadata().namespace);
+            let ports = destinations.entry(host).or_insert(Some(BTreeSet::new()));
             match (to.port, &mut *ports) {
                 (Some(port), Some(ports)) => drop(ports.insert(port)),
                 _ => *ports = None,
@@ -97,7 +97,16 @@ fn named_ports(documents: &[Document], entries: &ServiceEntries<'_>) -> NamedPor
     (destinations, any_forwards)
 }
 
-fn destinations_of(http: &HttpRule) -> impl Iterator<Item = &Destination> {
+fn destinations_of(document: &Document) -> impl Iterator<Item = &Destination> {
+    let (rules, shadow) = match document {
+        Document::VirtualService(service) => (service.http.as_slice(), None),
+        Document::SplitPolicy(policy) => (&[][..], policy.shadow.as_ref()),
+        Document::Gateway(_) | Document::DestinationRule(_) | Document::ServiceEntry(_) => (&[][..], None),
+    };
+    rules.iter().flat_map(destinations_of_rule).chain(shadow.and_then(|shadow| shadow.to.as_ref()))
+}
+
+fn destinations_of_rule(http: &HttpRule) -> impl Iterator<Item = &Destination> {
     let destinations = match &http.action {
         Action::Forward(forward) => forward.destinations.as_slice(),
         Action::Redirect(_) | Action::DirectResponse(_) | Action::Delegate(_) => &[],
@@ -109,13 +118,6 @@ fn destinations_of(http: &HttpRule) -> impl Iterator<Item = &Destination> {
 fn destination_rule(document: &Document) -> Option<&DestinationRule> {
     match document {
         Document::DestinationRule(rule) => Some(rule),
-        _ => None,
-    }
-}
-
-fn virtual_service(document: &Document) -> Option<&VirtualService> {
-    match document {
-        Document::VirtualService(virtual_service) => Some(virtual_service),
         _ => None,
     }
 }

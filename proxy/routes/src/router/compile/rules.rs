@@ -2,8 +2,10 @@
 //! each server that serves it, however many hosts it has: all of them share what is made here.
 
 use super::delegation::{Act, Hosted, Placed};
+use super::policies::Policies;
 use crate::documents::{
-    Destination, Destinations, Document, Gateway, GatewayRef, HeaderChanges, HeaderFormat, Match, PathRewrite, Rewrite,
+    Destination, Destinations, Document, Gateway, GatewayRef, HeaderChanges, HeaderFormat, Match, Override,
+    PathRewrite, Rewrite,
 };
 use crate::router::backend::Backend;
 use crate::router::cors::CompiledCors;
@@ -49,6 +51,7 @@ impl Served<'_> {
 pub(super) struct RuleCompiler<'d> {
     identity: &'d Identity,
     services: Services<'d>,
+    pub(super) policies: Policies<'d>,
     /// By VirtualService, position in it, and the port where that makes a difference.
     rules: BTreeMap<(usize, usize, Option<u16>), Arc<Rule>>,
     /// By VirtualService, Gateway and port.
@@ -58,12 +61,14 @@ pub(super) struct RuleCompiler<'d> {
 impl<'d> RuleCompiler<'d> {
     pub(super) fn new(documents: &'d [Document], identity: &'d Identity) -> Self {
         let services = Services::new(documents, identity);
-        Self { identity, services, rules: BTreeMap::new(), routes: HashMap::new() }
+        let policies = Policies::new(documents);
+        Self { identity, services, policies, rules: BTreeMap::new(), routes: HashMap::new() }
     }
 
-    /// The rules that some route leads to, in the order of their documents, and the backends that they name.
-    pub(super) fn finish(self) -> (Vec<Arc<Rule>>, Vec<Backend>) {
-        (self.rules.into_values().collect(), self.services.into_backends())
+    /// The rules that some route leads to, in the order of their documents, the backends that they name, and what is doubtful
+    /// about their policies.
+    pub(super) fn finish(self) -> (Vec<Arc<Rule>>, Vec<Backend>, Vec<Warning>) {
+        (self.rules.into_values().collect(), self.services.into_backends(), self.policies.into_warnings())
     }
 
     /// The routes of one VirtualService; what comes after a catch-all can never match and is left out, as in Istio.
@@ -79,7 +84,8 @@ impl<'d> RuleCompiler<'d> {
 
     fn make_routes(&mut self, served: &Served<'d>, port: Option<u16>) -> Routes {
         let rules = &served.service.rules;
-        let mut routes = Routes { specific: Vec::with_capacity(rules.len()), catch_all: None };
+        let pinning = self.pinning(rules);
+        let mut routes = Routes { specific: Vec::with_capacity(rules.len()), catch_all: None, pinning };
         let everything = [Match::default()];
         'rules: for (index, placed) in rules.iter().enumerate() {
             let entries = if placed.matches.is_empty() { &everything[..] } else { &placed.matches[..] };
@@ -101,6 +107,17 @@ impl<'d> RuleCompiler<'d> {
         routes
     }
 
+    /// Who may pick a version by the headers that rules of these match.
+    fn pinning(&self, rules: &[Placed<'_>]) -> Vec<Override> {
+        let mut pinning: Vec<Override> = Vec::new();
+        for own in rules.iter().filter_map(|placed| self.policies.of(&placed.origin)?.1.pinning.as_ref()) {
+            if own.from.is_some() && !pinning.contains(own) {
+                pinning.push(own.clone());
+            }
+        }
+        pinning
+    }
+
     /// The rule, made once, but where it depends on the port.
     fn rule_at(&mut self, (number, index): (usize, usize), placed: &Placed<'_>, port: Option<u16>) -> Arc<Rule> {
         let port = port.filter(|port| self.depends_on(*port, placed));
@@ -117,11 +134,15 @@ impl<'d> RuleCompiler<'d> {
         let Act::Forward { destinations, .. } = placed.act else { return false };
         let is_other =
             |to, origin: &Origin| matches!(self.services.at(Some(port), to, &origin.namespace), Cow::Owned(_));
-        destinations.as_slice().iter().any(|weighted| is_other(&weighted.destination, &placed.origin))
+        let policy = self.policies.of(&placed.origin).map(|(_, policy)| policy);
+        let shadow = policy.and_then(|policy| policy.shadow.as_ref()).and_then(|shadow| shadow.to.as_ref());
+        let of_policy = policy.and_then(|policy| policy.candidate.as_ref()).into_iter().chain(shadow);
+        let of_rule = destinations.as_slice().iter().map(|weighted| &weighted.destination);
+        of_rule.chain(of_policy).any(|to| is_other(to, &placed.origin))
             || placed.mirrors.iter().any(|mirror| is_other(&mirror.destination, &placed.mirrors_of))
     }
 
-    fn resolve(&mut self, to: &Destination, origin: &Origin, port: Option<u16>) -> Resolved {
+    pub(super) fn resolve(&mut self, to: &Destination, origin: &Origin, port: Option<u16>) -> Resolved {
         let to = self.services.at(port, to, &origin.namespace);
         self.services.resolve(&to, &origin.namespace)
     }
@@ -142,11 +163,14 @@ impl<'d> RuleCompiler<'d> {
     }
 
     fn rule(&mut self, placed: &Placed<'_>, port: Option<u16>) -> Rule {
+        let mut policy = None;
         let (action, fault, cors, mirrors) = match placed.act {
             Act::Forward { destinations, rewrite, fault } => {
                 let mirrors = self.mirrors(placed, port);
                 let cors = placed.cors.map(|cors| Box::new(CompiledCors::new(cors)));
-                (RuleAction::Forward(self.split(placed, port, destinations, rewrite)), fault.cloned(), cors, mirrors)
+                let split = self.split(placed, port, destinations, rewrite);
+                policy = self.policy((&placed.origin, port), destinations, &split);
+                (RuleAction::Forward(split), fault.cloned(), cors, mirrors)
             }
             Act::Redirect(to) => (RuleAction::Redirect(CompiledRedirect::new(to.clone())), None, None, Vec::new()),
             Act::DirectResponse(answer) => (RuleAction::DirectResponse(answer.clone()), None, None, Vec::new()),
@@ -158,7 +182,7 @@ impl<'d> RuleCompiler<'d> {
             fault,
             cors,
             mirrors,
-            policy: None,
+            policy,
             retry: RetryPolicy::compile(placed.retries),
             local_response_headers: HeaderChangeList::merged(&placed.headers.response, &HeaderChanges::default())
                 .for_backend(None),
