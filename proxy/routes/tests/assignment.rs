@@ -103,7 +103,9 @@ fn ten_requests_at_half_and_half_are_five_and_five() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { rng_seed: proptest::test_runner::RngSeed::Fixed(1), ..Default::default() })]
+    #![proptest_config(ProptestConfig {
+        rng_seed: proptest::test_runner::RngSeed::Fixed(1), failure_persistence: None, ..Default::default()
+    })]
     #[test]
     fn over_any_aligned_block_the_split_is_exact(
         weights in prop::collection::vec(0_u32..=20, 2..=5), factor in 1_u32..=9, nonce in any::<u64>(), blocks in 1_u64..4
