@@ -562,8 +562,11 @@ impl<'a> Object<'a> {
     /// Reports each of these fields that is there, for one reason. None if none is.
     pub(crate) fn refuse_as(&mut self, names: &[&'static str], message: &str, advice: &str) -> Option<Reported> {
         self.dealt_with.extend(names);
-        let found = names.iter().filter_map(|name| self.find(name));
-        found.map(|item| item.advise(message, advice)).last()
+        let mut reported = None;
+        for item in names.iter().filter_map(|name| self.find(name)) {
+            reported = Some(item.advise(message, advice));
+        }
+        reported
     }
 
     /// Warns of each of these fields that is there: it is for something that the gateway has not, and decides nothing.

@@ -159,7 +159,7 @@ fn another_version_and_a_missing_route_are_refused() {
     check(&of("turnout.dev/v1alpha1"), &["spec.route: required"]);
 }
 
-const SERVED: &str = r#"apiVersion: networking.istio.io/v1
+const SERVED: &str = "apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: abtest, namespace: abtesting}
 spec:
@@ -189,7 +189,7 @@ spec:
     - {destination: {host: model-svc-green, port: {number: 5002}}, weight: 50}
     - {destination: {host: model-svc-blue, port: {number: 5002}}, weight: 50}
 ---
-"#;
+";
 
 /// The sample with policies of these names, and what is said of it with its places.
 fn served(policies: &[(&str, &str)]) -> (Router, Vec<String>) {

@@ -39,7 +39,7 @@ pub struct SplitPolicy {
     /// Who may pick one. None: everybody, as the rules say.
     pub pinning: Option<Override>,
     /// The candidate is asked beside the live answer.
-    pub shadow: Option<Shadow>,
+    pub shadow: Option<Box<Shadow>>,
     /// Another answers what the candidate failed at.
     pub rescue: Option<Rescue>,
 }
@@ -68,7 +68,7 @@ impl SplitPolicy {
                 None if !has_candidate => {
                     Err(item.advise("nobody to ask: there is no candidate", "write spec.candidate, or shadow.to"))
                 }
-                _ => Ok(shadow),
+                _ => Ok(Box::new(shadow)),
             }
         });
         let rescue = object.field("rescue", |item| {
@@ -99,7 +99,7 @@ impl SplitPolicy {
             .some("candidate", self.candidate.as_ref().map(Destination::encode))
             .some("assign", self.assign.encode())
             .some("override", self.pinning.as_ref().map(Override::encode))
-            .some("shadow", self.shadow.as_ref().map(Shadow::encode))
+            .some("shadow", self.shadow.as_deref().map(Shadow::encode))
             .some("rescue", self.rescue.as_ref().map(Rescue::encode))
             .into()
     }

@@ -25,8 +25,9 @@ struct Block {
     step: u64,
 }
 
+/// How keys are assigned.
 #[derive(Debug)]
-struct Sticky {
+pub(super) struct Sticky {
     key: HashKey,
     salt: Box<[u8]>,
     /// The first hash of each part, and the position of its target. Never empty, and the first is 0.
@@ -48,15 +49,11 @@ pub enum Assigned {
 }
 
 impl Assignment {
-    /// By parts of the hashes, or where there are none, in blocks alone.
-    pub(super) fn new(index: usize, split: &Split, sticky: Option<(HashKey, &str, Vec<(u64, usize)>)>) -> Self {
+    /// In blocks what has no key.
+    pub(super) fn new(index: usize, split: &Split, sticky: Option<Sticky>) -> Self {
         let step = split.targets().iter().fold(0, |divisor, target| gcd(divisor, u64::from(target.weight))).max(1);
         let size = split.tickets() / step;
-        Self {
-            index,
-            block: (size <= LARGEST_BLOCK).then_some(Block { size, step }),
-            sticky: sticky.map(|(key, salt, parts)| Sticky { key, salt: salt.as_bytes().into(), parts }),
-        }
+        Self { index, block: (size <= LARGEST_BLOCK).then_some(Block { size, step }), sticky }
     }
 
     /// How many requests a block has, over which the split is exact. None: more than [`LARGEST_BLOCK`].
@@ -105,6 +102,11 @@ impl Assignment {
 }
 
 impl Sticky {
+    /// Each of the parts has its first hash and the position of its target; the first part begins at 0.
+    pub(super) fn new(key: HashKey, salt: &str, parts: Vec<(u64, usize)>) -> Self {
+        Self { key, salt: salt.as_bytes().into(), parts }
+    }
+
     /// Of the request's key; an empty one is none. Nothing is decoded.
     fn hash(&self, request: &RequestHead<'_>) -> Option<u64> {
         let key = match &self.key {

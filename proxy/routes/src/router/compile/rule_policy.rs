@@ -4,7 +4,7 @@
 use super::rules::RuleCompiler;
 use crate::documents::{AssignBy, Destination, Destinations, Retries, Shadow, SplitPolicy};
 use crate::ledger;
-use crate::router::assignment::Assignment;
+use crate::router::assignment::{Assignment, Sticky};
 use crate::router::known::complete;
 use crate::router::mirror::MirrorTarget;
 use crate::router::origin::Origin;
@@ -92,7 +92,7 @@ impl<'d> RuleCompiler<'d> {
                 let owner = self.resolve(meant_by(&part.to, at.0, destinations).unwrap_or(&part.to), at.0, at.1).name;
                 (part.from, targets.iter().position(|target| target.name == owner).unwrap_or(usize::MAX))
             });
-            (key.clone(), document.salt.as_str(), ledger::next(&ledger.collect::<Vec<_>>(), &weights))
+            Sticky::new(key.clone(), &document.salt, ledger::next(&ledger.collect::<Vec<_>>(), &weights))
         });
         let assignment = Assignment::new(index, split, sticky);
         if assignment.block_size().is_none() {
