@@ -24,10 +24,8 @@ pub(crate) struct Telemetry {
 /// One request, from its head to the end of its response.
 pub(crate) struct Record {
     telemetry: Rc<Telemetry>,
-    client: SocketAddr,
     started: Instant,
-    method: Method,
-    version: Version,
+    is_head: bool,
     pub(crate) request_bytes: BytesCount,
     pub(crate) response_bytes: u64,
     upstream: UpstreamTime,
@@ -73,8 +71,10 @@ impl BytesCount {
 }
 
 /// What only the access log needs of a request.
-#[derive(Default)]
 pub(crate) struct Detail {
+    client: SocketAddr,
+    method: Method,
+    version: Version,
     pub(crate) authority: String,
     pub(crate) target: String,
     pub(crate) request_id: Option<HeaderValue>,
@@ -83,13 +83,12 @@ pub(crate) struct Detail {
 
 impl Record {
     pub(crate) fn start(telemetry: &Rc<Telemetry>, client: SocketAddr, method: Method, version: Version) -> Self {
+        let is_head = method == Method::HEAD;
         Self {
-            detail: telemetry.access_log.is_on().then(Box::default),
+            detail: telemetry.access_log.is_on().then(|| Box::new(Detail::new(client, method, version))),
             telemetry: Rc::clone(telemetry),
-            client,
             started: Instant::now(),
-            method,
-            version,
+            is_head,
             request_bytes: BytesCount::Known(0),
             response_bytes: 0,
             upstream: UpstreamTime::default(),
@@ -119,7 +118,7 @@ impl Record {
     }
 
     pub(crate) fn is_head(&self) -> bool {
-        self.method == Method::HEAD
+        self.is_head
     }
 
     /// A rule has it wait.
@@ -159,6 +158,20 @@ impl Record {
     }
 }
 
+impl Detail {
+    fn new(client: SocketAddr, method: Method, version: Version) -> Self {
+        Self {
+            client,
+            method,
+            version,
+            authority: String::new(),
+            target: String::new(),
+            request_id: None,
+            rule: None,
+        }
+    }
+}
+
 impl UpstreamTime {
     fn begin(&mut self, age: Duration) {
         self.0 = (self.0 - nanoseconds(age)).min(-1);
@@ -194,8 +207,8 @@ impl Drop for Record {
         self.telemetry.metrics.request(self.destination.workload.as_ref(), outcome, &sizes);
         let Some(detail) = self.detail.take() else { return };
         self.telemetry.access_log.write(Entry {
-            method: self.method.clone(),
-            version: self.version,
+            method: detail.method,
+            version: detail.version,
             authority: detail.authority,
             target: detail.target,
             status: code,
@@ -204,7 +217,7 @@ impl Drop for Record {
             response_bytes,
             elapsed,
             retries: self.retries,
-            client: self.client,
+            client: detail.client,
             endpoint: self.destination.endpoint,
             workload: self.destination.workload.clone(),
             route: detail.rule.map(|rule| rule.origin.clone()),
