@@ -10,6 +10,7 @@ use crate::downstream::local_thread;
 use crate::downstream::places::Places;
 use crate::downstream::worker::{Shared, WorkerHandle};
 use crate::drain::{Drain, Phase};
+use crate::evidence::Evidence;
 use crate::settings::{AccessLogForm, DrainSettings, Settings};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::{Metrics, MetricsError, SourceNames};
@@ -128,9 +129,10 @@ impl App {
 
     async fn run(self, mut end: EndSignals) -> Result<(), AppError> {
         let registry = Arc::new(Registry::new(Resolver::new(self.settings.dns_server)));
-        let control = self.control(&registry);
+        let evidence = Arc::new(Evidence::new());
+        let control = self.control(&registry, &evidence);
         let (first, first_table) = oneshot::channel();
-        let reloader = reloader(&self.settings, &self.shared, registry, &self.listeners, first);
+        let reloader = reloader(&self.settings, &self.shared, (registry, evidence), &self.listeners, first);
         let acceptor = self.acceptor();
         let Self { settings, shared, worker_threads, log_thread, listeners, status, admin, places, .. } = self;
         tokio::spawn(serve("status", status, status::status_routes(&control))?);
@@ -175,10 +177,11 @@ impl App {
         Ok(())
     }
 
-    fn control(&self, registry: &Arc<Registry>) -> Arc<Control> {
+    fn control(&self, registry: &Arc<Registry>, evidence: &Arc<Evidence>) -> Arc<Control> {
         Arc::new(Control {
             snapshots: Arc::clone(&self.shared.snapshots),
             registry: Arc::clone(registry),
+            evidence: Arc::clone(evidence),
             credentials: Arc::clone(&self.shared.credentials),
             metrics: Arc::clone(&self.shared.metrics),
             workers: self.workers.clone(),
@@ -215,7 +218,7 @@ fn bind_all(settings: &Settings) -> io::Result<(Vec<Listener>, TcpListener, TcpL
 fn reloader(
     settings: &Settings,
     shared: &Shared,
-    registry: Arc<Registry>,
+    (registry, evidence): (Arc<Registry>, Arc<Evidence>),
     listeners: &[Listener],
     first: oneshot::Sender<()>,
 ) -> Reloader {
@@ -224,6 +227,7 @@ fn reloader(
         max_bytes: settings.max_routes_bytes,
         identity: Identity { labels: settings.labels.clone(), namespace: settings.namespace.clone() },
         registry,
+        evidence,
         snapshots: Arc::clone(&shared.snapshots),
         credentials: Arc::clone(&shared.credentials),
         metrics: Arc::clone(&shared.metrics),

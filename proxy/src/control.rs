@@ -3,6 +3,7 @@
 
 pub(crate) mod admin;
 mod backends;
+mod evidence;
 mod gauges;
 pub(crate) mod pages;
 pub(crate) mod reload;
@@ -11,6 +12,7 @@ pub(crate) mod status;
 use crate::credentials::Credentials;
 use crate::downstream::worker::WorkerHandle;
 use crate::drain::Drain;
+use crate::evidence::Evidence;
 use crate::snapshot::Snapshots;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::Registry;
@@ -21,6 +23,7 @@ use std::sync::Arc;
 pub(crate) struct Control {
     pub(crate) snapshots: Arc<Snapshots>,
     pub(crate) registry: Arc<Registry>,
+    pub(crate) evidence: Arc<Evidence>,
     pub(crate) credentials: Arc<Credentials>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) workers: Vec<WorkerHandle>,

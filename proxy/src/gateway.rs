@@ -18,6 +18,7 @@ mod mirror;
 mod refusal;
 mod request;
 mod response_body;
+mod trial;
 mod tunnel;
 mod watch;
 
@@ -27,6 +28,7 @@ use crate::client::{OpenRequest, StreamEnd};
 use crate::credentials::Credentials;
 use crate::drain::Drain;
 use crate::error::{ErrorFormat, GatewayError};
+use crate::evidence::{WorkerEpoch, WorkerEvidence};
 use crate::random::Random;
 use crate::settings::RequestSettings;
 use crate::snapshot::{Snapshot, Snapshots};
@@ -44,6 +46,7 @@ use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
 use tokio_util::either::Either;
+use trial::trial;
 use turnout_routes::router::{Assigned, Decision, Draws, Forward, LocalAnswer, Target};
 
 /// One worker's gateway.
@@ -53,6 +56,7 @@ pub(crate) struct Gateway {
     current: RefCell<Option<Rc<WorkerSnapshot>>>,
     upstreams: WorkerUpstreams,
     mirrors: Mirrors,
+    evidence: WorkerEvidence,
     telemetry: Rc<Telemetry>,
     drain: Arc<Drain>,
     random: Rc<Random>,
@@ -63,6 +67,8 @@ struct WorkerSnapshot {
     shared: Arc<Snapshot>,
     /// By `BackendId`.
     upstreams: Vec<Rc<WorkerUpstream>>,
+    /// By the index of the router's policies.
+    evidence: Vec<Option<Rc<WorkerEpoch>>>,
 }
 
 impl Gateway {
@@ -87,6 +93,7 @@ impl Gateway {
                 settings.stall_timeout,
             ),
             mirrors: Mirrors::new(metrics),
+            evidence: WorkerEvidence::default(),
             settings: Arc::clone(settings),
             snapshots: Arc::clone(snapshots),
             current: RefCell::default(),
@@ -134,6 +141,7 @@ impl Gateway {
                     affinity::give_cookie(forward, number, inbound);
                 }
                 let forward = &*forward;
+                record.trial = trial(snapshot, forward, inbound);
                 // One of two futures: one after the other would take more room in every request.
                 let forwarding = if intervenes(&forward.route.rule) {
                     Either::Left(Box::pin(self.intervene(snapshot, forward, inbound, record)))
@@ -157,13 +165,10 @@ impl Gateway {
     /// weights. After that while its requests get 503, as in Istio.
     fn present<'s>(&self, snapshot: &WorkerSnapshot, forward: &Forward<'s>) -> &'s Target {
         let chosen = forward.target;
-        let upstream = |target: &Target| target.backend.ok().map(|id| &snapshot.upstreams[id.0]);
-        let is_present = |target: &Target| upstream(target).is_some_and(|upstream| upstream.has_endpoints());
-        let is_awaited = upstream(chosen).is_some_and(|upstream| upstream.shared.is_awaited());
-        // What the documents leave without an endpoint stays so.
-        if !is_awaited || !forward.split.is_by_weight() || chosen.gets_503() || is_present(chosen) {
+        if !forward.split.is_by_weight() || !snapshot.is_passed_over(chosen) {
             return chosen;
         }
+        let is_present = |target: &Target| snapshot.upstream(target).is_some_and(|upstream| upstream.has_endpoints());
         forward.split.draw_among(self.random.next_u64(), is_present).unwrap_or(chosen)
     }
 
@@ -189,7 +194,8 @@ impl Gateway {
         if !self.snapshots.is_current(current.as_ref().map(|snapshot| &snapshot.shared)) {
             *current = self.snapshots.current().map(|shared| {
                 let upstreams = shared.upstreams.iter().map(|upstream| self.upstreams.of(upstream)).collect();
-                let snapshot = WorkerSnapshot { shared, upstreams };
+                let evidence = self.evidence.of(&shared.evidence);
+                let snapshot = WorkerSnapshot { shared, upstreams, evidence };
                 self.mirrors.announce(&snapshot);
                 Rc::new(snapshot)
             });
@@ -201,12 +207,26 @@ impl Gateway {
     pub(crate) fn tick(&self) {
         self.snapshot();
         self.upstreams.sweep();
+        self.evidence.flush();
         self.telemetry.metrics.forget_gone();
     }
 
     pub(crate) fn flush_metrics(&self) {
         self.upstreams.flush_metrics();
+        self.evidence.flush();
         self.telemetry.metrics.flush();
+    }
+}
+
+impl WorkerSnapshot {
+    fn upstream(&self, target: &Target) -> Option<&Rc<WorkerUpstream>> {
+        target.backend.ok().map(|id| &self.upstreams[id.0])
+    }
+
+    /// Whether weights choose others in its place. What the documents leave without an endpoint stays chosen.
+    fn is_passed_over(&self, target: &Target) -> bool {
+        let is_absent = |upstream: &Rc<WorkerUpstream>| upstream.shared.is_awaited() && !upstream.has_endpoints();
+        self.upstream(target).is_some_and(is_absent) && !target.gets_503()
     }
 }
 

@@ -11,6 +11,7 @@ mod credentials;
 mod downstream;
 mod drain;
 mod error;
+mod evidence;
 mod files;
 mod gateway;
 mod grpc_status;

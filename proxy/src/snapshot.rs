@@ -1,6 +1,7 @@
 //! The route snapshot: one compiled table under its revision. Immutable and swapped whole; a request sees exactly one.
 //! A request that begins after [`Snapshots::publish`] has returned is routed by the new one, on every worker.
 
+use crate::evidence::SharedEpoch;
 use crate::upstream::Upstream;
 use arc_swap::ArcSwapOption;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +16,8 @@ pub(crate) struct Snapshot {
     pub(crate) tickets: Tickets,
     /// By [`turnout_routes::router::BackendId`].
     pub(crate) upstreams: Vec<Arc<Upstream>>,
+    /// Where the requests of each of the router's policies are counted.
+    pub(crate) evidence: Vec<Option<Arc<SharedEpoch>>>,
     /// What a person should know of the table, in words.
     pub(crate) warnings: Vec<String>,
     /// Gateway ports that no listener serves.

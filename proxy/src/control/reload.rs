@@ -5,6 +5,7 @@ mod source;
 mod watch;
 
 use crate::credentials::Credentials;
+use crate::evidence::{Evidence, Governed};
 use crate::random::Random;
 use crate::snapshot::{Rejected, Snapshot, Snapshots};
 use crate::telemetry::metrics::Metrics;
@@ -38,6 +39,7 @@ pub(crate) struct Reloader {
     pub(crate) max_bytes: usize,
     pub(crate) identity: Identity,
     pub(crate) registry: Arc<Registry>,
+    pub(crate) evidence: Arc<Evidence>,
     pub(crate) snapshots: Arc<Snapshots>,
     pub(crate) credentials: Arc<Credentials>,
     pub(crate) metrics: Arc<Metrics>,
@@ -149,7 +151,9 @@ impl Reloader {
         self.await_new_weight(&router, &upstreams);
         tracing::info!(revision, backends = upstreams.len(), "routes in effect");
         let tickets = router.tickets(&revision, Random::new().next_u64());
-        self.snapshots.publish(Snapshot { revision, router, tickets, upstreams, warnings, unserved_ports });
+        let policies = router.rules().iter().filter_map(|rule| rule.policy.as_deref());
+        let evidence = self.evidence.adopt(&revision, &policies.map(Governed::from).collect::<Vec<_>>());
+        self.snapshots.publish(Snapshot { revision, router, tickets, upstreams, evidence, warnings, unserved_ports });
         self.metrics.rejected.set(0);
         self.count("published");
         self.tell_first();

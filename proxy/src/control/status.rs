@@ -1,6 +1,6 @@
 //! The status port, for kubelet, Prometheus and the controller: alive, ready, which revision, all metrics.
 
-use super::{Control, backends, gauges};
+use super::{Control, backends, evidence, gauges};
 use crate::snapshot::Snapshot;
 use crate::telemetry::exposition::Exposition;
 use axum::Router;
@@ -18,7 +18,7 @@ const LANGUAGE_VERSION: u32 = 1;
 /// How long a scrape waits for the workers' counts. They take no time unless a worker is stuck.
 const FLUSH: Duration = Duration::from_secs(1);
 
-/// `/livez`, `/readyz` and what Istio's gateway calls it, `/metrics`, `/backends`, `/revision`.
+/// `/livez`, `/readyz` and what Istio's gateway calls it, `/metrics`, `/backends`, `/evidence`, `/revision`.
 pub(crate) fn status_routes(control: &Arc<Control>) -> Router {
     Router::new()
         .route("/livez", get(live))
@@ -26,6 +26,7 @@ pub(crate) fn status_routes(control: &Arc<Control>) -> Router {
         .route("/healthz/ready", get(ready))
         .route("/metrics", get(metrics))
         .route("/backends", get(backends))
+        .route("/evidence", get(evidence))
         .route("/revision", get(revision))
         .with_state(Arc::clone(control))
 }
@@ -63,6 +64,7 @@ async fn metrics(State(control): State<Arc<Control>>) -> Response {
         if let Some(snapshot) = snapshot {
             gauges::write(&mut text, &snapshot, &state.registry, &state.credentials);
         }
+        evidence::write(&mut text, &state.evidence);
         ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text.into_text())
     };
     control.pages.write(write).await
@@ -73,6 +75,13 @@ async fn backends(State(control): State<Arc<Control>>) -> Response {
     let snapshot = settled_snapshot(&control).await;
     let registry = Arc::clone(&control.registry);
     control.pages.write(move || backends::page(snapshot.as_deref(), &registry)).await
+}
+
+/// What became of the requests that policies govern.
+async fn evidence(State(control): State<Arc<Control>>) -> Response {
+    settled_snapshot(&control).await;
+    let evidence = Arc::clone(&control.evidence);
+    control.pages.write(move || Json(evidence.page())).await
 }
 
 /// The snapshot that serves. It is taken before the workers are asked: by the time they have answered, every request that

@@ -4,6 +4,7 @@
 use super::deadline::{deadline, within};
 use super::{Gateway, headers};
 use crate::error::{Flags, GatewayError};
+use crate::evidence::Outcome;
 use crate::telemetry::record::{Destination, Record};
 use crate::upstream::{Outgoing, Place, SendError, UpstreamBody, WorkerUpstream};
 use http::Response;
@@ -65,6 +66,7 @@ impl Gateway {
                         let retries_exhausted = covered && is_exhausted;
                         return Ok((response, Flags { retries_exhausted, ..Flags::NONE }));
                     }
+                    record.conclude(Outcome::of_answer(response.status(), response.headers()));
                     "status"
                 }
                 Err(SendError::NoEndpoints) => return Err(GatewayError::NoEndpoints.into()),
@@ -78,10 +80,11 @@ impl Gateway {
                         upstream.gave_up(outgoing, record.destination.endpoint);
                     }
                     let covered = retry.covers_failure(failure);
+                    let error = error(failure, outgoing);
                     if !covered || is_last || !may_be_another(upstream, outgoing, &mut place) {
-                        let error = error(failure, outgoing);
                         return Err(Failed { error, retries_exhausted: covered && is_exhausted });
                     }
+                    record.conclude(Outcome::of_error(error));
                     cause(failure)
                 }
             };

@@ -16,6 +16,7 @@ use super::{Gateway, WorkerSnapshot};
 use crate::body::replay::RequestBody;
 use crate::body::stream::BodyLimits;
 use crate::error::{Flags, GatewayError};
+use crate::evidence::Outcome;
 use crate::raw_target::WireTarget;
 use crate::telemetry::record::Record;
 use crate::upstream::{Asked, InFlight, Outgoing, OutgoingHead, UpstreamBody};
@@ -45,6 +46,7 @@ impl Gateway {
     ) -> Answer<'s> {
         match self.exchange(snapshot, forward, inbound, record).await {
             Ok(Forwarding { mut response, in_flight, request, deadline, flags }) => {
+                record.conclude(Outcome::of_answer(response.status(), response.headers()));
                 if self.settings.headers.envoy_headers {
                     headers::set_service_time(response.headers_mut(), record.elapsed().as_millis());
                 }
@@ -57,6 +59,7 @@ impl Gateway {
                 Answer { changes: Some(&forward.target.response_headers), flags, ..answer }
             }
             Err(Failed { error, retries_exhausted }) => {
+                record.conclude(Outcome::of_error(error));
                 let answer = self.error(error, inbound, record).governed_by(&forward.target.response_headers);
                 let answer = answer.leaving(inbound.body.take());
                 Answer { flags: Flags { retries_exhausted, ..Flags::of(error.flag()) }, ..answer }

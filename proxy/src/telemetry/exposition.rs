@@ -1,4 +1,4 @@
-//! Prometheus' text format, for gauges that are read off the gateway's state when it is scraped. They are written down
+//! Prometheus' text format, for what is read off the gateway's state when it is scraped. They are written down
 //! as they are read: thousands of weights cost one pass over them.
 
 use std::fmt::{Display, Write};
@@ -26,15 +26,47 @@ impl Exposition {
         labels: [&str; LABELS],
         rows: impl IntoIterator<Item = ([L; LABELS], V)>,
     ) {
+        self.family((name, "gauge", name), help, labels, rows);
+    }
+
+    /// The same of counts.
+    pub(crate) fn counters<const LABELS: usize, L: AsRef<str>, V: Display>(
+        &mut self,
+        name: &str,
+        help: &str,
+        labels: [&str; LABELS],
+        rows: impl IntoIterator<Item = ([L; LABELS], V)>,
+    ) {
+        self.family((name, "counter", name), help, labels, rows);
+    }
+
+    /// The same of a histogram's buckets, each with those below it; one of the labels is `le`.
+    pub(crate) fn buckets<const LABELS: usize, L: AsRef<str>, V: Display>(
+        &mut self,
+        name: &str,
+        help: &str,
+        labels: [&str; LABELS],
+        rows: impl IntoIterator<Item = ([L; LABELS], V)>,
+    ) {
+        self.family((name, "histogram", &format!("{name}_bucket")), help, labels, rows);
+    }
+
+    fn family<const LABELS: usize, L: AsRef<str>, V: Display>(
+        &mut self,
+        (name, kind, series): (&str, &str, &str),
+        help: &str,
+        labels: [&str; LABELS],
+        rows: impl IntoIterator<Item = ([L; LABELS], V)>,
+    ) {
         let mut rows = rows.into_iter().peekable();
         if rows.peek().is_none() {
             return;
         }
         let text = &mut self.0;
         // Writing to a string does not fail.
-        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
         for (values, value) in rows {
-            text.push_str(name);
+            text.push_str(series);
             for (number, (label, of_label)) in labels.iter().zip(&values).enumerate() {
                 text.push(if number == 0 { '{' } else { ',' });
                 text.push_str(label);
@@ -70,12 +102,20 @@ mod tests {
         let rows = [(["a", "plain"], 1), (["b", "q\"uote \\ and\nline"], 2), (["", ""], 3)];
         text.gauges("turnout_x", "What it is.", ["one", "two"], rows);
         text.gauges("turnout_none", "Nothing.", ["one"], Vec::<([&str; 1], u8)>::new());
+        text.counters("turnout_y", "So far.", ["one"], [(["a"], 4)]);
+        text.buckets("turnout_z", "How long.", ["le"], [(["+Inf"], 5)]);
         let expected = "before 1\n\
             # HELP turnout_x What it is.\n\
             # TYPE turnout_x gauge\n\
             turnout_x{one=\"a\",two=\"plain\"} 1\n\
             turnout_x{one=\"b\",two=\"q\\\"uote \\\\ and\\nline\"} 2\n\
-            turnout_x{one=\"\",two=\"\"} 3\n";
+            turnout_x{one=\"\",two=\"\"} 3\n\
+            # HELP turnout_y So far.\n\
+            # TYPE turnout_y counter\n\
+            turnout_y{one=\"a\"} 4\n\
+            # HELP turnout_z How long.\n\
+            # TYPE turnout_z histogram\n\
+            turnout_z_bucket{le=\"+Inf\"} 5\n";
         assert_eq!(text.into_text(), expected);
     }
 }

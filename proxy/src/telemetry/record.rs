@@ -3,8 +3,9 @@
 
 use super::access_log::{AccessLog, Entry};
 use super::cells::WorkerMetrics;
-use super::metrics::{Outcome, Protocol, Sizes};
+use super::metrics::{self, Protocol, Sizes};
 use crate::error::{Flag, Flags};
+use crate::evidence::{Outcome, Trial};
 use crate::grpc_status;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use std::cell::Cell;
@@ -36,6 +37,8 @@ pub(crate) struct Record {
     grpc_status: Option<u8>,
     pub(crate) retries: u32,
     pub(crate) destination: Destination,
+    /// Of a request that a policy governs.
+    pub(crate) trial: Option<Trial>,
     /// What only the access log needs.
     pub(crate) detail: Option<Box<Detail>>,
 }
@@ -99,6 +102,7 @@ impl Record {
             grpc_status: None,
             retries: 0,
             destination: Destination::default(),
+            trial: None,
         }
     }
 
@@ -152,6 +156,13 @@ impl Record {
         Protocol::Grpc(self.grpc_status.or(of_http))
     }
 
+    /// What a try says of the model that got it.
+    pub(crate) fn conclude(&mut self, outcome: impl Into<Option<Outcome>>) {
+        if let (Some(trial), Some(outcome)) = (&mut self.trial, outcome.into()) {
+            trial.conclude(outcome);
+        }
+    }
+
     /// The answer was not finished.
     pub(crate) fn fail(&mut self, flag: Flag) {
         self.flags.flag = flag;
@@ -160,15 +171,7 @@ impl Record {
 
 impl Detail {
     fn new(client: SocketAddr, method: Method, version: Version) -> Self {
-        Self {
-            client,
-            method,
-            version,
-            authority: String::new(),
-            target: String::new(),
-            request_id: None,
-            rule: None,
-        }
+        Self { client, method, version, authority: String::new(), target: String::new(), request_id: None, rule: None }
     }
 }
 
@@ -203,8 +206,11 @@ impl Drop for Record {
         let code = if self.status == NO_ANSWER { 0 } else { self.status.as_u16() };
         let (request_bytes, response_bytes) = (self.request_bytes.get(), self.response_bytes);
         let sizes = Sizes { elapsed, upstream: self.upstream.at(elapsed), request_bytes, response_bytes };
-        let outcome = Outcome { code, flags: self.flags, protocol: self.protocol() };
+        let outcome = metrics::Outcome { code, flags: self.flags, protocol: self.protocol() };
         self.telemetry.metrics.request(self.destination.workload.as_ref(), outcome, &sizes);
+        if let Some(trial) = self.trial.take() {
+            trial.close(self.flags.flag, sizes.upstream);
+        }
         let Some(detail) = self.detail.take() else { return };
         self.telemetry.access_log.write(Entry {
             method: detail.method,

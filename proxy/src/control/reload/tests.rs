@@ -32,6 +32,7 @@ impl Scene {
             identity: Identity::default(),
             // Nothing listens there.
             registry: Arc::new(Registry::new(Resolver::new(Some(([127, 0, 0, 1], 9).into())))),
+            evidence: Arc::new(Evidence::new()),
             snapshots: Arc::default(),
             credentials: Arc::new(Credentials::new(None)),
             metrics: Arc::new(Metrics::new(source).expect("every name is used once")),
