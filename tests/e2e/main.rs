@@ -14,6 +14,7 @@ mod drain;
 mod edge;
 mod empty_bodies;
 mod endpoints;
+mod evidence;
 mod forwarded;
 mod grpc;
 mod http2;
