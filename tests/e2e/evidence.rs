@@ -281,6 +281,15 @@ async fn a_sticky_client_is_given_its_cookie_once_and_stays() -> anyhow::Result<
     Ok(())
 }
 
+/// Else a client whose model fails would be assigned anew, until it comes to the other one.
+#[tokio::test]
+async fn a_sticky_client_is_given_its_cookie_when_the_gateway_answers_for_its_model() -> anyhow::Result<()> {
+    let bed = bed(&split(100), "  assign: {by: {cookie: user}}\n", &[]).await?;
+    let answer = bed.send(&RawRequest::get("/").header("x-echo", "close")).await?;
+    assert_eq!((answer.status, answer.header("set-cookie").is_some()), (503, true), "{answer:?}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_rule_without_a_policy_or_without_a_candidate_counts_nothing() -> anyhow::Result<()> {
     let bed = Bed::start(&split(50), &[]).await?;

@@ -22,7 +22,7 @@ pub(super) fn affinity(key: &HashKey, inbound: &mut Inbound, outgoing: &Outgoing
             // The same for all requests of a connection whose client keeps no cookies.
             let value = hash(inbound.client.peer.to_string().as_bytes());
             let line = set_cookie(cookie, value, ttl.as_secs());
-            inbound.intervention.get_or_insert_default().set_cookies.extend(HeaderValue::try_from(line));
+            inbound.intervention.get_or_insert_default().of_endpoint = HeaderValue::try_from(line).ok();
             Some(hash(format!("{value:016x}").as_bytes()))
         }),
     }
@@ -31,7 +31,7 @@ pub(super) fn affinity(key: &HashKey, inbound: &mut Inbound, outgoing: &Outgoing
 /// Gives the client the cookie by whose number it was assigned.
 pub(super) fn give_cookie(forward: &Forward<'_>, number: u64, inbound: &mut Inbound) {
     let line = forward.route.rule.policy.as_ref().and_then(|policy| policy.assign.set_cookie(number));
-    inbound.intervention.get_or_insert_default().set_cookies.extend(line.and_then(|it| HeaderValue::try_from(it).ok()));
+    inbound.intervention.get_or_insert_default().of_target = line.and_then(|line| HeaderValue::try_from(line).ok());
 }
 
 /// Several lines are one value, whatever their order.

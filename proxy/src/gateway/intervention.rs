@@ -1,5 +1,5 @@
-//! What few requests carry with them while they are forwarded: what is left of a rule's intervention (`intervene.rs`), a
-//! cookie that their clients are given (`affinity.rs`), and what their answers name of them (`format.rs`).
+//! What few requests carry with them while they are forwarded: what is left of a rule's intervention (`intervene.rs`),
+//! cookies that their clients are given (`affinity.rs`), and what their answers name of them (`format.rs`).
 
 use crate::upstream::InFlight;
 use http::{HeaderMap, HeaderValue, header};
@@ -15,8 +15,10 @@ pub(super) struct Intervention {
     pub(super) page: Option<(Arc<Rule>, HeaderValue)>,
     /// The request as it was sent, where the answer's headers name something of it.
     pub(super) sent: Option<Sent>,
-    /// By which the client comes to the same target, and the same endpoint, the next time.
-    pub(super) set_cookies: Vec<HeaderValue>,
+    /// By which the client comes to the same endpoint the next time.
+    pub(super) of_endpoint: Option<HeaderValue>,
+    /// By which it comes to the same target.
+    pub(super) of_target: Option<HeaderValue>,
 }
 
 /// A request as it was sent.
@@ -27,9 +29,12 @@ pub(super) struct Sent {
 }
 
 impl Intervention {
-    /// Gives the cookies, which are about the backend that answered, and says in the answer who may read it. After the rule's own changes, as in Envoy.
+    /// Gives the cookies and says in the answer who may read it, after the rule's own changes, as in Envoy. That of an
+    /// endpoint is about the backend that answered. That of a target is given whatever the answer is: clients whose model
+    /// fails would be assigned anew, and the other model would get them all in the end.
     pub(super) fn finish(&self, answer: &mut HeaderMap, is_of_backend: bool) {
-        for cookie in self.set_cookies.iter().filter(|_| is_of_backend) {
+        let of_endpoint = self.of_endpoint.as_ref().filter(|_| is_of_backend);
+        for cookie in of_endpoint.into_iter().chain(&self.of_target) {
             answer.append(header::SET_COOKIE, cookie.clone());
         }
         if let Some((rule, origin)) = &self.page
