@@ -105,7 +105,8 @@ async fn counts_go_on_over_a_reload_and_a_request_counts_where_it_was_assigned()
         bed.send(&RawRequest::get("/")).await?;
     }
     let mut late = bed.open().await?;
-    late.send(&RawRequest::new("POST", "/").header("Content-Length", "4").body(b"ab").to_bytes()).await?;
+    let head = RawRequest::new("POST", "/").header("Host", "scoring.example.com").header("Content-Length", "4");
+    late.send(&head.body(b"ab").to_bytes()).await?;
     bed.in_flight(1.0).await?;
 
     let next = documents(&bed.backends, &split(10)) + &policy("split", "blue", "");
@@ -242,7 +243,8 @@ async fn pinned_requests_and_copies_are_not_counted_among_those_that_the_split_a
         "- match: [{{headers: {{x-api-version: {{exact: blue}}}}}}]\n  route: [{{destination: {{host: blue}}}}]\n{}",
         split(50)
     );
-    let bed = bed(&rules, "  override: {header: x-api-version, from: [127.0.0.0/8]}\n", &[]).await?;
+    let pinning = "  override: {header: x-api-version, from: [127.0.0.0/8]}\n";
+    let bed = bed(&rules, pinning, &["--trusted-proxies", "127.0.0.0/8"]).await?;
     for _ in 0..5 {
         let pinned = bed.send(&RawRequest::get("/").header("x-api-version", "blue")).await?;
         ensure!(pinned.backend() == Some("blue"), "{pinned:?}");

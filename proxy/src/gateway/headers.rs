@@ -36,6 +36,8 @@ const ORIGINAL_HOST: HeaderName = HeaderName::from_static("x-envoy-original-host
 const EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
 const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
 const EXTERNAL_ADDRESS: HeaderName = HeaderName::from_static("x-envoy-external-address");
+/// By which a model knows that nobody waits for its answer; what a proxy in front has copied is a copy here, too.
+pub(super) const SHADOW: HeaderName = HeaderName::from_static("x-turnout-shadow");
 const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
 const OVERLOADED: HeaderName = HeaderName::from_static("x-envoy-overloaded");
 
@@ -54,7 +56,7 @@ pub(super) fn sanitise_request(
 ) -> Result<bool, GatewayError> {
     let goes = |name: &str| {
         is_hop_by_hop(name)
-            || is_not_for_backends(name)
+            || (is_not_for_backends(name) && !(trusted && *name == *SHADOW.as_str()))
             || (!trusted && says_who_the_client_is(name))
             || (!settings.keep_underscores && name.contains('_'))
     };
@@ -347,6 +349,13 @@ mod tests {
             &[("x-turnout-reason", "x"), ("x-envoy-retry-on", "5xx"), ("x-envoy-custom", "c")],
             &[("x-envoy-custom", "c")],
         );
+    }
+
+    #[test]
+    fn only_a_trusted_proxy_says_that_a_request_is_a_copy() {
+        let lines = &[("x-turnout-shadow", "1"), ("x-turnout-reason", "x")];
+        assert_eq!(sanitised(lines, false), Ok(map(&[])));
+        assert_eq!(sanitised(lines, true), Ok(map(&lines[..1])));
     }
 
     #[test]

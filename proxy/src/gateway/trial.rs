@@ -1,13 +1,10 @@
 //! For which model a request is counted, and whether it says anything of it.
 
 use super::WorkerSnapshot;
+use super::headers::SHADOW;
 use super::request::Inbound;
 use crate::evidence::Trial;
-use http::HeaderName;
 use turnout_routes::router::{Forward, Role};
-
-/// `1` marks a copy, whose answer nobody waits for.
-const SHADOW: HeaderName = HeaderName::from_static("x-turnout-shadow");
 
 /// None where the rule has no policy, or one without a candidate: then nothing is judged.
 pub(super) fn trial(snapshot: &WorkerSnapshot, forward: &Forward<'_>, inbound: &Inbound) -> Option<Trial> {
