@@ -3,7 +3,7 @@
 //! as well.
 
 pub use crate::exchange::{Answer, BoxError, exchange};
-pub use crate::post::{Post, PostError};
+pub use crate::post::{Post, PostError, send};
 use bytes::Bytes;
 use http_body_util::Full;
 use std::net::SocketAddr;

@@ -1,9 +1,9 @@
-//! A POST to a URL that users write: the name is looked up, the certificate checked, and no redirect followed. Each has a
-//! connection of its own, so that a server may move.
+//! A request to a URL that users write: the name is looked up, the certificate checked, and no redirect followed. Each has
+//! a connection of its own, so that a server may move.
 
 use crate::exchange::{Answer, BoxError, exchange};
 use bytes::Bytes;
-use http::{Request, Uri, header};
+use http::{HeaderValue, Request, Response, Uri, header};
 use http_body_util::Full;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -17,6 +17,7 @@ use tokio_rustls::TlsConnector;
 
 /// The longest answer that is read, in bytes.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
+const USER_AGENT: &str = concat!("turnout/", env!("CARGO_PKG_VERSION"));
 /// Where machines ask the host of Azure, and for the metadata of Alibaba, AWS and Google, besides link-local addresses; what
 /// stands there is none of a user's business.
 const HOSTS: [IpAddr; 5] = [
@@ -40,7 +41,7 @@ pub struct Post {
     pub timeout: Duration,
 }
 
-/// Why a webhook did not answer.
+/// Why a server did not answer.
 #[derive(Debug, thiserror::Error)]
 pub enum PostError {
     /// Within its time.
@@ -52,7 +53,7 @@ pub enum PostError {
     /// Its name leads nowhere.
     #[error("{0} cannot be looked up: {1}")]
     Lookup(String, #[source] io::Error),
-    /// Its name leads to addresses that no webhook has.
+    /// Its name leads to addresses that no server of a user's has.
     #[error("{0} leads to {1}, which belongs to the machine and is not asked")]
     OfTheMachine(String, IpAddr),
     /// No connection.
@@ -71,31 +72,45 @@ pub enum PostError {
 
 pub(crate) async fn post(post: Post) -> Result<Answer, PostError> {
     let url: Uri = post.url.parse().map_err(|error: http::uri::InvalidUri| PostError::Url(error.into()))?;
-    let host = url.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-    let is_tls = url.scheme_str() == Some("https");
-    let port = url.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
-    let request = Request::post(url.path_and_query().map_or("/", |path| path.as_str()))
-        .header(header::HOST, url.authority().map_or(host.as_str(), |authority| authority.as_str()))
+    let request = Request::post(url)
         .header(header::CONTENT_TYPE, "application/json")
-        .header(header::USER_AGENT, concat!("turnout/", env!("CARGO_PKG_VERSION")))
         .body(Full::new(Bytes::from(post.body)))
         .map_err(|error| PostError::Url(error.into()))?;
-    let stream = connect(&host, port).await?;
-    let answer = if is_tls {
-        let config = Arc::new(tls(post.ca_bundle.as_deref())?);
-        let name = ServerName::try_from(host.clone()).map_err(|error| PostError::Url(error.into()))?;
-        let stream = TlsConnector::from(config).connect(name, stream).await;
-        exchange(stream.map_err(|error| PostError::Tls(host.clone(), error))?, request, MAX_ANSWER_BYTES).await
-    } else {
-        exchange(stream, request, MAX_ANSWER_BYTES).await
-    };
-    let (head, body) = answer.map_err(|error| PostError::Http(host, error))?.into_parts();
+    let (head, body) = send(request, post.ca_bundle.as_deref(), MAX_ANSWER_BYTES).await?.into_parts();
     let location = head.headers.get(header::LOCATION).filter(|_| head.status.is_redirection());
     let body = match location.and_then(|location| location.to_str().ok()) {
         Some(location) => Bytes::from(format!("it leads to {location}, which is not followed: write that URL")),
         None => body,
     };
     Ok(Answer { status: head.status.as_u16(), body })
+}
+
+/// Sends a request to its whole URL, by TLS if that says so, and reads the answer, as long as it is no longer than
+/// `max_bytes`. The authority that signs the server's certificate is given in PEM; if not, it is one of the public ones.
+pub async fn send(
+    mut request: Request<Full<Bytes>>,
+    ca_bundle: Option<&str>,
+    max_bytes: usize,
+) -> Result<Response<Bytes>, PostError> {
+    let url = std::mem::take(request.uri_mut());
+    let host = url.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+    let is_tls = url.scheme_str() == Some("https");
+    let port = url.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
+    let authority = url.authority().map_or(host.as_str(), |authority| authority.as_str());
+    let authority = HeaderValue::from_str(authority).map_err(|error| PostError::Url(error.into()))?;
+    request.headers_mut().insert(header::HOST, authority);
+    request.headers_mut().insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
+    *request.uri_mut() = url.path_and_query().cloned().map_or_else(|| Uri::from_static("/"), Uri::from);
+    let stream = connect(&host, port).await?;
+    let answer = if is_tls {
+        let config = Arc::new(tls(ca_bundle)?);
+        let name = ServerName::try_from(host.clone()).map_err(|error| PostError::Url(error.into()))?;
+        let stream = TlsConnector::from(config).connect(name, stream).await;
+        exchange(stream.map_err(|error| PostError::Tls(host.clone(), error))?, request, max_bytes).await
+    } else {
+        exchange(stream, request, max_bytes).await
+    };
+    answer.map_err(|error| PostError::Http(host, error))
 }
 
 async fn connect(host: &str, port: u16) -> Result<TcpStream, PostError> {
