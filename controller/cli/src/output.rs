@@ -82,6 +82,19 @@ fn visible(text: &str) -> usize {
     strip_str(text).map(|part| part.chars().count()).sum()
 }
 
+/// A count for people, as 1,234,567.
+pub(crate) fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,5 +106,14 @@ mod tests {
         assert_eq!(columns(&[]), "");
         let painted = [["\u{1b}[32m√\u{1b}[0m", "a"], ["xx", "b"]].map(|row| row.map(str::to_owned).to_vec());
         assert_eq!(columns(&painted), "\u{1b}[32m√\u{1b}[0m   a\nxx  b");
+    }
+
+    #[test]
+    fn numbers_are_grouped_by_thousands() {
+        let check = |number, text: &str| assert_eq!(thousands(number), text);
+        check(0, "0");
+        check(999, "999");
+        check(1000, "1,000");
+        check(1_234_567, "1,234,567");
     }
 }

@@ -2,6 +2,7 @@
 //! how long something took is told and never judged.
 
 use super::tally::{Counts, Pinned};
+use crate::output::thousands;
 use serde_json::{Value, json};
 use turnout_bench::Report;
 use turnout_rollout::Weights;
@@ -62,7 +63,7 @@ impl StageResult {
         format!(
             "{:<12}  {wanted:<10}   {seen:<10}  {:>8}   {:<5}   {pinned_blue:<5}  {confirmed:<9}  {:>8}  {:>8}  {:>6}",
             self.name,
-            thousands(self.counts.latencies_us.len()),
+            thousands(self.counts.latencies_us.len() as u64),
             hits(self.counts.pinned_green),
             millis(self.counts.percentile_us(50)),
             millis(self.counts.percentile_us(99)),
@@ -143,7 +144,7 @@ impl Outcome {
     /// The last line.
     pub(super) fn verdict(&self, load: &Report, seconds: f64) -> String {
         let problems = self.problems(load);
-        let requests = thousands(usize::try_from(load.requests()).unwrap_or(usize::MAX));
+        let requests = thousands(load.requests());
         if problems.is_empty() {
             return format!(
                 "All held: {requests} requests in {seconds:.1} s, 0 failed; every split within {STANDARD_ERRORS} standard \
@@ -174,18 +175,6 @@ fn hits(pinned: Pinned) -> String {
 
 fn millis(micros: u64) -> String {
     format!("{}.{:02} ms", micros / 1000, micros % 1000 / 10)
-}
-
-fn thousands(number: usize) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 #[cfg(test)]
@@ -232,14 +221,5 @@ mod tests {
             line,
             "Blue_50       50/50        49.4/50.6          0   100 %   100 %  12.3 ms     0.00 ms   0.00 ms       0"
         );
-    }
-
-    #[test]
-    fn numbers_are_grouped_by_thousands() {
-        let check = |number, text: &str| assert_eq!(thousands(number), text);
-        check(0, "0");
-        check(999, "999");
-        check(1000, "1,000");
-        check(1_234_567, "1,234,567");
     }
 }
