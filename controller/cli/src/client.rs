@@ -1,6 +1,6 @@
 //! What a client knows of rollouts, whoever shows it: where they are and what their verbs do ([`place`]), how one stands to
 //! what is waited for ([`standing`]), and what is there around it ([`view`]). In a directory that is files, in a cluster the
-//! Kubernetes API.
+//! Kubernetes API. Beside them, pages at any URL ([`web`]).
 //!
 //! Nothing here reads a command line or prints, though its errors name the flags that help: what the other files of this crate do with it, a console can do as well.
 
@@ -17,3 +17,4 @@ mod slip;
 mod splits;
 pub(crate) mod standing;
 pub(crate) mod view;
+pub(crate) mod web;

@@ -1,8 +1,8 @@
 //! `turnout`: the command line. It makes and drives rollouts (`init`, `rollout`, `wait`), tells whether an installation is
-//! well (`check`, `routes`, `probe`), looks at routes in files (`lint`, `explain`, `diff`), and runs everything on one
-//! machine (`demo`, `local`). The gateway and the models of the last two are processes of this same binary. Under the name
-//! `kubectl-turnout` it is a plugin of kubectl. Each command is a module that takes its arguments and returns the exit
-//! code.
+//! well (`check`, `routes`, `probe`), judges a model by what was counted (`verdict`, `compare`), looks at routes in files
+//! (`lint`, `explain`, `diff`), and runs everything on one machine (`demo`, `local`). The gateway and the models of the last
+//! two are processes of this same binary. Under the name `kubectl-turnout` it is a plugin of kubectl. Each command is a
+//! module that takes its arguments and returns the exit code.
 
 // Only `output` writes to the standard streams: the macros of the standard library panic where nobody reads.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
@@ -11,9 +11,11 @@ mod arguments;
 #[cfg(feature = "cluster")]
 mod check;
 mod client;
+mod compare;
 mod completion;
 mod demo;
 mod diff;
+mod evidence;
 mod explain;
 mod flags;
 mod gateway;
@@ -33,6 +35,7 @@ mod route_files;
 mod routes;
 mod suggest;
 mod terminal;
+mod verdict;
 mod wait;
 
 use anyhow::Context as _;
@@ -68,11 +71,12 @@ First steps:
   turnout init model -n abtesting                  the ModelRollout for a VirtualService that is there
   turnout check                                    whether the installation in a cluster is well
   turnout rollout status --watch                   where a rollout is, on one screen
+  turnout verdict --stable 9/9000 --candidate 9/90 whether a model is worse, by failures of requests
   turnout lint routes.yaml                         what a gateway would say of a routes file
   turnout explain --routes routes.yaml POST /score -H 'x-api-version: blue'
 
 Exit codes: 0 done, reached or well; 1 refused, failed, rolled back or different; 2 not doable as asked (usage, files, \
-no access to the cluster, no such rollout); 3 time-out.
+no access to the cluster, no such rollout); 3 time-out, or inconclusive.
 Every flag can be set by the environment variable that its help names.";
 
 #[derive(Subcommand)]
@@ -91,6 +95,8 @@ enum Command {
     #[command(hide = true, aliases = ["routes", "init"])]
     Check(no_cluster::Arguments),
     Probe(probe::Arguments),
+    Verdict(Box<verdict::Arguments>),
+    Compare(Box<compare::Arguments>),
     Lint(lint::Arguments),
     Explain(explain::Arguments),
     Diff(diff::Arguments),
@@ -147,6 +153,8 @@ fn run(command: Command) -> anyhow::Result<u8> {
         #[cfg(not(feature = "cluster"))]
         Command::Check(arguments) => no_cluster::run(&arguments),
         Command::Probe(arguments) => block_on(probe::run(arguments)),
+        Command::Verdict(arguments) => block_on(verdict::run(*arguments)),
+        Command::Compare(arguments) => block_on(compare::run(*arguments)),
         Command::Lint(arguments) => lint::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Diff(arguments) => diff::run(&arguments),

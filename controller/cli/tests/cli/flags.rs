@@ -113,7 +113,16 @@ fn a_verb_refuses_the_flags_that_it_does_not_take() {
             check(&told(&arguments), 2, &[&format!("unexpected argument '{}' found", flags[0])]);
         }
     };
-    for verb in ["lint f", "explain --routes f GET /", "diff a b", "probe --url http://x", "demo", "completion bash"] {
+    for verb in [
+        "lint f",
+        "explain --routes f GET /",
+        "diff a b",
+        "probe --url http://x",
+        "verdict --evidence f",
+        "compare --evidence f",
+        "demo",
+        "completion bash",
+    ] {
         for flags in [["-n", "x"], ["--context", "x"], ["--kubeconfig", "x"], ["--local", "x"]] {
             refused(verb, &flags);
         }

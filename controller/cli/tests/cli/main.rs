@@ -8,6 +8,7 @@ mod api;
 mod check;
 #[cfg(feature = "cluster")]
 mod cluster;
+mod compare;
 mod demo;
 #[cfg(feature = "cluster")]
 mod flags;
@@ -19,11 +20,13 @@ mod local;
 #[cfg(feature = "cluster")]
 mod login;
 mod probe;
+mod prometheus;
 #[cfg(feature = "cluster")]
 mod proxy;
+mod readme;
 mod routes;
 mod server;
 mod shell;
 mod support;
-#[cfg(feature = "cluster")]
 mod tls;
+mod verdict;
