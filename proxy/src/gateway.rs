@@ -5,6 +5,7 @@
 mod affinity;
 mod answer;
 mod attempts;
+mod copies;
 mod deadline;
 mod format;
 mod forward;

@@ -2,14 +2,11 @@
 //! for its request: it has a task of its own, its answer is thrown away, and it is dropped rather than waited for.
 
 use super::WorkerSnapshot;
-use super::deadline::{deadline, within};
+use super::copies::ask;
 use crate::body::copy::CopyRoom;
 use crate::random::Random;
 use crate::telemetry::metrics::{Counter, Metrics};
-use crate::telemetry::record::Destination;
 use crate::upstream::{Outgoing, WorkerUpstream};
-use http_body_util::BodyExt as _;
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,8 +18,6 @@ const MOST: usize = 1024;
 const ROOM_BYTES: usize = 64 << 20;
 /// For the answer to a copy from the end of its body on, where the rule has no time-out of its own.
 const PATIENCE: Duration = Duration::from_mins(1);
-/// Of an answer this much is read so that its connection can be used again.
-const ANSWER_BYTES: usize = 1 << 20;
 
 /// One worker's copies.
 pub(super) struct Mirrors {
@@ -69,32 +64,10 @@ impl Mirrors {
         };
         let (upstream, place) = (Rc::clone(upstream), Rc::clone(&self.under_way));
         tokio::task::spawn_local(async move {
-            let mut limit = Some(deadline(&copy.body, patience));
-            // A mirror that takes nothing would not be told that nothing follows.
-            let body = copy.body.clone();
-            let exchange = pin!(exchange(&upstream, copy));
-            let is_answered = tokio::select! {
-                answered = within(&mut limit, exchange) => answered == Some(true),
-                () = body.broken() => false,
-            };
+            let is_answered = ask(&upstream, copy, patience).await;
             let result = if is_answered { answered } else { failed };
             result.inc();
             drop(place);
         });
     }
-}
-
-/// Whether there was an answer, whatever it said.
-async fn exchange(upstream: &Rc<WorkerUpstream>, mut copy: Outgoing) -> bool {
-    let sent = upstream.send(&mut copy, &[], &mut Destination::default()).await;
-    let Ok(response) = sent else { return false };
-    let mut body = response.into_body();
-    let mut read = 0;
-    while let Some(Ok(frame)) = body.frame().await {
-        read += frame.data_ref().map_or(0, bytes::Bytes::len);
-        if read > ANSWER_BYTES {
-            break;
-        }
-    }
-    true
 }
