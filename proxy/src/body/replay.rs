@@ -2,7 +2,7 @@
 //! backend is taken; what is larger is streamed, by one try at a time.
 
 use super::client::ClientBody;
-use super::copy::CopyRoom;
+use super::copy::{CopyRoom, Incomplete};
 use super::stream::{BodyLimits, Reader, SharedStream, TryBodyError};
 use crate::error::GatewayError;
 use crate::telemetry::record::BytesCount;
@@ -12,6 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 /// See the module.
@@ -81,12 +82,22 @@ impl RequestBody {
         Self::Whole(WholeBody { data, trailers: None })
     }
 
-    /// A copy that holds nothing up, to be asked for before a try has begun; none if there is no room for it.
-    pub(crate) fn copy(&self, room: &Rc<CopyRoom>) -> Option<Self> {
-        Some(match self {
-            Self::Whole(whole) => Self::Whole(whole.clone()),
-            Self::Streamed(stream) => Self::Streamed(Rc::new(stream.copy(room)?)),
-        })
+    /// A copy of at most so many bytes that holds nothing up, to be asked for before a try has begun; none if there is no
+    /// room for it.
+    pub(crate) fn copy(&self, room: &Arc<CopyRoom>, most: u64) -> Result<Self, Incomplete> {
+        match self {
+            Self::Whole(whole) if whole.data.len() as u64 > most => Err(Incomplete::TooLarge),
+            Self::Whole(whole) => Ok(Self::Whole(whole.clone())),
+            Self::Streamed(stream) => Ok(Self::Streamed(Rc::new(stream.copy(room, most)?))),
+        }
+    }
+
+    /// Why it is a copy that stays incomplete, if it is.
+    pub(crate) fn incomplete(&self) -> Option<Incomplete> {
+        match self {
+            Self::Whole(_) => None,
+            Self::Streamed(stream) => stream.incomplete(),
+        }
     }
 
     /// Returns when it is a copy and stays incomplete.

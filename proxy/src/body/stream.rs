@@ -2,7 +2,7 @@
 //! what was kept of it. What an earlier try still holds is cut off, so that two connections never share one stream.
 
 use super::client::ClientBody;
-use super::copy::{Copy, CopyRoom, CopyWriter};
+use super::copy::{Copy, CopyRoom, CopyWriter, Incomplete};
 use crate::error::GatewayError;
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
@@ -10,6 +10,7 @@ use http_body::{Body, Frame};
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use tokio::sync::Notify;
 
@@ -173,27 +174,42 @@ impl SharedStream {
         Reader { number: state.current_try, stream: Rc::clone(stream), given: 0, trailers_given: false }
     }
 
-    /// A copy of it, to be asked for before a try has begun; none if there is no room for what has come already.
-    pub(super) fn copy(&self, room: &Rc<CopyRoom>) -> Option<Self> {
-        let (copy, writer) = Copy::new(room);
+    /// A copy of it of at most so many bytes, to be asked for before a try has begun; none if what has come already, or is
+    /// announced, does not fit.
+    pub(super) fn copy(&self, room: &Arc<CopyRoom>, most: u64) -> Result<Self, Incomplete> {
+        if self.length.is_some_and(|length| length > most) {
+            return Err(Incomplete::TooLarge);
+        }
+        let (copy, writer) = Copy::new(room, most);
         let mut state = self.state.borrow_mut();
         if !state.kept.segments.iter().all(|piece| writer.push(piece)) {
-            return None;
+            return Err(copy.incomplete().unwrap_or(Incomplete::NoRoom));
         }
         state.copies.push(writer);
         let limits = BodyLimits { max_bytes: None, read_ahead_bytes: 0, waits: true, replay_bytes: 0 };
-        Some(Self::over(Some(Source::Copy(copy)), self.length, BytesMut::new(), limits))
+        Ok(Self::over(Some(Source::Copy(copy)), self.length, BytesMut::new(), limits))
     }
 
     /// Returns when it is the copy of another and stays incomplete.
     pub(super) async fn broken(&self) {
-        let copy = match &self.state.borrow().source {
+        if let Some(copy) = self.original()
+            && copy.ended().await.is_err()
+        {
+            return;
+        }
+        std::future::pending::<()>().await;
+    }
+
+    /// Why it does, if it is known.
+    pub(super) fn incomplete(&self) -> Option<Incomplete> {
+        self.original()?.incomplete()
+    }
+
+    /// What it reads, if it is a copy.
+    fn original(&self) -> Option<Rc<Copy>> {
+        match &self.state.borrow().source {
             Some(Source::Copy(copy)) => Some(Rc::clone(copy)),
             _ => None,
-        };
-        match copy {
-            Some(copy) => copy.broken().await,
-            None => std::future::pending().await,
         }
     }
 
@@ -207,8 +223,13 @@ impl SharedStream {
         self.state.borrow().outcome
     }
 
-    /// Returns when reading the client's body has ended.
+    /// Returns when reading the client's body has ended. Of a copy it does not matter who has taken how much.
     pub(super) async fn ended(&self) {
+        if let Some(copy) = self.original() {
+            // Either way nothing more comes.
+            let _ = copy.ended().await;
+            return;
+        }
         while self.outcome().is_none() {
             self.ended.notified().await;
         }

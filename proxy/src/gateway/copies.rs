@@ -1,38 +1,47 @@
 //! What a copy of a request has with its backend: one try, within a time of its own.
 
 use super::deadline::{deadline, within};
+use crate::body::copy::Incomplete;
 use crate::telemetry::record::Destination;
-use crate::upstream::{Outgoing, WorkerUpstream};
-use http_body_util::BodyExt as _;
+use crate::upstream::{Outgoing, SendError, UpstreamBody, WorkerUpstream};
+use http::Response;
+use std::net::SocketAddr;
 use std::pin::pin;
-use std::rc::Rc;
 use std::time::Duration;
 
-/// Of an answer this much is read so that its connection can be used again.
-const ANSWER_BYTES: usize = 1 << 20;
-
-/// Whether there was an answer within `patience` from the end of the copy's body on, whatever it said.
-pub(super) async fn ask(upstream: &Rc<WorkerUpstream>, copy: Outgoing, patience: Duration) -> bool {
-    let mut limit = Some(deadline(&copy.body, patience));
-    // A backend that takes nothing would not be told that nothing follows.
-    let body = copy.body.clone();
-    let exchange = pin!(exchange(upstream, copy));
-    tokio::select! {
-        answered = within(&mut limit, exchange) => answered == Some(true),
-        () = body.broken() => false,
-    }
+/// Why there is no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unanswered {
+    /// The try failed.
+    Failed(SendError),
+    /// Not all of the request was to be had.
+    Body(Incomplete),
+    Timeout,
 }
 
-async fn exchange(upstream: &Rc<WorkerUpstream>, mut copy: Outgoing) -> bool {
-    let sent = upstream.send(&mut copy, &[], &mut Destination::default()).await;
-    let Ok(response) = sent else { return false };
-    let mut body = response.into_body();
-    let mut read = 0;
-    while let Some(Ok(frame)) = body.frame().await {
-        read += frame.data_ref().map_or(0, bytes::Bytes::len);
-        if read > ANSWER_BYTES {
-            break;
-        }
-    }
-    true
+/// Asks an endpoint, not one of `avoided` if it can, and reads its answer, within `patience` from the end of the copy's body
+/// on.
+pub(super) async fn ask<T>(
+    upstream: &WorkerUpstream,
+    mut copy: Outgoing,
+    avoided: &[SocketAddr],
+    patience: Duration,
+    read: impl AsyncFnOnce(Response<UpstreamBody>) -> T,
+) -> Result<T, Unanswered> {
+    let mut limit = Some(deadline(&copy.body, patience));
+    let body = copy.body.clone();
+    let exchange = pin!(async {
+        let mut destination = Destination::default();
+        let response = upstream.send(&mut copy, avoided, &mut destination).await.map_err(Unanswered::Failed)?;
+        Ok(read(response).await)
+    });
+    let answered = tokio::select! {
+        answered = within(&mut limit, exchange) => answered.unwrap_or(Err(Unanswered::Timeout)),
+        // A backend that takes nothing would not be told that nothing follows.
+        () = body.broken() => Err(Unanswered::Failed(SendError::Body)),
+    };
+    answered.map_err(|unanswered| match unanswered {
+        Unanswered::Failed(SendError::Body) => Unanswered::Body(body.incomplete().unwrap_or(Incomplete::Aborted)),
+        unanswered => unanswered,
+    })
 }

@@ -6,7 +6,10 @@ use super::copies::ask;
 use crate::body::copy::CopyRoom;
 use crate::random::Random;
 use crate::telemetry::metrics::{Counter, Metrics};
-use crate::upstream::{Outgoing, WorkerUpstream};
+use crate::upstream::{Outgoing, UpstreamBody, WorkerUpstream};
+use bytes::Bytes;
+use http::Response;
+use http_body_util::BodyExt as _;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,11 +21,13 @@ const MOST: usize = 1024;
 const ROOM_BYTES: usize = 64 << 20;
 /// For the answer to a copy from the end of its body on, where the rule has no time-out of its own.
 const PATIENCE: Duration = Duration::from_mins(1);
+/// Of an answer this much is read so that its connection can be used again.
+const ANSWER_BYTES: usize = 1 << 20;
 
 /// One worker's copies.
 pub(super) struct Mirrors {
     metrics: Arc<Metrics>,
-    room: Rc<CopyRoom>,
+    room: Arc<CopyRoom>,
     /// Held once for each copy that is under way.
     under_way: Rc<()>,
 }
@@ -56,18 +61,29 @@ impl Mirrors {
     fn begin(&self, upstream: &Rc<WorkerUpstream>, outgoing: &Outgoing, patience: Duration) {
         let [answered, failed, dropped] = self.counters(upstream);
         let has_place = Rc::strong_count(&self.under_way) <= MOST;
-        let Some(copy) =
-            has_place.then(|| outgoing.body.copy(&self.room)).flatten().and_then(|body| outgoing.copy(body))
-        else {
+        let body = has_place.then(|| outgoing.body.copy(&self.room, u64::MAX).ok()).flatten();
+        let Some(copy) = body.and_then(|body| outgoing.copy(body)) else {
             dropped.inc();
             return;
         };
         let (upstream, place) = (Rc::clone(upstream), Rc::clone(&self.under_way));
         tokio::task::spawn_local(async move {
-            let is_answered = ask(&upstream, copy, patience).await;
+            let is_answered = ask(&upstream, copy, &[], patience, read).await.is_ok();
             let result = if is_answered { answered } else { failed };
             result.inc();
             drop(place);
         });
+    }
+}
+
+/// Whatever it says.
+async fn read(answer: Response<UpstreamBody>) {
+    let mut body = answer.into_body();
+    let mut read = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        read += frame.data_ref().map_or(0, Bytes::len);
+        if read > ANSWER_BYTES {
+            break;
+        }
     }
 }
