@@ -6,6 +6,7 @@ use super::retry::RetryPolicy;
 use super::split::Target;
 use crate::documents::{CompareRule, Override, Percent};
 use http::{HeaderName, Method};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What governs a rule.
@@ -26,7 +27,7 @@ pub struct Policy {
     /// Who may pick a version.
     pub pinning: Option<Override>,
     /// The candidate is asked beside.
-    pub shadow: Option<ShadowPlan>,
+    pub shadow: Option<Arc<ShadowPlan>>,
     /// What the candidate fails at is answered by another.
     pub rescue: Option<RescuePlan>,
 }

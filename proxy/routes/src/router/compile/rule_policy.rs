@@ -41,7 +41,7 @@ impl<'d> RuleCompiler<'d> {
                 .map(|target| split.share(target))
                 .fold(0.0, |sum, share| sum + share),
             pinning: document.pinning.clone(),
-            shadow: document.shadow.as_ref().map(|shadow| self.shadow(shadow, document, at, destinations)),
+            shadow: document.shadow.as_ref().map(|shadow| Arc::new(self.shadow(shadow, document, at, destinations))),
             rescue: document.rescue.as_ref().map(|rescue| RescuePlan {
                 on: RetryPolicy::compile(Some(&Retries::once(rescue.on.clone()))),
                 budget: rescue.budget,
