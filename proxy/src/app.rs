@@ -11,6 +11,7 @@ use crate::downstream::places::Places;
 use crate::downstream::worker::{Shared, WorkerHandle};
 use crate::drain::{Drain, Phase};
 use crate::evidence::Evidence;
+use crate::pairs::{Comparing, Pairs};
 use crate::settings::{AccessLogForm, DrainSettings, Settings};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::{Metrics, MetricsError, SourceNames};
@@ -93,6 +94,7 @@ struct App {
     status: TcpListener,
     admin: TcpListener,
     places: Arc<Places>,
+    comparing: Comparing,
 }
 
 impl App {
@@ -111,6 +113,7 @@ impl App {
                 (log, Some(thread))
             }
         };
+        let (pairs, comparing) = Pairs::new(&metrics);
         let shared = Shared {
             snapshots: Arc::default(),
             credentials: Arc::new(Credentials::new(settings.credentials.clone())),
@@ -119,12 +122,13 @@ impl App {
             connections: Arc::new(settings.connections.clone()),
             metrics,
             access_log,
+            pairs,
         };
         let started: io::Result<Vec<_>> =
             (0..settings.workers.get()).map(|number| WorkerHandle::start(number, shared.clone())).collect();
         let (workers, worker_threads) = started?.into_iter().unzip();
         let places = Places::new(&shared.metrics);
-        Ok(Self { settings, shared, workers, worker_threads, log_thread, listeners, status, admin, places })
+        Ok(Self { settings, shared, workers, worker_threads, log_thread, listeners, status, admin, places, comparing })
     }
 
     async fn run(self, mut end: EndSignals) -> Result<(), AppError> {
@@ -134,7 +138,9 @@ impl App {
         let (first, first_table) = oneshot::channel();
         let reloader = reloader(&self.settings, &self.shared, (registry, evidence), &self.listeners, first);
         let acceptor = self.acceptor();
-        let Self { settings, shared, worker_threads, log_thread, listeners, status, admin, places, .. } = self;
+        let Self { settings, shared, worker_threads, log_thread, listeners, status, admin, places, comparing, .. } =
+            self;
+        tokio::spawn(comparing.run());
         tokio::spawn(serve("status", status, status::status_routes(&control))?);
         tokio::spawn(serve("admin", admin, admin::admin_routes(&control))?);
         let mut reloading = pin!(reloader.run());
@@ -187,6 +193,7 @@ impl App {
             workers: self.workers.clone(),
             drain: Arc::clone(&self.shared.drain),
             pages: Pages::default(),
+            pairs: Arc::clone(&self.shared.pairs),
         })
     }
 

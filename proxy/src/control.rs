@@ -13,6 +13,7 @@ use crate::credentials::Credentials;
 use crate::downstream::worker::WorkerHandle;
 use crate::drain::Drain;
 use crate::evidence::Evidence;
+use crate::pairs::Pairs;
 use crate::snapshot::Snapshots;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::Registry;
@@ -29,4 +30,5 @@ pub(crate) struct Control {
     pub(crate) workers: Vec<WorkerHandle>,
     pub(crate) drain: Arc<Drain>,
     pub(crate) pages: Pages,
+    pub(crate) pairs: Arc<Pairs>,
 }

@@ -8,7 +8,7 @@
 mod trial;
 mod worker;
 
-pub(crate) use trial::{Outcome, Trial};
+pub(crate) use trial::{Outcome, Trial, count};
 pub(crate) use worker::{WorkerEpoch, WorkerEvidence};
 
 use crate::random::Random;

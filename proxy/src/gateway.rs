@@ -19,6 +19,7 @@ mod mirror;
 mod refusal;
 mod request;
 mod response_body;
+mod shadow;
 mod trial;
 mod tunnel;
 mod watch;
@@ -30,6 +31,7 @@ use crate::credentials::Credentials;
 use crate::drain::Drain;
 use crate::error::{ErrorFormat, GatewayError};
 use crate::evidence::{WorkerEpoch, WorkerEvidence};
+use crate::pairs::Pairs;
 use crate::random::Random;
 use crate::settings::RequestSettings;
 use crate::snapshot::{Snapshot, Snapshots};
@@ -42,13 +44,14 @@ use intervene::intervenes;
 use mirror::Mirrors;
 use request::Inbound;
 use response_body::Closing;
+use shadow::{Shadow, Shadows};
 use std::cell::RefCell;
 use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
 use tokio_util::either::Either;
 use trial::trial;
-use turnout_routes::router::{Assigned, Decision, Draws, Forward, LocalAnswer, Target};
+use turnout_routes::router::{Assigned, Decision, Draws, Forward, LocalAnswer, Role, Target};
 
 /// One worker's gateway.
 pub(crate) struct Gateway {
@@ -58,6 +61,7 @@ pub(crate) struct Gateway {
     upstreams: WorkerUpstreams,
     mirrors: Mirrors,
     evidence: WorkerEvidence,
+    shadows: Shadows,
     telemetry: Rc<Telemetry>,
     drain: Arc<Drain>,
     random: Rc<Random>,
@@ -70,6 +74,16 @@ struct WorkerSnapshot {
     upstreams: Vec<Rc<WorkerUpstream>>,
     /// By the index of the router's policies.
     evidence: Vec<Option<Rc<WorkerEpoch>>>,
+    /// Likewise, of those that have one.
+    shadows: Vec<Option<Rc<Shadow>>>,
+}
+
+impl WorkerSnapshot {
+    /// Who is asked beside a request that stable answers.
+    fn shadow(&self, forward: &Forward<'_>) -> Option<&Rc<Shadow>> {
+        let policy = forward.route.rule.policy.as_ref()?;
+        self.shadows.get(policy.index)?.as_ref().filter(|_| forward.role() == Role::Stable)
+    }
 }
 
 impl Gateway {
@@ -79,6 +93,7 @@ impl Gateway {
         credentials: &Arc<Credentials>,
         telemetry: &Rc<Telemetry>,
         drain: &Arc<Drain>,
+        pairs: &Arc<Pairs>,
     ) -> Self {
         let random = Rc::new(Random::new());
         let metrics = telemetry.metrics.shared();
@@ -95,6 +110,7 @@ impl Gateway {
             ),
             mirrors: Mirrors::new(metrics),
             evidence: WorkerEvidence::default(),
+            shadows: Shadows::new(pairs),
             settings: Arc::clone(settings),
             snapshots: Arc::clone(snapshots),
             current: RefCell::default(),
@@ -194,9 +210,10 @@ impl Gateway {
         let mut current = self.current.borrow_mut();
         if !self.snapshots.is_current(current.as_ref().map(|snapshot| &snapshot.shared)) {
             *current = self.snapshots.current().map(|shared| {
-                let upstreams = shared.upstreams.iter().map(|upstream| self.upstreams.of(upstream)).collect();
+                let upstreams: Vec<_> = shared.upstreams.iter().map(|upstream| self.upstreams.of(upstream)).collect();
                 let evidence = self.evidence.of(&shared.evidence);
-                let snapshot = WorkerSnapshot { shared, upstreams, evidence };
+                let shadows = self.shadows.of(&shared, &upstreams);
+                let snapshot = WorkerSnapshot { shared, upstreams, evidence, shadows };
                 self.mirrors.announce(&snapshot);
                 Rc::new(snapshot)
             });
@@ -209,12 +226,14 @@ impl Gateway {
         self.snapshot();
         self.upstreams.sweep();
         self.evidence.flush();
+        self.shadows.flush();
         self.telemetry.metrics.forget_gone();
     }
 
     pub(crate) fn flush_metrics(&self) {
         self.upstreams.flush_metrics();
         self.evidence.flush();
+        self.shadows.flush();
         self.telemetry.metrics.flush();
     }
 }

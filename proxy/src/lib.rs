@@ -18,6 +18,7 @@ mod grpc_status;
 mod hop_by_hop;
 mod io;
 mod log;
+mod pairs;
 mod random;
 mod raw_target;
 mod settings;

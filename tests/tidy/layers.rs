@@ -17,7 +17,7 @@ const ROOMS: [&[&str]; 14] = [
     &["log", "body"],
     &["credentials"],
     &["upstream"],
-    &["snapshot"],
+    &["snapshot", "pairs"],
     &["gateway"],
     &["downstream"],
     &["control"],

@@ -16,11 +16,12 @@ use std::sync::Arc;
 use turnout_routes::explain::{Inquiry, explain};
 use turnout_routes::router::Target;
 
-/// `/routes`, `/explain`.
+/// `/routes`, `/explain`, `/pairs`.
 pub(crate) fn admin_routes(control: &Arc<Control>) -> Router {
     Router::new()
         .route("/routes", get(routes))
         .route("/explain", get(explain_request))
+        .route("/pairs", get(pairs))
         .layer(middleware::from_fn(refuse_rebinding))
         .with_state(Arc::clone(control))
 }
@@ -75,6 +76,12 @@ async fn explain_request(
         (Err(error), _) => refuse(&error.to_string()),
         (Ok(_), Some(Err(_))) => refuse("`port` is not the port of a Gateway"),
     }
+}
+
+/// Of each policy that wants them kept, the pairs of answers that differ most.
+async fn pairs(State(control): State<Arc<Control>>) -> Response {
+    let pairs = Arc::clone(&control.pairs);
+    control.pages.write(move || Json(pairs.worst())).await
 }
 
 /// A page in a browser can reach loopback under a name of its own (DNS rebinding); under an address or `localhost` it

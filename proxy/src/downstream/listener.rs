@@ -120,6 +120,7 @@ mod tests {
     use crate::credentials::Credentials;
     use crate::downstream::worker::Shared;
     use crate::drain::Phase;
+    use crate::pairs::Pairs;
     use crate::settings::Arguments;
     use crate::telemetry::access_log::AccessLog;
     use crate::telemetry::metrics::SourceNames;
@@ -133,6 +134,7 @@ mod tests {
         let source = SourceNames { workload: "gateway".into(), namespace: "default".into() };
         let metrics = Arc::new(Metrics::new(source).expect("every name is used once"));
         Shared {
+            pairs: Pairs::new(&metrics).0,
             snapshots: Arc::default(),
             access_log: AccessLog::off(metrics.access_log_dropped.clone()),
             metrics,

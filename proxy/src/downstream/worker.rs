@@ -8,6 +8,7 @@ use super::tls::TlsAcceptor;
 use crate::credentials::Credentials;
 use crate::drain::{Drain, Phase};
 use crate::gateway::Gateway;
+use crate::pairs::Pairs;
 use crate::settings::{ConnectionSettings, RequestSettings};
 use crate::snapshot::Snapshots;
 use crate::telemetry::access_log::AccessLog;
@@ -39,6 +40,7 @@ pub(crate) struct Shared {
     pub(crate) drain: Arc<Drain>,
     pub(crate) requests: Arc<RequestSettings>,
     pub(crate) connections: Arc<ConnectionSettings>,
+    pub(crate) pairs: Arc<Pairs>,
 }
 
 /// The way to a worker from other threads.
@@ -156,7 +158,8 @@ impl Server {
     fn for_worker(shared: &Shared) -> Self {
         let telemetry =
             Rc::new(Telemetry { metrics: WorkerMetrics::new(&shared.metrics), access_log: shared.access_log.clone() });
-        let gateway = Gateway::new(&shared.requests, &shared.snapshots, &shared.credentials, &telemetry, &shared.drain);
+        let (drain, pairs) = (&shared.drain, &shared.pairs);
+        let gateway = Gateway::new(&shared.requests, &shared.snapshots, &shared.credentials, &telemetry, drain, pairs);
         Self {
             gateway: Rc::new(gateway),
             snapshots: Arc::clone(&shared.snapshots),

@@ -112,7 +112,8 @@ impl Trial {
     }
 }
 
-fn count(arm: &mut Arm, outcome: Outcome, took: Duration) {
+/// Counts a request among a model's, after so long at its backend.
+pub(crate) fn count(arm: &mut Arm, outcome: Outcome, took: Duration) {
     arm.requests += 1;
     arm.latency.record(Histogram::bucket(took), 1);
     let Failures { status, gateway, timeout, reported } = &mut arm.failures;

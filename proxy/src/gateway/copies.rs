@@ -33,7 +33,7 @@ pub(super) async fn ask<T>(
     let exchange = pin!(async {
         let mut destination = Destination::default();
         let response = upstream.send(&mut copy, avoided, &mut destination).await.map_err(Unanswered::Failed)?;
-        Ok(read(response).await)
+        Ok::<_, Unanswered>(read(response).await)
     });
     let answered = tokio::select! {
         answered = within(&mut limit, exchange) => answered.unwrap_or(Err(Unanswered::Timeout)),

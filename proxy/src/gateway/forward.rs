@@ -51,15 +51,23 @@ impl Gateway {
                     headers::set_service_time(response.headers_mut(), record.elapsed().as_millis());
                 }
                 let stall_timeout = self.settings.stall_timeout;
+                let mut tee = inbound.intervention.as_mut().and_then(|intervention| intervention.tee.take());
+                if let Some(tee) = &mut tee {
+                    tee.begin(&response, record.destination.endpoint);
+                }
                 let answer = if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                     Answer::tunnel(response, |body| Tunnel::new(body, in_flight, &self.settings))
                 } else {
-                    Answer::passing(response, |body| Passing::new(body, in_flight, request, deadline, stall_timeout))
+                    let passing = |body| Passing::new(body, in_flight, request, deadline, stall_timeout, tee);
+                    Answer::passing(response, passing)
                 };
                 Answer { changes: Some(&forward.target.response_headers), flags, ..answer }
             }
             Err(Failed { error, retries_exhausted }) => {
                 record.conclude(Outcome::of_error(error));
+                if let Some(mut tee) = inbound.intervention.as_mut().and_then(|intervention| intervention.tee.take()) {
+                    tee.fail(error);
+                }
                 let answer = self.error(error, inbound, record).governed_by(&forward.target.response_headers);
                 let answer = answer.leaving(inbound.body.take());
                 Answer { flags: Flags { retries_exhausted, ..Flags::of(error.flag()) }, ..answer }
@@ -105,6 +113,11 @@ impl Gateway {
         // A mirror could say nothing in the tunnel, and would wait in it.
         if !route.rule.mirrors.is_empty() && !outgoing.asks_tunnel() && upstream.has_endpoints() {
             self.mirrors.send(snapshot, &route.rule, &outgoing, &self.random);
+        }
+        if let Some(shadow) = snapshot.shadow(forward).filter(|_| !outgoing.asks_tunnel())
+            && let Some(tee) = shadow.begin(upstream, &outgoing, &self.random)
+        {
+            inbound.intervention.get_or_insert_default().tee = Some(tee);
         }
         outgoing.hash = upstream.hash(|key| affinity(key, inbound, &outgoing));
         let tried = {

@@ -1,5 +1,6 @@
 //! A backend's answer while it is passed on, as far as something that stands beside it can take it away.
 
+use super::shadow::Tee;
 use crate::error::Flag;
 use crate::upstream::{BrokenAnswer, InFlight, UpstreamBody};
 use bytes::Bytes;
@@ -17,11 +18,18 @@ pub(super) struct Held {
     /// Why the watch ended it.
     cut: Option<Flag>,
     pub(super) waker: Option<Waker>,
+    /// Has what passes, too.
+    tee: Option<Box<Tee>>,
 }
 
 impl Held {
-    pub(super) fn new(body: UpstreamBody, in_flight: InFlight) -> Self {
-        Self { body, in_flight: Some(in_flight), handed_out: None, cut: None, waker: None }
+    pub(super) fn new(body: UpstreamBody, in_flight: InFlight, tee: Option<Box<Tee>>) -> Self {
+        let mut held = Self { body, in_flight: Some(in_flight), handed_out: None, cut: None, waker: None, tee };
+        // Nobody asks for a body that is known to be empty.
+        if held.body.is_over() {
+            held.end_tee();
+        }
+        held
     }
 
     /// The next frame of it.
@@ -30,17 +38,27 @@ impl Held {
             return Poll::Ready(Some(Err(flag)));
         }
         let polled = Pin::new(&mut self.body).poll_frame(context);
+        if let (Poll::Ready(Some(frame)), Some(tee)) = (&polled, &mut self.tee) {
+            tee.pass(frame);
+        }
         if polled.is_ready() && self.body.is_over() {
             self.in_flight = None;
+            self.end_tee();
         }
         polled.map(|frame| frame.map(|frame| frame.map_err(|BrokenAnswer| Flag::UpstreamProtocol)))
+    }
+
+    fn end_tee(&mut self) {
+        if let Some(mut tee) = self.tee.take() {
+            tee.end();
+        }
     }
 
     /// Ends it, and frees the backend.
     pub(super) fn cut(&mut self, flag: Flag) {
         self.cut = Some(flag);
         self.body.abandon();
-        self.in_flight = None;
+        (self.in_flight, self.tee) = (None, None);
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }

@@ -1,6 +1,8 @@
 //! What few requests carry with them while they are forwarded: what is left of a rule's intervention (`intervene.rs`),
-//! cookies that their clients are given (`affinity.rs`), and what their answers name of them (`format.rs`).
+//! cookies that their clients are given (`affinity.rs`), what takes their answers down (`shadow.rs`), and what these name of
+//! them (`format.rs`).
 
+use super::shadow::Tee;
 use crate::upstream::InFlight;
 use http::{HeaderMap, HeaderValue, header};
 use std::sync::Arc;
@@ -15,6 +17,8 @@ pub(super) struct Intervention {
     pub(super) page: Option<(Arc<Rule>, HeaderValue)>,
     /// The request as it was sent, where the answer's headers name something of it.
     pub(super) sent: Option<Sent>,
+    /// Takes the answer down that it is compared with.
+    pub(super) tee: Option<Box<Tee>>,
     /// By which the client comes to the same endpoint the next time.
     pub(super) of_endpoint: Option<HeaderValue>,
     /// By which it comes to the same target.

@@ -6,6 +6,7 @@
 
 use super::deadline::Deadline;
 use super::held::Held;
+use super::shadow::Tee;
 use super::watch::{Stall, Watch};
 use crate::body::client::ClientBody;
 use crate::body::linger::linger;
@@ -79,8 +80,9 @@ impl Passing {
         request: RequestBody,
         deadline: Option<Deadline>,
         stall_timeout: Duration,
+        tee: Option<Box<Tee>>,
     ) -> Self {
-        Self { held: Held::new(body, in_flight), request, deadline, stall_timeout }
+        Self { held: Held::new(body, in_flight, tee), request, deadline, stall_timeout }
     }
 }
 

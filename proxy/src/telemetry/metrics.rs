@@ -41,6 +41,7 @@ pub(crate) struct Metrics {
     pub(crate) ejections: IntCounterVec,
     pub(crate) overflows: IntCounterVec,
     pub(crate) mirrors: IntCounterVec,
+    pub(crate) shadows: IntCounterVec,
     pub(crate) local_answers: IntCounterVec,
     pub(crate) access_log_dropped: IntCounter,
     pub(crate) late_workers: IntCounter,
@@ -128,6 +129,7 @@ impl Metrics {
                 "Copies of requests, by what became of them.",
                 &["backend", "result"],
             )?,
+            shadows: shadows(r)?,
             local_answers: counters(
                 r,
                 "turnout_local_answers_total",
@@ -205,6 +207,11 @@ fn reloads(registry: &Registry) -> prometheus::Result<IntCounterVec> {
         reloads.with_label_values(&[result]);
     }
     Ok(reloads)
+}
+
+fn shadows(registry: &Registry) -> prometheus::Result<IntCounterVec> {
+    let help = "Requests that a SplitPolicy chose for a shadow, by what became of their copies.";
+    counters(registry, "turnout_shadow_requests_total", help, &["policy", "result"])
 }
 
 fn register<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -> prometheus::Result<C> {

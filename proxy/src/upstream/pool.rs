@@ -314,6 +314,14 @@ impl WorkerUpstream {
         SendError::Overflow
     }
 
+    /// Whether one of so many copies takes nothing of its limits that those who are waited for might need: half of each is
+    /// theirs.
+    pub(crate) fn has_room_to_spare(&self, copies: u64) -> bool {
+        let limits = &self.current.borrow().state.policy.limits;
+        let most = [limits.connections, limits.requests].into_iter().flatten().min();
+        most.is_none_or(|most| self.shared.in_flight() + copies <= u64::from(most / 2))
+    }
+
     /// Whether it is spoken to over HTTP/2 for a client who speaks this.
     pub(crate) fn speaks_http2(&self, client: Version) -> bool {
         speaks_http2(&self.current.borrow().state.policy, client)

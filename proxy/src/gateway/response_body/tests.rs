@@ -72,7 +72,7 @@ async fn outcome(case: &Case, is_http2: bool) -> (Option<u64>, String) {
     let stream = is_http2.then(Rc::<StreamEnd>::default);
     let limit = case.has_deadline.then(|| deadline(&nothing(), Duration::from_secs(DEADLINE)));
     let body = response.into_body();
-    let passing = Passing::new(body, in_flight, nothing(), limit, Duration::from_secs(STALL));
+    let passing = Passing::new(body, in_flight, nothing(), limit, Duration::from_secs(STALL), None);
     let body = ResponseBody::passing(passing, Closing { record, open, stream: stream.clone() });
     let reading = tokio::task::spawn_local(read(body, case.reader));
     if let Some(stream) = stream {
