@@ -32,6 +32,7 @@ mod refused_heads;
 mod reload;
 mod sample;
 mod settings;
+mod shadows;
 mod special_files;
 mod start;
 mod status;
