@@ -77,7 +77,8 @@ pub(crate) struct Terms {
     /// Of an answer, in bytes.
     pub(crate) largest_answer: u64,
     rules: Rules,
-    redaction: Redaction,
+    /// None: nobody knows what to hide, so nothing is shown.
+    redaction: Option<Redaction>,
     compared: Counter,
     skipped: [Counter; Skipped::ALL.len()],
 }
@@ -101,7 +102,7 @@ impl Pairs {
             largest_answer: plan.max_body_bytes.min(LARGEST_ANSWER),
             // The documents hold no others than these can be made of.
             rules: Rules::new(&rules).unwrap_or_default(),
-            redaction: Redaction::new(&plan.redact).unwrap_or_default(),
+            redaction: Redaction::new(&plan.redact).ok(),
             compared: counter("compared"),
             skipped: Skipped::ALL.map(|skipped| counter(skipped.as_str())),
         })

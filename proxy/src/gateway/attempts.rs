@@ -66,7 +66,7 @@ impl Gateway {
                         let retries_exhausted = covered && is_exhausted;
                         return Ok((response, Flags { retries_exhausted, ..Flags::NONE }));
                     }
-                    record.conclude(Outcome::of_answer(response.status(), response.headers()));
+                    record.conclude(|| Outcome::of_answer(response.status(), response.headers()));
                     "status"
                 }
                 Err(SendError::NoEndpoints) => return Err(GatewayError::NoEndpoints.into()),
@@ -84,7 +84,7 @@ impl Gateway {
                     if !covered || is_last || !may_be_another(upstream, outgoing, &mut place) {
                         return Err(Failed { error, retries_exhausted: covered && is_exhausted });
                     }
-                    record.conclude(Outcome::of_error(error));
+                    record.conclude(|| Outcome::of_error(error));
                     cause(failure)
                 }
             };

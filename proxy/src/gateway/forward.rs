@@ -46,7 +46,7 @@ impl Gateway {
     ) -> Answer<'s> {
         match self.exchange(snapshot, forward, inbound, record).await {
             Ok(Forwarding { mut response, in_flight, request, deadline, flags }) => {
-                record.conclude(Outcome::of_answer(response.status(), response.headers()));
+                record.conclude(|| Outcome::of_answer(response.status(), response.headers()));
                 if self.settings.headers.envoy_headers {
                     headers::set_service_time(response.headers_mut(), record.elapsed().as_millis());
                 }
@@ -64,7 +64,7 @@ impl Gateway {
                 Answer { changes: Some(&forward.target.response_headers), flags, ..answer }
             }
             Err(Failed { error, retries_exhausted }) => {
-                record.conclude(Outcome::of_error(error));
+                record.conclude(|| Outcome::of_error(error));
                 if let Some(mut tee) = inbound.intervention.as_mut().and_then(|intervention| intervention.tee.take()) {
                     tee.fail(error);
                 }

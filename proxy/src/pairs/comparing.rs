@@ -47,7 +47,7 @@ impl Pairs {
         let (policy, severity) = (&pair.terms.policy, comparison.severity());
         let is_among = self.by_policy().get(policy).is_some_and(|kept| kept.worst.admits(severity));
         if is_among {
-            let told = told(pair, comparison, &pair.terms.redaction);
+            let told = told(pair, comparison, pair.terms.redaction.as_ref());
             if let Some(kept) = self.by_policy().get_mut(policy) {
                 kept.worst.keep(severity, told);
             }

@@ -118,7 +118,7 @@ impl Skipped {
             SendError::Failed(Failure::Connect) => Self::Connect,
             SendError::Failed(Failure::AfterRequest | Failure::Refused | Failure::StreamReset) => Self::Reset,
             SendError::Failed(Failure::PerTryTimeout) => Self::Timeout,
-            SendError::Failed(Failure::Protocol) => Self::Protocol,
+            SendError::Failed(Failure::Protocol) | SendError::Target => Self::Protocol,
         }
     }
 }

@@ -45,7 +45,7 @@ impl Worst {
 }
 
 /// A pair as people see it.
-pub(super) fn told(pair: &Pair, comparison: &Comparison, redaction: &Redaction) -> Value {
+pub(super) fn told(pair: &Pair, comparison: &Comparison, redaction: Option<&Redaction>) -> Value {
     let request = &pair.request;
     let differ = comparison.fields.iter().filter(|field| !field.agrees).map(|field| &field.path);
     json!({
@@ -60,8 +60,8 @@ pub(super) fn told(pair: &Pair, comparison: &Comparison, redaction: &Redaction) 
 }
 
 /// Where something is to be hidden, a body in which nobody knows where it is has none.
-fn reply(reply: &Reply, redaction: &Redaction) -> Value {
-    let mut body = redaction.apply(&reply.body);
+fn reply(reply: &Reply, redaction: Option<&Redaction>) -> Value {
+    let mut body = redaction.and_then(|redaction| redaction.apply(&reply.body));
     let is_cut = body.as_ref().is_some_and(|body| body.len() > SHOWN);
     if let Some(body) = &mut body {
         body.truncate(body.floor_char_boundary(SHOWN));

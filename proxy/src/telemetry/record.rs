@@ -157,8 +157,10 @@ impl Record {
     }
 
     /// What a try says of the model that got it.
-    pub(crate) fn conclude(&mut self, outcome: impl Into<Option<Outcome>>) {
-        if let (Some(trial), Some(outcome)) = (&mut self.trial, outcome.into()) {
+    pub(crate) fn conclude<O: Into<Option<Outcome>>>(&mut self, outcome: impl FnOnce() -> O) {
+        if let Some(trial) = &mut self.trial
+            && let Some(outcome) = outcome().into()
+        {
             trial.conclude(outcome);
         }
     }
