@@ -1,14 +1,12 @@
 //! How what a stage requires stands: each requirement is a pure function of the rollout, of what was observed, and of what
-//! the status keeps.
+//! the status keeps. A kind that takes more than a line has a file.
 
-use super::{Action, Draft, Question, Severity};
-use crate::observation::Reply;
-use crate::resource::{
-    Approval, Leave, OnFailure, Plan, Requirement, RequirementState, RequirementStatus, WaitReason, Webhook, duration,
-};
+mod pause;
+mod webhook;
+
+use super::{Draft, Severity};
+use crate::resource::{Approval, Leave, OnFailure, Plan, Requirement, RequirementState, RequirementStatus, WaitReason};
 use crate::stage::{Stage, Target};
-use crate::timestamp::Timestamp;
-use serde_json::json;
 
 /// How a requirement stands that somebody skipped.
 const SKIPPED: &str = "skipped";
@@ -54,81 +52,6 @@ impl Draft<'_> {
             }
         };
         RequirementStatus { requirement: one.to_string(), digest, state, message }
-    }
-
-    /// What decided it once is kept, so that nobody who leads later has to ask again.
-    fn answer(&self, webhook: &Webhook, stage: Stage) -> (RequirementState, String) {
-        let digest = Some(webhook.digest());
-        let is_same_stay = self.is_same_place() && self.before.stage_since == self.status.stage_since;
-        let kept = self.before.requirements.iter().filter(|_| is_same_stay).find(|one| one.digest == digest);
-        if let Some(kept) = kept.filter(|one| one.state != RequirementState::Waiting && one.message != SKIPPED) {
-            return (kept.state, kept.message.clone());
-        }
-        let place = webhook.place();
-        let Some(reply) = self.observed.replies.get(&self.question_id(webhook, stage)) else {
-            return (RequirementState::Waiting, format!("asking {place}"));
-        };
-        let (status, text) = match reply {
-            Reply::None(why) => return (RequirementState::Waiting, format!("no answer from {place}: {why}")),
-            Reply::Answer { status, text } => (*status, text),
-        };
-        let said = if text.is_empty() { String::new() } else { format!(": {text}") };
-        match status {
-            202 => (RequirementState::Waiting, format!("{place} says to wait (202){said}")),
-            200..=299 => (RequirementState::Open, format!("{place} allows it ({status}){said}")),
-            400..=499 if !matches!(status, 408 | 425 | 429) => {
-                (RequirementState::Failed, format!("{place} refuses it ({status}){said}"))
-            }
-            _ => (RequirementState::Waiting, format!("{place} answers {status}, 200 is wanted{said}")),
-        }
-    }
-
-    fn question_id(&self, webhook: &Webhook, stage: Stage) -> String {
-        let (revision, attempt) =
-            self.status.candidate.as_ref().map_or(("", 0), |it| (it.revision.as_str(), it.attempt));
-        let since = self.status.stage_since.map(|since| since.to_string()).unwrap_or_default();
-        format!("{} {revision} {attempt} {stage} {since}", webhook.digest())
-    }
-
-    /// The fields that Flagger sends to its confirmations, and where the rollout is.
-    fn question(&self, webhook: &Webhook, stage: Stage) -> Question {
-        let status = &self.status;
-        let candidate = status.candidate.as_ref();
-        let revision = candidate.map(|candidate| &candidate.revision);
-        let body = json!({
-            "name": self.rollout.metadata.name,
-            "namespace": self.rollout.metadata.namespace,
-            "phase": "Holding",
-            "checksum": revision,
-            "metadata": webhook.metadata,
-            "revision": revision,
-            "attempt": candidate.map(|candidate| candidate.attempt),
-            "stableRevision": status.stable_revision,
-            "stage": stage,
-            "stageSince": status.stage_since,
-            "weights": self.weights(),
-        });
-        Question { id: self.question_id(webhook, stage), webhook: webhook.clone(), body }
-    }
-
-    fn ask_those_that_wait(&mut self, required: &[Requirement], stage: Stage) {
-        let is_waiting = |one: &RequirementStatus| one.state == RequirementState::Waiting;
-        let waiting: Vec<bool> = self.status.requirements.iter().map(is_waiting).collect();
-        for (one, is_waiting) in required.iter().zip(waiting) {
-            if let (Requirement::Webhook(webhook), true) = (one, is_waiting) {
-                self.actions.push(Action::Ask(self.question(webhook, stage)));
-            }
-        }
-    }
-
-    fn pause(&self, seconds: u64, stage: Stage) -> (RequirementState, String) {
-        let pause = duration(seconds);
-        match self.status.stage_since.map(|since| since.plus(seconds)) {
-            Some(until) if self.observed.now < until => {
-                (RequirementState::Waiting, format!("pausing {pause} after {stage} was reached, until {until}"))
-            }
-            _ => (RequirementState::Open, format!("{pause} are over")),
-        }
     }
 
     /// Whether the stage may be left, as far as people and the spec have a say. The target lies behind it, or is not set.
@@ -185,17 +108,5 @@ impl Draft<'_> {
     pub(super) fn has_failed(&self) -> bool {
         let is_failed = |one: &RequirementStatus| one.state == RequirementState::Failed;
         self.spec.on_failure == OnFailure::Rollback && self.status.requirements.iter().any(is_failed)
-    }
-
-    /// When the first pause is over that is still waited for.
-    pub(super) fn end_of_pause(&self) -> Option<Timestamp> {
-        let plan = Plan::of(self.rollout).ok()?;
-        let (since, stage) = (self.status.stage_since?, self.status.stage.and_then(Target::stage)?);
-        let Leave::When(required) = plan.leave(stage) else { return None };
-        let ends = required.iter().zip(&self.status.requirements).filter_map(|(one, stands)| match one {
-            Requirement::Pause { seconds } if stands.state == RequirementState::Waiting => Some(since.plus(*seconds)),
-            Requirement::Pause { .. } | Requirement::Approval | Requirement::Webhook(_) => None,
-        });
-        ends.min()
     }
 }
