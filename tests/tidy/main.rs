@@ -17,10 +17,10 @@ use turnout_routes::Source;
 const LAYERS: [(&str, &[&str]); 10] = [
     ("turnout-routes", &[]),
     ("turnout-verdict", &[]),
-    ("turnout-rollout", &["turnout-routes"]),
+    ("turnout-rollout", &["turnout-routes", "turnout-verdict"]),
     ("turnout-proxy", &["turnout-routes", "turnout-verdict"]),
     ("turnout-bench", &[]),
-    ("turnout-driver", &["turnout-rollout", "turnout-routes"]),
+    ("turnout-driver", &["turnout-rollout", "turnout-routes", "turnout-verdict"]),
     ("turnout-controller", &["turnout-driver", "turnout-rollout", "turnout-routes"]),
     (
         "turnout-cli",

@@ -16,6 +16,11 @@ impl<S: Site> Driver<S> {
     pub(crate) async fn decide(&mut self, view: &mut S::View) -> Vec<Decided<S::Rollout>> {
         let fitted = fit_rollouts(view, |rollout| self.site.may_govern(rollout));
         let view = &*view;
+        if fitted.iter().any(|one| one.rollout.evidence_key().is_some()) {
+            self.pages.ask(&self.outbound, view.gateways(), self.now).await;
+        } else {
+            self.pages.forget();
+        }
         let mut decided = Vec::new();
         for (one, Fitted { rollout: fitted, route }) in view.rollouts().iter().zip(fitted) {
             let backends = self.site.backends(view, one, &fitted).await;
@@ -63,6 +68,7 @@ impl<S: Site> Driver<S> {
             gateways,
             template_revision: self.site.template_revision(fitted),
             replies: self.webhooks.replies(&one.key()),
+            evidence: fitted.evidence_key().map(|key| self.pages.of(&key)).unwrap_or_default(),
             obstacle: self.obstacles.get(&one.key()).cloned().or_else(|| self.site.obstacle(view, fitted)),
         }
     }

@@ -10,11 +10,12 @@
 //!
 //! - `site`: what a place must be able to do, and how it says that something did not get through;
 //! - `round`: one round, and how long the next may wait; `decide`, `write`, `confirm` and `obstacles` are its steps;
-//! - `gateway`: the gateways' reports; `outbound`, `post`, `exchange`: the requests to them, to models and to webhooks;
+//! - `gateway`: the gateways' reports; `evidence`: what they have counted; `outbound`, `post`, `exchange`: the requests to them, to models and to webhooks;
 //! - `warm_up`, `webhooks`: what goes on beside the rounds.
 
 mod confirm;
 mod decide;
+mod evidence;
 mod exchange;
 mod gateway;
 mod obstacles;

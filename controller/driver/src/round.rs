@@ -1,9 +1,11 @@
 //! One round, and how long the next may wait.
 
+use crate::evidence::Pages;
 use crate::outbound::Outbound;
 use crate::site::{BackendView, Look, RETRY, Round, Site, Subject, View};
 use crate::warm_up::{Target, WarmUps};
 use crate::webhooks::Webhooks;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +21,8 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 const IDLE: Duration = Duration::from_secs(15);
 /// While something is awaited that nobody tells of: what gateways report.
 pub(crate) const WAITING: Duration = Duration::from_millis(500);
+/// While what gateways count may decide at any moment.
+const JUDGING: Duration = Duration::from_secs(1);
 /// For how long a round waits until gateways have what it published, before other things get a turn.
 const CONFIRM_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -35,6 +39,7 @@ pub struct Driver<S: Site> {
     /// What goes on beside the rounds.
     pub(crate) warm_ups: WarmUps,
     pub(crate) webhooks: Webhooks,
+    pub(crate) pages: Pages,
     /// What kept it, by rollout, from doing what was decided.
     pub(crate) obstacles: BTreeMap<String, Obstacle>,
     /// Since when gateways have other endpoints than those that are ready, by rollout and backend.
@@ -79,6 +84,7 @@ impl<S: Site> Driver<S> {
             confirm_patience: CONFIRM_PATIENCE,
             warm_ups: WarmUps::default(),
             webhooks: Webhooks::default(),
+            pages: Pages::default(),
             obstacles: BTreeMap::new(),
             outdated: BTreeMap::new(),
             nudged: None,
@@ -246,19 +252,22 @@ impl<S: Site> Driver<S> {
         let pause = |one: &Decided<S::Rollout>| match &one.outcome {
             Outcome::Departs(Departure { next: Next::Somebody, .. }) => IDLE,
             Outcome::Departs(_) => WAITING,
-            Outcome::Goes(decision) => match decision.wait() {
-                None => IDLE,
-                Some(wait) => match wait.reason {
-                    WaitReason::Confirmation
-                    | WaitReason::EndpointsSeen
-                    | WaitReason::Drain
-                    | WaitReason::WarmUp
-                    | WaitReason::Removal => WAITING,
-                    _ => {
-                        wait.until.map_or(IDLE, |until| Duration::from_secs(until.seconds_since(now).max(1)).min(IDLE))
-                    }
-                },
-            },
+            Outcome::Goes(decision) => {
+                let longest = if decision.status.is_judged() { JUDGING } else { IDLE };
+                match decision.wait() {
+                    None => longest,
+                    Some(wait) => match wait.reason {
+                        WaitReason::Confirmation
+                        | WaitReason::EndpointsSeen
+                        | WaitReason::Drain
+                        | WaitReason::WarmUp
+                        | WaitReason::Removal => WAITING,
+                        _ => wait
+                            .until
+                            .map_or(longest, |until| Duration::from_secs(until.seconds_since(now).max(1)).min(longest)),
+                    },
+                }
+            }
         };
         let webhook = |one: &Decided<S::Rollout>| self.webhooks.pause(&one.rollout.key(), WAITING);
         decided.iter().map(|one| webhook(one).unwrap_or(IDLE).min(pause(one))).min().unwrap_or(IDLE)
@@ -292,10 +301,18 @@ impl<R: Subject> Decided<R> {
         }
     }
 
-    /// The weights to publish for its rule. A decision that could not be written down is none: what is published stays.
-    pub(crate) fn governs(&self) -> Option<(&ModelRollout, Weights)> {
-        let weights = if self.stored && !self.is_outdated { self.decided_weights() } else { self.published };
-        weights.filter(|_| self.is_in_gateway_mode()).map(|weights| (&self.fitted, weights))
+    /// The rollout at the position to publish, with the weights for its rule. A decision that could not be written down is
+    /// none: what is published stays.
+    pub(crate) fn governs(&self) -> Option<(Cow<'_, ModelRollout>, Weights)> {
+        let counts = self.stored && !self.is_outdated;
+        let weights = if counts { self.decided_weights() } else { self.published };
+        let rollout = match &self.outcome {
+            Outcome::Goes(decision) if counts && self.fitted.wants_policy() => {
+                Cow::Owned(ModelRollout { status: decision.status.clone(), ..self.fitted.clone() })
+            }
+            _ => Cow::Borrowed(&self.fitted),
+        };
+        weights.filter(|_| self.is_in_gateway_mode()).map(|weights| (rollout, weights))
     }
 
     /// Its rule has other weights in the cluster's document than those that were decided: until these are written there,

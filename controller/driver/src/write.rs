@@ -136,10 +136,11 @@ fn publish_governed<R: Subject>(documents: &[Document], decided: &[Decided<R>]) 
     let mut rules = Vec::new();
     for one in there.into_iter().chain(gone) {
         let Some((rollout, weights)) = one.governs() else { continue };
-        let Ok(place) = governed_rule(documents, rollout) else { continue };
+        let Ok(place) = governed_rule(documents, &rollout) else { continue };
         if places.insert(place) || !one.rollout.is_deleted() {
             rules.push((rollout, weights));
         }
     }
+    let rules: Vec<_> = rules.iter().map(|(rollout, weights)| (&**rollout, *weights)).collect();
     publish(documents, &rules)
 }

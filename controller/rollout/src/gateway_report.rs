@@ -189,6 +189,11 @@ impl GatewayReport {
         &self.id
     }
 
+    /// It has said all that.
+    pub fn answers(&self) -> bool {
+        self.answers
+    }
+
     /// The revision that all of its workers have.
     pub fn active(&self) -> Option<&str> {
         self.active.as_deref()

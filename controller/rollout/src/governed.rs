@@ -2,7 +2,7 @@
 //! weights of a governed rule never follow a document by accident: whatever was misspelt, renamed or deleted, on either
 //! side, the VirtualService stays as it is published, until the two fit again or the rollout is deleted.
 
-use crate::render::{RouteSelectionError, governed_rule, route_weights};
+use crate::render::{RouteSelectionError, governed_rule, policy_problem, route_weights};
 use crate::resource::{BackendRef, ModelRollout, RouteRef};
 use crate::weights::Weights;
 use serde::{Deserialize, Serialize};
@@ -55,7 +55,10 @@ impl ModelRollout {
 /// Looks for the rule of each rollout in `documents`; of two with the same rule the first governs it. Where one is not
 /// found any more, its VirtualService takes the form back that it has in `published`.
 pub fn fit(documents: &mut Vec<Document>, published: &[Document], rollouts: &[&ModelRollout]) -> Vec<Fitted> {
-    let misfits: Vec<_> = rollouts.iter().map(|rollout| route_weights(documents, rollout).err()).collect();
+    let misfit = |rollout: &&ModelRollout| {
+        route_weights(documents, rollout).err().or_else(|| policy_problem(documents, rollout))
+    };
+    let misfits: Vec<_> = rollouts.iter().map(misfit).collect();
     for (rollout, _) in rollouts.iter().zip(&misfits).filter(|(_, misfit)| misfit.is_some()) {
         hold(documents, published, rollout);
     }
@@ -69,6 +72,8 @@ pub fn hold(documents: &mut Vec<Document>, published: &[Document], rollout: &Mod
     let kept = published.iter().find(|document| is_virtual_service(document, former.virtual_service()));
     if kept.is_some_and(|kept| route_weights(std::slice::from_ref(kept), &former).is_ok()) {
         keep_published(documents, published, former.virtual_service());
+        documents.retain(|document| !former.has_published(document));
+        documents.extend(published.iter().find(|document| former.has_published(document)).cloned());
     }
 }
 
@@ -194,6 +199,24 @@ mod tests {
         assert_eq!(documents, good(50));
         let fitted = fit(&mut documents, &good(7), &[&governing()]);
         assert_eq!((documents, fitted[0].route.clone()), (good(50), Ok(Weights { green: 50, blue: 50 })));
+    }
+
+    /// Gateways go on counting.
+    #[test]
+    fn the_policy_of_a_rollout_that_is_held_stays() {
+        let steps = json!([{"stage": "Blue_50", "require": [{"verdict": {}}]}]);
+        let mut rollout = rollout(json!({"route": {"virtualService": "model", "http": "split"}, "steps": steps}));
+        rollout.status = serde_json::from_value(json!({
+            "stage": "Blue_50", "stableRevision": "v1", "candidate": {"revision": "v2"},
+        }))
+        .unwrap();
+        rollout.status.governs = Some(rollout.governs());
+        let text = crate::publish(&good(50), &[(&rollout, Weights { green: 50, blue: 50 })]).unwrap();
+        let published = parse(&[Source { name: "routes.yaml", bytes: text.as_bytes() }]).unwrap().documents;
+        assert!(published.iter().any(|document| rollout.has_published(document)));
+        let mut documents = good(50);
+        hold(&mut documents, &published, &rollout);
+        assert_eq!(crate::publish(&documents, &[]).unwrap(), text);
     }
 
     #[test]

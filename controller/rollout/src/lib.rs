@@ -62,6 +62,7 @@
 //!     template_revision: None,
 //!     obstacle: None,
 //!     replies: std::collections::BTreeMap::new(),
+//!     evidence: Vec::new(),
 //! };
 //!
 //! // Blue_0 has the weights that are in effect and blue is ready, so it is reached at once; it is left when it is promoted.
@@ -86,6 +87,7 @@ mod identity;
 pub mod istio;
 mod machine;
 mod observation;
+mod policy;
 mod registry;
 mod render;
 mod resource;
@@ -106,7 +108,7 @@ pub use hosts::{ServiceName, full_host, subset_labels};
 pub use identity::{Evidence, Fingerprint, Identity, KnownRun, REVISION_LABEL, identify};
 pub use machine::{Action, Decision, Departure, Event, Next, Question, Severity, decide, depart};
 pub use observation::{
-    BackendObservation, GatewayObservation, Load, Observation, Obstacle, Published, Rejection, Reply,
+    BackendObservation, GatewayObservation, Gathered, Load, Observation, Obstacle, Published, Rejection, Reply,
 };
 pub use registry::{
     EndpointsBy, NamedDestination, PortFacts, Registry, ServiceFacts, Twin, TwinPort, destinations_named, is_generated,
@@ -114,11 +116,13 @@ pub use registry::{
 };
 pub use render::{MAX_PUBLISHED_BYTES, RenderError, RouteSelectionError, governed_rule, publish, route_weights};
 pub use resource::{
-    API_VERSION, Approval, ApprovalRequirement, BackendRef, Candidate, Condition, ConditionStatus, ConditionType,
-    FieldError, GatewayStatus, InvalidRollout, KIND, Leave, Mode, ModelRollout, NamedRevision, ObjectMetadata,
-    OnBackendLoss, OnDrainDeadline, OnFailure, Phase, Plan, Requirement, RequirementSpec, RequirementState,
-    RequirementStatus, RollbackReason, RollbackStatus, RolloutSpec, RolloutStatus, RouteRef, Step, Transition,
-    WaitReason, Waiting, WarmUp, Webhook, Workload,
+    API_VERSION, AbsoluteRequirement, Approval, ApprovalRequirement, BackendRef, Candidate, CompareAs, CompareSpec,
+    ComparisonRequirement, Condition, ConditionStatus, ConditionType, EvidenceKind, EvidenceRequirement,
+    EvidenceStatus, FailureBounds, FieldError, GatewayStatus, InstanceEvidence, InvalidRollout, KIND, LatencyBounds,
+    Leave, Mode, ModelRollout, NamedRevision, ObjectMetadata, OnBackendLoss, OnDrainDeadline, OnFailure, Phase, Plan,
+    Requirement, RequirementSpec, RequirementState, RequirementStatus, RollbackReason, RollbackStatus, RolloutSpec,
+    RolloutStatus, RouteRef, ShadowSpec, Step, Transition, VerdictRequirement, Verdicts, WaitReason, Waiting, WarmUp,
+    Webhook, Workload,
 };
 pub use stage::{NotRising, Percent, STAGE_TABLE, Stage, StagePlan, StageRow, Target, UnknownStage, UnknownTarget};
 pub use timestamp::{InvalidTimestamp, Timestamp};

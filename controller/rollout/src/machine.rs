@@ -124,7 +124,9 @@ pub fn decide(rollout: &ModelRollout, observed: &Observation) -> Decision {
             draft.status.governs = Some(rollout.governs());
             draft.name_revision();
             draft.choose_candidate(&plan);
-            draft.report_requirements(&plan);
+            let mut counted = draft.count(&plan);
+            draft.report_requirements(&plan, counted.as_mut());
+            draft.keep(counted);
             draft.choose_direction(plan.target());
             draft.keep_workloads();
             draft.advance(&plan);
@@ -322,7 +324,10 @@ impl<'a> Draft<'a> {
     /// Every live gateway has the weights of `target`.
     fn reach(&mut self, target: Target, confirmed_by: Vec<String>) {
         let reason = match (&self.status.rollback, target) {
-            (Some(rollback), Target::Rollback) => rollback.reason.to_string(),
+            (Some(rollback), Target::Rollback) => match &rollback.failure {
+                Some(failure) => format!("{}: {failure}", rollback.reason),
+                None => rollback.reason.to_string(),
+            },
             _ if confirmed_by.is_empty() => "the weights have settled".to_owned(),
             _ => "every live gateway has its weights".to_owned(),
         };

@@ -6,6 +6,7 @@ use crate::render::RouteSelectionError;
 use crate::timestamp::Timestamp;
 use crate::weights::{Backend, Weights};
 use std::collections::BTreeMap;
+use turnout_verdict::evidence::Epoch;
 
 /// Everything that a decision depends on, besides the rollout itself.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,6 +30,21 @@ pub struct Observation {
     pub obstacle: Option<Obstacle>,
     /// What webhooks answered last, by the question's id.
     pub replies: BTreeMap<String, Reply>,
+    /// What gateways have counted of the candidate that the status has; nothing where no evidence is wanted.
+    pub evidence: Vec<Gathered>,
+}
+
+/// What one process of a gateway has counted of a candidate.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gathered {
+    /// What people call the gateway.
+    pub gateway: String,
+    /// Tells the process from those that the gateway was before.
+    pub instance: String,
+    /// It has just said it; else it said it some time ago, and says nothing more.
+    pub is_current: bool,
+    /// What it has counted since it began.
+    pub epochs: Vec<Epoch>,
 }
 
 /// What a webhook answered.

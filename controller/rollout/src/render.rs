@@ -60,6 +60,22 @@ pub enum RouteSelectionError {
          or let the release share them (sharedRouteNamespaces)"
     )]
     NotShared(String),
+    /// Only one policy can govern a rule, and the user's does.
+    #[error(
+        "SplitPolicy {policy} governs {place}, whose evidence the steps want under a policy of their own: remove it, or what \
+         they want of evidence and shadows"
+    )]
+    HasPolicy {
+        /// The rule.
+        place: String,
+        /// `namespace/name` of the policy.
+        policy: String,
+    },
+    /// A policy finds its rule by name.
+    #[error(
+        "{0} has no name, and is not the only one with two destinations: give it a name, so that gateways can count for it"
+    )]
+    Nameless(String),
     /// An older rollout decides these weights already.
     #[error("{place} is governed by rollout {by} already: change spec.route of one of them")]
     AlreadyGoverned {
@@ -124,6 +140,7 @@ pub fn publish(documents: &[Document], rollouts: &[(&ModelRollout, Weights)]) ->
         set_weights(&mut documents, &rule, *weights, rollout)?;
         governed.push((rule.place, rollout.id()));
     }
+    add_policies(&mut documents, rollouts);
     let text = turnout_routes::render(&documents);
     let size = text.len() + rollouts.iter().map(|(rollout, _)| size_beside(rollout)).sum::<usize>();
     if size > MAX_PUBLISHED_BYTES {
@@ -144,6 +161,42 @@ fn size_beside(rollout: &ModelRollout) -> usize {
 pub fn route_weights(documents: &[Document], rollout: &ModelRollout) -> Result<Weights, RouteSelectionError> {
     let rule = find_rule(documents, rollout)?;
     Ok(rule.weights)
+}
+
+/// Each rollout's policy beside its rule, in the place of the one that it had; a user's wins.
+fn add_policies(documents: &mut Vec<Document>, rollouts: &[(&ModelRollout, Weights)]) {
+    documents.retain(|document| !rollouts.iter().any(|(rollout, _)| rollout.has_published(document)));
+    let policy = |rollout: &ModelRollout| {
+        let rule = find_rule(documents, rollout).ok().filter(|_| rollout.wants_policy())?;
+        let (http, blue) = rule.in_documents(documents)?;
+        rollout.policy(http, blue).filter(|_| rollout.rival(documents, http).is_none())
+    };
+    let policies: Vec<Document> = rollouts.iter().filter_map(|(rollout, _)| policy(rollout)).collect();
+    documents.extend(policies);
+}
+
+/// Why gateways cannot count for the rollout's rule, if its steps want that.
+pub(crate) fn policy_problem(documents: &[Document], rollout: &ModelRollout) -> Option<RouteSelectionError> {
+    let rule = find_rule(documents, rollout).ok().filter(|_| rollout.wants_policy())?;
+    let (http, _) = rule.in_documents(documents)?;
+    let place = rule_name(rollout, rule.place.rule);
+    if let Some(rival) = rollout.rival(documents, http) {
+        let policy = format!("{}/{}", rival.metadata.namespace, rival.metadata.name);
+        return Some(RouteSelectionError::HasPolicy { place, policy });
+    }
+    let Document::VirtualService(service) = &documents[rule.place.document] else { return None };
+    let is_split = |rule: &&HttpRule| destinations(rule).len() == 2;
+    let is_found = http.name.is_some() || service.http.iter().filter(is_split).count() == 1;
+    (!is_found).then_some(RouteSelectionError::Nameless(place))
+}
+
+impl GovernedRule {
+    /// The rule, and blue's destination in it.
+    fn in_documents<'d>(&self, documents: &'d [Document]) -> Option<(&'d HttpRule, &'d Destination)> {
+        let Document::VirtualService(service) = &documents[self.place.document] else { return None };
+        let http = &service.http[self.place.rule];
+        destinations(http).get(1 - self.green).map(|blue| (http, &blue.destination))
+    }
 }
 
 /// The rule that the rollout governs, as people call it: two rollouts with the same one cannot both decide its weights.
@@ -319,7 +372,7 @@ fn name_of(host: &str, subset: Option<&str>, port: Option<u16>) -> String {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
     use super::*;
-    use crate::testing::rollout;
+    use crate::testing::{rollout, steps};
     use serde_json::{Value, json};
     use turnout_routes::{Source, parse};
 
@@ -368,6 +421,109 @@ spec:
 
     fn error(documents: &[Document], spec: Value) -> String {
         route_weights(documents, &rollout(spec)).unwrap_err().to_string()
+    }
+
+    fn judged(stage: &str) -> ModelRollout {
+        let shadow = json!({"percent": 10, "methods": ["POST"]});
+        let steps = json!([
+            {"stage": "Blue_0", "shadow": shadow, "require": [{"comparison": {}}]},
+            {"stage": "Blue_50", "require": [{"verdict": {}}]},
+        ]);
+        let mut rollout = rollout(json!({"steps": steps}));
+        rollout.status = serde_json::from_value(json!({
+            "stage": stage, "stableRevision": "v1", "candidate": {"revision": "v2", "attempt": 1},
+        }))
+        .unwrap();
+        rollout
+    }
+
+    const HALF: Weights = Weights { green: 50, blue: 50 };
+
+    /// The policies of what is published for the rollout.
+    fn policies(documents: &[Document], rollout: &ModelRollout) -> Vec<turnout_routes::documents::SplitPolicy> {
+        let text = publish(documents, &[(rollout, HALF)]).unwrap();
+        let policies = self::documents(&text).into_iter().filter_map(|document| match document {
+            Document::SplitPolicy(policy) => Some(policy),
+            _ => None,
+        });
+        policies.collect()
+    }
+
+    #[test]
+    fn gateways_are_told_what_is_on_trial_where_steps_want_evidence() {
+        let documents = documents(SAMPLE);
+        let rollout = judged("Blue_50");
+        let [policy] = policies(&documents, &rollout).try_into().unwrap();
+        let (name, salt) = rollout.evidence_key().unwrap();
+        assert_eq!((format!("{}/{}", policy.metadata.namespace, policy.metadata.name), &policy.salt), (name, &salt));
+        assert_eq!((policy.route.virtual_service.as_str(), policy.route.http.as_deref()), ("model", Some("split")));
+        assert!(policy.candidate.unwrap().host.starts_with("model-svc-blue.") && policy.shadow.is_none());
+        let [policy] = policies(&documents, &judged("Blue_0")).try_into().unwrap();
+        assert_eq!((policy.salt, policy.shadow.map(|shadow| shadow.percent.value())), (salt.clone(), Some(10.0)));
+        let mut other = judged("Blue_50");
+        other.status.candidate.as_mut().unwrap().attempt = 2;
+        assert_ne!(other.evidence_key().unwrap().1, salt);
+        let again = publish(&documents, &[(&rollout, HALF)]).unwrap();
+        let published = self::documents(&again);
+        assert_eq!(publish(&published, &[(&rollout, HALF)]).unwrap(), again, "what is published has one already");
+    }
+
+    /// Until blue serves the candidate a shadow would ask what was there before.
+    #[test]
+    fn copies_are_answered_by_the_candidate_alone() {
+        let mut rollout = judged("Blue_0");
+        (rollout.status.stage, rollout.status.moving_to) = (None, rollout.status.stage);
+        let [policy] = policies(&documents(SAMPLE), &rollout).try_into().unwrap();
+        assert_eq!(policy.shadow, None);
+    }
+
+    #[test]
+    fn rollouts_that_want_no_evidence_publish_what_they_did() {
+        let documents = documents(SAMPLE);
+        let plain = publish(&documents, &[(&rollout(json!({})), HALF)]).unwrap();
+        let ends = ["Rollback", "Green_100"].map(judged);
+        let mut back = judged("Blue_50");
+        back.status.rollback =
+            serde_json::from_value(json!({"from": "Blue_50", "reason": "Requested", "since": "2026-01-01T00:00:00Z"}))
+                .unwrap();
+        let mut first = judged("Blue_50");
+        first.status.stable_revision = None;
+        let mut approved = judged("Blue_50");
+        approved.spec.steps = serde_json::from_value(steps(&[("Blue_50", json!([{"approval": {}}]))])).unwrap();
+        for rollout in ends.into_iter().chain([back, first, approved]) {
+            assert_eq!(publish(&documents, &[(&rollout, HALF)]).unwrap(), plain, "{:?}", rollout.status);
+            assert_eq!(rollout.evidence_key(), None, "{:?}", rollout.status);
+        }
+    }
+
+    #[test]
+    fn a_policy_of_the_users_wins_and_the_rollout_says_so() {
+        let own = "\n---\napiVersion: turnout.dev/v1alpha1\nkind: SplitPolicy\nmetadata: {name: mine, namespace: abtesting}\n\
+                   spec: {route: {virtualService: model, http: split}}\n";
+        let documents = documents(&format!("{SAMPLE}{own}"));
+        let rollout = judged("Blue_50");
+        let [policy] = policies(&documents, &rollout).try_into().unwrap();
+        assert_eq!(policy.metadata.name, "mine");
+        let problem = policy_problem(&documents, &rollout).unwrap().to_string();
+        assert_eq!(
+            problem,
+            "SplitPolicy abtesting/mine governs VirtualService abtesting/model spec.http[1], whose evidence the steps want \
+             under a policy of their own: remove it, or what they want of evidence and shadows"
+        );
+        let fitted = crate::governed::fit(&mut documents.clone(), &[], &[&rollout]);
+        assert!(fitted[0].route.is_err());
+        assert_eq!(policy_problem(&documents, &self::rollout(json!({}))), None, "it wants none");
+    }
+
+    #[test]
+    fn a_policy_must_find_its_rule() {
+        let (green, blue, other) = ("{host: model-svc-green}", "{host: model-svc-blue}", "{host: other}");
+        let nameless = |first: &str, second: &str| split("x", first, second).replace("name: x, ", "");
+        let both = rules(&format!("{}, {}", nameless(green, blue), nameless(green, other)));
+        let place = "VirtualService abtesting/model spec.http[0]";
+        let problem = policy_problem(&both, &judged("Blue_50")).unwrap().to_string();
+        assert!(problem.starts_with(&format!("{place} has no name")), "{problem}");
+        assert_eq!(policy_problem(&rules(&nameless(green, blue)), &judged("Blue_50")), None);
     }
 
     #[test]

@@ -1,13 +1,21 @@
 //! `ModelRollout`: what people want of a rollout (`spec`) and what was confirmed of it (`status`). It is one object in a
 //! local directory and in a cluster. Misspelt fields of the spec are errors; [`Plan::of`] checks what types cannot.
 
+mod evidence;
 mod plan;
 mod requirement;
+mod shadow;
+mod standard;
 mod status;
 
 pub(crate) use crate::duration::write as duration;
+pub use evidence::{EvidenceStatus, InstanceEvidence};
 pub use plan::{FieldError, InvalidRollout, Leave, Plan};
-pub use requirement::{ApprovalRequirement, Requirement, RequirementSpec, Webhook};
+pub use requirement::{
+    AbsoluteRequirement, ApprovalRequirement, ComparisonRequirement, EvidenceKind, EvidenceRequirement, FailureBounds,
+    LatencyBounds, Requirement, RequirementSpec, VerdictRequirement, Webhook,
+};
+pub use shadow::{CompareAs, CompareSpec, ShadowSpec};
 pub use status::{
     Candidate, Condition, ConditionStatus, ConditionType, GatewayStatus, NamedRevision, Phase, RequirementState,
     RequirementStatus, RollbackReason, RollbackStatus, RolloutStatus, Transition, WaitReason, Waiting,
@@ -16,6 +24,7 @@ pub use status::{
 use crate::stage::{Stage, Target};
 use crate::weights::Backend;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
 /// `apiVersion` of a [`ModelRollout`].
 pub const API_VERSION: &str = "turnout.dev/v1alpha1";
@@ -75,6 +84,9 @@ pub struct RolloutSpec {
     /// `Blue_100`, `Blue_Green` and `Green_100` are always passed; without the list `Blue_50` is, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steps: Option<Vec<Step>>,
+    /// The steps of a rollout that evidence alone leads on, or back. It takes the place of `steps`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdicts: Option<Verdicts>,
     /// Was replaced by `steps`, and is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stages: Option<Vec<u32>>,
@@ -181,7 +193,7 @@ pub struct BackendRef {
 }
 
 /// A stage that the rollout passes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Step {
@@ -191,6 +203,18 @@ pub struct Step {
     /// an empty list at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub require: Option<Vec<RequirementSpec>>,
+    /// While it lasts, blue answers copies of green's requests as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<ShadowSpec>,
+}
+
+/// Steps that are the same for many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum Verdicts {
+    /// At `Blue_0` blue answers copies of 10 % of the GETs and POSTs, which must be harmless to ask twice, and its answers are
+    /// compared; there, at `Blue_50`, at `Blue_90`, at `Blue_100` and at `Blue_Green` a verdict is required.
+    Standard,
 }
 
 /// What happens when a requirement fails.
@@ -308,6 +332,15 @@ impl ModelRollout {
 }
 
 impl RolloutSpec {
+    /// The steps that are written, or those that `verdicts` stands for.
+    pub(crate) fn all_steps(&self) -> Option<Cow<'_, [Step]>> {
+        match (&self.steps, self.verdicts) {
+            (Some(steps), _) => Some(Cow::Borrowed(steps)),
+            (None, Some(Verdicts::Standard)) => Some(Cow::Owned(standard::steps())),
+            (None, None) => None,
+        }
+    }
+
     /// The destination of a backend.
     pub fn backend(&self, backend: Backend) -> &BackendRef {
         match backend {

@@ -95,6 +95,8 @@ impl Stage {
     pub const BLUE_0: Self = Self::Blue(Percent(0));
     /// Both have the same weight.
     pub const BLUE_50: Self = Self::Blue(Percent(5_000));
+    /// A tenth is held back.
+    pub(crate) const BLUE_90: Self = Self::Blue(Percent(9_000));
     /// Blue has all weight; green still serves the stable image.
     pub const BLUE_100: Self = Self::Blue(Percent(Percent::WHOLE));
 

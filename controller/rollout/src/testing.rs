@@ -84,5 +84,6 @@ pub(crate) fn observation(green: u32, blue: u32) -> Observation {
         template_revision: None,
         obstacle: None,
         replies: std::collections::BTreeMap::new(),
+        evidence: Vec::new(),
     }
 }

@@ -13,7 +13,7 @@ const WEEK_SECONDS: u32 = 7 * 86_400;
 
 /// Adds the bounds to the schema of the whole object.
 pub(super) fn add(schema: &mut Value) {
-    for (path, keywords) in limits() {
+    for (path, keywords) in limits().into_iter().chain(limits_of_evidence()) {
         extend(schema, path, keywords);
     }
 }
@@ -68,5 +68,48 @@ fn limits() -> Vec<(&'static str, Value)> {
         ("spec.rollbackOf", revision.clone()),
         ("spec.approval.revision", revision),
         ("status.conditions", json!({"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]})),
+    ]
+}
+
+fn limits_of_evidence() -> Vec<(&'static str, Value)> {
+    let part = json!({"minimum": 0.0, "maximum": 1.0});
+    let ratio = json!({"minimum": 1.0, "maximum": 100.0});
+    let per_cent = json!({"minimum": 0.0, "maximum": 100.0});
+    let least = json!({"minimum": 1, "maximum": 1_000_000_000});
+    let duration = json!({"minLength": 2, "maxLength": 32});
+    let pointers = json!({"maxItems": 100, "x-kubernetes-list-type": "atomic"});
+    let pointer = json!({"maxLength": 1024});
+    vec![
+        ("spec.steps[].require[].verdict.failures.margin", ratio.clone()),
+        ("spec.steps[].require[].verdict.failures.negligible", part.clone()),
+        ("spec.steps[].require[].verdict.latency.margin", ratio.clone()),
+        ("spec.steps[].require[].verdict.alpha", json!({"minimum": 0.0, "maximum": 0.5})),
+        ("spec.steps[].require[].verdict.minimumRequests", least.clone()),
+        ("spec.steps[].require[].verdict.deadline", duration.clone()),
+        ("spec.steps[].require[].absolute.maxFailureRate", part.clone()),
+        ("spec.steps[].require[].absolute.minimumRequests", least.clone()),
+        ("spec.steps[].require[].absolute.deadline", duration.clone()),
+        ("spec.steps[].require[].comparison.minimumAgreement", part.clone()),
+        ("spec.steps[].require[].comparison.maximumExcess", ratio),
+        ("spec.steps[].require[].comparison.maximumBias", part.clone()),
+        ("spec.steps[].require[].comparison.schemaChanges", part),
+        ("spec.steps[].require[].comparison.minimumPairs", least),
+        ("spec.steps[].require[].comparison.deadline", duration.clone()),
+        ("spec.steps[].shadow.percent", per_cent.clone()),
+        ("spec.steps[].shadow.noise", per_cent),
+        ("spec.steps[].shadow.methods", json!({"maxItems": 16, "x-kubernetes-list-type": "atomic"})),
+        ("spec.steps[].shadow.methods[]", json!({"maxLength": 32})),
+        ("spec.steps[].shadow.maxBodyBytes", json!({"minimum": 1, "maximum": 104_857_600})),
+        ("spec.steps[].shadow.maxInFlight", json!({"minimum": 1, "maximum": 10_000})),
+        ("spec.steps[].shadow.timeout", duration),
+        ("spec.steps[].shadow.compare", json!({"maxItems": 1000, "x-kubernetes-list-type": "atomic"})),
+        ("spec.steps[].shadow.compare[].path", pointer.clone()),
+        ("spec.steps[].shadow.keepWorst", json!({"minimum": 0, "maximum": 100})),
+        ("spec.steps[].shadow.redact", pointers.clone()),
+        ("spec.steps[].shadow.redact[]", pointer),
+        ("spec.steps[].shadow.dropHeaders", pointers),
+        ("spec.steps[].shadow.dropHeaders[]", json!({"maxLength": 256})),
+        // What is in it is told by the pages of gateways, and by nobody else.
+        ("status.evidence", json!({"x-kubernetes-preserve-unknown-fields": true})),
     ]
 }

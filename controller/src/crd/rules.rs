@@ -72,7 +72,7 @@ fn push(field: &mut Value, validation: Value) {
 }
 
 /// Where the rollout goes, and what it passes on its way.
-fn plan() -> [Rule; 6] {
+fn plan() -> [Rule; 7] {
     [
         value(
             "spec.steps",
@@ -91,9 +91,16 @@ fn plan() -> [Rule; 6] {
         ),
         value(
             "spec.steps[].require[]",
-            "[has(self.approval), has(self.pause), has(self.webhook)].exists_one(is_there, is_there)",
-            "write exactly one of approval, pause and webhook",
+            "[has(self.approval), has(self.pause), has(self.webhook), has(self.verdict), has(self.absolute), \
+             has(self.comparison)].exists_one(is_there, is_there)",
+            "write exactly one of approval, pause, webhook, verdict, absolute and comparison",
             "",
+        ),
+        value(
+            "spec",
+            "!has(self.verdicts) || !has(self.steps)",
+            "takes the place of spec.steps: write one of the two",
+            ".verdicts",
         ),
         value("spec.warmUp", "self.path.startsWith('/')", "must start with /", ".path"),
         value(
@@ -158,9 +165,9 @@ fn differ(one: &str, other: &str) -> String {
     format!("has({one}) != has({other}) || (has({one}) && {one} != {other})")
 }
 
-/// The target is one of the steps, which are only `Blue_50` if absent.
-const IS_LISTED: &str =
-    "has(self.steps) ? self.steps.exists(step, step.stage == self.target) : self.target == 'Blue_50'";
+/// The target is one of the steps, which are only `Blue_50` if absent, and `Blue_90` where evidence leads.
+const IS_LISTED: &str = "has(self.steps) ? self.steps.exists(step, step.stage == self.target) : \
+     self.target == 'Blue_50' || (has(self.verdicts) && self.target == 'Blue_90')";
 
 fn unchanged_under_way(path: &'static str) -> Rule {
     Rule {

@@ -25,6 +25,7 @@ impl Example {
             Some("object") => self.object(schema),
             Some("array") => json!([self.of(&schema["items"])]),
             Some("boolean") => json!(true),
+            Some("number") => schema.get("maximum").cloned().unwrap_or(json!(7.5)),
             Some("integer") => schema.get("maximum").cloned().unwrap_or(json!(7)),
             Some("string") if schema["format"] == "date-time" => json!("2026-01-31T23:59:59Z"),
             Some("string") => {

@@ -72,11 +72,11 @@ fn violation(keyword: &str, operand: &Value, value: &Value, path: &str) -> Optio
             (values.contains(value), format!("{path}: Unsupported value: {value}: supported values: {list}"))
         }
         "minimum" => (
-            value.as_i64().is_none_or(|value| value >= operand.as_i64().unwrap()),
+            value.as_f64().is_none_or(|value| value >= operand.as_f64().unwrap()),
             format!("{path}: should be greater than or equal to {operand}"),
         ),
         "maximum" => (
-            value.as_i64().is_none_or(|value| value <= operand.as_i64().unwrap()),
+            value.as_f64().is_none_or(|value| value <= operand.as_f64().unwrap()),
             format!("{path}: should be less than or equal to {operand}"),
         ),
         "minLength" => {
@@ -112,6 +112,7 @@ fn has_type(kind: &str, value: &Value) -> bool {
         "string" => value.is_string(),
         "boolean" => value.is_boolean(),
         "integer" => value.is_i64() || value.is_u64(),
+        "number" => value.is_number(),
         kind => panic!("no field has the type {kind}"),
     }
 }

@@ -168,9 +168,14 @@ impl Draft<'_> {
             self.note = Some("there is no stable revision to roll back to".to_owned());
             return;
         }
-        self.status.rollback = Some(RollbackStatus { from, reason, since: self.observed.now });
+        let failure = Some(self.failure()).filter(|_| reason == RollbackReason::RequirementFailed);
+        let message = match &failure {
+            Some(failure) => format!("{from}: rolling back: {reason}: {failure}"),
+            None => format!("{from}: rolling back: {reason}"),
+        };
+        self.status.rollback = Some(RollbackStatus { from, reason, since: self.observed.now, failure });
         self.status.moving_to = Some(Target::Rollback);
-        self.tell(Severity::Warning, "RollingBack", format!("{from}: rolling back: {reason}"));
+        self.tell(Severity::Warning, "RollingBack", message);
     }
 
     fn reason_to_go_back(&self, target: Option<Target>, from: Stage) -> Option<RollbackReason> {

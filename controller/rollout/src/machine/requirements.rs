@@ -1,8 +1,12 @@
 //! How what a stage requires stands: each requirement is a pure function of the rollout, of what was observed, and of what
 //! the status keeps. A kind that takes more than a line has a file.
 
+mod evidence;
 mod pause;
 mod webhook;
+
+pub(super) use evidence::Counted;
+use evidence::Stands;
 
 use super::{Draft, Severity};
 use crate::resource::{Approval, Leave, OnFailure, Plan, Requirement, RequirementState, RequirementStatus, WaitReason};
@@ -15,12 +19,15 @@ static GATE: [Requirement; 1] = [Requirement::Approval];
 
 impl Draft<'_> {
     /// Says in the status how each requirement of the stage stands that is reached and not yet left.
-    pub(super) fn report_requirements(&mut self, plan: &Plan) {
+    pub(super) fn report_requirements(&mut self, plan: &Plan, counted: Option<&mut Counted>) {
         let Some(stage) = self.status.stage.and_then(Target::stage).filter(|_| self.status.moving_to.is_none()) else {
             return;
         };
         let Leave::When(required) = self.when_left(plan, stage) else { return };
-        self.status.requirements = required.iter().map(|one| self.stand(one, required, stage)).collect();
+        let judged = self.judge(required, plan, stage, counted);
+        let stand = |(one, judged)| self.stand(one, required, stage, judged);
+        self.status.requirements = required.iter().zip(judged).map(stand).collect();
+        self.tell_evidence(required, stage);
         let failed = self.status.requirements.iter().filter(|one| one.state == RequirementState::Failed);
         let was_told = |one: &RequirementStatus| self.before.requirements.contains(one);
         let news: Vec<_> = failed.filter(|one| !was_told(one)).map(|one| one.message.clone()).collect();
@@ -29,29 +36,47 @@ impl Draft<'_> {
         }
     }
 
-    fn stand(&self, one: &Requirement, required: &[Requirement], stage: Stage) -> RequirementStatus {
+    fn stand(
+        &self,
+        one: &Requirement,
+        required: &[Requirement],
+        stage: Stage,
+        judged: Option<Stands>,
+    ) -> RequirementStatus {
         let approval = self.approval(stage);
-        let digest = match one {
-            Requirement::Webhook(webhook) => Some(webhook.digest()),
-            Requirement::Approval | Requirement::Pause { .. } => None,
-        };
-        let (state, message) = if approval.is_some_and(|approval| approval.skip_requirements) {
-            (RequirementState::Open, SKIPPED.to_owned())
-        } else {
-            match one {
-                Requirement::Approval if approval.is_some() => (RequirementState::Open, "approved".to_owned()),
-                Requirement::Approval => {
-                    (RequirementState::Waiting, "waiting for approval: promote to go on".to_owned())
-                }
-                // Where no approval is required, a promotion means that nobody needs the pause any longer.
-                Requirement::Pause { .. } if approval.is_some() && !required.contains(&Requirement::Approval) => {
-                    (RequirementState::Open, "ended by a promotion".to_owned())
-                }
-                Requirement::Pause { seconds } => self.pause(*seconds, stage),
-                Requirement::Webhook(webhook) => self.answer(webhook, stage),
+        let (digest, overdue) = match one {
+            Requirement::Webhook(webhook) => (Some(webhook.digest()), false),
+            Requirement::Evidence(evidence) => {
+                (Some(evidence.digest.clone()), judged.as_ref().is_some_and(|judged| judged.overdue))
             }
+            Requirement::Approval | Requirement::Pause { .. } => (None, false),
         };
-        RequirementStatus { requirement: one.to_string(), digest, state, message }
+        let requirement = one.to_string();
+        if approval.is_some_and(|approval| approval.skip_requirements) {
+            let (state, message) = (RequirementState::Open, SKIPPED.to_owned());
+            return RequirementStatus { requirement, digest, state, message, overdue: false };
+        }
+        let (state, message) = match (one, judged) {
+            (Requirement::Approval, _) if approval.is_some() => (RequirementState::Open, "approved".to_owned()),
+            (Requirement::Approval, _) => {
+                (RequirementState::Waiting, "waiting for approval: promote to go on".to_owned())
+            }
+            // Where no approval is required, a promotion means that nobody needs the pause any longer.
+            (Requirement::Pause { .. }, _) if approval.is_some() && !required.contains(&Requirement::Approval) => {
+                (RequirementState::Open, "ended by a promotion".to_owned())
+            }
+            (Requirement::Pause { seconds }, _) => self.pause(*seconds, stage),
+            (Requirement::Webhook(webhook), _) => self.answer(webhook, stage),
+            (Requirement::Evidence(_), Some(judged)) => (judged.state, judged.message),
+            (Requirement::Evidence(evidence), None) => (RequirementState::Waiting, evidence.kind.to_string()),
+        };
+        RequirementStatus { requirement, digest, state, message, overdue }
+    }
+
+    /// How what has this digest stood before, in the same stay at the same stage.
+    fn former(&self, digest: &str) -> Option<&RequirementStatus> {
+        let is_same_stay = self.is_same_place() && self.before.stage_since == self.status.stage_since;
+        self.before.requirements.iter().filter(|_| is_same_stay).find(|one| one.digest.as_deref() == Some(digest))
     }
 
     /// Whether the stage may be left, as far as people and the spec have a say. The target lies behind it, or is not set.
@@ -63,11 +88,7 @@ impl Draft<'_> {
             }
             return is_asked;
         };
-        let texts = |state: RequirementState| {
-            let those = self.status.requirements.iter().filter(|one| one.state == state);
-            those.map(|one| one.message.clone()).collect::<Vec<_>>().join("; ")
-        };
-        let (failed, waiting) = (texts(RequirementState::Failed), texts(RequirementState::Waiting));
+        let (failed, waiting) = (self.failure(), self.messages(RequirementState::Waiting));
         if !failed.is_empty() {
             self.wait_for(WaitReason::Failure, &failed);
         } else if !waiting.is_empty() {
@@ -108,5 +129,15 @@ impl Draft<'_> {
     pub(super) fn has_failed(&self) -> bool {
         let is_failed = |one: &RequirementStatus| one.state == RequirementState::Failed;
         self.spec.on_failure == OnFailure::Rollback && self.status.requirements.iter().any(is_failed)
+    }
+
+    fn messages(&self, state: RequirementState) -> String {
+        let those = self.status.requirements.iter().filter(|one| one.state == state);
+        those.map(|one| one.message.clone()).collect::<Vec<_>>().join("; ")
+    }
+
+    /// What has failed, in one line.
+    pub(super) fn failure(&self) -> String {
+        self.messages(RequirementState::Failed)
     }
 }

@@ -3,6 +3,7 @@
 
 mod backward;
 mod drain;
+mod evidence;
 mod first;
 mod forward;
 mod laws;

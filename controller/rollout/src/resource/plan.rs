@@ -1,26 +1,30 @@
 //! The validated part of a spec: the stages that the rollout passes, what each requires, and how far it may go. Whoever
 //! has a [`Plan`] checks nothing again.
 
-use super::{API_VERSION, BackendRef, KIND, ModelRollout, Requirement, Step, Workload};
+use super::{
+    API_VERSION, BackendRef, EvidenceKind, EvidenceRequirement, KIND, Mode, ModelRollout, Requirement, Step, Workload,
+};
 use crate::hosts::full_host;
 use crate::stage::{Stage, StagePlan, Target};
 use std::collections::BTreeMap;
 use std::fmt;
+use turnout_routes::documents::Shadow;
 
 /// More pods than this of one backend are taken for a typing error.
 const MAX_REPLICAS: u32 = 1000;
 
 /// How a rollout goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     stages: StagePlan,
     /// Of the stages for which the spec says it.
     required: BTreeMap<Stage, Vec<Requirement>>,
+    shadows: BTreeMap<Stage, Shadow>,
     target: Option<Target>,
 }
 
 /// When a stage is left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Leave<'a> {
     /// When it is promoted, or the target lies behind it.
     WhenPromoted,
@@ -55,11 +59,19 @@ impl Plan {
         problems.check_object(rollout);
         problems.check_workloads(rollout);
         problems.check_replaced(rollout);
-        let stages = problems.stages(rollout.spec.steps.as_deref());
-        let required = problems.required(rollout.spec.steps.as_deref().unwrap_or_default());
+        problems.check_verdicts(rollout);
+        let steps = rollout.spec.all_steps().filter(|_| problems.0.is_empty() || rollout.spec.steps.is_some());
+        let stages = problems.stages(steps.as_deref());
+        let steps = steps.as_deref().unwrap_or_default();
+        let required = problems.required(steps, rollout.spec.mode);
+        let shadows = problems.shadows(steps, rollout.spec.mode);
         let target = rollout.spec.target;
         problems.check_target(target, &stages);
-        if problems.0.is_empty() { Ok(Self { stages, required, target }) } else { Err(InvalidRollout(problems.0)) }
+        if problems.0.is_empty() {
+            Ok(Self { stages, required, shadows, target })
+        } else {
+            Err(InvalidRollout(problems.0))
+        }
     }
 
     /// The stages that the rollout passes.
@@ -76,12 +88,50 @@ impl Plan {
     pub fn leave(&self, stage: Stage) -> Leave<'_> {
         self.required.get(&stage).map_or(Leave::WhenPromoted, |required| Leave::When(required))
     }
+
+    /// What evidence has to show at any of the stages, in their order.
+    pub fn evidence(&self) -> impl Iterator<Item = &EvidenceRequirement> {
+        self.required.values().flat_map(|required| Requirement::evidence(required))
+    }
+
+    /// How answers are compared at `stage`, if they are.
+    pub fn shadow(&self, stage: Stage) -> Option<&Shadow> {
+        self.shadows.get(&stage)
+    }
 }
 
 /// Under whatever name: a service has a short one in its namespace.
 fn is_same(rollout: &ModelRollout) -> bool {
     let key = |one: &BackendRef| (full_host(&one.host, rollout.route_namespace()), one.subset.clone(), one.port);
     key(&rollout.spec.green) == key(&rollout.spec.blue)
+}
+
+/// As it can be shown at this step, where it is one of evidence; else why it never could.
+fn fit(one: Requirement, before: &[Step], step: &Step, mode: Mode) -> Result<Requirement, (&'static str, String)> {
+    let Requirement::Evidence(mut evidence) = one else { return Ok(one) };
+    let (path, why) = (evidence.kind.path(), |why: &str| why.to_owned());
+    let is_shadowed = step.shadow.is_some();
+    let has_copies = is_shadowed || before.iter().any(|step| step.shadow.is_some());
+    if mode == Mode::Istio {
+        return Err((path, why("Istio counts nothing that could show it: remove it, or write spec.mode: Gateway")));
+    }
+    match evidence.kind {
+        EvidenceKind::Comparison if !has_copies => {
+            return Err((path, why("nothing is compared: write a shadow for this step, or for one before it")));
+        }
+        EvidenceKind::Verdict | EvidenceKind::Absolute if step.stage == Stage::BLUE_0 && !is_shadowed => {
+            return Err((path, why("blue has no requests at Blue_0: write a shadow for this step")));
+        }
+        // Copies come when it suits the gateway: how long they take says nothing.
+        EvidenceKind::Verdict if step.stage == Stage::BLUE_0 => {
+            if evidence.wanted.failures.is_none() {
+                return Err((".verdict.latency", why("blue has only copies at Blue_0: judge their failures alone")));
+            }
+            evidence.wanted.latency = None;
+        }
+        EvidenceKind::Verdict | EvidenceKind::Absolute | EvidenceKind::Comparison => {}
+    }
+    Ok(Requirement::Evidence(evidence))
 }
 
 #[derive(Default)]
@@ -164,6 +214,22 @@ impl Problems {
         }
     }
 
+    /// What it stands for is written nowhere, so that nothing in it may be wrong.
+    fn check_verdicts(&mut self, rollout: &ModelRollout) {
+        if rollout.spec.verdicts.is_none() {
+            return;
+        }
+        if rollout.spec.steps.is_some() {
+            self.add("spec.verdicts", "takes the place of spec.steps: write one of the two");
+        }
+        if rollout.spec.mode == Mode::Istio {
+            self.add(
+                "spec.verdicts",
+                "Istio counts nothing that could be judged: remove it, or write spec.mode: Gateway",
+            );
+        }
+    }
+
     fn stages(&mut self, steps: Option<&[Step]>) -> StagePlan {
         let Some(steps) = steps else {
             return StagePlan::default();
@@ -175,18 +241,19 @@ impl Problems {
         })
     }
 
-    fn required(&mut self, steps: &[Step]) -> BTreeMap<Stage, Vec<Requirement>> {
+    fn required(&mut self, steps: &[Step], mode: Mode) -> BTreeMap<Stage, Vec<Requirement>> {
         let mut required = BTreeMap::new();
         for (index, step) in steps.iter().enumerate() {
             let path = format!("spec.steps[{index}].require");
             let Some(listed) = &step.require else { continue };
+            let before = &steps[..index];
             if step.stage == Stage::Green100 {
                 self.add(&path, "Green_100 is the last stage and is never left: remove it");
             }
             let mut checked: Vec<Requirement> = Vec::new();
             for (index, one) in listed.iter().enumerate() {
                 let path = format!("{path}[{index}]");
-                match one.check() {
+                match one.check().and_then(|one| fit(one, before, step, mode)) {
                     Ok(one) if checked.iter().any(|other| other.to_string() == one.to_string()) => {
                         self.add(path, format!("{one} is required already"));
                     }
@@ -197,6 +264,31 @@ impl Problems {
             required.insert(step.stage, checked);
         }
         required
+    }
+
+    fn shadows(&mut self, steps: &[Step], mode: Mode) -> BTreeMap<Stage, Shadow> {
+        let mut shadows = BTreeMap::new();
+        for (index, step) in steps.iter().enumerate() {
+            let Some(written) = &step.shadow else { continue };
+            let path = format!("spec.steps[{index}].shadow");
+            if mode == Mode::Istio {
+                self.add(&path, "Istio compares no answers: remove it, or write spec.mode: Gateway");
+            }
+            if step.stage.replaces_green() || step.stage.weights().green == 0 {
+                self.add(&path, format!("green answers nothing at {} that could be compared: remove it", step.stage));
+            }
+            match written.check() {
+                Ok(shadow) => drop(shadows.insert(step.stage, shadow)),
+                Err(problems) => {
+                    let below = |problem: FieldError| FieldError {
+                        path: format!("spec.steps[{index}]{}", problem.path),
+                        message: problem.message,
+                    };
+                    self.0.extend(problems.into_iter().map(below));
+                }
+            }
+        }
+        shadows
     }
 
     fn check_target(&mut self, target: Option<Target>, stages: &StagePlan) {
@@ -247,8 +339,8 @@ mod tests {
             &required(
                 json!([{}, {"approval": {}, "pause": "1m"}, {"pause": "10"}, {"pause": "9000h"}, {"pause": "1m"}]),
             ),
-            "spec.steps[0].require[0]: write exactly one of approval, pause and webhook; \
-             spec.steps[0].require[1]: write exactly one of approval, pause and webhook; \
+            "spec.steps[0].require[0]: write exactly one of approval, pause, webhook, verdict, absolute and comparison; \
+             spec.steps[0].require[1]: write exactly one of approval, pause, webhook, verdict, absolute and comparison; \
              spec.steps[0].require[2].pause: `10` is no duration: write 90s, 10m or 1h30m; \
              spec.steps[0].require[3].pause: `9000h` is longer than a year",
         );
@@ -293,6 +385,98 @@ mod tests {
             "spec.stages: was replaced by spec.steps, as [{stage: Blue_5, require: [{pause: 10m}, {approval: {}}]}]: \
              write that, and remove this",
         );
+    }
+
+    #[test]
+    fn every_problem_of_evidence_and_shadows_is_told_with_its_field() {
+        let required = |require: serde_json::Value| json!({"steps": [{"stage": "Blue_50", "require": require}]});
+        let place = "spec.steps[0].require[0]";
+        for (requirement, problem) in [
+            (json!({"verdict": {"alpha": 0.5}}), ".verdict.alpha: 0.5 is not between 0 and 0.5"),
+            (json!({"verdict": {"failures": {"margin": 1}}}), ".verdict.failures.margin: 1 is not between 1 and 100"),
+            (
+                json!({"verdict": {"failures": {"negligible": 1}}}),
+                ".verdict.failures.negligible: 1 is not between 0 and 1",
+            ),
+            (json!({"verdict": {"latency": {"margin": 0.5}}}), ".verdict.latency.margin: 0.5 is not between 1 and 100"),
+            (json!({"verdict": {"minimumRequests": 0}}), ".verdict.minimumRequests: must be at least 1"),
+            (json!({"verdict": {"deadline": "1"}}), ".verdict.deadline: `1` is no duration: write 90s, 10m or 1h30m"),
+            (json!({"absolute": {"maxFailureRate": 0}}), ".absolute.maxFailureRate: 0 is not between 0 and 1"),
+            (
+                json!({"comparison": {}}),
+                ".comparison: nothing is compared: write a shadow for this step, or for one before it",
+            ),
+            (json!({"comparison": {"maximumBias": 1}}), ".comparison.maximumBias: 1 is not between 0 and 1"),
+        ] {
+            check(&required(json!([requirement])), &format!("{place}{problem}"));
+        }
+        let twice = json!([{"verdict": {}}, {"verdict": {"alpha": 0.01}}]);
+        check(&required(twice), "spec.steps[0].require[1]: verdict is required already");
+        let at_first = |step: serde_json::Value| json!({"steps": [step]});
+        check(
+            &at_first(json!({"stage": "Blue_0", "require": [{"verdict": {}}]})),
+            "spec.steps[0].require[0].verdict: blue has no requests at Blue_0: write a shadow for this step",
+        );
+        let shadow = json!({"percent": 10, "methods": ["POST"]});
+        check(
+            &at_first(json!({"stage": "Blue_0", "shadow": shadow, "require": [{"verdict": {"latency": {}}}]})),
+            "spec.steps[0].require[0].verdict.latency: blue has only copies at Blue_0: judge their failures alone",
+        );
+        check(
+            &at_first(json!({"stage": "Blue_100", "shadow": shadow})),
+            "spec.steps[0].shadow: green answers nothing at Blue_100 that could be compared: remove it",
+        );
+        let of_nothing =
+            json!({"percent": 101, "methods": [], "timeout": "5 s", "compare": [{"path": "a", "kind": "set"}]});
+        let message = Plan::of(&rollout(at_first(json!({"stage": "Blue_50", "shadow": of_nothing})))).unwrap_err();
+        let paths: Vec<&str> = message.0.iter().map(|problem| problem.path.as_str()).collect();
+        let below = ["percent", "methods", "timeout", "compare[0].path"];
+        assert_eq!(paths, below.map(|field| format!("spec.steps[0].shadow.{field}")), "{message}");
+        check(
+            &json!({"mode": "Istio", "steps": [{"stage": "Blue_50", "shadow": shadow, "require": [{"absolute": {}}]}]}),
+            "spec.steps[0].require[0].absolute: Istio counts nothing that could show it: remove it, or write spec.mode: \
+             Gateway; spec.steps[0].shadow: Istio compares no answers: remove it, or write spec.mode: Gateway",
+        );
+    }
+
+    #[test]
+    fn a_rollout_of_standard_verdicts_is_judged_at_every_stage() {
+        let plan = Plan::of(&rollout(json!({"verdicts": "Standard", "target": "Blue_90"}))).unwrap();
+        let all = "Blue_0, Blue_50, Blue_90, Blue_100, Blue_Green, Green_100";
+        assert_eq!(plan.stages().to_string(), all);
+        for stage in all.split(", ").filter(|stage| *stage != "Green_100") {
+            let Leave::When(required) = plan.leave(stage.parse().unwrap()) else { panic!("{stage}") };
+            assert!(Requirement::evidence(required).any(|one| one.kind == EvidenceKind::Verdict), "{stage}");
+            assert_eq!(plan.shadow(stage.parse().unwrap()).is_some(), stage == "Blue_0", "{stage}");
+        }
+        check(
+            &json!({"verdicts": "Standard", "steps": []}),
+            "spec.verdicts: takes the place of spec.steps: write one of the two",
+        );
+        check(
+            &json!({"verdicts": "Standard", "mode": "Istio"}),
+            "spec.verdicts: Istio counts nothing that could be judged: remove it, or write spec.mode: Gateway",
+        );
+    }
+
+    #[test]
+    fn what_is_not_said_of_evidence_has_good_defaults() {
+        let wanted = |stage: &str, requirement: serde_json::Value| {
+            let step = json!({"stage": stage, "shadow": {"percent": 1, "methods": ["POST"]}, "require": [requirement]});
+            let plan = Plan::of(&rollout(json!({"steps": [step]}))).unwrap();
+            plan.evidence().next().unwrap().clone()
+        };
+        let verdict = wanted("Blue_50", json!({"verdict": {}}));
+        assert_eq!((verdict.wanted.alpha, verdict.wanted.minimum, verdict.deadline_seconds), (0.05, 100, 3600));
+        assert!(verdict.wanted.failures.is_some() && verdict.wanted.latency.is_some());
+        let of_copies = wanted("Blue_0", json!({"verdict": {}})).wanted;
+        assert!(of_copies.failures.is_some() && of_copies.latency.is_none());
+        let alone = wanted("Blue_50", json!({"verdict": {"latency": {"margin": 3}}})).wanted;
+        assert!(alone.failures.is_none() && alone.latency.map(|latency| latency.margin) == Some(3.0));
+        let comparison = wanted("Blue_0", json!({"comparison": {}})).wanted.comparison.unwrap();
+        assert_eq!((comparison.bias, comparison.schema, comparison.agreement), (Some(0.1), Some(0.01), None));
+        let comparison = wanted("Blue_0", json!({"comparison": {"minimumAgreement": 0.9}})).wanted.comparison.unwrap();
+        assert_eq!((comparison.bias, comparison.schema, comparison.agreement), (None, None, Some(0.9)));
     }
 
     #[test]

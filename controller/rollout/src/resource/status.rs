@@ -3,7 +3,7 @@
 
 use crate::governed::Governed;
 use crate::identity::KnownRun;
-use crate::resource::RolloutSpec;
+use crate::resource::{EvidenceKind, EvidenceStatus, RolloutSpec};
 use crate::stage::{Stage, Target};
 use crate::timestamp::Timestamp;
 use crate::weights::{Backend, Weights};
@@ -70,6 +70,10 @@ pub struct RolloutStatus {
     /// How each requirement of the stage that was reached stands.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub requirements: Vec<RequirementStatus>,
+    /// While evidence is required at any stage: what gateways have counted of the candidate, and what has been made of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<serde_json::Map<String, serde_json::Value>>"))]
+    pub evidence: Option<EvidenceStatus>,
     /// The backends that nothing needs any more: no weight, no requests in flight. Whoever owns them may remove or
     /// replace them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -193,6 +197,9 @@ pub struct RollbackStatus {
     pub reason: RollbackReason,
     /// Since when.
     pub since: Timestamp,
+    /// What has failed, where that is why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
 }
 
 /// Why a rollout goes back.
@@ -280,13 +287,16 @@ pub enum WaitReason {
 pub struct RequirementStatus {
     /// Which, as `approval` or `pause 10m`.
     pub requirement: String,
-    /// Of a webhook: how it was asked. When that changes it is asked anew.
+    /// Of a webhook: how it was asked. Of evidence: what it has to show. When that changes it is decided anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
     /// How it stands.
     pub state: RequirementState,
     /// Why, in one line.
     pub message: String,
+    /// Of evidence: it is not decided, and the deadline has passed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub overdue: bool,
 }
 
 /// How a requirement stands.
@@ -403,6 +413,13 @@ impl RolloutStatus {
         !self.in_progress() && matches!(self.phase, Phase::Idle | Phase::Complete | Phase::RolledBack)
     }
 
+    /// Evidence decides whether the stage that was reached may be left.
+    pub fn is_judged(&self) -> bool {
+        let is_evidence =
+            |one: &RequirementStatus| EvidenceKind::ALL.iter().any(|kind| kind.to_string() == one.requirement);
+        self.evidence.is_some() && self.requirements.iter().any(is_evidence)
+    }
+
     /// What the spec wants to be rolled out, as far as a status can tell: `spec.revision`, or the template that changed
     /// after it was written. None if only the spec's template says it.
     pub fn wanted_revision<'a>(&'a self, spec: &'a RolloutSpec) -> Option<&'a String> {
@@ -491,7 +508,8 @@ impl RolloutStatus {
     /// Takes what lies after `now` for now. It was written by a machine whose clock was ahead; what is counted from there
     /// begins anew, and ends at the latest when its time from now is over.
     pub(crate) fn set_back_to(&mut self, now: Timestamp) {
-        let times = self.stage_since.iter_mut().chain(&mut self.weights_since);
+        let gathered = self.evidence.as_mut().and_then(|evidence| evidence.at.as_mut());
+        let times = self.stage_since.iter_mut().chain(&mut self.weights_since).chain(gathered);
         for time in times.chain(self.waiting.as_mut().map(|waiting| &mut waiting.since)) {
             *time = now.min(*time);
         }

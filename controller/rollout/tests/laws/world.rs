@@ -286,6 +286,7 @@ impl World {
             template_revision: None,
             obstacle: None,
             replies: self.replies.clone(),
+            evidence: Vec::new(),
         }
     }
 
@@ -523,6 +524,7 @@ impl World {
                     let is_allowed = self.allowed.contains(&key);
                     law(is_allowed || is_skipped, || format!("{from} is left, and no webhook allowed it"))?;
                 }
+                Requirement::Evidence(_) => return Err("no history requires evidence".to_owned()),
                 Requirement::Pause { seconds } => {
                     self.seen.pauses += 1;
                     let waited = self.now - self.reached_at;
@@ -637,7 +639,7 @@ fn change_steps(rollout: &mut ModelRollout, stages: &[&str]) {
     let former = rollout.spec.steps.take().unwrap_or_default();
     let step = |stage: &&str| {
         let stage = stage.parse().unwrap();
-        former.iter().find(|step| step.stage == stage).cloned().unwrap_or(Step { stage, require: None })
+        former.iter().find(|step| step.stage == stage).cloned().unwrap_or(Step { stage, require: None, shadow: None })
     };
     rollout.spec.steps = Some(stages.iter().map(step).collect());
 }

@@ -120,6 +120,7 @@ impl Laws {
                 }
                 // It always allows it.
                 Requirement::Webhook(_) => self.seen.count("webhooks"),
+                Requirement::Evidence(_) => law(false, REQUIRED, || "no history requires evidence".to_owned())?,
                 Requirement::Pause { seconds } => {
                     self.seen.count("pauses");
                     let waited = world.store.now.0 - self.reached_at[step.app.0] + self.skew_seconds;

@@ -47,7 +47,7 @@ fn change_steps(rollout: &mut ModelRollout, stages: &[&str]) {
     let former = rollout.spec.steps.take().unwrap_or_default();
     let step = |stage: &&str| {
         let stage = stage.parse().expect("it is one");
-        former.iter().find(|step| step.stage == stage).cloned().unwrap_or(Step { stage, require: None })
+        former.iter().find(|step| step.stage == stage).cloned().unwrap_or(Step { stage, require: None, shadow: None })
     };
     rollout.spec.steps = Some(stages.iter().map(step).collect());
 }

@@ -23,7 +23,9 @@ impl Draft<'_> {
         let Leave::When(required) = plan.leave(stage) else { return None };
         let ends = required.iter().zip(&self.status.requirements).filter_map(|(one, stands)| match one {
             Requirement::Pause { seconds } if stands.state == RequirementState::Waiting => Some(since.plus(*seconds)),
-            Requirement::Pause { .. } | Requirement::Approval | Requirement::Webhook(_) => None,
+            Requirement::Pause { .. } | Requirement::Approval | Requirement::Webhook(_) | Requirement::Evidence(_) => {
+                None
+            }
         });
         ends.min()
     }

@@ -10,9 +10,7 @@ use serde_json::json;
 impl Draft<'_> {
     /// What decided it once is kept, so that nobody who leads later has to ask again.
     pub(super) fn answer(&self, webhook: &Webhook, stage: Stage) -> (RequirementState, String) {
-        let digest = Some(webhook.digest());
-        let is_same_stay = self.is_same_place() && self.before.stage_since == self.status.stage_since;
-        let kept = self.before.requirements.iter().filter(|_| is_same_stay).find(|one| one.digest == digest);
+        let kept = self.former(&webhook.digest());
         if let Some(kept) = kept.filter(|one| one.state != RequirementState::Waiting && one.message != SKIPPED) {
             return (kept.state, kept.message.clone());
         }

@@ -7,7 +7,7 @@ use std::num::NonZeroU16;
 use turnout_routes::{Source, revision};
 
 /// So much of a digest is written down.
-const DIGEST_LENGTH: usize = 16;
+pub(super) const DIGEST_LENGTH: usize = 16;
 
 /// A server that is asked by a POST with the rollout's state as JSON: 202 says to wait, any other 2xx allows it, any 4xx but
 /// 408, 425 and 429 refuses it; on everything else it is asked again.

@@ -1,0 +1,247 @@
+//! What gateways have counted shows it, or shows the opposite, or neither yet. All evidence of the candidate is judged each
+//! time, whichever stage it is of, so that the error rate is that of the whole rollout and not of each stage.
+//!
+//! Evidence that is against the candidate counts at once, and from any gateway; evidence for it only with that of all. What
+//! was shown once stays shown. What is not decided is told anew every few seconds, since each status that is written wakes
+//! those who watch it.
+
+use super::SKIPPED;
+use crate::duration::write_roughly;
+use crate::machine::{Draft, Severity};
+use crate::observation::Gathered;
+use crate::policy::on_trial;
+use crate::resource::{
+    EvidenceRequirement, EvidenceStatus, Plan, Requirement, RequirementState, RequirementStatus, duration,
+};
+use crate::stage::Stage;
+use turnout_verdict::evidence::Epoch;
+use turnout_verdict::judge::{Decision, Finding, Requirements, Verdict, judge};
+
+/// So often it is written down what was counted, as long as nothing follows from it.
+const INTERVAL_SECONDS: u64 = 5;
+/// So many sentences are told of one requirement.
+const SENTENCES: usize = 3;
+
+/// What was counted, as it is judged.
+pub(in crate::machine) struct Counted {
+    evidence: EvidenceStatus,
+    total: Vec<Epoch>,
+    /// A gateway of which nothing is known, or that there is none.
+    missing: Option<String>,
+    is_due: bool,
+}
+
+/// How a requirement stands.
+#[derive(Clone)]
+pub(super) struct Stands {
+    pub(super) state: RequirementState,
+    pub(super) message: String,
+    pub(super) overdue: bool,
+}
+
+impl Draft<'_> {
+    /// Adds up what was counted; nothing where no stage wants it, or nothing serves beside the candidate.
+    pub(in crate::machine) fn count(&self, plan: &Plan) -> Option<Counted> {
+        plan.evidence().next()?;
+        let salt = self.rollout.salt_of(on_trial(&self.status)?);
+        let now = self.observed.now;
+        let written = self.before.evidence.clone().filter(|written| written.salt == salt);
+        let is_due = written.as_ref().and_then(|it| it.at).is_none_or(|at| now.seconds_since(at) >= INTERVAL_SECONDS);
+        let mut evidence =
+            written.unwrap_or_else(|| EvidenceStatus { salt, since: Some(now), ..EvidenceStatus::default() });
+        evidence.take_in(self.seen());
+        let is_seen = |id: &str| self.seen().iter().any(|page| page.is_current && page.gateway == *id);
+        let mut serving = self.observed.gateways.iter().filter(|gateway| gateway.serving).peekable();
+        let missing = match serving.peek() {
+            None => Some("waiting for a gateway that is live".to_owned()),
+            Some(_) => serving
+                .find(|gateway| !is_seen(&gateway.id))
+                .map(|gateway| format!("waiting for what {} has counted, which says nothing", gateway.id)),
+        };
+        Some(Counted { total: evidence.total(), evidence, missing, is_due })
+    }
+
+    /// What gateways said of another candidate is none of this one's.
+    fn seen(&self) -> &[Gathered] {
+        if self.before.candidate == self.status.candidate { &self.observed.evidence } else { &[] }
+    }
+
+    /// Writes down what was counted, if it is time or something follows from it.
+    pub(in crate::machine) fn keep(&mut self, counted: Option<Counted>) {
+        let Some(Counted { mut evidence, is_due, .. }) = counted else {
+            self.status.evidence = None;
+            return;
+        };
+        let states = |all: &[RequirementStatus]| all.iter().map(|one| one.state).collect::<Vec<_>>();
+        let written = self.before.evidence.as_ref();
+        let is_new = written.is_none_or(|it| it.salt != evidence.salt || it.judge.latency != evidence.judge.latency)
+            || states(&self.before.requirements) != states(&self.status.requirements);
+        if (is_due || is_new) && written != Some(&evidence) {
+            let is_there = |id: &str| self.observed.gateways.iter().any(|gateway| gateway.id == id);
+            evidence.bound(self.seen(), is_there);
+            evidence.at = Some(self.observed.now);
+            self.status.evidence = Some(evidence);
+        }
+    }
+
+    /// How each of what is required stands; none of what evidence does not decide.
+    pub(super) fn judge(
+        &self,
+        required: &[Requirement],
+        plan: &Plan,
+        stage: Stage,
+        counted: Option<&mut Counted>,
+    ) -> Vec<Option<Stands>> {
+        let own: Vec<&EvidenceRequirement> = Requirement::evidence(required).collect();
+        let mut stands = match counted {
+            None => vec![first(); own.len()],
+            Some(counted) => {
+                let verdicts = counted.verdicts(&own, plan);
+                self.conclude(&own, &verdicts, stage, counted)
+            }
+        }
+        .into_iter();
+        let stand = |one: &Requirement| match one {
+            Requirement::Evidence(_) => stands.next(),
+            Requirement::Approval | Requirement::Pause { .. } | Requirement::Webhook(_) => None,
+        };
+        required.iter().map(stand).collect()
+    }
+
+    fn conclude(
+        &self,
+        own: &[&EvidenceRequirement],
+        verdicts: &[Verdict],
+        stage: Stage,
+        counted: &Counted,
+    ) -> Vec<Stands> {
+        let failed = |finding: &&Finding| finding.decision == Decision::RollBack;
+        let of = |one: &EvidenceRequirement, verdict: &Verdict| -> Vec<Finding> {
+            verdict.findings.iter().filter(|finding| one.kind.is_about(&finding.subject)).cloned().collect()
+        };
+        let mut findings: Vec<Vec<Finding>> = own.iter().zip(verdicts).map(|(one, verdict)| of(one, verdict)).collect();
+        // What an earlier stage has asked for is shown not to hold: the first that is asked for here stands for it.
+        if let (Some(first), Some(verdict)) = (findings.first(), verdicts.first())
+            && verdict.decision == Decision::RollBack
+            && !findings.iter().flatten().any(|finding| failed(&finding))
+        {
+            let others = verdict.findings.iter().filter(failed).cloned();
+            let joined = others.chain(first.iter().cloned()).collect();
+            findings[0] = joined;
+        }
+        let stand =
+            |(one, findings): (&&EvidenceRequirement, Vec<Finding>)| self.stands(one, &findings, stage, counted);
+        own.iter().zip(findings).map(stand).collect()
+    }
+
+    fn stands(&self, one: &EvidenceRequirement, findings: &[Finding], stage: Stage, counted: &Counted) -> Stands {
+        let former = self.former(&one.digest).filter(|former| former.message != SKIPPED);
+        let kept = |state: RequirementState| {
+            let former = former.filter(|former| former.state == state)?;
+            Some(Stands { state, message: former.message.clone(), overdue: former.overdue })
+        };
+        let that = |decision: Decision| {
+            let those = findings.iter().filter(|finding| finding.decision == decision);
+            sentences(&those.collect::<Vec<_>>())
+        };
+        let decided = |state, message| Stands { state, message, overdue: false };
+        if let Some(kept) = kept(RequirementState::Failed) {
+            return kept;
+        }
+        if findings.iter().any(|finding| finding.decision == Decision::RollBack) {
+            return decided(RequirementState::Failed, that(Decision::RollBack));
+        }
+        if let Some(kept) = kept(RequirementState::Open) {
+            return kept;
+        }
+        let is_shown = findings.iter().all(|finding| finding.decision == Decision::Promote);
+        let mut message = match &counted.missing {
+            None if is_shown => return decided(RequirementState::Open, that(Decision::Promote)),
+            Some(missing) if is_shown => format!("{missing}: {}", that(Decision::Promote)),
+            _ => that(Decision::Inconclusive),
+        };
+        let deadline = self.status.stage_since.map(|since| since.plus(one.deadline_seconds));
+        let overdue = deadline.is_some_and(|deadline| self.observed.now >= deadline);
+        let kept = kept(RequirementState::Waiting).filter(|kept| kept.overdue == overdue && !counted.is_due);
+        if let Some(kept) = kept {
+            return kept;
+        }
+        if overdue {
+            let longer =
+                counted.longer(findings).map(|it| format!(", about {it} more at this rate")).unwrap_or_default();
+            message = format!("{message}; not decided after {} at {stage}{longer}", duration(one.deadline_seconds));
+        }
+        Stands { state: RequirementState::Waiting, message, overdue }
+    }
+
+    /// Tells what evidence has decided, and what it has not in time.
+    pub(super) fn tell_evidence(&mut self, required: &[Requirement], stage: Stage) {
+        let mut news = Vec::new();
+        for (one, stands) in required.iter().zip(&self.status.requirements) {
+            let Requirement::Evidence(evidence) = one else { continue };
+            let former = self.former(&evidence.digest);
+            let was = |state: RequirementState| former.is_some_and(|former| former.state == state);
+            let is_shown = stands.state == RequirementState::Open && stands.message != SKIPPED;
+            if is_shown && !was(RequirementState::Open) {
+                news.push((Severity::Normal, "RequirementFulfilled", stands.message.clone()));
+            }
+            if stands.overdue && !former.is_some_and(|former| former.overdue) {
+                news.push((Severity::Warning, "Inconclusive", stands.message.clone()));
+            }
+        }
+        for (severity, reason, message) in news {
+            self.tell(severity, reason, format!("{stage}: {message}"));
+        }
+    }
+}
+
+impl Counted {
+    /// One for each, of all evidence and all that any stage asks for: the weights by which a candidate fails are those of
+    /// the rollout, and the bounds those of the stage.
+    fn verdicts(&mut self, own: &[&EvidenceRequirement], plan: &Plan) -> Vec<Verdict> {
+        let mut all = Requirements::default();
+        let mut alpha = None;
+        for one in own.iter().copied().chain(plan.evidence()) {
+            let wanted = &one.wanted;
+            if wanted.failures.is_some() || wanted.latency.is_some() {
+                alpha = alpha.or(Some(wanted.alpha));
+            }
+            all.failures = all.failures.or_else(|| wanted.failures.clone());
+            all.latency = all.latency.or_else(|| wanted.latency.clone());
+            all.absolute = all.absolute.or_else(|| wanted.absolute.clone());
+            all.comparison = all.comparison.or_else(|| wanted.comparison.clone());
+        }
+        all.alpha = alpha.unwrap_or(all.alpha);
+        let state = &mut self.evidence.judge;
+        let verdict = |one: &&EvidenceRequirement| {
+            let all = Requirements { minimum: one.wanted.minimum, ..all.clone() };
+            judge(&all, state, &self.total)
+        };
+        own.iter().map(verdict).collect()
+    }
+
+    /// How long what is missing takes, if requests come as they did.
+    fn longer(&self, findings: &[Finding]) -> Option<String> {
+        let took = self.evidence.at?.seconds_since(self.evidence.since?);
+        let open = findings.iter().filter(|finding| finding.decision == Decision::Inconclusive);
+        let longer = open.map(|finding| {
+            let seen = finding.candidate_samples.saturating_add(finding.stable_samples);
+            finding.to_go?.saturating_mul(took).checked_div(seen)
+        });
+        longer.collect::<Option<Vec<u64>>>()?.into_iter().max().filter(|it| *it > 0).map(write_roughly)
+    }
+}
+
+/// The very first rollout has no other model beside it, and nothing to go back to.
+fn first() -> Stands {
+    let message = "there is no stable revision to compare with".to_owned();
+    Stands { state: RequirementState::Open, message, overdue: false }
+}
+
+fn sentences(findings: &[&Finding]) -> String {
+    let mut sentences: Vec<String> = findings.iter().take(SENTENCES).map(ToString::to_string).collect();
+    if findings.len() > SENTENCES {
+        sentences.push(format!("and {} more", findings.len() - SENTENCES));
+    }
+    sentences.join("; ")
+}

@@ -1,0 +1,117 @@
+//! The SplitPolicy that is published beside the rule of a rollout whose steps want evidence or a shadow: it tells gateways
+//! which destination is on trial, and what they count is kept under its name and salt. A rollout whose steps want neither
+//! publishes none.
+//!
+//! A user's own SplitPolicy for the rule wins, since only one can govern it; the rollout then says so and goes no further
+//! ([`RouteSelectionError::HasPolicy`](crate::RouteSelectionError)).
+
+use crate::resource::{Candidate, Mode, ModelRollout, Plan, RequirementSpec, RolloutStatus, Step};
+use crate::stage::{Stage, Target};
+use std::collections::BTreeMap;
+use turnout_routes::documents::{Assign, Destination, Document, HttpRule, Metadata, PolicyRoute, Shadow, SplitPolicy};
+use turnout_routes::{Source, revision};
+
+/// The label of a SplitPolicy that a rollout has published: the rollout's name.
+const ROLLOUT_LABEL: &str = "turnout.dev/rollout";
+/// So much of a digest is written down.
+const SALT_LENGTH: usize = 32;
+
+/// The candidate, while it is tried on blue beside a stable revision.
+pub(crate) fn on_trial(status: &RolloutStatus) -> Option<&Candidate> {
+    let position = status.position().and_then(Target::stage)?;
+    let is_tried = position < Stage::Green100 && status.rollback.is_none() && status.stable_revision.is_some();
+    status.candidate.as_ref().filter(|_| is_tried)
+}
+
+impl ModelRollout {
+    /// What its evidence is kept under: it tells a candidate and the attempt at it from all others, also of other rollouts of
+    /// this name.
+    pub(crate) fn salt_of(&self, candidate: &Candidate) -> String {
+        let uid = self.metadata.other.get("uid").and_then(|uid| uid.as_str()).map_or_else(|| self.id(), str::to_owned);
+        let attempt = candidate.attempt.to_string();
+        let parts = [("uid", uid.as_str()), ("revision", &candidate.revision), ("attempt", &attempt)];
+        let sources = parts.map(|(name, text)| Source { name, bytes: text.as_bytes() });
+        revision(&sources).chars().take(SALT_LENGTH).collect()
+    }
+
+    /// Where gateways keep what they count of its candidate: the policy as `namespace/name`, and its salt. None while they
+    /// are not asked to count.
+    pub fn evidence_key(&self) -> Option<(String, String)> {
+        let candidate = on_trial(&self.status).filter(|_| self.wants(wants_evidence))?;
+        Some((format!("{}/{}", self.route_namespace(), self.policy_name()), self.salt_of(candidate)))
+    }
+
+    /// Any of its steps wants gateways to be told which destination is on trial.
+    pub fn wants_policy(&self) -> bool {
+        self.wants(|step| step.shadow.is_some() || wants_evidence(step))
+    }
+
+    fn wants(&self, what: impl Fn(&Step) -> bool) -> bool {
+        self.spec.mode == Mode::Gateway && self.spec.all_steps().is_some_and(|steps| steps.iter().any(what))
+    }
+
+    /// In the namespace of its rule, where the policy has to stand. A dot is in no rollout's name of that namespace.
+    fn policy_name(&self) -> String {
+        let (name, namespace) = (&self.metadata.name, &self.metadata.namespace);
+        if namespace == self.route_namespace() { name.clone() } else { format!("{name}.{namespace}") }
+    }
+
+    /// The shadow of the stage, once blue is known to serve the candidate.
+    fn shadow(&self) -> Option<Shadow> {
+        let stage = self.status.position().and_then(Target::stage)?;
+        let is_served = stage != Stage::BLUE_0 || self.status.moving_to.is_none();
+        Plan::of(self).ok()?.shadow(stage).filter(|_| is_served).cloned()
+    }
+
+    /// The policy for its rule, of which `blue` is on trial.
+    pub(crate) fn policy(&self, rule: &HttpRule, blue: &Destination) -> Option<Document> {
+        let candidate = on_trial(&self.status).filter(|_| self.wants_policy())?;
+        let shadow = self.shadow();
+        if shadow.is_none() && !self.wants(wants_evidence) {
+            return None;
+        }
+        Some(Document::SplitPolicy(SplitPolicy {
+            metadata: Metadata {
+                name: self.policy_name(),
+                namespace: self.route_namespace().to_owned(),
+                creation_timestamp: None,
+                labels: BTreeMap::from([(ROLLOUT_LABEL.to_owned(), self.metadata.name.clone())]),
+            },
+            route: PolicyRoute { virtual_service: self.spec.route.virtual_service.clone(), http: rule.name.clone() },
+            salt: self.salt_of(candidate),
+            candidate: Some(blue.clone()),
+            assign: Assign::default(),
+            pinning: None,
+            shadow: shadow.map(Box::new),
+            rescue: None,
+        }))
+    }
+
+    /// Whether the document is the policy that it has published.
+    pub(crate) fn has_published(&self, document: &Document) -> bool {
+        let Document::SplitPolicy(SplitPolicy { metadata, .. }) = document else { return false };
+        metadata.namespace == self.route_namespace()
+            && metadata.name == self.policy_name()
+            && metadata.labels.get(ROLLOUT_LABEL) == Some(&self.metadata.name)
+    }
+
+    /// A policy that somebody else has written for its rule.
+    pub(crate) fn rival<'d>(&self, documents: &'d [Document], rule: &HttpRule) -> Option<&'d SplitPolicy> {
+        documents.iter().filter(|document| !self.has_published(document)).find_map(|document| match document {
+            Document::SplitPolicy(policy)
+                if policy.metadata.namespace == self.route_namespace()
+                    && policy.route.virtual_service == self.spec.route.virtual_service
+                    && (policy.route.http.is_none() || policy.route.http == rule.name) =>
+            {
+                Some(policy)
+            }
+            _ => None,
+        })
+    }
+}
+
+fn wants_evidence(step: &Step) -> bool {
+    let is_evidence =
+        |one: &RequirementSpec| one.verdict.is_some() || one.absolute.is_some() || one.comparison.is_some();
+    step.require.iter().flatten().any(is_evidence)
+}
