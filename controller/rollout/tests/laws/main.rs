@@ -2,6 +2,7 @@
 //! broken as gateways see it, and when the disturbances end the rollout arrives where it is wanted.
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod counting;
 mod world;
 
 use proptest::collection::vec;
@@ -13,7 +14,7 @@ use std::cell::RefCell;
 use turnout_rollout::{Backend, ModelRollout, Stage, Target};
 use world::{Happening, Seen, World};
 
-const HISTORIES: u32 = 6000;
+const HISTORIES: u32 = 7000;
 /// Five stages with a new attempt after a rollback take fewer.
 const ROUNDS_TO_REST: usize = 100;
 
@@ -26,16 +27,18 @@ struct Beginning {
 }
 
 fn beginning() -> impl Strategy<Value = Beginning> {
+    let asking = json!([{"webhook": {"url": "https://a/allow"}}]);
     let require = prop_oneof![
         2 => Just(json!([])),
         2 => Just(json!([{"approval": {}}])),
         2 => (1u64..90).prop_map(|seconds| json!([{"pause": format!("{seconds}s")}])),
         1 => (1u64..90).prop_map(|seconds| json!([{"pause": format!("{seconds}s")}, {"approval": {}}])),
-        3 => Just(json!([{"webhook": {"url": "https://a/allow"}}])),
+        4 => Just(asking.clone()),
+        6 => Just(json!([{"verdict": {"failures": {}}}])),
     ];
     let required = vec(option::weighted(0.8, require), 4);
     (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), required, option::weighted(0.8, 0u8..3)).prop_map(
-        |(managed, rollback, warm_up, many, required, green)| {
+        move |(managed, rollback, warm_up, many, required, green)| {
             let mut spec = json!({
                 "route": {"virtualService": "model"},
                 "green": {"host": "green"},
@@ -53,6 +56,10 @@ fn beginning() -> impl Strategy<Value = Beginning> {
                 .iter()
                 .zip(required)
                 .map(|(stage, require)| {
+                    // There nothing is split.
+                    let is_vain =
+                        *stage == "Blue_0" && require.as_ref().is_some_and(|it| it[0].get("verdict").is_some());
+                    let require = if is_vain { Some(asking.clone()) } else { require };
                     require.map_or(json!({"stage": stage}), |it| json!({"stage": stage, "require": it}))
                 })
                 .collect();
@@ -94,6 +101,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         2 => (0usize..3, prop::bool::weighted(0.3)).prop_map(|(gateway, refuses)| Happening::GatewayRefuses(gateway, refuses)),
         4 => (0usize..3, option::weighted(0.3, backend())).prop_map(|(gateway, pinned)| Happening::Requests { gateway, pinned }),
         8 => (0usize..3).prop_map(Happening::RequestsEnd),
+        22 => (0usize..3, prop::bool::weighted(0.8)).prop_map(|(gateway, fails)| Happening::Counts { gateway, fails }),
         5 => backend().prop_map(Happening::PodsDie),
         14 => backend().prop_map(Happening::PodsStart),
         6 => (1u64..60).prop_map(Happening::SecondsPass),
@@ -148,6 +156,8 @@ fn live_many(seed: u64, histories: u32) -> Seen {
         total.promotions += seen.promotions;
         total.webhooks += seen.webhooks;
         total.refusals += seen.refusals;
+        total.verdicts += seen.verdicts;
+        total.failed_verdicts += seen.failed_verdicts;
         total.pauses += seen.pauses;
         total.automatic_rollbacks += seen.automatic_rollbacks;
         total.superseded += seen.superseded;
@@ -174,6 +184,8 @@ fn no_history_breaks_a_law_and_every_history_arrives() {
         ("promotions", seen.promotions),
         ("webhooks", seen.webhooks),
         ("refusals of webhooks", seen.refusals),
+        ("verdicts", seen.verdicts),
+        ("verdicts that fail", seen.failed_verdicts),
         ("pauses", seen.pauses),
         ("automatic rollbacks", seen.automatic_rollbacks),
         ("superseded rollouts", seen.superseded),

@@ -2,11 +2,12 @@
 //! pipeline, users, and a driver that crashes between any two of its steps. It is told what happens next and checks the
 //! laws where they count: at the gateways.
 
+use crate::counting::{Counting, told};
 use std::collections::{BTreeMap, HashSet};
 use turnout_rollout::{
     Action, Backend, BackendObservation, Candidate, Decision, GatewayObservation, Leave, Load, ModelRollout,
-    Observation, Plan, Published, Rejection, Reply, Requirement, RolloutStatus, Stage, Step, Target, Timestamp,
-    WaitReason, Weights, Workload, decide,
+    Observation, Plan, Published, Rejection, Reply, Requirement, RequirementState, RequirementStatus, RolloutStatus,
+    Stage, Step, Target, Timestamp, WaitReason, Weights, Workload, decide,
 };
 
 /// What may happen to the world.
@@ -29,6 +30,11 @@ pub(crate) enum Happening {
         pinned: Option<Backend>,
     },
     RequestsEnd(usize),
+    /// Many requests have been answered at a gateway, some of the candidate's with a failure or none.
+    Counts {
+        gateway: usize,
+        fails: bool,
+    },
     PodsDie(Backend),
     PodsStart(Backend),
     SecondsPass(u64),
@@ -86,6 +92,8 @@ pub(crate) struct Seen {
     pub(crate) approvals: u64,
     pub(crate) promotions: u64,
     pub(crate) webhooks: u64,
+    pub(crate) verdicts: u64,
+    pub(crate) failed_verdicts: u64,
     pub(crate) refusals: u64,
     pub(crate) pauses: u64,
     pub(crate) automatic_rollbacks: u64,
@@ -109,6 +117,7 @@ pub(crate) struct World {
     reached_at: u64,
     webhook_says: u16,
     replies: BTreeMap<String, Reply>,
+    counting: Counting,
     /// What the webhook allowed, ever.
     allowed: HashSet<(String, u32, String)>,
     pub(crate) seen: Seen,
@@ -147,6 +156,7 @@ impl World {
             reached_at: 1_000_000,
             webhook_says: 200,
             replies: BTreeMap::new(),
+            counting: Counting::default(),
             allowed: HashSet::new(),
             seen: Seen::default(),
         };
@@ -199,14 +209,19 @@ impl World {
         let count = self.gateways.len();
         let pick = |chosen: usize| chosen % count.max(1);
         match happening {
-            Happening::GatewayLeaves(chosen) if count > 1 => drop(self.gateways.remove(pick(*chosen))),
+            Happening::GatewayLeaves(chosen) if count > 1 => {
+                let gateway = self.gateways.remove(pick(*chosen));
+                self.counting.end(&gateway.id);
+            }
             Happening::GatewayFollows(chosen) => self.follow(pick(*chosen)),
             Happening::GatewayRestarts(chosen) => {
                 let gateway = &mut self.gateways[pick(*chosen)];
                 (gateway.table, gateway.sees, gateway.in_flight) = (None, [false; 2], Default::default());
+                self.counting.begin(&gateway.id);
             }
             Happening::GatewayRefuses(chosen, refuses) => self.gateways[pick(*chosen)].refuses = *refuses,
             Happening::Requests { gateway, pinned } => self.requests_begin(pick(*gateway), *pinned),
+            Happening::Counts { gateway, fails } => self.requests_are_counted(pick(*gateway), *fails),
             Happening::RequestsEnd(chosen) => self.gateways[pick(*chosen)].in_flight = Default::default(),
             _ => {}
         }
@@ -220,6 +235,7 @@ impl World {
     fn join(&mut self) {
         let id = format!("gateway-{}", self.next_gateway);
         self.next_gateway += 1;
+        self.counting.begin(&id);
         self.gateways.push(Gateway {
             id,
             table: None,
@@ -248,6 +264,13 @@ impl World {
                 in_flight.split += u64::from(has_weight);
                 in_flight.pinned += u64::from(pinned == Some(backend));
             }
+        }
+    }
+
+    fn requests_are_counted(&mut self, chosen: usize, fails: bool) {
+        let gateway = &self.gateways[chosen];
+        if let (Some((_, salt)), Some(table)) = (self.rollout.evidence_key(), &gateway.table) {
+            self.counting.count(&gateway.id, &salt, table.weights, fails);
         }
     }
 
@@ -286,7 +309,7 @@ impl World {
             template_revision: None,
             obstacle: None,
             replies: self.replies.clone(),
-            evidence: Vec::new(),
+            evidence: self.rollout.evidence_key().map(|(_, salt)| self.counting.pages(&salt)).unwrap_or_default(),
         }
     }
 
@@ -451,6 +474,14 @@ impl World {
         if after.rollback.is_some() && before.rollback.is_none() {
             self.check_way_back(observed, decision)?;
         }
+        let is_failed = |it: &RequirementStatus| it.state == RequirementState::Failed && it.requirement == "verdict";
+        let fails = |status: &RolloutStatus| status.requirements.iter().any(is_failed);
+        self.seen.failed_verdicts += u64::from(fails(after) && !fails(&before));
+        if let (Some(known), true) = (&after.evidence, before.candidate == after.candidate) {
+            // Between two times at which it is written down less is known there.
+            let is_written = before.evidence.as_ref().is_none_or(|former| former.at != known.at);
+            self.counting.check(known, if is_written { &observed.evidence } else { &[] })?;
+        }
         let goes_back = before.rollback.is_some() && before.in_progress();
         law(!goes_back || after.rollback.is_some(), || "a rollback was given up".to_owned())?;
         law(!goes_back || after.moving_to.is_none_or(|to| to == Target::Rollback), || "a rollback went on".to_owned())?;
@@ -488,7 +519,7 @@ impl World {
             let has = gateway.table.as_ref().map(|table| table.weights);
             law(has == Some(from.weights()), || format!("{from} is left and {} has {has:?}", gateway.id))?;
         }
-        self.check_required(&plan, from, &candidate)?;
+        self.check_required(&plan, from, &candidate, observed)?;
         let fresh = if next == Stage::Green100 { Backend::Green } else { Backend::Blue };
         let serves = observed.backend(fresh).serves(&candidate.revision);
         law(serves, || format!("{next} is entered and {fresh} does not serve the candidate"))?;
@@ -497,7 +528,7 @@ impl World {
     }
 
     /// All that the stage requires is fulfilled; where the spec does not say what, it was promoted, or there is a target.
-    fn check_required(&mut self, plan: &Plan, from: Stage, candidate: &Candidate) -> Checked {
+    fn check_required(&mut self, plan: &Plan, from: Stage, candidate: &Candidate, observed: &Observation) -> Checked {
         let key = (candidate.revision.clone(), candidate.attempt, from.to_string());
         let is_approved = self.approvals.contains(&key);
         let required = match plan.leave(from) {
@@ -524,7 +555,14 @@ impl World {
                     let is_allowed = self.allowed.contains(&key);
                     law(is_allowed || is_skipped, || format!("{from} is left, and no webhook allowed it"))?;
                 }
-                Requirement::Evidence(_) => return Err("no history requires evidence".to_owned()),
+                Requirement::Evidence(_) => {
+                    let is_skipped =
+                        self.rollout.spec.approval.as_ref().is_some_and(|it| it.skip_requirements && it.stage == from);
+                    let is_first = self.rollout.status.stable_revision.is_none();
+                    self.seen.verdicts += u64::from(!is_skipped && !is_first);
+                    let (_, failed) = told(&observed.evidence);
+                    law(failed == 0 || is_skipped || is_first, || format!("{from} is left, and {failed} have failed"))?;
+                }
                 Requirement::Pause { seconds } => {
                     self.seen.pauses += 1;
                     let waited = self.now - self.reached_at;
@@ -663,6 +701,9 @@ impl World {
             }
             for gateway in 0..self.gateways.len() {
                 self.happens(&Happening::RequestsEnd(gateway))?;
+                if self.rollout.status.is_judged() && !self.is_at_its_target() {
+                    self.happens(&Happening::Counts { gateway, fails: false })?;
+                }
             }
             self.happens(&Happening::Round { crash_after: usize::MAX, gateways_follow: true })?;
             self.happens(&Happening::PipelineActs)?;
@@ -672,6 +713,8 @@ impl World {
             let is_held = waits_for.is_some_and(|reason| reasons.contains(&reason)) && !self.is_at_its_target();
             match waits_for {
                 Some(WaitReason::Failure) => drop(self.rollout.promote(None, true)),
+                // Where nothing is split nothing more can be shown.
+                _ if is_held && self.waits_for_a_verdict_in_vain() => drop(self.rollout.promote(None, true)),
                 _ if is_held => self.happens(&Happening::Promote)?,
                 _ => {}
             }
@@ -685,6 +728,13 @@ impl World {
             }
         }
         Err(format!("it does not come to rest: {}", self.rollout.status.message))
+    }
+
+    fn waits_for_a_verdict_in_vain(&self) -> bool {
+        let status = &self.rollout.status;
+        let is_split = status.weights.is_some_and(|weights| weights.green > 0 && weights.blue > 0);
+        let waits = |it: &RequirementStatus| it.state == RequirementState::Waiting && it.requirement == "verdict";
+        !is_split && status.requirements.iter().any(waits)
     }
 
     fn is_at_its_target(&self) -> bool {
