@@ -52,7 +52,7 @@ async fn a_request_that_is_too_large_is_not_copied_however_its_length_is_told() 
     let counted = settled(&bed, 4).await?;
     ensure_skipped(&counted, &[("request_too_large", 4)])?;
     assert_eq!((counted.candidate.requests, counted.pairs), (0, 0), "what is not whole is nobody's failure");
-    send(&bed, &request().sized_body(&[b'x'; 100_000])).await?;
+    send(&bed, &request().sized_body(&vec![b'x'; 100_000])).await?;
     assert_eq!(settled(&bed, 5).await?.pairs, 1);
     Ok(())
 }

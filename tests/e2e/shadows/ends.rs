@@ -61,7 +61,7 @@ async fn a_gateway_that_is_told_to_end_waits_for_no_copy() -> anyhow::Result<()>
     })
     .await?;
     bed.gateway.signal("TERM")?;
-    let status = bed.gateway.wait_until_exit(Duration::from_secs(60)).await?;
+    let status = bed.gateway.wait_until_exit(Duration::from_mins(1)).await?;
     ensure!(status.success(), "{status}: {}", bed.gateway.log());
     ensure!(!bed.gateway.log().contains("connections were cut"), "{}", bed.gateway.log());
     Ok(())

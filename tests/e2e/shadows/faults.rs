@@ -150,7 +150,7 @@ async fn a_client_that_goes_away_takes_its_copy_along() -> anyhow::Result<()> {
     let bed = bed(RULE, &SHADOW.replace("1s", "600s"), &[]).await?;
     let mut client = bed.open().await?;
     let request =
-        RawRequest::new("POST", "/").header("Host", "a").header("Content-Length", "200000").body(&[0; 100_000]);
+        RawRequest::new("POST", "/").header("Host", "a").header("Content-Length", "200000").body(&vec![0; 100_000]);
     client.send(&request.to_bytes()).await?;
     eventually(DEADLINE, || async {
         let begun = bed.backends.received().iter().filter(|one| one.backend == "blue").count();
