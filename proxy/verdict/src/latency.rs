@@ -68,11 +68,12 @@ impl Boundaries {
                 before.revision == epoch.revision && (before.candidate_share - epoch.candidate_share).abs() < 1e-9
             };
             let before = self.before.iter().find(is_same);
-            let of = |arm: &dyn Fn(&Before) -> u64| before.map_or(0, arm);
+            // It comes from a status, which another version may have written.
+            let of = |arm: fn(&Before) -> &Vec<u64>| before.and_then(|it| arm(it).get(boundary)).copied().unwrap_or(0);
             Counts {
                 share: epoch.candidate_share,
-                candidate: since(&epoch.candidate.latency, of(&|before| before.candidate[boundary])),
-                stable: since(&epoch.stable.latency, of(&|before| before.stable[boundary])),
+                candidate: since(&epoch.candidate.latency, of(|before| &before.candidate)),
+                stable: since(&epoch.stable.latency, of(|before| &before.stable)),
             }
         });
         counts.collect()

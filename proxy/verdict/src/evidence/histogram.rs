@@ -62,7 +62,7 @@ impl Histogram {
 
     /// How many took longer than the bound of that bucket.
     pub fn slower_than(&self, bucket: usize) -> u64 {
-        self.counts.range(bucket + 1..).fold(0, |sum, (_, count)| sum.saturating_add(*count))
+        self.counts.range(bucket.saturating_add(1)..).fold(0, |sum, (_, count)| sum.saturating_add(*count))
     }
 
     /// The first bucket at whose bound at least that part of the requests, 0 to 1, had ended; none if there are no requests.

@@ -187,15 +187,31 @@ fn comparison_gates(requirement: &ComparisonRequirement, epochs: &[Epoch]) -> Ve
             });
         }
     }
-    if gates.is_empty() {
-        // Without a pair there is nothing that could be shown.
-        gates.push(Gate { question: Question::Unknown, ..limit_gate(Subject::Schema, Rate::default(), 0.0, 1.0) });
-    }
+    gates.extend(unseen_gate(requirement, &all, gates.is_empty()));
     let parts = logarithms::count(gates.len() as u64);
     for gate in &mut gates {
         gate.weight = requirement.weight / parts;
     }
     gates
+}
+
+/// What is asked for and was seen in no pair cannot be shown, however good the rest is: each by its own name.
+fn unseen_gate(requirement: &ComparisonRequirement, all: &Shadow, is_alone: bool) -> Option<Gate> {
+    let field = || "every field".to_owned();
+    let has_noise = all.fields.iter().any(|field| field.noise_compared > 0);
+    let without_noise = requirement.excess.filter(|_| !has_noise && (is_alone || !all.fields.is_empty()));
+    let (subject, limit) = match (without_noise, requirement.agreement, requirement.bias) {
+        (Some(margin), ..) => {
+            let negligible = FailureRequirement::default().negligible;
+            (Subject::Excess { field: field(), negligible }, margin)
+        }
+        (None, Some(agreement), _) if is_alone => (Subject::Agreement { field: field() }, 1.0 - agreement),
+        (None, None, Some(margin)) if is_alone => {
+            (Subject::Bias { field: "every number".to_owned(), scale: 0.0, mean: 0.0 }, margin)
+        }
+        _ => return None,
+    };
+    Some(Gate { question: Question::Unknown, ..limit_gate(subject, Rate::default(), limit, 1.0) })
 }
 
 fn excess_gate(field: &Field, margin: f64) -> Gate {

@@ -194,3 +194,49 @@ fn a_limit_and_slowness_decide() {
                 shown to be worse (e-value above a million)";
     assert_eq!(second.findings[0].to_string(), slow);
 }
+
+/// A bound without a sample is not met because the others are.
+#[test]
+fn each_bound_of_a_comparison_is_asked_for() {
+    let asked = |excess, agreement, bias| Requirements {
+        comparison: Some(ComparisonRequirement {
+            schema: None,
+            agreement,
+            excess,
+            bias,
+            ..ComparisonRequirement::default()
+        }),
+        ..Requirements::default()
+    };
+    let field = |noise_compared| Field { path: "/a".to_owned(), compared: 2_000, noise_compared, ..Field::default() };
+    let with = |fields: Vec<Field>| {
+        let shadow = Shadow { fields, ..shadow(2_000) };
+        Epoch { shadow: Some(shadow), ..epoch(0.0, arm(4_000, 0), arm(0, 0)) }
+    };
+    let decision = |requirements: &Requirements, epoch: Epoch| {
+        let verdict = judge(requirements, &mut State::default(), &[epoch]);
+        (verdict.decision, verdict.findings.last().map(ToString::to_string).unwrap_or_default())
+    };
+    let both = asked(Some(2.0), Some(0.9), None);
+    assert_eq!(decision(&both, with(vec![field(2_000)])).0, Decision::Promote);
+    let (decided, said) = decision(&both, with(vec![field(0)]));
+    assert_eq!(decided, Decision::Inconclusive);
+    assert!(said.starts_with("of 0 pairs every field differed"), "{said}");
+    for (requirements, beginning) in [
+        (asked(None, Some(0.9), None), "every field agreed in "),
+        (asked(None, None, Some(0.1)), "in 0 pairs every number differed"),
+    ] {
+        let (decided, said) = decision(&requirements, with(Vec::new()));
+        assert_eq!(decided, Decision::Inconclusive);
+        assert!(said.starts_with(beginning), "{said}");
+    }
+}
+
+/// As another version may have written it.
+#[test]
+fn a_state_that_fits_no_histogram_does_no_harm() {
+    let text = r#"{"latency": {"buckets": [3, 18446744073709551615], "before": [{"revision": "0.5", "candidateShare": 0.5}]}}"#;
+    let mut state: State = serde_json::from_str(text).expect("a state");
+    let requirements = Requirements { latency: Some(LatencyRequirement::default()), ..Requirements::default() };
+    assert_eq!(judge(&requirements, &mut state, &[epoch(0.5, arm(9, 0), arm(9, 0))]).decision, Decision::Inconclusive);
+}
