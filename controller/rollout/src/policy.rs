@@ -50,10 +50,11 @@ impl ModelRollout {
         self.spec.mode == Mode::Gateway && self.spec.all_steps().is_some_and(|steps| steps.iter().any(what))
     }
 
-    /// In the namespace of its rule, where the policy has to stand. A dot is in no rollout's name of that namespace.
+    /// In the namespace of its rule, where the policy has to stand. No other rollout's has this name: a namespace has no dot.
     fn policy_name(&self) -> String {
         let (name, namespace) = (&self.metadata.name, &self.metadata.namespace);
-        if namespace == self.route_namespace() { name.clone() } else { format!("{name}.{namespace}") }
+        let is_plain = namespace == self.route_namespace() && !name.contains('.');
+        if is_plain { name.clone() } else { format!("{namespace}.{name}") }
     }
 
     /// The shadow of the stage, once blue is known to serve the candidate.
@@ -95,16 +96,28 @@ impl ModelRollout {
             && metadata.labels.get(ROLLOUT_LABEL) == Some(&self.metadata.name)
     }
 
-    /// A policy that somebody else has written for its rule.
-    pub(crate) fn rival<'d>(&self, documents: &'d [Document], rule: &HttpRule) -> Option<&'d SplitPolicy> {
-        documents.iter().filter(|document| !self.has_published(document)).find_map(|document| match document {
-            Document::SplitPolicy(policy)
-                if policy.metadata.namespace == self.route_namespace()
-                    && policy.route.virtual_service == self.spec.route.virtual_service
-                    && (policy.route.http.is_none() || policy.route.http == rule.name) =>
-            {
-                Some(policy)
-            }
+    /// A policy that somebody else has written for its rule, which is or is not the only one with two destinations.
+    pub(crate) fn rival<'d>(
+        &self,
+        documents: &'d [Document],
+        (rule, is_only): (&HttpRule, bool),
+    ) -> Option<&'d SplitPolicy> {
+        self.policies_of_others(documents).find(|policy| {
+            let is_meant = policy.route.http.as_ref().map_or(is_only, |name| Some(name) == rule.name.as_ref());
+            policy.route.virtual_service == self.spec.route.virtual_service && is_meant
+        })
+    }
+
+    /// A policy that somebody else has written under the name of the rollout's own. Of two documents of one name gateways
+    /// take neither, nor anything beside them.
+    pub(crate) fn namesake<'d>(&self, documents: &'d [Document]) -> Option<&'d SplitPolicy> {
+        self.policies_of_others(documents).find(|policy| policy.metadata.name == self.policy_name())
+    }
+
+    /// In the namespace of its rule.
+    fn policies_of_others<'d>(&self, documents: &'d [Document]) -> impl Iterator<Item = &'d SplitPolicy> {
+        documents.iter().filter(|document| !self.has_published(document)).filter_map(|document| match document {
+            Document::SplitPolicy(policy) if policy.metadata.namespace == self.route_namespace() => Some(policy),
             _ => None,
         })
     }

@@ -6,7 +6,7 @@ use crate::hosts::full_host;
 use crate::resource::{BackendRef, ModelRollout};
 use crate::weights::{Backend, Weights};
 use turnout_routes::documents::{
-    Action, Destination, Destinations, Document, HttpRule, VirtualService, WeightedDestination,
+    Action, Destination, Destinations, Document, HttpRule, SplitPolicy, VirtualService, WeightedDestination,
 };
 
 /// The largest text that is published, in bytes: a ConfigMap holds little more.
@@ -71,6 +71,11 @@ pub enum RouteSelectionError {
         /// `namespace/name` of the policy.
         policy: String,
     },
+    /// Gateways refuse two documents of one name.
+    #[error(
+        "SplitPolicy {0} has the name of the rollout's own: give it another, so that gateways can count for the rollout"
+    )]
+    PolicyNameTaken(String),
     /// A policy finds its rule by name.
     #[error(
         "{0} has no name, and is not the only one with two destinations: give it a name, so that gateways can count for it"
@@ -168,8 +173,8 @@ fn add_policies(documents: &mut Vec<Document>, rollouts: &[(&ModelRollout, Weigh
     documents.retain(|document| !rollouts.iter().any(|(rollout, _)| rollout.has_published(document)));
     let policy = |rollout: &ModelRollout| {
         let rule = find_rule(documents, rollout).ok().filter(|_| rollout.wants_policy())?;
-        let (http, blue) = rule.in_documents(documents)?;
-        rollout.policy(http, blue).filter(|_| rollout.rival(documents, http).is_none())
+        let (_, http, blue) = rule.in_documents(documents)?;
+        rollout.policy(http, blue).filter(|_| policy_problem(documents, rollout).is_none())
     };
     let policies: Vec<Document> = rollouts.iter().filter_map(|(rollout, _)| policy(rollout)).collect();
     documents.extend(policies);
@@ -178,24 +183,29 @@ fn add_policies(documents: &mut Vec<Document>, rollouts: &[(&ModelRollout, Weigh
 /// Why gateways cannot count for the rollout's rule, if its steps want that.
 pub(crate) fn policy_problem(documents: &[Document], rollout: &ModelRollout) -> Option<RouteSelectionError> {
     let rule = find_rule(documents, rollout).ok().filter(|_| rollout.wants_policy())?;
-    let (http, _) = rule.in_documents(documents)?;
+    let (service, http, _) = rule.in_documents(documents)?;
     let place = rule_name(rollout, rule.place.rule);
-    if let Some(rival) = rollout.rival(documents, http) {
-        let policy = format!("{}/{}", rival.metadata.namespace, rival.metadata.name);
-        return Some(RouteSelectionError::HasPolicy { place, policy });
-    }
-    let Document::VirtualService(service) = &documents[rule.place.document] else { return None };
+    let name = |policy: &SplitPolicy| format!("{}/{}", policy.metadata.namespace, policy.metadata.name);
     let is_split = |rule: &&HttpRule| destinations(rule).len() == 2;
-    let is_found = http.name.is_some() || service.http.iter().filter(is_split).count() == 1;
-    (!is_found).then_some(RouteSelectionError::Nameless(place))
+    let is_only = service.http.iter().filter(is_split).count() == 1;
+    if let Some(rival) = rollout.rival(documents, (http, is_only)) {
+        return Some(RouteSelectionError::HasPolicy { place, policy: name(rival) });
+    }
+    if let Some(namesake) = rollout.namesake(documents) {
+        return Some(RouteSelectionError::PolicyNameTaken(name(namesake)));
+    }
+    (http.name.is_none() && !is_only).then_some(RouteSelectionError::Nameless(place))
 }
 
 impl GovernedRule {
-    /// The rule, and blue's destination in it.
-    fn in_documents<'d>(&self, documents: &'d [Document]) -> Option<(&'d HttpRule, &'d Destination)> {
+    /// The rule with what it stands in, and blue's destination in it.
+    fn in_documents<'d>(
+        &self,
+        documents: &'d [Document],
+    ) -> Option<(&'d VirtualService, &'d HttpRule, &'d Destination)> {
         let Document::VirtualService(service) = &documents[self.place.document] else { return None };
         let http = &service.http[self.place.rule];
-        destinations(http).get(1 - self.green).map(|blue| (http, &blue.destination))
+        destinations(http).get(1 - self.green).map(|blue| (service, http, &blue.destination))
     }
 }
 
@@ -513,6 +523,37 @@ spec:
         let fitted = crate::governed::fit(&mut documents.clone(), &[], &[&rollout]);
         assert!(fitted[0].route.is_err());
         assert_eq!(policy_problem(&documents, &self::rollout(json!({}))), None, "it wants none");
+    }
+
+    /// Of two documents of one name gateways take neither, nor anything beside them.
+    #[test]
+    fn no_name_is_published_twice() {
+        let policy = |name: &str, http: &str| {
+            format!(
+                "\n---\napiVersion: turnout.dev/v1alpha1\nkind: SplitPolicy\n\
+                 metadata: {{name: {name}, namespace: abtesting}}\nspec: {{route: {{virtualService: model{http}}}}}\n"
+            )
+        };
+        let rollout = judged("Blue_50");
+        let own = rollout.evidence_key().unwrap().0.replace("abtesting/", "");
+        for (text, problem) in [
+            (policy(&own, ", http: other"), Some("has the name of the rollout's own")),
+            (policy("mine", ", http: other"), None),
+        ] {
+            let documents = documents(&format!("{SAMPLE}{text}"));
+            let told = policy_problem(&documents, &rollout).map(|problem| problem.to_string());
+            assert_eq!(told.is_some(), problem.is_some(), "{told:?}");
+            assert!(problem.is_none_or(|part| told.unwrap().contains(part)));
+            assert_eq!(policies(&documents, &rollout).len(), if problem.is_some() { 1 } else { 2 });
+        }
+        let named = |name: &str, namespace: &str| {
+            let mut rollout = judged("Blue_50");
+            (rollout.metadata.name, rollout.metadata.namespace) = (name.to_owned(), namespace.to_owned());
+            rollout.spec.route.namespace = Some("abtesting".to_owned());
+            rollout.evidence_key().unwrap().0
+        };
+        let names = [named("a", "b"), named("a.b", "abtesting"), named("b.a", "abtesting"), named("a", "abtesting")];
+        assert_eq!(names.iter().collect::<std::collections::BTreeSet<_>>().len(), names.len(), "{names:?}");
     }
 
     #[test]
