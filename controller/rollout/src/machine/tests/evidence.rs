@@ -114,6 +114,34 @@ fn evidence_opens_waits_or_fails() {
     check(comparison(), &[pairs(1000, 300)], Failed, "shape differed in 30 % of 1,000 pairs");
 }
 
+/// Nothing is written in any of them, and each is shown for itself; of how long the candidate takes copies say nothing.
+#[test]
+fn at_the_first_stage_copies_show_one_requirement_after_the_other() {
+    let failing = |copies, failed| {
+        let mut epoch = pairs(copies, 0);
+        let shadow = epoch.shadow.as_mut().unwrap();
+        shadow.candidate = arm((copies, failed));
+        (shadow.only_candidate_failed, shadow.only_stable_failed) = (failed, failed);
+        epoch
+    };
+    for (epoch, expected) in [
+        (pairs(20, 0), [Waiting, Waiting, Waiting]),
+        (failing(600, 4), [Open, Waiting, Waiting]),
+        (pairs(600, 0), [Open, Open, Open]),
+    ] {
+        let shadow = json!({"percent": 10, "methods": ["POST"]});
+        let require = json!([{"comparison": {}}, {"verdict": {}}, {"absolute": {}}]);
+        let steps = json!([{"stage": "Blue_0", "shadow": shadow, "require": require}, {"stage": STAGE, "require": []}]);
+        let mut scene = Scene::at("Blue_0", &json!({"steps": steps}));
+        scene.counts(std::slice::from_ref(&epoch));
+        scene.decide();
+        let found: Vec<_> = scene.stand().into_iter().map(|(state, message)| (state, message.to_owned())).collect();
+        assert_eq!(found.iter().map(|(state, _)| *state).collect::<Vec<_>>(), expected, "{found:?}");
+        scene.settle();
+        assert_eq!(scene.stage() != "Blue_0", expected == [Open; 3], "{found:?}");
+    }
+}
+
 #[test]
 fn a_verdict_that_fails_turns_back_at_once_with_its_evidence() {
     let worse = [split((1000, 2), (1000, 100))];

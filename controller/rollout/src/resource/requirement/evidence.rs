@@ -145,7 +145,8 @@ impl VerdictRequirement {
             wanted.latency = Some(latency);
         }
         let deadline_seconds = deadline(self.deadline.as_deref(), ".verdict.deadline")?;
-        Ok(EvidenceRequirement { kind: EvidenceKind::Verdict, wanted, deadline_seconds, digest: digest(self) })
+        let digest = digest(EvidenceKind::Verdict, self);
+        Ok(EvidenceRequirement { kind: EvidenceKind::Verdict, wanted, deadline_seconds, digest })
     }
 }
 
@@ -156,7 +157,8 @@ impl AbsoluteRequirement {
         set(&mut absolute.at_most, self.max_failure_rate, ".absolute.maxFailureRate", 0.0, 1.0)?;
         wanted.absolute = Some(absolute);
         let deadline_seconds = deadline(self.deadline.as_deref(), ".absolute.deadline")?;
-        Ok(EvidenceRequirement { kind: EvidenceKind::Absolute, wanted, deadline_seconds, digest: digest(self) })
+        let digest = digest(EvidenceKind::Absolute, self);
+        Ok(EvidenceRequirement { kind: EvidenceKind::Absolute, wanted, deadline_seconds, digest })
     }
 }
 
@@ -179,7 +181,8 @@ impl ComparisonRequirement {
         }
         wanted.comparison = Some(comparison);
         let deadline_seconds = deadline(self.deadline.as_deref(), ".comparison.deadline")?;
-        Ok(EvidenceRequirement { kind: EvidenceKind::Comparison, wanted, deadline_seconds, digest: digest(self) })
+        let digest = digest(EvidenceKind::Comparison, self);
+        Ok(EvidenceRequirement { kind: EvidenceKind::Comparison, wanted, deadline_seconds, digest })
     }
 }
 
@@ -241,7 +244,8 @@ fn deadline(written: Option<&str>, path: &'static str) -> Result<u64, Wrong> {
     written.map_or(Ok(DEADLINE_SECONDS), |text| duration::read(text).map_err(|problem| (path, problem)))
 }
 
-fn digest(written: &impl Serialize) -> String {
+/// Of the kind, too: nothing is written in `verdict: {}`, nor in `comparison: {}`.
+fn digest(kind: EvidenceKind, written: &impl Serialize) -> String {
     let text = serde_json::to_string(written).unwrap_or_default();
-    revision(&[Source { name: "evidence", bytes: text.as_bytes() }]).chars().take(DIGEST_LENGTH).collect()
+    revision(&[Source { name: &kind.path()[1..], bytes: text.as_bytes() }]).chars().take(DIGEST_LENGTH).collect()
 }
