@@ -46,7 +46,16 @@ pub(crate) struct Pairs {
 struct Kept {
     places: Weak<Semaphore>,
     most_places: u32,
+    of: Shown,
     worst: Worst,
+}
+
+/// Of which candidate pairs are, and what is not shown of them: those of another, or with more in them, are not kept.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Shown {
+    salt: String,
+    candidate: Option<String>,
+    redact: Vec<String>,
 }
 
 /// One request's answers.
@@ -73,6 +82,7 @@ pub(crate) struct Request {
 /// On which terms one policy's answers are gathered and compared.
 pub(crate) struct Terms {
     policy: String,
+    shown: Shown,
     pub(crate) places: Arc<Semaphore>,
     /// Of an answer, in bytes.
     pub(crate) largest_answer: u64,
@@ -94,11 +104,14 @@ impl Pairs {
 
     /// The terms of a policy that a table has. What became of its copies is counted from zero on.
     pub(crate) fn terms(&self, policy: &Policy, plan: &ShadowPlan) -> Arc<Terms> {
+        let shown =
+            Shown { salt: policy.salt.clone(), candidate: policy.candidate.clone(), redact: plan.redact.clone() };
         let counter = |result: &str| self.metrics.shadows.with_label_values(&[policy.name.as_str(), result]);
         let rules: Vec<Rule> = plan.compare.iter().map(rule).collect();
         Arc::new(Terms {
             policy: policy.name.clone(),
-            places: self.places(&policy.name, plan),
+            places: self.places(&policy.name, plan, &shown),
+            shown,
             largest_answer: plan.max_body_bytes.min(LARGEST_ANSWER),
             // The documents hold no others than these can be made of.
             rules: Rules::new(&rules).unwrap_or_default(),
@@ -109,10 +122,13 @@ impl Pairs {
     }
 
     /// The same for all workers, and for all tables that give the policy as many.
-    fn places(&self, policy: &str, plan: &ShadowPlan) -> Arc<Semaphore> {
+    fn places(&self, policy: &str, plan: &ShadowPlan, shown: &Shown) -> Arc<Semaphore> {
         let mut by_policy = self.by_policy();
         by_policy.retain(|name, kept| name == policy || kept.places.strong_count() > 0);
         let kept = by_policy.entry(policy.to_owned()).or_default();
+        if kept.of != *shown {
+            (kept.of, kept.worst) = (shown.clone(), Worst::default());
+        }
         kept.worst.limit(plan.keep_worst);
         kept.places.upgrade().filter(|_| kept.most_places == plan.max_in_flight).unwrap_or_else(|| {
             let places = Arc::new(Semaphore::new(plan.max_in_flight as usize));
@@ -129,7 +145,8 @@ impl Pairs {
     /// The pairs that differ most, of policies that want them kept.
     pub(crate) fn worst(&self) -> Value {
         let by_policy = self.by_policy();
-        let told = by_policy.iter().filter(|(_, kept)| kept.worst.keeps());
+        let is_told = |kept: &Kept| kept.worst.keeps() && kept.places.strong_count() > 0;
+        let told = by_policy.iter().filter(|(_, kept)| is_told(kept));
         told.map(|(policy, kept)| json!({ "policy": policy, "pairs": kept.worst.told() })).collect()
     }
 

@@ -47,7 +47,7 @@ pub(crate) struct Arguments {
 
     /// How many requests of the candidate failed, and of how many.
     #[arg(long, value_name = "FAILURES/REQUESTS", env = "TURNOUT_CANDIDATE", value_parser = parse_counted,
-          requires = "stable", allow_negative_numbers = true)]
+          requires = "stable", conflicts_with_all = ["prometheus", "evidence"], allow_negative_numbers = true)]
     candidate: Option<Counted>,
 
     #[command(flatten)]

@@ -205,7 +205,9 @@ fn of_policy(policy: &Policy) -> impl Iterator<Item = String> {
     let shadow = policy.shadow.as_ref().map(|shadow| {
         let lack = shadow.target.warning.as_ref().map(|it| format!(" ({})", it.reason)).unwrap_or_default();
         let percent = shadow.target.percent.value();
-        format!("{percent} % of the requests are answered by {} as well, and compared{lack}", shadow.target.name)
+        let methods = shadow.methods.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let name = &shadow.target.name;
+        format!("{percent} % of what stable gets by {methods} is answered by {name} as well, and compared{lack}")
     });
     [assigned].into_iter().chain(shadow)
 }

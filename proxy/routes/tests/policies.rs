@@ -317,7 +317,7 @@ fn an_explanation_says_what_the_policy_does() {
         &[],
         &[
             "the split is exact over 10 (SplitPolicy abtesting/p)",
-            "12.5 % of the requests are answered by model-svc-blue.abtesting.svc.cluster.local:5001 as well, and compared",
+            "12.5 % of what stable gets by POST is answered by model-svc-blue.abtesting.svc.cluster.local:5001 as well, and compared",
         ],
     );
     let pinning = "  override: {header: x-api-version, from: [10.0.0.0/8, 192.0.2.1]}\n";

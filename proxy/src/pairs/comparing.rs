@@ -1,7 +1,7 @@
 //! The comparison, off every request's way: one pair at a time, on a thread that neither workers nor the status port need.
 
 use super::worst::told;
-use super::{Pair, Pairs};
+use super::{Kept, Pair, Pairs};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use turnout_verdict::answers::{Comparison, compare, tally};
@@ -45,10 +45,10 @@ impl Pairs {
     /// Keeps it if it is among the worst. It is written while nobody is held up.
     fn keep(&self, pair: &Pair, comparison: &Comparison) {
         let (policy, severity) = (&pair.terms.policy, comparison.severity());
-        let is_among = self.by_policy().get(policy).is_some_and(|kept| kept.worst.admits(severity));
-        if is_among {
+        let is_among = |kept: &Kept| kept.of == pair.terms.shown && kept.worst.admits(severity);
+        if self.by_policy().get(policy).is_some_and(is_among) {
             let told = told(pair, comparison, pair.terms.redaction.as_ref());
-            if let Some(kept) = self.by_policy().get_mut(policy) {
+            if let Some(kept) = self.by_policy().get_mut(policy).filter(|kept| is_among(kept)) {
                 kept.worst.keep(severity, told);
             }
         }

@@ -60,8 +60,11 @@ fn is_split(epoch: &Epoch) -> bool {
 fn failure_gate(requirement: &FailureRequirement, alpha: f64, epochs: &[Epoch]) -> Gate {
     let mut counts = Vec::new();
     let (mut candidate, mut stable, mut copies, mut originals) = Default::default();
-    let (mut blind, mut before) = (Rate::default(), Rate::default());
+    let (mut blind, mut before, mut alone) = (Rate::default(), Rate::default(), Rate::default());
     for epoch in epochs {
+        if epoch.candidate_share >= 1.0 {
+            of_arm(&mut alone, &epoch.candidate);
+        }
         if epoch.candidate_share > BLIND {
             of_arm(&mut blind, &epoch.candidate);
         } else {
@@ -83,10 +86,13 @@ fn failure_gate(requirement: &FailureRequirement, alpha: f64, epochs: &[Epoch]) 
             ));
         }
     }
+    candidate.add(alone.failures, alone.requests);
     let mut all = copies;
     all.add(candidate.failures, candidate.requests);
     if candidate.requests == 0 {
         (candidate, stable) = (copies, originals);
+    } else if stable.requests == 0 {
+        stable = before;
     }
     let (failed, of) = (logarithms::count(before.failures), logarithms::count(before.requests));
     // It takes a while to find, and is not asked for before there are such shares.

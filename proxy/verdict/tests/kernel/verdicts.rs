@@ -96,6 +96,9 @@ fn at_a_hundred_per_cent_the_candidate_is_compared_with_stable_before() {
     let decision = |failed| judge(&failures(), &mut State::default(), &[before.clone(), after(failed)]).decision;
     assert_eq!(decision(30), Decision::Promote);
     assert_eq!(decision(150), Decision::RollBack);
+    let told = judge(&failures(), &mut State::default(), &[epoch(0.0, arm(9_000, 90), arm(0, 0)), after(3_000)]);
+    let said = told.findings[0].to_string();
+    assert!(said.starts_with("100 % of the candidate's 3,000 requests failed, 1 % of stable's 9,000"), "{said}");
     // Without anything to compare with, nobody can tell.
     assert_eq!(judge(&failures(), &mut State::default(), &[after(150)]).decision, Decision::Inconclusive);
 }
