@@ -124,9 +124,9 @@ pub fn decide(rollout: &ModelRollout, observed: &Observation) -> Decision {
             draft.status.governs = Some(rollout.governs());
             draft.name_revision();
             draft.choose_candidate(&plan);
-            let mut counted = draft.count(&plan);
-            draft.report_requirements(&plan, counted.as_mut());
-            draft.keep(counted);
+            let mut evidence = draft.count(&plan);
+            draft.report_requirements(&plan, &mut evidence);
+            draft.keep(evidence);
             draft.choose_direction(plan.target());
             draft.keep_workloads();
             draft.advance(&plan);

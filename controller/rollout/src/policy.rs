@@ -18,9 +18,15 @@ const SALT_LENGTH: usize = 32;
 
 /// The candidate, while it is tried on blue beside a stable revision.
 pub(crate) fn on_trial(status: &RolloutStatus) -> Option<&Candidate> {
-    let position = status.position().and_then(Target::stage)?;
-    let is_tried = position < Stage::Green100 && status.rollback.is_none() && status.stable_revision.is_some();
-    status.candidate.as_ref().filter(|_| is_tried)
+    status.candidate.as_ref().filter(|_| is_tried(status) && status.stable_revision.is_some())
+}
+
+/// The candidate is tried on blue, beside a stable revision or without one.
+pub(crate) fn is_tried(status: &RolloutStatus) -> bool {
+    let position = status.position().and_then(Target::stage);
+    position.is_some_and(|position| position < Stage::Green100)
+        && status.rollback.is_none()
+        && status.candidate.is_some()
 }
 
 impl ModelRollout {

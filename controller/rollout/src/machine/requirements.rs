@@ -5,7 +5,7 @@ mod evidence;
 mod pause;
 mod webhook;
 
-pub(super) use evidence::Counted;
+pub(super) use evidence::Evidence;
 use evidence::Stands;
 
 use super::{Draft, Severity};
@@ -19,12 +19,12 @@ static GATE: [Requirement; 1] = [Requirement::Approval];
 
 impl Draft<'_> {
     /// Says in the status how each requirement of the stage stands that is reached and not yet left.
-    pub(super) fn report_requirements(&mut self, plan: &Plan, counted: Option<&mut Counted>) {
+    pub(super) fn report_requirements(&mut self, plan: &Plan, evidence: &mut Evidence) {
         let Some(stage) = self.status.stage.and_then(Target::stage).filter(|_| self.status.moving_to.is_none()) else {
             return;
         };
         let Leave::When(required) = self.when_left(plan, stage) else { return };
-        let judged = self.judge(required, plan, stage, counted);
+        let judged = self.judge(required, plan, stage, evidence);
         let stand = |(one, judged)| self.stand(one, required, stage, judged);
         self.status.requirements = required.iter().zip(judged).map(stand).collect();
         self.tell_evidence(required, stage);

@@ -9,18 +9,32 @@ use super::SKIPPED;
 use crate::duration::write_roughly;
 use crate::machine::{Draft, Severity};
 use crate::observation::Gathered;
-use crate::policy::on_trial;
+use crate::policy::{is_tried, on_trial};
 use crate::resource::{
     EvidenceRequirement, EvidenceStatus, Plan, Requirement, RequirementState, RequirementStatus, duration,
 };
-use crate::stage::Stage;
+use crate::stage::{Stage, Target};
 use turnout_verdict::evidence::Epoch;
 use turnout_verdict::judge::{Decision, Finding, Requirements, Subject, Verdict, judge};
 
 /// So often it is written down what was counted, as long as nothing follows from it.
 const INTERVAL_SECONDS: u64 = 5;
+/// How a requirement stands where there is nothing to compare with.
+const NO_STABLE: &str = "there is no stable revision to compare with";
 /// So many sentences are told of one requirement.
 const SENTENCES: usize = 3;
+
+/// What there is to judge by.
+pub(in crate::machine) enum Evidence {
+    /// No stage wants any, or no candidate is tried.
+    Unwanted,
+    /// The very first rollout: nothing serves beside the candidate, and nothing is to.
+    First,
+    /// What serves beside the candidate is not known, and why.
+    Unknown(String),
+    /// What gateways have counted.
+    Counted(Box<Counted>),
+}
 
 /// What was counted, as it is judged.
 pub(in crate::machine) struct Counted {
@@ -32,7 +46,6 @@ pub(in crate::machine) struct Counted {
 }
 
 /// How a requirement stands.
-#[derive(Clone)]
 pub(super) struct Stands {
     pub(super) state: RequirementState,
     pub(super) message: String,
@@ -40,10 +53,33 @@ pub(super) struct Stands {
 }
 
 impl Draft<'_> {
-    /// Adds up what was counted; nothing where no stage wants it, or nothing serves beside the candidate.
-    pub(in crate::machine) fn count(&self, plan: &Plan) -> Option<Counted> {
-        plan.evidence().next()?;
-        let salt = self.rollout.salt_of(on_trial(&self.status)?);
+    /// Adds up what was counted, where a stage wants it and something serves beside the candidate.
+    pub(in crate::machine) fn count(&self, plan: &Plan) -> Evidence {
+        if plan.evidence().next().is_none() || !is_tried(&self.status) {
+            return Evidence::Unwanted;
+        }
+        match on_trial(&self.status) {
+            Some(candidate) => Evidence::Counted(Box::new(self.add_up(self.rollout.salt_of(candidate)))),
+            None => self.without_stable(),
+        }
+    }
+
+    /// The very first rollout finds no green at all, or makes it. A green that is there, and of which it cannot be told what
+    /// it serves, is the stable one, and is waited for.
+    fn without_stable(&self) -> Evidence {
+        let green = &self.observed.green;
+        if !green.exists || self.status.position().and_then(Target::stage).is_some_and(Stage::replaces_green) {
+            return Evidence::First;
+        }
+        let instead = match green.ready_endpoints {
+            0 => "it has no ready endpoints".to_owned(),
+            ready => format!("what its {ready} ready endpoints serve is not known"),
+        };
+        let doubt = green.doubt.as_ref().map(|doubt| format!(" ({doubt})")).unwrap_or_default();
+        Evidence::Unknown(format!("waiting for green to say which revision is the stable one: {instead}{doubt}"))
+    }
+
+    fn add_up(&self, salt: String) -> Counted {
         let now = self.observed.now;
         let written = self.before.evidence.clone().filter(|written| written.salt == salt);
         let is_due = written.as_ref().and_then(|it| it.at).is_none_or(|at| now.seconds_since(at) >= INTERVAL_SECONDS);
@@ -58,7 +94,7 @@ impl Draft<'_> {
                 .find(|gateway| !is_seen(&gateway.id))
                 .map(|gateway| format!("waiting for what {} has counted, which says nothing", gateway.id)),
         };
-        Some(Counted { total: evidence.total(), evidence, missing, is_due })
+        Counted { total: evidence.total(), evidence, missing, is_due }
     }
 
     /// What gateways said of another candidate is none of this one's.
@@ -67,11 +103,12 @@ impl Draft<'_> {
     }
 
     /// Writes down what was counted, if it is time or something follows from it.
-    pub(in crate::machine) fn keep(&mut self, counted: Option<Counted>) {
-        let Some(Counted { mut evidence, is_due, .. }) = counted else {
+    pub(in crate::machine) fn keep(&mut self, evidence: Evidence) {
+        let Evidence::Counted(counted) = evidence else {
             self.status.evidence = None;
             return;
         };
+        let Counted { mut evidence, is_due, .. } = *counted;
         let states = |all: &[RequirementStatus]| all.iter().map(|one| one.state).collect::<Vec<_>>();
         let written = self.before.evidence.as_ref();
         let is_new = written.is_none_or(|it| it.salt != evidence.salt || it.judge.latency != evidence.judge.latency)
@@ -90,12 +127,14 @@ impl Draft<'_> {
         required: &[Requirement],
         plan: &Plan,
         stage: Stage,
-        counted: Option<&mut Counted>,
+        evidence: &mut Evidence,
     ) -> Vec<Option<Stands>> {
         let own: Vec<&EvidenceRequirement> = Requirement::evidence(required).collect();
-        let mut stands = match counted {
-            None => vec![first(); own.len()],
-            Some(counted) => {
+        let mut stands = match evidence {
+            Evidence::Unwanted => Vec::new(),
+            Evidence::First => own.iter().map(|_| first()).collect(),
+            Evidence::Unknown(why) => own.iter().map(|one| self.waits(one, why.clone())).collect(),
+            Evidence::Counted(counted) => {
                 let verdicts = counted.verdicts(&own, plan);
                 self.conclude(&own, &verdicts, stage, counted)
             }
@@ -140,7 +179,7 @@ impl Draft<'_> {
     }
 
     fn stands(&self, one: &EvidenceRequirement, findings: &[Finding], stage: Stage, counted: &Counted) -> Stands {
-        let former = self.former(&one.digest).filter(|former| former.message != SKIPPED);
+        let former = self.former(&one.digest).filter(|former| former.message != SKIPPED && former.message != NO_STABLE);
         let kept = |state: RequirementState| {
             let former = former.filter(|former| former.state == state)?;
             Some(Stands { state, message: former.message.clone(), overdue: former.overdue })
@@ -165,8 +204,7 @@ impl Draft<'_> {
             Some(missing) if is_shown => format!("{missing}: {}", that(Decision::Promote)),
             _ => that(Decision::Inconclusive),
         };
-        let deadline = self.status.stage_since.map(|since| since.plus(one.deadline_seconds));
-        let overdue = deadline.is_some_and(|deadline| self.observed.now >= deadline);
+        let overdue = self.is_overdue(one);
         let kept = kept(RequirementState::Waiting).filter(|kept| kept.overdue == overdue && !counted.is_due);
         if let Some(kept) = kept {
             return kept;
@@ -177,6 +215,15 @@ impl Draft<'_> {
             message = format!("{message}; not decided after {} at {stage}{longer}", duration(one.deadline_seconds));
         }
         Stands { state: RequirementState::Waiting, message, overdue }
+    }
+
+    fn waits(&self, one: &EvidenceRequirement, message: String) -> Stands {
+        Stands { state: RequirementState::Waiting, message, overdue: self.is_overdue(one) }
+    }
+
+    fn is_overdue(&self, one: &EvidenceRequirement) -> bool {
+        let deadline = self.status.stage_since.map(|since| since.plus(one.deadline_seconds));
+        deadline.is_some_and(|deadline| self.observed.now >= deadline)
     }
 
     /// Tells what evidence has decided, and what it has not in time.
@@ -237,10 +284,9 @@ impl Counted {
     }
 }
 
-/// The very first rollout has no other model beside it, and nothing to go back to.
+/// The very first rollout has no other model beside it, and nothing to go back to. That is no evidence and is not kept.
 fn first() -> Stands {
-    let message = "there is no stable revision to compare with".to_owned();
-    Stands { state: RequirementState::Open, message, overdue: false }
+    Stands { state: RequirementState::Open, message: NO_STABLE.to_owned(), overdue: false }
 }
 
 fn sentences(findings: &[&Finding]) -> String {

@@ -332,6 +332,46 @@ fn the_very_first_rollout_has_nothing_to_be_compared_with() {
     assert_eq!(scene.rollout.status.evidence, None);
 }
 
+/// Green is there, and for a while it cannot be told what it serves.
+#[test]
+fn a_green_that_is_not_known_yet_is_waited_for() {
+    let check = |change: fn(&mut crate::observation::BackendObservation), message: &str| {
+        let mut scene = requiring(&by_failures(), &json!({}));
+        scene.rollout.status.stable_revision = None;
+        change(&mut scene.observed.green);
+        scene.settle();
+        assert_eq!((scene.stage().as_str(), scene.stand()), (STAGE, vec![(Waiting, message)]));
+        scene.observed.green = serving("v1");
+        scene.settle();
+        assert_eq!((scene.stage().as_str(), scene.stand()[0].0), (STAGE, Waiting));
+        assert_eq!(scene.rollout.status.stable_revision.as_deref(), Some("v1"));
+        scene.counts(&[split((1000, 2), (1000, 100))]);
+        scene.decide();
+        assert_eq!(scene.stand()[0].0, Failed);
+    };
+    let waits = "waiting for green to say which revision is the stable one: ";
+    check(|green| *green = unready(), &format!("{waits}it has no ready endpoints"));
+    check(
+        |green| (green.revision, green.doubt) = (None, Some("its Deployment is being updated".to_owned())),
+        &format!("{waits}what its 2 ready endpoints serve is not known (its Deployment is being updated)"),
+    );
+}
+
+/// A green that had no endpoints for a moment is back, and is not passed over.
+#[test]
+fn that_there_was_nothing_to_compare_with_is_not_kept() {
+    let mut scene = requiring(&by_failures(), &json!({"paused": true}));
+    scene.rollout.status.stable_revision = None;
+    scene.observed.green = crate::testing::absent();
+    scene.decide();
+    assert_eq!(scene.stand()[0].0, Open);
+    for green in [unready(), serving("v1")] {
+        scene.observed.green = green;
+        scene.decide();
+        assert_eq!(scene.stand()[0].0, Waiting);
+    }
+}
+
 #[test]
 fn where_nothing_of_the_kind_is_required_nothing_is_kept() {
     let mut scene = requiring(&json!([{"approval": {}}]), &json!({}));
