@@ -118,8 +118,8 @@ pub enum Severity {
 pub fn decide(rollout: &ModelRollout, observed: &Observation) -> Decision {
     let mut draft = Draft::new(rollout, observed);
     match (Plan::of(rollout), &observed.route) {
-        (Err(invalid), _) => draft.hold_on(WaitReason::ValidSpec, invalid.to_string()),
-        (Ok(_), Err(error)) => draft.hold_on(WaitReason::Route, error.to_string()),
+        (Err(invalid), _) => draft.hold_on(WaitReason::ValidSpec, invalid.to_string(), None),
+        (Ok(plan), Err(error)) => draft.hold_on(WaitReason::Route, error.to_string(), Some(&plan)),
         (Ok(plan), Ok(_)) => {
             draft.status.governs = Some(rollout.governs());
             draft.name_revision();
@@ -180,14 +180,19 @@ impl<'a> Draft<'a> {
     }
 
     /// What is wanted cannot be read from the spec and the documents. The weights stay, and the laws of the weights go on;
-    /// going back needs nothing but what is published, so that is still done.
-    fn hold_on(&mut self, reason: WaitReason, problem: String) {
+    /// going back needs nothing but what is published, so that is still done; and so is what a plan asks of evidence.
+    fn hold_on(&mut self, reason: WaitReason, problem: String, plan: Option<&Plan>) {
         self.refusal = Some((reason, problem.clone()));
         if self.status.moving_to.is_none() {
             // What was decided of this stay still counts once the spec can be read again.
             self.status.requirements.clone_from(&self.before.requirements);
         }
         if self.governs() {
+            if let Some(plan) = plan {
+                let mut evidence = self.count(plan);
+                self.report_refuted(plan, &mut evidence);
+                self.keep(evidence);
+            }
             self.choose_direction(self.spec.target);
         }
         if !self.goes_back() {

@@ -9,7 +9,9 @@ pub(super) use evidence::Evidence;
 use evidence::Stands;
 
 use super::{Draft, Severity};
-use crate::resource::{Approval, Leave, OnFailure, Plan, Requirement, RequirementState, RequirementStatus, WaitReason};
+use crate::resource::{
+    Approval, EvidenceRequirement, Leave, OnFailure, Plan, Requirement, RequirementState, RequirementStatus, WaitReason,
+};
 use crate::stage::{Stage, Target};
 
 /// How a requirement stands that somebody skipped.
@@ -18,16 +20,39 @@ const SKIPPED: &str = "skipped";
 static GATE: [Requirement; 1] = [Requirement::Approval];
 
 impl Draft<'_> {
-    /// Says in the status how each requirement of the stage stands that is reached and not yet left.
+    /// Says in the status how each requirement of the stage stands that is reached and not yet left, and wherever the rollout
+    /// is, what evidence refutes.
     pub(super) fn report_requirements(&mut self, plan: &Plan, evidence: &mut Evidence) {
-        let Some(stage) = self.status.stage.and_then(Target::stage).filter(|_| self.status.moving_to.is_none()) else {
-            return;
+        let reached = self.status.stage.and_then(Target::stage).filter(|_| self.status.moving_to.is_none());
+        let required = reached.map_or(Leave::WhenPromoted, |stage| self.when_left(plan, stage));
+        let (Some(stage), Leave::When(required)) = (reached, required) else {
+            return self.report_refuted(plan, evidence);
         };
-        let Leave::When(required) = self.when_left(plan, stage) else { return };
-        let judged = self.judge(required, plan, stage, evidence);
-        let stand = |(one, judged)| self.stand(one, required, stage, judged);
-        self.status.requirements = required.iter().zip(judged).map(stand).collect();
+        let own: Vec<&EvidenceRequirement> = Requirement::evidence(required).collect();
+        let mut judged = self.judge(&own, plan, stage, evidence).into_iter();
+        let mut stand = |one: &Requirement| {
+            let judged = if matches!(one, Requirement::Evidence(_)) { judged.next() } else { None };
+            self.stand(one, required, stage, judged)
+        };
+        self.status.requirements = required.iter().map(&mut stand).collect();
         self.tell_evidence(required, stage);
+        if own.is_empty() { self.report_refuted(plan, evidence) } else { self.tell_failures(stage) }
+    }
+
+    /// Evidence against the candidate counts at once: while a stage is entered, while something is held, and where the stage
+    /// asks for none and another does.
+    pub(super) fn report_refuted(&mut self, plan: &Plan, evidence: &mut Evidence) {
+        let Some(stage) = self.status.position().and_then(Target::stage) else { return };
+        if !self.approval(stage).is_some_and(|approval| approval.skip_requirements) {
+            for refuted in self.refuted(plan, stage, evidence) {
+                self.status.requirements.retain(|one| one.digest != refuted.digest);
+                self.status.requirements.push(refuted);
+            }
+        }
+        self.tell_failures(stage);
+    }
+
+    fn tell_failures(&mut self, stage: Stage) {
         let failed = self.status.requirements.iter().filter(|one| one.state == RequirementState::Failed);
         let was_told = |one: &RequirementStatus| self.before.requirements.contains(one);
         let news: Vec<_> = failed.filter(|one| !was_told(one)).map(|one| one.message.clone()).collect();
@@ -81,14 +106,19 @@ impl Draft<'_> {
 
     /// Whether the stage may be left, as far as people and the spec have a say. The target lies behind it, or is not set.
     pub(super) fn may_leave(&mut self, plan: &Plan, stage: Stage, target: Option<Target>) -> bool {
+        let failed = self.failure();
         let Leave::When(required) = self.when_left(plan, stage) else {
+            if !failed.is_empty() {
+                self.wait_for(WaitReason::Failure, &failed);
+                return false;
+            }
             let is_asked = target.is_some() || self.approval(stage).is_some();
             if !is_asked {
                 self.wait_for(WaitReason::Promotion, "promote to go on");
             }
             return is_asked;
         };
-        let (failed, waiting) = (self.failure(), self.messages(RequirementState::Waiting));
+        let waiting = self.messages(RequirementState::Waiting);
         if !failed.is_empty() {
             self.wait_for(WaitReason::Failure, &failed);
         } else if !waiting.is_empty() {

@@ -3,7 +3,7 @@
 
 use crate::governed::Governed;
 use crate::identity::KnownRun;
-use crate::resource::{EvidenceKind, EvidenceStatus, RolloutSpec};
+use crate::resource::{EvidenceStatus, RolloutSpec};
 use crate::stage::{Stage, Target};
 use crate::timestamp::Timestamp;
 use crate::weights::{Backend, Weights};
@@ -413,11 +413,9 @@ impl RolloutStatus {
         !self.in_progress() && matches!(self.phase, Phase::Idle | Phase::Complete | Phase::RolledBack)
     }
 
-    /// Evidence decides whether the stage that was reached may be left.
+    /// What gateways count of the candidate is judged, and may turn it back at any moment.
     pub fn is_judged(&self) -> bool {
-        let is_evidence =
-            |one: &RequirementStatus| EvidenceKind::ALL.iter().any(|kind| kind.to_string() == one.requirement);
-        self.evidence.is_some() && self.requirements.iter().any(is_evidence)
+        self.evidence.is_some()
     }
 
     /// What the spec wants to be rolled out, as far as a status can tell: `spec.revision`, or the template that changed

@@ -11,7 +11,8 @@ use crate::machine::{Draft, Severity};
 use crate::observation::Gathered;
 use crate::policy::{is_tried, on_trial};
 use crate::resource::{
-    EvidenceRequirement, EvidenceStatus, Plan, Requirement, RequirementState, RequirementStatus, duration,
+    EvidenceKind, EvidenceRequirement, EvidenceStatus, Leave, Plan, Requirement, RequirementState, RequirementStatus,
+    duration,
 };
 use crate::stage::{Stage, Target};
 use turnout_verdict::evidence::Epoch;
@@ -121,30 +122,45 @@ impl Draft<'_> {
         }
     }
 
-    /// How each of what is required stands; none of what evidence does not decide.
+    /// How each of these stands; nothing where no candidate is tried.
     pub(super) fn judge(
         &self,
-        required: &[Requirement],
+        own: &[&EvidenceRequirement],
         plan: &Plan,
         stage: Stage,
         evidence: &mut Evidence,
-    ) -> Vec<Option<Stands>> {
-        let own: Vec<&EvidenceRequirement> = Requirement::evidence(required).collect();
-        let mut stands = match evidence {
+    ) -> Vec<Stands> {
+        match evidence {
             Evidence::Unwanted => Vec::new(),
             Evidence::First => own.iter().map(|_| first()).collect(),
             Evidence::Unknown(why) => own.iter().map(|one| self.waits(one, why.clone())).collect(),
             Evidence::Counted(counted) => {
-                let verdicts = counted.verdicts(&own, plan);
-                self.conclude(&own, &verdicts, stage, counted)
+                let verdicts = counted.verdicts(own, plan);
+                self.conclude(own, &verdicts, stage, counted)
             }
         }
-        .into_iter();
-        let stand = |one: &Requirement| match one {
-            Requirement::Evidence(_) => stands.next(),
-            Requirement::Approval | Requirement::Pause { .. } | Requirement::Webhook(_) => None,
+    }
+
+    /// What is shown not to hold of what the stage asks for; or of what others do, of each kind once, where it asks for none.
+    pub(super) fn refuted(&self, plan: &Plan, stage: Stage, evidence: &mut Evidence) -> Vec<RequirementStatus> {
+        let mut asked: Vec<&EvidenceRequirement> = match plan.leave(stage) {
+            Leave::When(required) => Requirement::evidence(required).collect(),
+            Leave::WhenPromoted => Vec::new(),
         };
-        required.iter().map(stand).collect()
+        if asked.is_empty() {
+            let first = |kind| plan.evidence().find(|one| one.kind == kind);
+            asked = EvidenceKind::ALL.into_iter().filter_map(first).collect();
+        }
+        let judged = self.judge(&asked, plan, stage, evidence);
+        let failed = asked.iter().zip(judged).filter(|(_, stands)| stands.state == RequirementState::Failed);
+        let status = |(one, Stands { state, message, overdue }): (&&EvidenceRequirement, Stands)| RequirementStatus {
+            requirement: one.kind.to_string(),
+            digest: Some(one.digest.clone()),
+            state,
+            message,
+            overdue,
+        };
+        failed.map(status).collect()
     }
 
     fn conclude(
@@ -189,8 +205,8 @@ impl Draft<'_> {
             sentences(&those.collect::<Vec<_>>())
         };
         let decided = |state, message| Stands { state, message, overdue: false };
-        if let Some(kept) = kept(RequirementState::Failed) {
-            return kept;
+        if let Some(refuted) = self.refuted_before(&one.digest) {
+            return decided(RequirementState::Failed, refuted.message.clone());
         }
         if findings.iter().any(|finding| finding.decision == Decision::RollBack) {
             return decided(RequirementState::Failed, that(Decision::RollBack));
@@ -215,6 +231,12 @@ impl Draft<'_> {
             message = format!("{message}; not decided after {} at {stage}{longer}", duration(one.deadline_seconds));
         }
         Stands { state: RequirementState::Waiting, message, overdue }
+    }
+
+    /// Until somebody skips it, wherever the candidate is by then.
+    fn refuted_before(&self, digest: &str) -> Option<&RequirementStatus> {
+        let mut all = self.before.requirements.iter().filter(|_| self.before.candidate == self.status.candidate);
+        all.find(|one| one.state == RequirementState::Failed && one.digest.as_deref() == Some(digest))
     }
 
     fn waits(&self, one: &EvidenceRequirement, message: String) -> Stands {

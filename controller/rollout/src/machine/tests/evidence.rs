@@ -185,6 +185,66 @@ fn a_verdict_that_fails_turns_back_at_once_with_its_evidence() {
     assert_ne!(scene.stage(), STAGE, "somebody knows better");
 }
 
+/// One gateway hangs and another gives weight to a model that fails; or the documents do not fit; or the stage asks for
+/// nothing, and one before it did.
+#[test]
+fn a_candidate_that_fails_goes_back_from_wherever_it_is() {
+    let places: [fn(&mut Scene); 4] = [
+        |scene| {
+            scene.rollout.status.stage = Some(Target::Stage(Stage::BLUE_0));
+            scene.rollout.status.moving_to = Some(Target::Stage(Stage::BLUE_50));
+            scene.observed.gateways[1].active = None;
+        },
+        |scene| {
+            scene.rollout.status.moving_to = Some(Target::Stage(Stage::BLUE_100));
+            scene.observed.gateways[1].active = None;
+        },
+        |scene| {
+            scene.observed.route = Err(crate::render::RouteSelectionError::VirtualServiceNotFound("model".to_owned()))
+        },
+        |scene| scene.rollout.status.stage = Some(Target::Stage(Stage::BLUE_100)),
+    ];
+    for (index, place) in places.into_iter().enumerate() {
+        for on_failure in ["Rollback", "Hold"] {
+            let mut scene = requiring(&by_failures(), &json!({"onFailure": on_failure}));
+            place(&mut scene);
+            scene.rollout.status.stage_since = Some(scene.observed.now);
+            scene.counts(&[split((1000, 1), (1000, 1))]);
+            scene.decide();
+            assert_ne!(scene.position(), "Rollback", "{index}: nothing is shown yet");
+            scene.counts(&[split((1000, 2), (1000, 100))]);
+            let decision = scene.decide();
+            assert_eq!(Scene::told(&decision, "RequirementFailed").len(), 1, "{index}: {:?}", decision.events);
+            assert_eq!(scene.position() == "Rollback", on_failure == "Rollback", "{index}");
+            assert_eq!(scene.decide().events, [], "{index}: it is told once");
+        }
+    }
+}
+
+/// That it failed on its way to a stage holds that stage, until somebody knows better; also one that waits for a promotion.
+#[test]
+fn what_failed_on_the_way_holds_the_stage_that_is_reached() {
+    let mut scene = requiring(
+        &by_failures(),
+        &json!({"onFailure": "Hold", "steps": [
+            {"stage": STAGE, "require": [{"verdict": {"failures": {}}}]},
+            {"stage": "Blue_90"},
+        ]}),
+    );
+    scene.rollout.status.moving_to = Some("Blue_90".parse().unwrap());
+    scene.counts(&[split((1000, 2), (1000, 100))]);
+    scene.decide();
+    scene.counts(&[split((90_000, 180), (90_000, 180))]);
+    scene.settle();
+    assert_eq!((scene.stage().as_str(), scene.phase()), ("Blue_90", Phase::Failed));
+    scene.rollout.promote(None, false).unwrap();
+    scene.settle();
+    assert_eq!((scene.stage().as_str(), scene.phase()), ("Blue_90", Phase::Failed));
+    scene.rollout.promote(None, true).unwrap();
+    scene.settle();
+    assert_ne!(scene.stage(), "Blue_90");
+}
+
 #[test]
 fn evidence_for_the_candidate_is_that_of_all_gateways_and_evidence_against_it_that_of_any() {
     let mut scene = requiring(&by_failures(), &json!({}));
