@@ -121,8 +121,8 @@ pub use resource::{
     EvidenceStatus, FailureBounds, FieldError, GatewayStatus, InstanceEvidence, InvalidRollout, KIND, LatencyBounds,
     Leave, Mode, ModelRollout, NamedRevision, ObjectMetadata, OnBackendLoss, OnDrainDeadline, OnFailure, Phase, Plan,
     Requirement, RequirementSpec, RequirementState, RequirementStatus, RollbackReason, RollbackStatus, RolloutSpec,
-    RolloutStatus, RouteRef, ShadowSpec, Step, Transition, VerdictRequirement, Verdicts, WaitReason, Waiting, WarmUp,
-    Webhook, Workload,
+    RolloutStatus, RouteRef, ShadowSpec, Shown, Step, Transition, VerdictRequirement, Verdicts, WaitReason, Waiting,
+    WarmUp, Webhook, Workload,
 };
 pub use stage::{NotRising, Percent, STAGE_TABLE, Stage, StagePlan, StageRow, Target, UnknownStage, UnknownTarget};
 pub use timestamp::{InvalidTimestamp, Timestamp};

@@ -9,7 +9,7 @@ mod standard;
 mod status;
 
 pub(crate) use crate::duration::write as duration;
-pub use evidence::{EvidenceStatus, InstanceEvidence};
+pub use evidence::{EvidenceStatus, InstanceEvidence, Shown};
 pub use plan::{FieldError, InvalidRollout, Leave, Plan};
 pub use requirement::{
     AbsoluteRequirement, ApprovalRequirement, ComparisonRequirement, EvidenceKind, EvidenceRequirement, FailureBounds,

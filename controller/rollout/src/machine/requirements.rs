@@ -35,6 +35,7 @@ impl Draft<'_> {
             self.stand(one, required, stage, judged)
         };
         self.status.requirements = required.iter().map(&mut stand).collect();
+        self.remember_shown(plan, evidence);
         self.tell_evidence(required, stage);
         if own.is_empty() { self.report_refuted(plan, evidence) } else { self.tell_failures(stage) }
     }

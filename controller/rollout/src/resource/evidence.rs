@@ -34,6 +34,9 @@ pub struct EvidenceStatus {
     /// What the judge remembers.
     #[serde(skip_serializing_if = "is_default")]
     pub judge: State,
+    /// What it has shown to hold: that stands at each later stage, whatever comes then.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub shown: Vec<Shown>,
     /// The sums of processes that are gone, by the candidate's share.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub gone: Vec<Epoch>,
@@ -43,6 +46,16 @@ pub struct EvidenceStatus {
     /// What each other process had counted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub instances: Vec<InstanceEvidence>,
+}
+
+/// That something was shown.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Shown {
+    /// Of what was asked for.
+    pub digest: String,
+    /// How it was told.
+    pub message: String,
 }
 
 /// What one process has counted.

@@ -122,12 +122,11 @@ fn fit(one: Requirement, before: &[Step], step: &Step, mode: Mode) -> Result<Req
         EvidenceKind::Verdict | EvidenceKind::Absolute if step.stage == Stage::BLUE_0 && !is_shadowed => {
             return Err((path, why("blue has no requests at Blue_0: write a shadow for this step")));
         }
-        // Copies come when it suits the gateway: how long they take says nothing.
         EvidenceKind::Verdict if step.stage == Stage::BLUE_0 => {
             if evidence.wanted.failures.is_none() {
                 return Err((".verdict.latency", why("blue has only copies at Blue_0: judge their failures alone")));
             }
-            evidence.wanted.latency = None;
+            *evidence = evidence.of_copies();
         }
         EvidenceKind::Verdict | EvidenceKind::Absolute | EvidenceKind::Comparison => {}
     }

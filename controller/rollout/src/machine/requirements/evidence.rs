@@ -2,7 +2,8 @@
 //! time, whichever stage it is of, so that the error rate is that of the whole rollout and not of each stage.
 //!
 //! Evidence that is against the candidate counts at once, and from any gateway; evidence for it only with that of all. What
-//! was shown once stays shown. What is not decided is told anew every few seconds, since each status that is written wakes
+//! was shown once stays shown, at each later stage, too: where the candidate answers everything nothing could show it again.
+//! What is not decided is told anew every few seconds, since each status that is written wakes
 //! those who watch it.
 
 use super::SKIPPED;
@@ -12,7 +13,7 @@ use crate::observation::Gathered;
 use crate::policy::{is_tried, on_trial};
 use crate::resource::{
     EvidenceKind, EvidenceRequirement, EvidenceStatus, Leave, Plan, Requirement, RequirementState, RequirementStatus,
-    duration,
+    Shown, duration,
 };
 use crate::stage::{Stage, Target};
 use turnout_verdict::evidence::Epoch;
@@ -43,6 +44,7 @@ pub(in crate::machine) struct Counted {
     total: Vec<Epoch>,
     /// A gateway of which nothing is known, or that there is none.
     missing: Option<String>,
+    is_shadowed: bool,
     is_due: bool,
 }
 
@@ -60,7 +62,7 @@ impl Draft<'_> {
             return Evidence::Unwanted;
         }
         match on_trial(&self.status) {
-            Some(candidate) => Evidence::Counted(Box::new(self.add_up(self.rollout.salt_of(candidate)))),
+            Some(candidate) => Evidence::Counted(Box::new(self.add_up(plan, self.rollout.salt_of(candidate)))),
             None => self.without_stable(),
         }
     }
@@ -80,7 +82,7 @@ impl Draft<'_> {
         Evidence::Unknown(format!("waiting for green to say which revision is the stable one: {instead}{doubt}"))
     }
 
-    fn add_up(&self, salt: String) -> Counted {
+    fn add_up(&self, plan: &Plan, salt: String) -> Counted {
         let now = self.observed.now;
         let written = self.before.evidence.clone().filter(|written| written.salt == salt);
         let is_due = written.as_ref().and_then(|it| it.at).is_none_or(|at| now.seconds_since(at) >= INTERVAL_SECONDS);
@@ -95,7 +97,9 @@ impl Draft<'_> {
                 .find(|gateway| !is_seen(&gateway.id))
                 .map(|gateway| format!("waiting for what {} has counted, which says nothing", gateway.id)),
         };
-        Counted { total: evidence.total(), evidence, missing, is_due }
+        let stage = self.status.position().and_then(Target::stage);
+        let is_shadowed = stage.is_some_and(|stage| plan.shadow(stage).is_some());
+        Counted { total: evidence.total(), evidence, missing, is_shadowed, is_due }
     }
 
     /// What gateways said of another candidate is none of this one's.
@@ -113,6 +117,7 @@ impl Draft<'_> {
         let states = |all: &[RequirementStatus]| all.iter().map(|one| one.state).collect::<Vec<_>>();
         let written = self.before.evidence.as_ref();
         let is_new = written.is_none_or(|it| it.salt != evidence.salt || it.judge.latency != evidence.judge.latency)
+            || written.is_some_and(|it| it.shown != evidence.shown)
             || states(&self.before.requirements) != states(&self.status.requirements);
         if (is_due || is_new) && written != Some(&evidence) {
             let is_there = |id: &str| self.observed.gateways.iter().any(|gateway| gateway.id == id);
@@ -195,11 +200,6 @@ impl Draft<'_> {
     }
 
     fn stands(&self, one: &EvidenceRequirement, findings: &[Finding], stage: Stage, counted: &Counted) -> Stands {
-        let former = self.former(&one.digest).filter(|former| former.message != SKIPPED && former.message != NO_STABLE);
-        let kept = |state: RequirementState| {
-            let former = former.filter(|former| former.state == state)?;
-            Some(Stands { state, message: former.message.clone(), overdue: former.overdue })
-        };
         let that = |decision: Decision| {
             let those = findings.iter().filter(|finding| finding.decision == decision);
             sentences(&those.collect::<Vec<_>>())
@@ -211,8 +211,8 @@ impl Draft<'_> {
         if findings.iter().any(|finding| finding.decision == Decision::RollBack) {
             return decided(RequirementState::Failed, that(Decision::RollBack));
         }
-        if let Some(kept) = kept(RequirementState::Open) {
-            return kept;
+        if let Some(shown) = counted.evidence.shown.iter().find(|shown| shown.digest == one.digest) {
+            return decided(RequirementState::Open, shown.message.clone());
         }
         let is_shown = findings.iter().all(|finding| finding.decision == Decision::Promote);
         let mut message = match &counted.missing {
@@ -221,16 +221,41 @@ impl Draft<'_> {
             _ => that(Decision::Inconclusive),
         };
         let overdue = self.is_overdue(one);
-        let kept = kept(RequirementState::Waiting).filter(|kept| kept.overdue == overdue && !counted.is_due);
-        if let Some(kept) = kept {
-            return kept;
+        let former = self.former(&one.digest).filter(|former| former.state == RequirementState::Waiting);
+        if let Some(former) = former.filter(|former| former.overdue == overdue && !counted.is_due) {
+            return Stands { state: former.state, message: former.message.clone(), overdue };
+        }
+        let is_fed = one.kind.is_fed(stage, counted.is_shadowed);
+        if !is_fed && !is_shown {
+            message =
+                format!("nothing comes at {stage} that could show it, skip it or roll back: {}", so_far(findings));
         }
         if overdue {
-            let longer =
-                counted.longer(findings).map(|it| format!(", about {it} more at this rate")).unwrap_or_default();
+            let longer = counted
+                .longer(findings)
+                .filter(|_| is_fed)
+                .map(|it| format!(", about {it} more at this rate"))
+                .unwrap_or_default();
             message = format!("{message}; not decided after {} at {stage}{longer}", duration(one.deadline_seconds));
         }
         Stands { state: RequirementState::Waiting, message, overdue }
+    }
+
+    /// Keeps what is shown here, of what any stage asks for.
+    pub(super) fn remember_shown(&self, plan: &Plan, evidence: &mut Evidence) {
+        let Evidence::Counted(counted) = evidence else { return };
+        let shown = &mut counted.evidence.shown;
+        shown.retain(|known| plan.evidence().any(|one| one.digest == known.digest));
+        let is_open = |one: &&RequirementStatus| one.state == RequirementState::Open && one.message != SKIPPED;
+        for one in self.status.requirements.iter().filter(is_open) {
+            let Some(digest) = one.digest.clone().filter(|digest| plan.evidence().any(|one| one.digest == *digest))
+            else {
+                continue;
+            };
+            if !shown.iter().any(|known| known.digest == digest) {
+                shown.push(Shown { digest, message: one.message.clone() });
+            }
+        }
     }
 
     /// Until somebody skips it, wherever the candidate is by then.
@@ -309,6 +334,16 @@ impl Counted {
 /// The very first rollout has no other model beside it, and nothing to go back to. That is no evidence and is not kept.
 fn first() -> Stands {
     Stands { state: RequirementState::Open, message: NO_STABLE.to_owned(), overdue: false }
+}
+
+/// What was seen and what is wanted, without how many more requests or pairs would decide it.
+fn so_far(findings: &[Finding]) -> String {
+    let open = findings.iter().filter(|finding| finding.decision == Decision::Inconclusive);
+    let sentences = open.take(SENTENCES).map(|finding| {
+        let sentence = finding.to_string();
+        sentence.rsplit_once("; ").map_or(sentence.clone(), |(seen, _)| seen.to_owned())
+    });
+    sentences.collect::<Vec<_>>().join("; ")
 }
 
 fn sentences(findings: &[&Finding]) -> String {

@@ -365,6 +365,66 @@ fn what_is_not_decided_in_time_is_told_once_and_holds() {
     assert_ne!(scene.stage(), STAGE, "it goes on when it is shown");
 }
 
+/// Requests that came before all gateways had the weights of the stage make the evidence weaker again, and no more comes.
+#[test]
+fn what_was_shown_at_one_stage_stands_at_each_later_one() {
+    let verdict = || json!([{"verdict": {"failures": {}}}]);
+    let of_copies = || json!({"percent": 10, "methods": ["POST"]});
+    let mut scene = requiring(
+        &json!([]),
+        &json!({"steps": [
+            {"stage": "Blue_0", "shadow": of_copies(), "require": verdict()},
+            {"stage": STAGE, "require": verdict()},
+            {"stage": "Blue_100", "require": verdict()},
+            {"stage": "Blue_Green", "require": verdict()},
+        ]}),
+    );
+    scene.target("Blue_100");
+    scene.counts(&[split((5000, 0), (5000, 0))]);
+    scene.settle();
+    assert_eq!((scene.stage().as_str(), scene.stand()[0].0), ("Blue_100", Open));
+    let shown = scene.stand()[0].1.to_owned();
+    scene.later(5);
+    scene.counts(&[split((5000, 30), (5400, 54))]);
+    scene.target("Green_100");
+    scene.observed.green = unready();
+    scene.settle();
+    assert_eq!((scene.stage().as_str(), scene.stand()), ("Blue_Green", vec![(Open, shown.as_str())]));
+
+    let mut scene = Scene::at("Blue_0", &json!({"steps": scene.rollout.spec.steps, "target": "Blue_0"}));
+    scene.counts(&[pairs(5000, 0)]);
+    scene.settle();
+    assert_eq!(scene.stand()[0].0, Open);
+    scene.target(STAGE);
+    scene.counts(&[pairs(5000, 0), split((50, 1), (50, 1))]);
+    scene.settle();
+    assert_eq!((scene.stage().as_str(), scene.stand()[0].0), (STAGE, Waiting), "copies are no requests");
+}
+
+#[test]
+fn where_nothing_is_compared_any_more_no_requests_are_promised() {
+    let mut scene = requiring(
+        &by_failures(),
+        &json!({"steps": [
+            {"stage": STAGE, "require": by_failures()},
+            {"stage": "Blue_100", "require": by_failures()},
+        ]}),
+    );
+    scene.counts(&[split((100, 1), (100, 1))]);
+    scene.rollout.promote(None, true).unwrap();
+    scene.settle();
+    let (state, message) = scene.stand()[0];
+    assert_eq!((scene.stage().as_str(), state), ("Blue_100", Waiting));
+    assert!(
+        message.starts_with("nothing comes at Blue_100 that could show it, skip it or roll back: 1 % of"),
+        "{message}"
+    );
+    assert!(
+        message.ends_with("; not shown yet: less than 2 times as often, or less than 1 % of its requests"),
+        "{message}"
+    );
+}
+
 #[test]
 fn all_stages_are_one_process_and_another_attempt_is_another() {
     let mut scene = requiring(&by_failures(), &json!({}));

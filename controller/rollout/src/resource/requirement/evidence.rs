@@ -3,6 +3,8 @@
 
 use super::webhook::DIGEST_LENGTH;
 use crate::duration;
+use crate::stage::Stage;
+use crate::weights::Weights;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use turnout_routes::{Source, revision};
@@ -145,8 +147,7 @@ impl VerdictRequirement {
             wanted.latency = Some(latency);
         }
         let deadline_seconds = deadline(self.deadline.as_deref(), ".verdict.deadline")?;
-        let digest = digest(EvidenceKind::Verdict, self);
-        Ok(EvidenceRequirement { kind: EvidenceKind::Verdict, wanted, deadline_seconds, digest })
+        Ok(EvidenceRequirement { kind: EvidenceKind::Verdict, digest: digest(&wanted), wanted, deadline_seconds })
     }
 }
 
@@ -157,8 +158,7 @@ impl AbsoluteRequirement {
         set(&mut absolute.at_most, self.max_failure_rate, ".absolute.maxFailureRate", 0.0, 1.0)?;
         wanted.absolute = Some(absolute);
         let deadline_seconds = deadline(self.deadline.as_deref(), ".absolute.deadline")?;
-        let digest = digest(EvidenceKind::Absolute, self);
-        Ok(EvidenceRequirement { kind: EvidenceKind::Absolute, wanted, deadline_seconds, digest })
+        Ok(EvidenceRequirement { kind: EvidenceKind::Absolute, digest: digest(&wanted), wanted, deadline_seconds })
     }
 }
 
@@ -181,8 +181,17 @@ impl ComparisonRequirement {
         }
         wanted.comparison = Some(comparison);
         let deadline_seconds = deadline(self.deadline.as_deref(), ".comparison.deadline")?;
-        let digest = digest(EvidenceKind::Comparison, self);
-        Ok(EvidenceRequirement { kind: EvidenceKind::Comparison, wanted, deadline_seconds, digest })
+        Ok(EvidenceRequirement { kind: EvidenceKind::Comparison, digest: digest(&wanted), wanted, deadline_seconds })
+    }
+}
+
+impl EvidenceRequirement {
+    /// By copies alone. They come when it suits the gateway, so how long they take says nothing; and what they show of
+    /// failures stands for no requests.
+    pub(crate) fn of_copies(mut self) -> Self {
+        self.wanted.latency = None;
+        self.digest = digest(&("copies", &self.wanted));
+        self
     }
 }
 
@@ -196,6 +205,16 @@ impl EvidenceKind {
             Self::Verdict => ".verdict",
             Self::Absolute => ".absolute",
             Self::Comparison => ".comparison",
+        }
+    }
+
+    /// Whether anything comes at the stage that could show it.
+    pub(crate) fn is_fed(self, stage: Stage, is_shadowed: bool) -> bool {
+        let Weights { green, blue } = stage.weights();
+        match self {
+            Self::Verdict => green > 0 && (blue > 0 || is_shadowed),
+            Self::Absolute => blue > 0 || is_shadowed,
+            Self::Comparison => is_shadowed,
         }
     }
 
@@ -244,8 +263,8 @@ fn deadline(written: Option<&str>, path: &'static str) -> Result<u64, Wrong> {
     written.map_or(Ok(DEADLINE_SECONDS), |text| duration::read(text).map_err(|problem| (path, problem)))
 }
 
-/// Of the kind, too: nothing is written in `verdict: {}`, nor in `comparison: {}`.
-fn digest(kind: EvidenceKind, written: &impl Serialize) -> String {
-    let text = serde_json::to_string(written).unwrap_or_default();
-    revision(&[Source { name: &kind.path()[1..], bytes: text.as_bytes() }]).chars().take(DIGEST_LENGTH).collect()
+/// Of nothing but what is wanted: what was shown is asked for again where it is written otherwise, or to be later.
+fn digest(wanted: &impl Serialize) -> String {
+    let text = serde_json::to_string(wanted).unwrap_or_default();
+    revision(&[Source { name: "evidence", bytes: text.as_bytes() }]).chars().take(DIGEST_LENGTH).collect()
 }
