@@ -149,7 +149,7 @@ impl ModelRollout {
         if !skip_requirements {
             check_approval(&plan, reached)?;
         }
-        let Candidate { revision, attempt } = candidate;
+        let Candidate { revision, attempt, .. } = candidate;
         self.spec.approval = Some(Approval { revision, attempt, stage: reached, skip_requirements });
         if let Some(target) = target {
             self.spec.target = target.map(Target::Stage);

@@ -30,13 +30,15 @@ pub(crate) fn is_tried(status: &RolloutStatus) -> bool {
 }
 
 impl ModelRollout {
-    /// What its evidence is kept under: it tells a candidate and the attempt at it from all others, also of other rollouts of
-    /// this name.
+    /// What its evidence is kept under: it tells a candidate, the attempt at it and its beginning from all others, also of
+    /// other rollouts of this name. Gateways remember for a while what they have counted.
     pub(crate) fn salt_of(&self, candidate: &Candidate) -> String {
         let uid = self.metadata.other.get("uid").and_then(|uid| uid.as_str()).map_or_else(|| self.id(), str::to_owned);
         let attempt = candidate.attempt.to_string();
+        let begun = candidate.begun.map(|begun| begun.to_string());
         let parts = [("uid", uid.as_str()), ("revision", &candidate.revision), ("attempt", &attempt)];
-        let sources = parts.map(|(name, text)| Source { name, bytes: text.as_bytes() });
+        let parts = parts.into_iter().chain(begun.as_deref().map(|begun| ("begun", begun)));
+        let sources: Vec<_> = parts.map(|(name, text)| Source { name, bytes: text.as_bytes() }).collect();
         revision(&sources).chars().take(SALT_LENGTH).collect()
     }
 

@@ -204,7 +204,7 @@ mod tests {
                 stage: (!moving).then_some(position),
                 moving_to: moving.then_some(position),
                 stable_revision: Some("A".to_owned()),
-                candidate: Some(Candidate { revision: "B".to_owned(), attempt: 0 }),
+                candidate: Some(Candidate { revision: "B".to_owned(), attempt: 0, begun: None }),
                 safe_to_remove: safe.to_vec(),
                 ..RolloutStatus::default()
             };

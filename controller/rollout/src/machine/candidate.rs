@@ -9,7 +9,7 @@ impl Draft<'_> {
     /// What the spec wants to be rolled out.
     fn wanted_candidate(&self) -> Option<Candidate> {
         let revision = self.status.wanted_revision(self.spec).or(self.observed.template_revision.as_ref())?;
-        Some(Candidate { revision: revision.clone(), attempt: self.spec.attempt })
+        Some(Candidate { revision: revision.clone(), attempt: self.spec.attempt, begun: None })
     }
 
     /// Managed: of `spec.revision` and the template, what changed last says what is wanted. A revision alone is one whose
@@ -55,7 +55,7 @@ impl Draft<'_> {
         };
         let is_stable = self.status.stable_revision.as_ref() == Some(&wanted.revision);
         if self.status.in_progress() {
-            if self.status.candidate.as_ref() == Some(&wanted) {
+            if self.is_candidate(&wanted) {
                 self.learn_stable_revision(&wanted);
                 self.go_straight_to_green(&wanted);
             } else if self.status.must_end_first() {
@@ -67,7 +67,7 @@ impl Draft<'_> {
         }
         if is_stable {
             self.status.candidate = None;
-        } else if self.status.candidate.as_ref() == Some(&wanted) {
+        } else if self.is_candidate(&wanted) {
             // It was rolled back, and nobody has asked for another attempt.
         } else if plan.target() == Some(Target::Rollback) {
             self.note =
@@ -77,7 +77,14 @@ impl Draft<'_> {
         }
     }
 
-    fn begin(&mut self, candidate: Candidate) {
+    fn is_candidate(&self, wanted: &Candidate) -> bool {
+        self.status.candidate.as_ref().is_some_and(|candidate| candidate.is_same_try(wanted))
+    }
+
+    fn begin(&mut self, mut candidate: Candidate) {
+        // No two begin at the same time, also where the clock was put back or the former one began in the same second.
+        let former = self.status.candidate.as_ref().and_then(|former| former.begun);
+        candidate.begun = Some(former.map_or(self.observed.now, |former| self.observed.now.max(former.plus(1))));
         let former = self.status.candidate.take_if(|_| self.status.stage != Some(Target::Rollback));
         let message = match &former {
             Some(former) => format!("revision {} takes the place of {}", candidate.revision, former.revision),
@@ -148,7 +155,7 @@ impl Draft<'_> {
     /// How far the rollout goes: one that a newer revision waits for goes on to its end.
     pub(super) fn target(&self, plan: &Plan) -> Option<Target> {
         match self.wanted_candidate() {
-            Some(wanted) if self.status.candidate.as_ref() != Some(&wanted) => Some(Target::Stage(Stage::Green100)),
+            Some(wanted) if !self.is_candidate(&wanted) => Some(Target::Stage(Stage::Green100)),
             _ => plan.target(),
         }
     }

@@ -149,6 +149,17 @@ pub struct Candidate {
     /// `spec.attempt` when it began.
     #[serde(default)]
     pub attempt: u32,
+    /// When it began: it tells one beginning from each other of the same revision and attempt. Absent in statuses that were
+    /// written before it was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun: Option<Timestamp>,
+}
+
+impl Candidate {
+    /// Of the same revision and attempt, whenever it began.
+    pub fn is_same_try(&self, other: &Self) -> bool {
+        (&self.revision, self.attempt) == (&other.revision, other.attempt)
+    }
 }
 
 /// A gateway, as far as a rollout is concerned.

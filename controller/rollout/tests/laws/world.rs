@@ -757,8 +757,11 @@ impl World {
     pub(crate) fn check_end(&self) -> Checked {
         let status = &self.rollout.status;
         let spec = &self.rollout.spec;
-        let wanted =
-            spec.revision.as_ref().map(|revision| Candidate { revision: revision.clone(), attempt: spec.attempt });
+        let wanted = spec.revision.as_ref().map(|revision| Candidate {
+            revision: revision.clone(),
+            attempt: spec.attempt,
+            begun: status.candidate.as_ref().and_then(|it| it.begun),
+        });
         let is_stable = wanted.as_ref().map(|wanted| &wanted.revision) == status.stable_revision.as_ref();
         let rolls_back = spec.target == Some(Target::Rollback);
         let nothing_new = wanted.is_none() || is_stable || rolls_back;

@@ -360,7 +360,11 @@ impl Run {
         let (spec, status) = (&rollout.spec, &rollout.status);
         let of_template = spec.template.as_ref().map(template_revision);
         let wanted = rollout.wanted_revision().or(of_template.as_ref());
-        let wanted = wanted.map(|revision| Candidate { revision: revision.clone(), attempt: spec.attempt });
+        let wanted = wanted.map(|revision| Candidate {
+            revision: revision.clone(),
+            attempt: spec.attempt,
+            begun: status.candidate.as_ref().and_then(|it| it.begun),
+        });
         let is_stable = wanted.as_ref().map(|wanted| &wanted.revision) == status.stable_revision.as_ref();
         let rolls_back = spec.target == Some(Target::Rollback);
         let nothing_new = wanted.is_none() || is_stable || rolls_back;

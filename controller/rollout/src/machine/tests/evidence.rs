@@ -441,6 +441,21 @@ fn all_stages_are_one_process_and_another_attempt_is_another() {
     assert!(other.salt != salt && other.total().is_empty(), "{other:?}");
 }
 
+/// Gateways still know what they counted of it then; also where all of it happens within a second.
+#[test]
+fn a_revision_that_comes_back_begins_anew() {
+    let mut scene = requiring(&by_failures(), &json!({}));
+    let mut salts = Vec::new();
+    for revision in ["v3", "v2", "v3"] {
+        scene.rollout.spec.revision = Some(revision.to_owned());
+        scene.decide();
+        scene.decide();
+        salts.push(scene.rollout.evidence_key().unwrap().1);
+        assert_eq!(scene.rollout.status.evidence.as_ref().map(|it| &it.salt), salts.last());
+    }
+    assert!(salts[0] != salts[1] && salts[1] != salts[2] && salts[0] != salts[2], "{salts:?}");
+}
+
 #[test]
 fn the_very_first_rollout_has_nothing_to_be_compared_with() {
     let mut scene = requiring(&by_failures(), &json!({}));
