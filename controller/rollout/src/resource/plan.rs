@@ -106,18 +106,38 @@ fn is_same(rollout: &ModelRollout) -> bool {
     key(&rollout.spec.green) == key(&rollout.spec.blue)
 }
 
-/// As it can be shown at this step, where it is one of evidence; else why it never could.
-fn fit(one: Requirement, before: &[Step], step: &Step, mode: Mode) -> Result<Requirement, (&'static str, String)> {
+/// As it can be shown at this step, where it is one of evidence; else why it never could. What a step asked for that lies
+/// `before` it was shown there, and stands.
+fn fit(
+    one: Requirement,
+    before: &BTreeMap<Stage, Vec<Requirement>>,
+    step: &Step,
+    mode: Mode,
+) -> Result<Requirement, (&'static str, String)> {
     let Requirement::Evidence(mut evidence) = one else { return Ok(one) };
     let (path, why) = (evidence.kind.path(), |why: &str| why.to_owned());
     let is_shadowed = step.shadow.is_some();
-    let has_copies = is_shadowed || before.iter().any(|step| step.shadow.is_some());
+    let mut asked = before.values().flat_map(|required| Requirement::evidence(required));
+    let is_fed = evidence.kind.is_fed(step.stage, is_shadowed) || asked.any(|one| one.digest == evidence.digest);
     if mode == Mode::Istio {
         return Err((path, why("Istio counts nothing that could show it: remove it, or write spec.mode: Gateway")));
     }
     match evidence.kind {
-        EvidenceKind::Comparison if !has_copies => {
-            return Err((path, why("nothing is compared: write a shadow for this step, or for one before it")));
+        EvidenceKind::Comparison if !is_fed => {
+            return Err((
+                path,
+                why(
+                    "no answers are compared here: write a shadow for this step, or the same comparison for one before it \
+                     that has a shadow",
+                ),
+            ));
+        }
+        EvidenceKind::Verdict if step.stage.weights().green == 0 && !is_fed => {
+            let stage = step.stage;
+            return Err((
+                path,
+                format!("green has no requests at {stage}: write the same verdict for a step before it, as Blue_90"),
+            ));
         }
         EvidenceKind::Verdict | EvidenceKind::Absolute if step.stage == Stage::BLUE_0 && !is_shadowed => {
             return Err((path, why("blue has no requests at Blue_0: write a shadow for this step")));
@@ -245,14 +265,13 @@ impl Problems {
         for (index, step) in steps.iter().enumerate() {
             let path = format!("spec.steps[{index}].require");
             let Some(listed) = &step.require else { continue };
-            let before = &steps[..index];
             if step.stage == Stage::Green100 {
                 self.add(&path, "Green_100 is the last stage and is never left: remove it");
             }
             let mut checked: Vec<Requirement> = Vec::new();
             for (index, one) in listed.iter().enumerate() {
                 let path = format!("{path}[{index}]");
-                match one.check().and_then(|one| fit(one, before, step, mode)) {
+                match one.check().and_then(|one| fit(one, &required, step, mode)) {
                     Ok(one) if checked.iter().any(|other| other.to_string() == one.to_string()) => {
                         self.add(path, format!("{one} is required already"));
                     }
@@ -403,7 +422,8 @@ mod tests {
             (json!({"absolute": {"maxFailureRate": 0}}), ".absolute.maxFailureRate: 0 is not between 0 and 1"),
             (
                 json!({"comparison": {}}),
-                ".comparison: nothing is compared: write a shadow for this step, or for one before it",
+                ".comparison: no answers are compared here: write a shadow for this step, or the same comparison for one \
+                 before it that has a shadow",
             ),
             (json!({"comparison": {"maximumBias": 1}}), ".comparison.maximumBias: 1 is not between 0 and 1"),
         ] {
@@ -436,6 +456,35 @@ mod tests {
             "spec.steps[0].require[0].absolute: Istio counts nothing that could show it: remove it, or write spec.mode: \
              Gateway; spec.steps[0].shadow: Istio compares no answers: remove it, or write spec.mode: Gateway",
         );
+    }
+
+    /// A shadow elsewhere feeds what is asked there alone, and at Blue_100 nothing is compared.
+    #[test]
+    fn what_no_sample_could_show_is_refused() {
+        let shadow = || json!({"percent": 10, "methods": ["POST"]});
+        let three = |first: serde_json::Value, second: serde_json::Value, third: serde_json::Value| {
+            json!({"steps": [
+                {"stage": "Blue_0", "shadow": shadow(), "require": first},
+                {"stage": "Blue_50", "require": second},
+                {"stage": "Blue_100", "require": third},
+            ]})
+        };
+        let comparison = |bias: f64| json!([{"comparison": {"maximumBias": bias, "deadline": "2h"}}]);
+        let of_copies = "no answers are compared here: write a shadow for this step, or the same comparison for one before \
+                         it that has a shadow";
+        let place = "spec.steps[1].require[0].comparison";
+        check(&three(comparison(0.1), comparison(0.05), json!([])), &format!("{place}: {of_copies}"));
+        check(&three(json!([]), comparison(0.05), json!([])), &format!("{place}: {of_copies}"));
+        let same = json!([{"comparison": {"maximumBias": 0.1}}]);
+        Plan::of(&rollout(three(comparison(0.1), same.clone(), same))).unwrap();
+
+        let verdict = |margin: u32| json!([{"verdict": {"failures": {"margin": margin}}}]);
+        let of_split = "spec.steps[2].require[0].verdict: green has no requests at Blue_100: write the same verdict for a \
+                        step before it, as Blue_90";
+        check(&three(verdict(2), json!([]), verdict(2)), of_split);
+        check(&three(json!([]), verdict(3), verdict(2)), of_split);
+        Plan::of(&rollout(three(json!([]), verdict(2), verdict(2)))).unwrap();
+        Plan::of(&rollout(three(json!([]), json!([]), json!([{"absolute": {}}])))).unwrap();
     }
 
     #[test]

@@ -34,7 +34,7 @@ fn beginning() -> impl Strategy<Value = Beginning> {
         2 => (1u64..90).prop_map(|seconds| json!([{"pause": format!("{seconds}s")}])),
         1 => (1u64..90).prop_map(|seconds| json!([{"pause": format!("{seconds}s")}, {"approval": {}}])),
         4 => Just(asking.clone()),
-        6 => Just(json!([{"verdict": {"failures": {}}}])),
+        4 => Just(json!([{"verdict": {"failures": {}}}])),
     ];
     let required = vec(option::weighted(0.8, require), 4);
     (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), required, option::weighted(0.8, 0u8..3)).prop_map(
@@ -52,14 +52,16 @@ fn beginning() -> impl Strategy<Value = Beginning> {
                 spec["warmUp"] = json!({"path": "/score"});
             }
             let stages = ["Blue_0", "Blue_50", "Blue_100", "Blue_Green"];
+            let is_verdict =
+                |require: &Option<Value>| require.as_ref().is_some_and(|it| it[0].get("verdict").is_some());
+            let is_split_judged = is_verdict(&required[1]);
             let mut steps: Vec<Value> = stages
                 .iter()
                 .zip(required)
                 .map(|(stage, require)| {
-                    // There nothing is split.
-                    let is_vain =
-                        *stage == "Blue_0" && require.as_ref().is_some_and(|it| it[0].get("verdict").is_some());
-                    let require = if is_vain { Some(asking.clone()) } else { require };
+                    // Nothing is split but at Blue_50, which is asked before the later ones.
+                    let is_shown = *stage == "Blue_50" || *stage != "Blue_0" && is_split_judged;
+                    let require = if is_verdict(&require) && !is_shown { Some(asking.clone()) } else { require };
                     require.map_or(json!({"stage": stage}), |it| json!({"stage": stage, "require": it}))
                 })
                 .collect();

@@ -531,13 +531,17 @@ impl World {
     fn check_required(&mut self, plan: &Plan, from: Stage, candidate: &Candidate, observed: &Observation) -> Checked {
         let key = (candidate.revision.clone(), candidate.attempt, from.to_string());
         let is_approved = self.approvals.contains(&key);
+        let is_skipped = self.rollout.spec.approval.as_ref().is_some_and(|it| it.skip_requirements && it.stage == from);
         let required = match plan.leave(from) {
             Leave::WhenPromoted => {
                 self.seen.promotions += 1;
                 let is_other =
                     |wanted: &String| *wanted != candidate.revision || self.rollout.spec.attempt != candidate.attempt;
                 let is_next = self.rollout.wanted_revision().is_some_and(is_other);
-                let may = is_approved || is_next || plan.target().is_some_and(|target| target != Target::Stage(from));
+                let may = is_approved
+                    || is_skipped
+                    || is_next
+                    || plan.target().is_some_and(|target| target != Target::Stage(from));
                 return law(may, || format!("{from} is left, and nobody promoted it"));
             }
             Leave::When(required) => required,
@@ -546,27 +550,27 @@ impl World {
             match one {
                 Requirement::Approval => {
                     self.seen.approvals += 1;
-                    law(is_approved, || format!("{from} is left without an approval"))?;
+                    law(is_approved || is_skipped, || format!("{from} is left without an approval"))?;
                 }
                 Requirement::Webhook(_) => {
                     self.seen.webhooks += 1;
-                    let is_skipped =
-                        self.rollout.spec.approval.as_ref().is_some_and(|it| it.skip_requirements && it.stage == from);
                     let is_allowed = self.allowed.contains(&key);
                     law(is_allowed || is_skipped, || format!("{from} is left, and no webhook allowed it"))?;
                 }
                 Requirement::Evidence(_) => {
-                    let is_skipped =
-                        self.rollout.spec.approval.as_ref().is_some_and(|it| it.skip_requirements && it.stage == from);
-                    let is_first = self.rollout.status.stable_revision.is_none();
+                    let status = &self.rollout.status;
+                    let is_first =
+                        status.stable_revision.is_none() && (!observed.green.exists || from == Stage::BlueGreen);
+                    let is_shown = status.evidence.as_ref().is_some_and(|evidence| !evidence.shown.is_empty());
                     self.seen.verdicts += u64::from(!is_skipped && !is_first);
                     let (_, failed) = told(&observed.evidence);
-                    law(failed == 0 || is_skipped || is_first, || format!("{from} is left, and {failed} have failed"))?;
+                    let may = failed == 0 || is_skipped || is_first || is_shown;
+                    law(may, || format!("{from} is left, and {failed} have failed"))?;
                 }
                 Requirement::Pause { seconds } => {
                     self.seen.pauses += 1;
                     let waited = self.now - self.reached_at;
-                    let is_ended = is_approved && !required.contains(&Requirement::Approval);
+                    let is_ended = is_skipped || is_approved && !required.contains(&Requirement::Approval);
                     law(waited >= *seconds || is_ended, || format!("{from} is left after {waited} of {seconds} s"))?;
                 }
             }

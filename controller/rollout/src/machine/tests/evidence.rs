@@ -35,7 +35,7 @@ fn requiring(require: &Value, spec: &Value) -> Scene {
     let shadow = json!({"percent": 10, "methods": ["POST"]});
     let steps = json!([
         {"stage": "Blue_0", "shadow": shadow, "require": []},
-        {"stage": STAGE, "require": require},
+        {"stage": STAGE, "shadow": shadow, "require": require},
         {"stage": "Blue_100", "require": []},
     ]);
     let mut all = json!({"steps": steps});
