@@ -200,7 +200,7 @@ fn a_candidate_that_fails_goes_back_from_wherever_it_is() {
             scene.observed.gateways[1].active = None;
         },
         |scene| {
-            scene.observed.route = Err(crate::render::RouteSelectionError::VirtualServiceNotFound("model".to_owned()))
+            scene.observed.route = Err(crate::render::RouteSelectionError::VirtualServiceNotFound("model".to_owned()));
         },
         |scene| scene.rollout.status.stage = Some(Target::Stage(Stage::BLUE_100)),
     ];
