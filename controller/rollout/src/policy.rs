@@ -45,8 +45,15 @@ impl ModelRollout {
     /// Where gateways keep what they count of its candidate: the policy as `namespace/name`, and its salt. None while they
     /// are not asked to count.
     pub fn evidence_key(&self) -> Option<(String, String)> {
-        let candidate = on_trial(&self.status).filter(|_| self.wants(wants_evidence))?;
+        let candidate = self.counted().filter(|_| self.wants(wants_evidence))?;
         Some((format!("{}/{}", self.route_namespace(), self.policy_name()), self.salt_of(candidate)))
+    }
+
+    /// The candidate of which gateways are to count; also one without a stable revision beside it, where a step asks how often
+    /// it fails, whatever others do.
+    fn counted(&self) -> Option<&Candidate> {
+        let alone = || self.status.candidate.as_ref().filter(|_| is_tried(&self.status) && self.wants(wants_absolute));
+        on_trial(&self.status).or_else(alone)
     }
 
     /// Any of its steps wants gateways to be told which destination is on trial.
@@ -69,12 +76,12 @@ impl ModelRollout {
     fn shadow(&self) -> Option<Shadow> {
         let stage = self.status.position().and_then(Target::stage)?;
         let is_served = stage != Stage::BLUE_0 || self.status.moving_to.is_none();
-        Plan::of(self).ok()?.shadow(stage).filter(|_| is_served).cloned()
+        Plan::of(self).ok()?.shadow(stage).filter(|_| is_served && on_trial(&self.status).is_some()).cloned()
     }
 
     /// The policy for its rule, of which `blue` is on trial.
     pub(crate) fn policy(&self, rule: &HttpRule, blue: &Destination) -> Option<Document> {
-        let candidate = on_trial(&self.status).filter(|_| self.wants_policy())?;
+        let candidate = self.counted().filter(|_| self.wants_policy())?;
         let shadow = self.shadow();
         if shadow.is_none() && !self.wants(wants_evidence) {
             return None;
@@ -129,6 +136,10 @@ impl ModelRollout {
             _ => None,
         })
     }
+}
+
+fn wants_absolute(step: &Step) -> bool {
+    step.require.iter().flatten().any(|one| one.absolute.is_some())
 }
 
 fn wants_evidence(step: &Step) -> bool {

@@ -30,8 +30,9 @@ const SENTENCES: usize = 3;
 pub(in crate::machine) enum Evidence {
     /// No stage wants any, or no candidate is tried.
     Unwanted,
-    /// The very first rollout: nothing serves beside the candidate, and nothing is to.
-    First,
+    /// The very first rollout: nothing serves beside the candidate, and nothing is to. What gateways have counted of that,
+    /// where a stage asks how often it fails.
+    First(Option<Box<Counted>>),
     /// What serves beside the candidate is not known, and why.
     Unknown(String),
     /// What gateways have counted.
@@ -63,16 +64,18 @@ impl Draft<'_> {
         }
         match on_trial(&self.status) {
             Some(candidate) => Evidence::Counted(Box::new(self.add_up(plan, self.rollout.salt_of(candidate)))),
-            None => self.without_stable(),
+            None => self.without_stable(plan),
         }
     }
 
     /// The very first rollout finds no green at all, or makes it. A green that is there, and of which it cannot be told what
     /// it serves, is the stable one, and is waited for.
-    fn without_stable(&self) -> Evidence {
+    fn without_stable(&self, plan: &Plan) -> Evidence {
         let green = &self.observed.green;
         if !green.exists || self.status.position().and_then(Target::stage).is_some_and(Stage::replaces_green) {
-            return Evidence::First;
+            let candidate = self.status.candidate.as_ref();
+            let candidate = candidate.filter(|_| plan.evidence().any(|one| one.kind == EvidenceKind::Absolute));
+            return Evidence::First(candidate.map(|it| Box::new(self.add_up(plan, self.rollout.salt_of(it)))));
         }
         let instead = match green.ready_endpoints {
             0 => "it has no ready endpoints".to_owned(),
@@ -109,7 +112,7 @@ impl Draft<'_> {
 
     /// Writes down what was counted, if it is time or something follows from it.
     pub(in crate::machine) fn keep(&mut self, evidence: Evidence) {
-        let Evidence::Counted(counted) = evidence else {
+        let (Evidence::Counted(counted) | Evidence::First(Some(counted))) = evidence else {
             self.status.evidence = None;
             return;
         };
@@ -137,7 +140,17 @@ impl Draft<'_> {
     ) -> Vec<Stands> {
         match evidence {
             Evidence::Unwanted => Vec::new(),
-            Evidence::First => own.iter().map(|_| first()).collect(),
+            Evidence::First(None) => own.iter().map(|_| first()).collect(),
+            Evidence::First(Some(counted)) => {
+                let stand = |one: &&EvidenceRequirement| match one.kind {
+                    EvidenceKind::Absolute => {
+                        let verdicts = counted.verdicts(&[*one], plan);
+                        self.conclude(&[*one], &verdicts, stage, counted).pop().unwrap_or_else(first)
+                    }
+                    EvidenceKind::Verdict | EvidenceKind::Comparison => first(),
+                };
+                own.iter().map(stand).collect()
+            }
             Evidence::Unknown(why) => own.iter().map(|one| self.waits(one, why.clone())).collect(),
             Evidence::Counted(counted) => {
                 let verdicts = counted.verdicts(own, plan);
@@ -243,10 +256,12 @@ impl Draft<'_> {
 
     /// Keeps what is shown here, of what any stage asks for.
     pub(super) fn remember_shown(&self, plan: &Plan, evidence: &mut Evidence) {
-        let Evidence::Counted(counted) = evidence else { return };
+        let (Evidence::Counted(counted) | Evidence::First(Some(counted))) = evidence else { return };
         let shown = &mut counted.evidence.shown;
         shown.retain(|known| plan.evidence().any(|one| one.digest == known.digest));
-        let is_open = |one: &&RequirementStatus| one.state == RequirementState::Open && one.message != SKIPPED;
+        let is_open = |one: &&RequirementStatus| {
+            one.state == RequirementState::Open && ![SKIPPED, NO_STABLE].contains(&one.message.as_str())
+        };
         for one in self.status.requirements.iter().filter(is_open) {
             let Some(digest) = one.digest.clone().filter(|digest| plan.evidence().any(|one| one.digest == *digest))
             else {

@@ -467,6 +467,25 @@ fn the_very_first_rollout_has_nothing_to_be_compared_with() {
     assert_eq!(scene.rollout.status.evidence, None);
 }
 
+/// Whatever others do needs no other.
+#[test]
+fn of_the_very_first_rollout_it_is_judged_how_often_it_fails() {
+    for (failures, state) in [(0, Open), (100, Failed)] {
+        let mut scene = requiring(&json!([{"verdict": {}}, {"absolute": {}}]), &json!({"onFailure": "Rollback"}));
+        scene.rollout.status.stable_revision = None;
+        scene.observed.green = crate::testing::absent();
+        scene.take(Weights { green: 0, blue: 100 });
+        scene.decide();
+        assert_eq!(scene.stand().iter().map(|one| one.0).collect::<Vec<_>>(), [Open, Waiting]);
+        assert!(scene.rollout.evidence_key().is_some());
+        scene.counts(&[Epoch { candidate_share: 1.0, ..split((0, 0), (1000, failures)) }]);
+        scene.decide();
+        scene.settle();
+        assert_eq!(scene.stage() == STAGE, state == Failed, "{:?}", scene.stand());
+        assert_ne!(scene.position(), "Rollback", "there is nothing to go back to");
+    }
+}
+
 /// Green is there, and for a while it cannot be told what it serves.
 #[test]
 fn a_green_that_is_not_known_yet_is_waited_for() {
