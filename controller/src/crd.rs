@@ -27,8 +27,27 @@ const HEADER: &str = "\
 
 /// The definition as a file, with a line that says how it is made.
 pub fn yaml() -> String {
-    let body = serde_yaml::to_string(&custom_resource_definition()).expect("every JSON value can be written as YAML");
+    let mut definition = custom_resource_definition();
+    write_whole(&mut definition);
+    let body = serde_yaml::to_string(&definition).expect("every JSON value can be written as YAML");
     format!("{HEADER}{body}")
+}
+
+/// Whole numbers without a point, as Helm writes them, so that what is rendered is what is here.
+fn write_whole(value: &mut Value) {
+    match value {
+        Value::Object(fields) => fields.values_mut().for_each(write_whole),
+        Value::Array(items) => items.iter_mut().for_each(write_whole),
+        Value::Number(number) => {
+            #[expect(clippy::cast_possible_truncation, reason = "what is not the same afterwards stays as it is")]
+            let whole = number.as_f64().map(|float| float as i64);
+            #[expect(clippy::cast_precision_loss, reason = "likewise")]
+            if let Some(whole) = whole.filter(|whole| number.is_f64() && number.as_f64() == Some(*whole as f64)) {
+                *number = whole.into();
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::String(_) => {}
+    }
 }
 
 /// The definition, an `apiextensions.k8s.io/v1` object.

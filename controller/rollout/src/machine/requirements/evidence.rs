@@ -17,7 +17,7 @@ use crate::resource::{
 };
 use crate::stage::{Stage, Target};
 use turnout_verdict::evidence::Epoch;
-use turnout_verdict::judge::{Decision, Finding, Requirements, Subject, Verdict, judge};
+use turnout_verdict::judge::{Decision, Finding, Requirements, Verdict, judge};
 
 /// So often it is written down what was counted, as long as nothing follows from it.
 const INTERVAL_SECONDS: u64 = 5;
@@ -190,12 +190,7 @@ impl Draft<'_> {
     ) -> Vec<Stands> {
         let failed = |finding: &&Finding| finding.decision == Decision::RollBack;
         let of = |one: &EvidenceRequirement, verdict: &Verdict| -> Vec<Finding> {
-            let is_about = |finding: &&Finding| one.kind.is_about(&finding.subject);
-            // Where there are copies alone nothing is known of how long the candidate takes beside stable.
-            let is_timed = |finding: &&Finding| !matches!(finding.subject, Subject::Latency { .. });
-            let is_judged =
-                |finding: &&Finding| stage != Stage::BLUE_0 || one.wanted.failures.is_none() || is_timed(finding);
-            verdict.findings.iter().filter(is_about).filter(is_judged).cloned().collect()
+            verdict.findings.iter().filter(|finding| one.kind.is_about(&finding.subject)).cloned().collect()
         };
         let mut findings: Vec<Vec<Finding>> = own.iter().zip(verdicts).map(|(one, verdict)| of(one, verdict)).collect();
         // What an earlier stage has asked for is shown not to hold: the first that is asked for here stands for it.
