@@ -6,6 +6,7 @@ pub(crate) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status"
 
 const LAST: u64 = 16;
 const UNKNOWN: u8 = 2;
+pub(crate) const DEADLINE_EXCEEDED: u8 = 4;
 
 /// What a head or trailers say; what is no status is unknown, as it is to clients.
 pub(crate) fn said(headers: &HeaderMap) -> Option<u8> {
@@ -31,7 +32,7 @@ pub(crate) fn to_http(status: u8) -> StatusCode {
         0 => 200,
         1 => 499,
         3 | 9 | 11 => 400,
-        4 => 504,
+        DEADLINE_EXCEEDED => 504,
         5 => 404,
         6 | 10 => 409,
         7 => 403,

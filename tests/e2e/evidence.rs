@@ -223,6 +223,41 @@ async fn the_first_try_counts_whatever_a_retry_makes_of_it() -> anyhow::Result<(
     Ok(())
 }
 
+/// Else a client could have any model taken back.
+#[tokio::test]
+async fn a_call_whose_client_waits_for_less_long_than_its_rule_says_nothing_when_that_is_over() -> anyhow::Result<()> {
+    for (timeout, patience, counted) in
+        [("", "1n", (0, 1)), ("timeout: 60s", "300m", (0, 1)), ("timeout: 300ms", "60S", (1, 0))]
+    {
+        let bed = bed(&format!("{}\n  {timeout}", split(100)), "", &[]).await?;
+        let call = RawRequest::post("/", b"x").header("content-type", "application/grpc").header("x-echo", "delay=60s");
+        bed.send(&call.header("grpc-timeout", patience)).await?;
+        let candidate = settled(&bed.gateway, 1).await?.candidate;
+        assert_eq!((candidate.failures.timeout, candidate.not_eligible), counted, "{timeout} {patience}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_call_fails_by_its_status_in_the_head_or_in_trailers() -> anyhow::Result<()> {
+    for (echo, failures) in [
+        ("header=grpc-status:14; status=200", 1),
+        ("header=grpc-status:5", 0),
+        ("header=Trailer:grpc-status; trailer=grpc-status:13", 1),
+        ("header=Trailer:grpc-status; trailer=grpc-status:0", 0),
+    ] {
+        for (content_type, failures) in [("application/grpc", failures), ("application/json", 0)] {
+            let bed = bed(&(split(100) + "\n  retries: {attempts: 0}"), "", &[]).await?;
+            let call = RawRequest::post("/", b"x").header("content-type", content_type).header("x-echo", echo);
+            bed.send(&call.header("te", "trailers").header("connection", "te")).await?;
+            let candidate = settled(&bed.gateway, 1).await?.candidate;
+            let expected = Failures { status: failures, ..NO_FAILURE };
+            assert_eq!((candidate.requests, candidate.failures), (1, expected), "{content_type}, {echo}");
+        }
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_client_that_goes_away_and_what_the_gateway_refuses_say_nothing_of_the_model() -> anyhow::Result<()> {
     let bed = bed(&split(100), "", &["--max-body-bytes", "10"]).await?;

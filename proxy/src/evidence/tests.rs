@@ -56,7 +56,7 @@ impl Scene {
 fn answer(epoch: &Rc<WorkerEpoch>) {
     let mut trial = Trial::new(epoch, false, true);
     trial.conclude(Outcome::Answered);
-    trial.close(Flag::None, TOOK);
+    trial.close(Flag::None, None, TOOK);
 }
 
 fn pairs(expected: &[(&str, u64)]) -> Vec<(String, u64)> {
@@ -74,7 +74,7 @@ fn a_request_counts_under_the_revision_that_assigned_it_once_it_has_ended() {
     let second = scene.publish("a", governed("default/split", ""));
     answer(&second);
     assert_eq!(scene.revisions(), pairs(&[("a", 1), ("b", 1)]));
-    late.close(Flag::None, TOOK);
+    late.close(Flag::None, None, TOOK);
     assert_eq!(scene.revisions(), pairs(&[("a", 1), ("b", 2)]), "with its last request a worker's share is added up");
     // The routes before are back.
     answer(&scene.publish("b", governed("default/split", "")));
@@ -93,7 +93,7 @@ fn an_outcome_is_in_one_class_of_one_model() {
             if let Some(outcome) = outcome {
                 trial.conclude(outcome);
             }
-            trial.close(flag, TOOK);
+            trial.close(flag, None, TOOK);
             scene.worker.flush();
             let told = scene.evidence.page().policies[0].epochs[0].clone();
             let (arm, other) = if is_candidate { (told.candidate, told.stable) } else { (told.stable, told.candidate) };
@@ -130,10 +130,78 @@ fn the_first_try_counts() {
     let mut trial = Trial::new(&epoch, true, true);
     trial.conclude(Outcome::Status);
     trial.conclude(Outcome::Answered);
-    trial.close(Flag::None, TOOK);
+    trial.close(Flag::None, None, TOOK);
     scene.worker.flush();
     let failures = scene.evidence.page().policies[0].epochs[0].candidate.failures;
     assert_eq!(failures, Failures { status: 1, ..Failures::default() });
+}
+
+/// What becomes of one request of the candidate's: counted, and failures of the class `status`, `gateway` and `timeout`.
+fn closed(conclude: impl FnOnce(&mut Trial), flag: Flag, grpc_status: Option<u8>) -> (u64, [u64; 3]) {
+    let scene = Scene::new();
+    let mut trial = Trial::new(&scene.publish("a", governed("default/split", "")), true, true);
+    conclude(&mut trial);
+    trial.close(flag, grpc_status, TOOK);
+    scene.worker.flush();
+    let Arm { requests, not_eligible, failures, .. } = scene.evidence.page().policies[0].epochs[0].candidate.clone();
+    assert_eq!(requests + not_eligible, 1);
+    (requests, [failures.status, failures.gateway, failures.timeout])
+}
+
+#[test]
+fn a_good_first_try_stays_good_where_another_breaks_off() {
+    let retried = |trial: &mut Trial| {
+        trial.conclude(Outcome::Answered);
+        trial.settle();
+        trial.conclude(Outcome::Answered);
+    };
+    for flag in [Flag::None, Flag::UpstreamProtocol, Flag::Timeout, Flag::DownstreamGone] {
+        assert_eq!(closed(retried, flag, Some(14)), (1, [0; 3]), "{flag:?}");
+    }
+    let after_nothing = |trial: &mut Trial| {
+        trial.settle();
+        trial.conclude(Outcome::Answered);
+    };
+    assert_eq!(closed(after_nothing, Flag::UpstreamProtocol, None), (1, [0, 1, 0]), "nothing was said of it before");
+}
+
+#[test]
+fn a_client_that_waits_for_less_long_than_the_rule_says_nothing_by_it() {
+    let hurried = |then: fn(&mut Trial)| {
+        move |trial: &mut Trial| {
+            trial.hurry();
+            then(trial);
+        }
+    };
+    let run_out = |trial: &mut Trial| {
+        trial.run_out();
+        trial.conclude(Outcome::Timeout);
+    };
+    assert_eq!(closed(run_out, Flag::Timeout, Some(4)), (1, [0, 0, 1]));
+    assert_eq!(closed(hurried(run_out), Flag::Timeout, Some(4)), (0, [0; 3]));
+    assert_eq!(closed(hurried(|trial| trial.conclude(Outcome::Answered)), Flag::Timeout, None), (0, [0; 3]));
+    assert_eq!(closed(hurried(|trial| trial.conclude(Outcome::Answered)), Flag::None, Some(4)), (0, [0; 3]));
+    // What the model has said it has said.
+    assert_eq!(closed(hurried(|trial| trial.conclude(Outcome::Answered)), Flag::None, Some(14)), (1, [1, 0, 0]));
+    let failed_before = |trial: &mut Trial| {
+        trial.conclude(Outcome::Gateway);
+        trial.settle();
+        trial.run_out();
+    };
+    assert_eq!(closed(hurried(failed_before), Flag::Timeout, None), (1, [0, 1, 0]));
+}
+
+#[test]
+fn grpc_fails_by_its_own_status() {
+    let of_head = |said: u8| move |trial: &mut Trial| trial.answered(StatusCode::OK, &HeaderMap::new(), Some(said));
+    let unsaid = |trial: &mut Trial| trial.answered(StatusCode::OK, &HeaderMap::new(), None);
+    for said in 0..=16 {
+        // UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE and DATA_LOSS.
+        let expected = (1, [u64::from([2, 4, 12, 13, 14, 15].contains(&said)), 0, 0]);
+        assert_eq!(closed(of_head(said), Flag::None, Some(said)), expected, "{said} in the head");
+        assert_eq!(closed(unsaid, Flag::None, Some(said)), expected, "{said} in trailers");
+    }
+    assert_eq!(closed(unsaid, Flag::UpstreamProtocol, Some(14)), (1, [0, 1, 0]));
 }
 
 #[test]
@@ -143,7 +211,7 @@ fn what_is_not_the_splits_doing_is_not_eligible() {
     for outcome in [Outcome::Answered, Outcome::Status] {
         let mut trial = Trial::new(&epoch, true, false);
         trial.conclude(outcome);
-        trial.close(Flag::None, TOOK);
+        trial.close(Flag::None, None, TOOK);
     }
     scene.worker.flush();
     let candidate = scene.evidence.page().policies[0].epochs[0].candidate.clone();
@@ -247,7 +315,7 @@ fn the_page_is_what_others_read_and_the_pages_of_several_processes_add_up() {
         (0..requests).for_each(|_| answer(&epoch));
         let mut trial = Trial::new(&epoch, true, true);
         trial.conclude(Outcome::Reported);
-        trial.close(Flag::None, TOOK);
+        trial.close(Flag::None, None, TOOK);
         epoch.shared.shadow(|shadow| shadow.copies += 1);
         scene.worker.flush();
         scene.evidence.page()

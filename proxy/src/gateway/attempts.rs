@@ -4,7 +4,6 @@
 use super::deadline::{deadline, within};
 use super::{Gateway, headers};
 use crate::error::{Flags, GatewayError};
-use crate::evidence::Outcome;
 use crate::telemetry::record::{Destination, Record};
 use crate::upstream::{Outgoing, Place, SendError, UpstreamBody, WorkerUpstream};
 use http::Response;
@@ -66,7 +65,7 @@ impl Gateway {
                         let retries_exhausted = covered && is_exhausted;
                         return Ok((response, Flags { retries_exhausted, ..Flags::NONE }));
                     }
-                    record.conclude(|| Outcome::of_answer(response.status(), response.headers()));
+                    record.conclude(&response);
                     "status"
                 }
                 Err(SendError::NoEndpoints) => return Err(GatewayError::NoEndpoints.into()),
@@ -84,13 +83,12 @@ impl Gateway {
                     if !covered || is_last || !may_be_another(upstream, outgoing, &mut place) {
                         return Err(Failed { error, retries_exhausted: covered && is_exhausted });
                     }
-                    record.conclude(|| Outcome::of_error(error));
+                    record.conclude_error(error);
                     cause(failure)
                 }
             };
-            record.end_try();
+            record.retry();
             tried.extend(record.destination.endpoint);
-            record.retries += 1;
             let retries = &self.telemetry.metrics.shared().retries;
             retries.with_label_values(&[upstream.shared.name.as_str(), cause]).inc();
             self.back_off(retry, number).await;

@@ -16,7 +16,6 @@ use super::{Gateway, WorkerSnapshot};
 use crate::body::replay::RequestBody;
 use crate::body::stream::BodyLimits;
 use crate::error::{Flags, GatewayError};
-use crate::evidence::Outcome;
 use crate::raw_target::WireTarget;
 use crate::telemetry::record::Record;
 use crate::upstream::{Asked, InFlight, Outgoing, OutgoingHead, UpstreamBody};
@@ -46,7 +45,7 @@ impl Gateway {
     ) -> Answer<'s> {
         match self.exchange(snapshot, forward, inbound, record).await {
             Ok(Forwarding { mut response, in_flight, request, deadline, flags }) => {
-                record.conclude(|| Outcome::of_answer(response.status(), response.headers()));
+                record.conclude(&response);
                 if self.settings.headers.envoy_headers {
                     headers::set_service_time(response.headers_mut(), record.elapsed().as_millis());
                 }
@@ -64,7 +63,7 @@ impl Gateway {
                 Answer { changes: Some(&forward.target.response_headers), flags, ..answer }
             }
             Err(Failed { error, retries_exhausted }) => {
-                record.conclude(|| Outcome::of_error(error));
+                record.conclude_error(error);
                 if let Some(mut tee) = inbound.intervention.as_mut().and_then(|intervention| intervention.tee.take()) {
                     tee.fail(error);
                 }
@@ -103,6 +102,9 @@ impl Gateway {
         let request = RequestBody::read(&mut inbound.body, limits, &mut record.request_bytes).await?;
         let patience = if record.grpc { grpc::timeout(&inbound.parts.headers) } else { None };
         let timeout = [route.rule.timeout, patience].into_iter().flatten().min();
+        if timeout != route.rule.timeout {
+            record.hurry();
+        }
         let mut limit = timeout.map(|timeout| deadline(&request, timeout));
         let mut outgoing = self
             .outgoing(route, target, inbound, request.clone(), keeps_head)
@@ -126,6 +128,7 @@ impl Gateway {
         };
         let tried = tried.unwrap_or_else(|| {
             upstream.gave_up(&mut outgoing, record.destination.endpoint);
+            record.run_out();
             Err(GatewayError::Timeout.into())
         });
         match tried {

@@ -4,10 +4,10 @@
 use super::access_log::{AccessLog, Entry};
 use super::cells::WorkerMetrics;
 use super::metrics::{self, Protocol, Sizes};
-use crate::error::{Flag, Flags};
+use crate::error::{Flag, Flags, GatewayError};
 use crate::evidence::{Outcome, Trial};
 use crate::grpc_status;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -121,6 +121,15 @@ impl Record {
         self.upstream.end(self.elapsed());
     }
 
+    /// So it is, and another one follows.
+    pub(crate) fn retry(&mut self) {
+        self.end_try();
+        self.retries += 1;
+        if let Some(trial) = &mut self.trial {
+            trial.settle();
+        }
+    }
+
     pub(crate) fn is_head(&self) -> bool {
         self.is_head
     }
@@ -156,12 +165,32 @@ impl Record {
         Protocol::Grpc(self.grpc_status.or(of_http))
     }
 
-    /// What a try says of the model that got it.
-    pub(crate) fn conclude<O: Into<Option<Outcome>>>(&mut self, outcome: impl FnOnce() -> O) {
-        if let Some(trial) = &mut self.trial
-            && let Some(outcome) = outcome().into()
-        {
+    /// A try has brought this answer.
+    pub(crate) fn conclude<T>(&mut self, answer: &Response<T>) {
+        if let Some(trial) = &mut self.trial {
+            let grpc_status = if self.grpc { grpc_status::said(answer.headers()) } else { None };
+            trial.answered(answer.status(), answer.headers(), grpc_status);
+        }
+    }
+
+    /// A try has brought none.
+    pub(crate) fn conclude_error(&mut self, error: GatewayError) {
+        if let (Some(trial), Some(outcome)) = (&mut self.trial, Outcome::of_error(error)) {
             trial.conclude(outcome);
+        }
+    }
+
+    /// Its client waits for less long than its rule does.
+    pub(crate) fn hurry(&mut self) {
+        if let Some(trial) = &mut self.trial {
+            trial.hurry();
+        }
+    }
+
+    /// Its whole time is over without an answer.
+    pub(crate) fn run_out(&mut self) {
+        if let Some(trial) = &mut self.trial {
+            trial.run_out();
         }
     }
 
@@ -211,7 +240,7 @@ impl Drop for Record {
         let outcome = metrics::Outcome { code, flags: self.flags, protocol: self.protocol() };
         self.telemetry.metrics.request(self.destination.workload.as_ref(), outcome, &sizes);
         if let Some(trial) = self.trial.take() {
-            trial.close(self.flags.flag, sizes.upstream);
+            trial.close(self.flags.flag, self.grpc_status, sizes.upstream);
         }
         let Some(detail) = self.detail.take() else { return };
         self.telemetry.access_log.write(Entry {
