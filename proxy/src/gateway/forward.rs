@@ -52,7 +52,7 @@ impl Gateway {
                 let stall_timeout = self.settings.stall_timeout;
                 let mut tee = inbound.intervention.as_mut().and_then(|intervention| intervention.tee.take());
                 if let Some(tee) = &mut tee {
-                    tee.begin(&response, record.destination.endpoint);
+                    tee.begin(&response, record.destination.endpoint, record.outcome(), record.retries > 0);
                 }
                 let answer = if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                     Answer::tunnel(response, |body| Tunnel::new(body, in_flight, &self.settings))
@@ -65,7 +65,7 @@ impl Gateway {
             Err(Failed { error, retries_exhausted }) => {
                 record.conclude_error(error);
                 if let Some(mut tee) = inbound.intervention.as_mut().and_then(|intervention| intervention.tee.take()) {
-                    tee.fail(error);
+                    tee.fail(record.outcome());
                 }
                 let answer = self.error(error, inbound, record).governed_by(&forward.target.response_headers);
                 let answer = answer.leaving(inbound.body.take());
@@ -117,7 +117,7 @@ impl Gateway {
             self.mirrors.send(snapshot, &route.rule, &outgoing, &self.random);
         }
         if let Some(shadow) = snapshot.shadow(forward).filter(|_| !outgoing.asks_tunnel())
-            && let Some(tee) = shadow.begin(upstream, &outgoing, &self.random)
+            && let Some(tee) = shadow.begin(upstream, &outgoing, &route.rule, &self.random)
         {
             inbound.intervention.get_or_insert_default().tee = Some(tee);
         }

@@ -58,6 +58,9 @@ impl Held {
     pub(super) fn cut(&mut self, flag: Flag) {
         self.cut = Some(flag);
         self.body.abandon();
+        if let (Flag::Timeout, Some(tee)) = (flag, &mut self.tee) {
+            tee.late();
+        }
         (self.in_flight, self.tee) = (None, None);
         if let Some(waker) = self.waker.take() {
             waker.wake();

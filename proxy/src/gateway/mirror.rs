@@ -2,7 +2,7 @@
 //! for its request: it has a task of its own, its answer is thrown away, and it is dropped rather than waited for.
 
 use super::WorkerSnapshot;
-use super::copies::ask;
+use super::copies::{Patience, ask};
 use crate::body::copy::CopyRoom;
 use crate::random::Random;
 use crate::telemetry::metrics::{Counter, Metrics};
@@ -68,7 +68,7 @@ impl Mirrors {
         };
         let (upstream, place) = (Rc::clone(upstream), Rc::clone(&self.under_way));
         tokio::task::spawn_local(async move {
-            let is_answered = ask(&upstream, copy, &[], patience, read).await.is_ok();
+            let is_answered = ask(&upstream, copy, &[], Patience { whole: patience, head: None }, read).await.is_ok();
             let result = if is_answered { answered } else { failed };
             result.inc();
             drop(place);

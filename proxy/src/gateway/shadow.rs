@@ -4,13 +4,16 @@
 //!
 //! Both answers must be comparable as they come, so a copy asks for an answer that is not compressed; a live answer that is
 //! compressed is passed over. For the same reason stable, asked once more, gets the candidate's copy to the byte.
+//!
+//! Both are judged alike, or of two equal models one would seem to fail more often: by one try, and within one time, the
+//! smaller of the plan's and the rule's. Who has begun to answer by then has not failed, however long the rest takes.
 
 mod live;
 
 pub(super) use live::Tee;
 
-use super::copies::{Unanswered, ask};
-use super::deadline::{deadline, within};
+use super::copies::{Patience, Unanswered, ask};
+use super::deadline::deadline;
 use super::headers::SHADOW;
 use crate::evidence::{Outcome, SharedEpoch, count};
 use crate::pairs::{Pair, Pairs, Reply, Request, Skipped, Terms};
@@ -19,16 +22,15 @@ use crate::snapshot::Snapshot;
 use crate::upstream::{Asked, BrokenAnswer, Outgoing, SendError, UpstreamBody, WorkerUpstream};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 use http_body_util::BodyExt as _;
-use live::Live;
-use std::cell::RefCell;
+use live::Coming;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
-use turnout_routes::router::{Policy, ShadowPlan};
+use turnout_routes::router::{Failure, Policy, Rule, ShadowPlan};
 use turnout_verdict::evidence::Shadow as Counts;
 
 /// How long a scoring function ran, in milliseconds (Azure Machine Learning's inference server).
@@ -62,7 +64,8 @@ struct Shadowing {
     copy: Outgoing,
     /// For stable, once more.
     again: Option<Outgoing>,
-    live: oneshot::Receiver<Live>,
+    live: Coming,
+    patience: Patience,
     request: Request,
     place: OwnedSemaphorePermit,
 }
@@ -124,13 +127,14 @@ impl Shadow {
         self: &Rc<Self>,
         stable: &Rc<WorkerUpstream>,
         outgoing: &Outgoing,
+        rule: &Rule,
         random: &Random,
     ) -> Option<Box<Tee>> {
         let is_copy = outgoing.head().is_some_and(|head| head.headers.contains_key(SHADOW));
         if is_copy || !self.plan.target.percent.includes(random.next_u64()) {
             return None;
         }
-        match self.prepare(stable, outgoing, random) {
+        match self.prepare(stable, outgoing, rule, random) {
             Ok((shadowing, tee)) => {
                 tokio::task::spawn_local(shadowing.run());
                 Some(tee)
@@ -146,6 +150,7 @@ impl Shadow {
         self: &Rc<Self>,
         stable: &Rc<WorkerUpstream>,
         outgoing: &Outgoing,
+        rule: &Rule,
         random: &Random,
     ) -> Result<(Shadowing, Box<Tee>), Skipped> {
         let head = outgoing.head().filter(|head| self.plan.methods.contains(&head.method)).ok_or(Skipped::Method)?;
@@ -165,7 +170,9 @@ impl Shadow {
             path: head.target.path().to_owned(),
         };
         let (shadow, stable) = (Rc::clone(self), Rc::clone(stable));
-        Ok((Shadowing { shadow, stable, candidate, copy, again, live, request, place }, tee))
+        let whole = rule.timeout.map_or(self.plan.timeout, |timeout| timeout.min(self.plan.timeout));
+        let patience = Patience { whole, head: rule.retry.per_try_timeout };
+        Ok((Shadowing { shadow, stable, candidate, copy, again, live, patience, request, place }, tee))
     }
 
     fn copy(&self, outgoing: &Outgoing) -> Result<Outgoing, Skipped> {
@@ -184,14 +191,25 @@ impl Shadow {
         &self,
         candidate: &WorkerUpstream,
         copy: Outgoing,
+        patience: Patience,
     ) -> (Option<bool>, Result<Reply, Skipped>) {
         let began = Instant::now();
-        let answered = ask(candidate, copy, &[], self.plan.timeout, |answer| self.read(answer)).await;
+        let by_head = Cell::new(Outcome::Timeout);
+        let read = |answer: Response<UpstreamBody>| {
+            by_head.set(Outcome::of_answer(answer.status(), answer.headers()));
+            self.read(answer)
+        };
+        let answered = ask(candidate, copy, &[], patience, read).await;
+        let is_late = matches!(answered, Err(Unanswered::Timeout));
         let Answered { outcome, took, reply } = match answered {
             Ok(answered) => answered,
             Err(Unanswered::Body(incomplete)) => return (None, Err(Skipped::of_request(incomplete))),
             Err(Unanswered::Failed(error)) => {
-                let outcome = matches!(error, SendError::Failed(_)).then_some(Outcome::Gateway);
+                let outcome = match error {
+                    SendError::Failed(Failure::PerTryTimeout) => Some(Outcome::Timeout),
+                    SendError::Failed(_) => Some(Outcome::Gateway),
+                    _ => None,
+                };
                 Answered { outcome, took: None, reply: Err(Skipped::of_failure(error)) }
             }
             Err(Unanswered::Timeout) => {
@@ -200,13 +218,19 @@ impl Shadow {
         };
         let Some(outcome) = outcome else { return (None, reply) };
         count(&mut self.counts.borrow_mut().candidate, outcome, took.unwrap_or_else(|| began.elapsed()));
+        let outcome = if is_late { by_head.get() } else { outcome };
         (Some(outcome != Outcome::Answered), reply)
     }
 
     /// What stable answers to the candidate's request, if it can, from elsewhere than the live answer.
-    async fn ask_again(&self, stable: &WorkerUpstream, copy: Outgoing, live: Option<SocketAddr>) -> Option<Reply> {
-        let avoided = live.as_slice();
-        let answered = ask(stable, copy, avoided, self.plan.timeout, |answer| self.read(answer)).await;
+    async fn ask_again(
+        &self,
+        stable: &WorkerUpstream,
+        copy: Outgoing,
+        patience: Patience,
+        live: Option<SocketAddr>,
+    ) -> Option<Reply> {
+        let answered = ask(stable, copy, live.as_slice(), patience, |answer| self.read(answer)).await;
         answered.ok()?.reply.ok()
     }
 
@@ -273,20 +297,14 @@ impl Drop for Shadow {
 
 impl Shadowing {
     async fn run(self) {
-        let Self { shadow, stable, candidate, copy, again, live, request, place } = self;
+        let Self { shadow, stable, candidate, copy, again, live, patience, request, place } = self;
         if !shadow.is_spare(&candidate) {
             return shadow.skip(Skipped::Busy);
         }
         shadow.counts.borrow_mut().copies += 1;
-        let patience = shadow.plan.timeout;
-        let mut limit = Some(deadline(&copy.body, patience));
-        let live = async {
-            let live = pin!(live);
-            within(&mut limit, live).await.and_then(Result::ok)
-        };
-        let (answered, live) = tokio::join!(shadow.ask_candidate(&candidate, copy), live);
+        let live = live.within(deadline(&copy.body, patience.whole));
+        let (answered, live) = tokio::join!(shadow.ask_candidate(&candidate, copy, patience), live);
         let (has_failed, reply) = answered;
-        let live = live.unwrap_or(Live { has_failed: None, endpoint: None, reply: Err(Skipped::LiveLate) });
         shadow.count_failures(has_failed, live.has_failed);
         let gathered = reply.and_then(|candidate| Ok((candidate, live.reply?)));
         let (candidate, live_reply) = match gathered {
@@ -294,7 +312,7 @@ impl Shadowing {
             Err(skipped) => return shadow.skip(skipped),
         };
         let again = match again {
-            Some(again) if shadow.is_spare(&stable) => shadow.ask_again(&stable, again, live.endpoint).await,
+            Some(again) if shadow.is_spare(&stable) => shadow.ask_again(&stable, again, patience, live.endpoint).await,
             _ => None,
         };
         let (terms, epoch) = (Arc::clone(&shadow.terms), Arc::clone(&shadow.epoch));

@@ -194,6 +194,11 @@ impl Record {
         }
     }
 
+    /// What the first try says of the model that got it, as far as it is known.
+    pub(crate) fn outcome(&self) -> Option<Outcome> {
+        self.trial.as_ref().and_then(Trial::outcome)
+    }
+
     /// The answer was not finished.
     pub(crate) fn fail(&mut self, flag: Flag) {
         self.flags.flag = flag;

@@ -1,6 +1,6 @@
 //! A candidate that misbehaves: the live requests do not, and each misbehaviour has its count.
 
-use super::{DEADLINE, RULE, bed, ensure_skipped, policy, post, received, send, settled};
+use super::{DEADLINE, RULE, bed, counted, ensure_skipped, policy, post, received, send, settled};
 use anyhow::ensure;
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -135,12 +135,76 @@ async fn a_live_answer_that_fails_or_breaks_off_makes_no_pair() -> anyhow::Resul
 }
 
 #[tokio::test]
-async fn a_live_answer_that_is_compressed_or_late_makes_no_pair() -> anyhow::Result<()> {
+async fn a_live_answer_that_is_compressed_makes_no_pair() -> anyhow::Result<()> {
     let bed = bed(RULE, SHADOW, &[]).await?;
     send(&bed, &post(b"{}").header("x-echo", "header=content-encoding:gzip; only=green")).await?;
-    send(&bed, &post(b"{}").header("x-echo", "delay=3s; only=green")).await?;
+    let counted = settled(&bed, 1).await?;
+    ensure_skipped(&counted, &[("encoded", 1)])?;
+    assert_eq!((counted.only_stable_failed, counted.only_candidate_failed), (0, 0));
+    Ok(())
+}
+
+#[tokio::test]
+async fn both_have_the_same_time_the_smaller_of_the_shadows_and_the_rules() -> anyhow::Result<()> {
+    let long = SHADOW.replace("1s", "600s");
+    let rule = |more: &str| format!("{RULE}\n  {more}");
+    for (rule, shadow) in [
+        (RULE.to_owned(), SHADOW),
+        (rule("timeout: 1s"), &long),
+        (rule("retries: {attempts: 1, perTryTimeout: 1s, retryOn: connect-failure}"), &long),
+    ] {
+        let bed = bed(&rule, shadow, &["--workers", "1"]).await?;
+        for (fault, failed) in [("delay=3s; only=green", (1, 0)), ("delay=3s; only=blue", (1, 1)), ("delay=3s", (1, 1))]
+        {
+            let before = counted(&bed).await?;
+            bed.send(&post(b"{}").header("x-echo", fault)).await?;
+            let over = before.pairs + before.skipped.values().sum::<u64>() + 1;
+            let counted = settled(&bed, over).await?;
+            let told = (counted.only_stable_failed, counted.only_candidate_failed);
+            ensure!(told == failed, "{rule}, {fault}: {counted:?}");
+        }
+        let counted = counted(&bed).await?;
+        assert_eq!((counted.pairs, counted.candidate.failures), (0, Failures { timeout: 2, ..NONE }), "{rule}");
+    }
+    Ok(())
+}
+
+/// A live answer may be late by its client, and is not held against stable.
+#[tokio::test]
+async fn an_answer_that_has_begun_in_time_and_ends_late_does_not_count_for_one_side_alone() -> anyhow::Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    tokio::spawn(async move {
+        let (mut open, mut head) = (Vec::new(), [0; 4096]);
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.read(&mut head).await;
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n12345").await;
+            open.push(stream);
+        }
+    });
+    let backends = Backends::start().await?;
+    let shadow = policy(&format!("to: {{host: stalls}}, {SHADOW}"));
+    let documents = service("stalls", &[address]) + &documents(&backends, RULE) + &shadow;
+    let bed = Bed::over(backends, &documents, &[PORT], &[]).await?;
+    send(&bed, &post(b"{}")).await?;
+    let counted = settled(&bed, 1).await?;
+    ensure_skipped(&counted, &[("timeout", 1)])?;
+    assert_eq!((counted.candidate.failures.timeout, counted.only_candidate_failed), (1, 0));
+    Ok(())
+}
+
+#[tokio::test]
+async fn of_stable_the_first_try_counts_as_of_the_candidate() -> anyhow::Result<()> {
+    let rule = format!("{RULE}\n  retries: {{attempts: 3, retryOn: 5xx}}");
+    let bed = bed(&rule, SHADOW, &["--workers", "1"]).await?;
+    // Both have a connection then, and a copy is sent before an answer is read.
+    send(&bed, &post(b"{}")).await?;
+    settled(&bed, 1).await?;
+    bed.backends.clear();
+    send(&bed, &post(b"{}").header("x-echo", "status=503; first=2")).await?;
     let counted = settled(&bed, 2).await?;
-    ensure_skipped(&counted, &[("encoded", 1), ("live_late", 1)])?;
+    ensure!(received(&bed, "green").len() == 2 && received(&bed, "blue").len() == 1, "{counted:?}");
+    assert_eq!(counted.candidate.failures, Failures { status: 1, ..NONE });
     assert_eq!((counted.only_stable_failed, counted.only_candidate_failed), (0, 0));
     Ok(())
 }
