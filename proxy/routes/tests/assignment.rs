@@ -302,7 +302,13 @@ fn the_clients_address_is_what_a_trusted_proxy_says() {
     assert_eq!(of("10.0.0.1", true, &format!("{others}, {mine}")), of_client(one), "the last, which the proxy saw");
     assert_eq!(of(&mine, false, &others), of_client(one), "anybody may say anything");
     assert_eq!(of(&format!("::ffff:{mine}"), false, ""), of_client(one));
-    assert_eq!(of(&mine, true, "unknown"), of_client(one));
+    assert_eq!(of("10.0.0.1", true, &format!("{others}, {mine}:4321")), of_client(one), "with a port");
+    for (told, expected) in [("192.0.2.1", Assigned::Sticky), ("192.0.2.1, unknown", Assigned::Weights)] {
+        let lines = [("x-forwarded-for", told)];
+        let carried = Carried { lines: &lines, query: None, peer: Some(("10.0.0.1", true)) };
+        let assigned = ask(&router, carried, Draws::random(0), |forward| forward.assigned);
+        assert_eq!(assigned, expected, "{told}: the proxy is no client");
+    }
 }
 
 #[test]
@@ -354,6 +360,21 @@ fn a_version_is_picked_from_where_it_may_be() {
     let behind = |trusted| Carried { lines: &told, query: None, peer: Some(("192.0.2.1", trusted)) };
     check(inside, behind(true), true);
     check(inside, behind(false), false);
+    // What a proxy inside says of its clients counts, and not itself.
+    for (told, picked) in [
+        ("10.1.2.3:4321", true),
+        ("[2001:db8::1]:4321", true),
+        ("198.51.100.1:4321", false),
+        ("[2001:db9::1]:4321", false),
+        ("10.1.2.3, unknown", false),
+        ("", false),
+    ] {
+        let told = [("x-version", "b"), ("x-forwarded-for", told)];
+        let carried = Carried { lines: &told, query: None, peer: Some(("10.0.0.1", true)) };
+        check(inside, carried, picked);
+        check("override: {header: x-version}", carried, true);
+    }
+    check(inside, Carried { lines: &lines, query: None, peer: Some(("10.0.0.1", true)) }, true);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! Nothing is allocated, unless a cookie is made.
 
 use super::hash::{hash_of_address, hash_of_key};
-use super::request::RequestHead;
+use super::request::{Client, RequestHead};
 use super::split::{Split, Target};
 use super::tickets::{LARGEST_BLOCK, Tickets, place};
 use crate::documents::{HashCookie, HashKey};
@@ -110,7 +110,10 @@ impl Sticky {
     /// Of the request's key; an empty one is none. Nothing is decoded.
     fn hash(&self, request: &RequestHead<'_>) -> Option<u64> {
         let key = match &self.key {
-            HashKey::SourceIp => return Some(hash_of_address(&self.salt, request.client()?)),
+            HashKey::SourceIp => {
+                let Client::At(address) = request.client() else { return None };
+                return Some(hash_of_address(&self.salt, address));
+            }
             HashKey::Header(name) => request.headers.get(name)?.as_bytes(),
             HashKey::Query(name) => parameter(request.query?, name)?.as_bytes(),
             HashKey::Cookie(cookie) => cookie_value(request, &cookie.name)?,

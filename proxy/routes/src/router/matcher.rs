@@ -2,7 +2,7 @@
 //! (repeated header lines are matched one by one, a missing header counts as empty under `withoutHeaders`, only the
 //! first of repeated query parameters counts, nothing is percent-decoded).
 
-use super::request::RequestHead;
+use super::request::{Client, RequestHead};
 use crate::documents::{HeaderSelector, Match, Override, StringMatch, ValueMatch};
 use http::{HeaderMap, HeaderName};
 use std::borrow::Cow;
@@ -169,7 +169,12 @@ impl HeaderMatcher {
 
 /// Whether the header counts for nothing, since the client may not pick a version by it.
 fn hides(pinning: &Override, name: &HeaderName, request: &RequestHead<'_>) -> bool {
-    pinning.header == *name && !pinning.admits(request.client())
+    let may_not = || match request.client() {
+        Client::Nobody => false,
+        Client::Unreadable => pinning.from.is_some(),
+        Client::At(address) => !pinning.admits(address),
+    };
+    pinning.header == *name && may_not()
 }
 
 /// Envoy keeps one line of each of these and joins repeated ones with a comma; every other header keeps its lines.

@@ -2,7 +2,7 @@
 
 use crate::documents::Scheme;
 use http::{HeaderMap, HeaderName};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
@@ -39,17 +39,36 @@ pub struct Peer {
     pub is_trusted: bool,
 }
 
+/// Where a request comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Client {
+    /// Nowhere: it is only asked about.
+    Nobody,
+    /// From behind a trusted proxy that says of it what cannot be read. The proxy's own address would stand for all of its
+    /// clients.
+    Unreadable,
+    At(IpAddr),
+}
+
 impl RequestHead<'_> {
-    /// The client's address; behind a trusted proxy the one that the proxy saw.
-    pub(super) fn client(&self) -> Option<IpAddr> {
-        let peer = self.peer?;
-        // The proxy has put it behind what it was told itself.
-        let told = || {
-            let line = self.headers.get_all(FORWARDED_FOR).iter().next_back()?;
-            line.to_str().ok()?.rsplit(',').next()?.trim().parse().ok()
-        };
-        peer.is_trusted.then(told).flatten().or(Some(peer.address))
+    /// The client; behind a trusted proxy the one that the proxy saw.
+    pub(super) fn client(&self) -> Client {
+        let Some(peer) = self.peer else { return Client::Nobody };
+        let mut lines = self.headers.get_all(FORWARDED_FOR).iter();
+        match lines.next_back().filter(|_| peer.is_trusted) {
+            None => Client::At(peer.address),
+            // The proxy has put it behind what it was told itself.
+            Some(line) => {
+                let last = line.to_str().ok().and_then(|line| line.rsplit(',').next());
+                last.and_then(|last| address(last.trim())).map_or(Client::Unreadable, Client::At)
+            }
+        }
     }
+}
+
+/// Some proxies write a port behind it.
+fn address(text: &str) -> Option<IpAddr> {
+    text.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|with_port| with_port.ip()))
 }
 
 /// How a connection reached the gateway.
@@ -89,6 +108,22 @@ pub(super) fn without_port(authority: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_is_read_with_and_without_its_port() {
+        let check = |text: &str, expected: Option<&str>| {
+            assert_eq!(address(text), expected.map(|it| it.parse().expect("an address")), "{text}");
+        };
+        for text in ["192.0.2.1", "192.0.2.1:4321"] {
+            check(text, Some("192.0.2.1"));
+        }
+        for text in ["2001:db8::1", "[2001:db8::1]:4321"] {
+            check(text, Some("2001:db8::1"));
+        }
+        for text in ["", "unknown", "_hidden", "192.0.2.1:", "192.0.2.1:http", "[2001:db8::1", "192.0.2"] {
+            check(text, None);
+        }
+    }
 
     #[test]
     fn the_port_is_cut_off_whatever_the_host_is() {

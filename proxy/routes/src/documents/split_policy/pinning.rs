@@ -19,11 +19,10 @@ pub struct Override {
 }
 
 impl Override {
-    /// Whether a client may pick. None is nobody yet: the request is only asked about.
-    pub(crate) fn admits(&self, client: Option<IpAddr>) -> bool {
-        let (Some(from), Some(client)) = (&self.from, client) else { return true };
+    /// Whether a client may pick.
+    pub(crate) fn admits(&self, client: IpAddr) -> bool {
         // An IPv4 client may come by a socket for both.
-        from.iter().any(|net| net.contains(&client.to_canonical()))
+        self.from.as_ref().is_none_or(|from| from.iter().any(|net| net.contains(&client.to_canonical())))
     }
 
     pub(super) fn decode(item: &Item<'_>) -> Decoded<Self> {
