@@ -318,7 +318,7 @@ impl WorkerUpstream {
     /// theirs.
     pub(crate) fn has_room_to_spare(&self, copies: u64) -> bool {
         let limits = &self.current.borrow().state.policy.limits;
-        let most = [limits.connections, limits.requests].into_iter().flatten().min();
+        let most = [limits.connections, limits.pending, limits.requests].into_iter().flatten().min();
         most.is_none_or(|most| self.shared.in_flight() + copies <= u64::from(most / 2))
     }
 

@@ -119,7 +119,9 @@ async fn half_of_a_backends_limits_is_for_those_who_are_waited_for() -> anyhow::
         )
     };
     let shadow = "percent: 100, noise: 0, methods: [POST], timeout: 600s";
-    for limits in ["{http: {http2MaxRequests: 4}}", "{tcp: {maxConnections: 4}}"] {
+    for limits in
+        ["{http: {http2MaxRequests: 4}}", "{http: {http1MaxPendingRequests: 4}}", "{tcp: {maxConnections: 4}}"]
+    {
         let backends = Backends::start().await?;
         let documents = documents(&backends, RULE) + &policy(shadow) + &limited("blue", limits);
         let bed = Bed::over(backends, &documents, &[PORT], &["--workers", "1"]).await?;
