@@ -117,8 +117,13 @@ fn what_is_wrong_is_said_with_its_place() {
     check("  override: {header: a, from: [10/8]}\n", 6, "spec.override.from[0]: \"10/8\" is not a network");
     check("  shadow: {percent: 1, methods: [GET]}\n", 6, "spec.shadow: nobody to ask: there is no candidate");
     check("  rescue: {}\n", 6, "spec.rescue: nobody to be rescued: there is no candidate");
-    let shadow = |fields: &str| format!("  shadow:\n    to: {{host: b}}\n    percent: 1\n{fields}");
-    check(&shadow(""), 6, "spec.shadow.methods: required: for which asking twice is harmless, such as [POST]");
+    check(
+        "  shadow: {to: {host: b}, percent: 1, methods: [GET]}\n",
+        6,
+        "spec.shadow: nothing is copied: there is no candidate, and so no stable destination either",
+    );
+    let shadow = |fields: &str| format!("  candidate: {{host: b}}\n  shadow:\n    percent: 1\n{fields}");
+    check(&shadow(""), 7, "spec.shadow.methods: required: for which asking twice is harmless, such as [POST]");
     check(&shadow("    methods: []\n"), 9, "spec.shadow.methods: no method: nothing would be asked");
     check(&shadow("    methods: [get]\n"), 9, "spec.shadow.methods[0]: \"get\" is not a method that can be asked");
     let more = |field: &str| shadow(&format!("    methods: [GET]\n    {field}\n"));
@@ -289,7 +294,7 @@ fn a_candidate_that_the_rule_does_not_have_is_told() {
         ),
     );
     check(
-        "  shadow: {to: {host: model-svc-red}, percent: 1, methods: [POST]}\n",
+        "  shadow: {to: {host: model-svc-red}, percent: 1, methods: [POST]}\n  candidate: {host: model-svc-blue}\n",
         "spec.shadow.to: nothing is compared: no ServiceEntry has model-svc-red.abtesting.svc.cluster.local, and a look-up \
          by name needs a port; write port.number, or add a ServiceEntry with the host \
          model-svc-red.abtesting.svc.cluster.local",

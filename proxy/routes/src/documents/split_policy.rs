@@ -65,10 +65,13 @@ impl SplitPolicy {
         let shadow = object.field("shadow", |item| {
             let shadow = Shadow::decode(item)?;
             match shadow.to {
-                None if !has_candidate => {
-                    Err(item.advise("nobody to ask: there is no candidate", "write spec.candidate, or shadow.to"))
-                }
-                _ => Ok(Box::new(shadow)),
+                _ if has_candidate => Ok(Box::new(shadow)),
+                None => Err(item.advise("nobody to ask: there is no candidate", "write spec.candidate")),
+                // What stable answers is copied, and without a candidate none is stable.
+                Some(_) => Err(item.advise(
+                    "nothing is copied: there is no candidate, and so no stable destination either",
+                    "write spec.candidate: the destination of the rule whose requests are not copied",
+                )),
             }
         });
         let rescue = object.field("rescue", |item| {

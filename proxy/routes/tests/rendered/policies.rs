@@ -18,7 +18,7 @@ pub(super) fn split_policy() -> impl Strategy<Value = SplitPolicy> {
             metadata,
             route,
             salt,
-            shadow: shadow.filter(|shadow| candidate.is_some() || shadow.to.is_some()).map(Box::new),
+            shadow: shadow.filter(|_| candidate.is_some()).map(Box::new),
             rescue: rescue.filter(|_| candidate.is_some()),
             candidate,
             assign,

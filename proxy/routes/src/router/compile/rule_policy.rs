@@ -115,7 +115,7 @@ impl<'d> RuleCompiler<'d> {
     ) -> ShadowPlan {
         let (field, to) = match (&shadow.to, &document.candidate) {
             (Some(to), _) => ("spec.shadow.to", to),
-            // The parser lets none of the two be missing.
+            // The parser lets no candidate be missing.
             (None, candidate) => {
                 ("spec.candidate", candidate.as_ref().unwrap_or(&destinations.as_slice()[0].destination))
             }
