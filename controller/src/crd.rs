@@ -27,9 +27,7 @@ const HEADER: &str = "\
 
 /// The definition as a file, with a line that says how it is made.
 pub fn yaml() -> String {
-    let mut definition = custom_resource_definition();
-    write_whole(&mut definition);
-    let body = serde_yaml::to_string(&definition).expect("every JSON value can be written as YAML");
+    let body = serde_yaml::to_string(&custom_resource_definition()).expect("every JSON value can be written as YAML");
     format!("{HEADER}{body}")
 }
 
@@ -52,6 +50,12 @@ fn write_whole(value: &mut Value) {
 
 /// The definition, an `apiextensions.k8s.io/v1` object.
 pub fn custom_resource_definition() -> Value {
+    let mut definition = definition();
+    write_whole(&mut definition);
+    definition
+}
+
+fn definition() -> Value {
     let singular = KIND.to_lowercase();
     json!({
         "apiVersion": "apiextensions.k8s.io/v1",

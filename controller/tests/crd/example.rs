@@ -25,7 +25,7 @@ impl Example {
             Some("object") => self.object(schema),
             Some("array") => json!([self.of(&schema["items"])]),
             Some("boolean") => json!(true),
-            Some("number") => schema.get("maximum").cloned().unwrap_or(json!(7.5)),
+            Some("number") => json!(schema.get("maximum").and_then(Value::as_f64).unwrap_or(7.5)),
             Some("integer") => schema.get("maximum").cloned().unwrap_or(json!(7)),
             Some("string") if schema["format"] == "date-time" => json!("2026-01-31T23:59:59Z"),
             Some("string") => {
